@@ -1,0 +1,55 @@
+"""The repository @wheels: C++ libraries and data that arrive as Python wheels in the virtual environment.
+
+tools/setup installs the wheels; this rule asks the environment's Python where they lie and links to them.
+LibTorch's copies of protobuf's and fmt's headers are left out: they would shadow the system's.
+"""
+
+_TORCH_HEADERS = ["ATen", "c10", "caffe2", "torch"]
+
+def _site_packages(context, venv):
+    python = venv.get_child("bin").get_child("python")
+    if not python.exists:
+        fail("no Python environment at %s: run tools/setup first" % venv)
+    result = context.execute([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"])
+    if result.return_code != 0:
+        fail("%s does not run: %s" % (python, result.stderr))
+    return context.path(result.stdout.strip())
+
+def _python_wheels_impl(context):
+    venv = context.path(Label("//:WORKSPACE")).dirname.get_child(context.os.environ.get("HEADRACE_VENV", context.attr.venv))
+    packages = _site_packages(context, venv)
+    for wheel in ["torch", "mujoco", "gymnasium"]:
+        if not packages.get_child(wheel).exists:
+            fail("the wheel %s is missing in %s: run tools/setup" % (wheel, venv))
+
+    torch = packages.get_child("torch")
+    for header in _TORCH_HEADERS:
+        context.symlink(torch.get_child("include").get_child(header), "torch/include/" + header)
+    for library in torch.get_child("lib").readdir():
+        context.symlink(library, "torch/lib/" + library.basename)
+
+    mujoco = packages.get_child("mujoco")
+    context.symlink(mujoco.get_child("include").get_child("mujoco"), "mujoco/include/mujoco")
+    for library in mujoco.readdir():
+        if library.basename.startswith("libmujoco.so"):
+            context.symlink(library, "mujoco/lib/" + library.basename)
+
+    context.symlink(packages.get_child("gymnasium").get_child("envs").get_child("mujoco").get_child("assets"), "gymnasium/assets")
+    context.symlink(venv.get_child("bin").get_child("python"), "python")
+    context.template(
+        "BUILD.bazel",
+        Label("//third_party:wheels.BUILD.tpl"),
+        substitutions = {
+            "%{cuda}": "True" if torch.get_child("lib").get_child("libtorch_cuda.so").exists else "False",
+            "%{torch_lib}": str(torch.get_child("lib").realpath),
+            "%{mujoco_lib}": str(mujoco.realpath),
+            "%{python}": str(venv.get_child("bin").get_child("python")),
+        },
+    )
+
+python_wheels = repository_rule(
+    implementation = _python_wheels_impl,
+    attrs = {"venv": attr.string(mandatory = True, doc = "the virtual environment, relative to the workspace")},
+    environ = ["HEADRACE_VENV"],
+    local = True,
+)

@@ -1,0 +1,37 @@
+# Written by //third_party:python_wheels.bzl.
+package(default_visibility = ["//visibility:public"])
+
+exports_files(["python"])
+
+cc_library(
+    name = "torch",
+    srcs = glob(
+        [
+            "torch/lib/libc10*.so",
+            "torch/lib/libtorch.so",
+            "torch/lib/libtorch_cpu.so",
+            "torch/lib/libtorch_cuda*.so",
+        ],
+    ),
+    hdrs = glob(["torch/include/**/*.h"]),
+    defines = ["HEADRACE_CUDA=1"] if %{cuda} else [],
+    includes = [
+        "torch/include",
+        "torch/include/torch/csrc/api/include",
+    ],
+    linkopts = ["-Wl,-rpath,%{torch_lib}"],
+    deps = ["@headrace//third_party:mkl_dispatch"],
+)
+
+cc_library(
+    name = "mujoco",
+    srcs = glob(["mujoco/lib/libmujoco.so*"]),
+    hdrs = glob(["mujoco/include/mujoco/*.h"]),
+    includes = ["mujoco/include"],
+    linkopts = ["-Wl,-rpath,%{mujoco_lib}"],
+)
+
+filegroup(
+    name = "mujoco_models",
+    srcs = glob(["gymnasium/assets/*.xml"]),
+)
