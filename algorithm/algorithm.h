@@ -33,16 +33,17 @@ struct AlgorithmFacts {
 
 // The experience an algorithm asks for.
 struct Experience {
-  v1::Signature signature;       // the columns that actors record
-  uint32_t item_rows = 2;        // rows of an item; a transition is two
-  uint32_t item_stride = 1;      // rows between the starts of two items
+  v1::Signature signature;   // the columns that actors record
+  uint32_t item_rows = 2;    // rows of an item; a transition is two
+  uint32_t item_stride = 1;  // rows between the starts of two items
   v1::Selector sampler = v1::UNIFORM;
   v1::Selector remover = v1::FIRST_IN_FIRST_OUT;
   uint32_t max_times_sampled = 0;
   std::vector<v1::ColumnSlice> slices;  // what a batch consists of, in this order
   uint32_t batch_size = 0;
   double updates_per_step = 1;
-  uint64_t random_steps = 0;  // of the whole run, taken before the policy acts
+  uint64_t random_steps = 0;         // of the whole run, taken before the policy acts
+  bool observation_moments = false;  // actors report moments of raw observations, for SetObservationMoments
 };
 
 // A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device. The
