@@ -2,7 +2,7 @@
 //
 //   Batcher batcher(options, RealClock());
 //   FakeClock clock;  // in tests
-//   clock.Advance(absl::Milliseconds(5));
+//   clock.Advance(std::chrono::milliseconds(5));
 //
 // Thread-safe.
 #ifndef HEADRACE_COMMON_CLOCK_H_
@@ -12,51 +12,51 @@
 #include <chrono>
 #include <cstdint>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-
 namespace headrace {
 
 class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Time since some moment before the process began. Never goes back: for durations and deadlines.
-  virtual absl::Duration Monotonic() const = 0;
+  // Never goes back: for durations and deadlines.
+  virtual std::chrono::steady_clock::time_point Now() const = 0;
   // The time of day, which may jump: for people and files.
-  virtual absl::Time Wall() const = 0;
+  virtual std::chrono::system_clock::time_point WallNow() const = 0;
 };
 
-// Lives forever.
-inline Clock* RealClock() {
+// The system's. Lives forever.
+inline const Clock* RealClock() {
   class SystemClock : public Clock {
    public:
-    absl::Duration Monotonic() const override {
-      return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-    }
-    absl::Time Wall() const override { return absl::Now(); }
+    std::chrono::steady_clock::time_point Now() const override { return std::chrono::steady_clock::now(); }
+    std::chrono::system_clock::time_point WallNow() const override { return std::chrono::system_clock::now(); }
   };
-  static SystemClock clock;
+  static const SystemClock clock;
   return &clock;
 }
 
 // Stands still until it is told to go on. Both times advance together; the time of day may be set apart.
 class FakeClock : public Clock {
  public:
-  explicit FakeClock(absl::Time wall = absl::FromUnixSeconds(1'700'000'000)) : wall_(absl::ToUnixNanos(wall)) {}
-
-  absl::Duration Monotonic() const override { return absl::Nanoseconds(monotonic_.load()); }
-  absl::Time Wall() const override { return absl::FromUnixNanos(wall_.load()); }
-
-  void Advance(absl::Duration duration) {
-    monotonic_ += absl::ToInt64Nanoseconds(duration);
-    wall_ += absl::ToInt64Nanoseconds(duration);
+  std::chrono::steady_clock::time_point Now() const override {
+    return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(now_.load()));
   }
-  void SetWall(absl::Time wall) { wall_ = absl::ToUnixNanos(wall); }
+  std::chrono::system_clock::time_point WallNow() const override {
+    return std::chrono::system_clock::time_point(std::chrono::nanoseconds(wall_.load()));
+  }
+
+  void Advance(std::chrono::nanoseconds duration) {
+    now_ += duration.count();
+    wall_ += duration.count();
+  }
+  void SetWall(std::chrono::system_clock::time_point wall) {
+    wall_ = std::chrono::nanoseconds(wall.time_since_epoch()).count();
+  }
 
  private:
-  std::atomic<int64_t> monotonic_ = 0;  // nanoseconds
-  std::atomic<int64_t> wall_;
+  // Nanoseconds since each clock's epoch.
+  std::atomic<int64_t> now_ = 1'000'000'000;
+  std::atomic<int64_t> wall_ = 1'700'000'000'000'000'000;
 };
 
 }  // namespace headrace
