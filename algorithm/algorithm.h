@@ -33,9 +33,9 @@ struct AlgorithmFacts {
 
 // The experience an algorithm asks for.
 struct Experience {
-  v1::Signature signature;       // the columns that actors record
-  uint32_t item_rows = 2;        // rows of an item; a transition is two
-  uint32_t item_stride = 1;      // rows between the starts of two items
+  v1::Signature signature;   // the columns that actors record
+  uint32_t item_rows = 2;    // rows of an item; a transition is two
+  uint32_t item_stride = 1;  // rows between the starts of two items
   v1::Selector sampler = v1::UNIFORM;
   v1::Selector remover = v1::FIRST_IN_FIRST_OUT;
   uint32_t max_times_sampled = 0;

@@ -25,8 +25,7 @@ absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1:
 // device: "cpu", "cuda", "cuda:N". InvalidArgument or Unavailable (no such device here).
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(const v1::RunConfig& config,
                                                          const v1::EnvironmentSpec& environment);
-absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const v1::RunConfig& config,
-                                                   const v1::EnvironmentSpec& environment);
+absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const v1::RunConfig& config, const v1::EnvironmentSpec& environment);
 
 }  // namespace headrace
 
