@@ -17,10 +17,11 @@
 #define HEADRACE_COMMON_METRICS_H_
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
 #include "prometheus/collectable.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
@@ -104,8 +105,8 @@ class MetricRegistry {
 
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
-  mutable std::mutex mutex_;
-  std::vector<MetricInfo> declared_;  // guarded by mutex_
+  mutable Mutex mutex_;
+  std::vector<MetricInfo> declared_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headrace
