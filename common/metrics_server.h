@@ -31,10 +31,11 @@ class MetricsServer {
   const std::string& address() const { return address_; }
 
  private:
-  MetricsServer(std::string address, std::unique_ptr<prometheus::Exposer> exposer);
+  MetricsServer(std::string address, std::string bound, std::unique_ptr<prometheus::Exposer> exposer);
 
   const std::string address_;
-  const std::unique_ptr<prometheus::Exposer> exposer_;
+  const std::string bound_;  // the same, the host by number
+  std::unique_ptr<prometheus::Exposer> exposer_;
 };
 
 }  // namespace headrace
