@@ -157,6 +157,9 @@ EnvironmentEntries Mujoco() {
   for (const MujocoTask& task : AllMujocoTasks()) {
     const auto make = [&task](const EnvironmentFacts& facts) -> absl::StatusOr<std::unique_ptr<Environment>> {
       ASSIGN_OR_RETURN(std::shared_ptr<const mjModel> model, SharedMujocoModel(task.model));
+      if (model->nu != task.actions) {
+        return absl::InternalError(absl::StrCat(task.model, " has ", model->nu, " actuators, not ", task.actions));
+      }
       try {
         return std::make_unique<MujocoEnvironment>(facts, task, std::move(model));
       } catch (const std::exception& error) {
