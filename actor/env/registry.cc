@@ -9,11 +9,12 @@
 #include "common/nearest.h"
 #include "common/status_macros.h"
 
-// The list. Each line is a function EnvironmentEntries NAME(), which the file of that environment defines.
+// The list. Each line is a function EnvironmentEntries NAME(), which the file of that environment (or family) defines.
 #define HEADRACE_ENVIRONMENTS(ENVIRONMENT) \
   ENVIRONMENT(Pendulum)                    \
   ENVIRONMENT(CartPole)                    \
-  ENVIRONMENT(MountainCarContinuous)
+  ENVIRONMENT(MountainCarContinuous)       \
+  ENVIRONMENT(Mujoco)
 
 namespace headrace {
 
