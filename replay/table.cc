@@ -339,8 +339,9 @@ void Table::WatchOnce(uint64_t inserted_steps, Callback callback) {
 
 std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
   std::vector<Callback> due;
+  const uint64_t inserted_steps = inserted_steps_;
   std::erase_if(watches_, [&](Watch& watch) {
-    if (!writer_waits && inserted_steps_ < watch.inserted_steps) return false;
+    if (!writer_waits && inserted_steps < watch.inserted_steps) return false;
     due.push_back(std::move(watch.callback));
     return true;
   });
