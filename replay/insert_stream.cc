@@ -46,8 +46,9 @@ class InsertStream final : public ServerStream {
     writer_ = open.writer();
     const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());
     session_ = opened.session;
-    committed_ = opened.last_sequence;
     table_ = table;
+    MutexLock lock(&mutex_);
+    committed_ = opened.last_sequence;
     return Table::Outcome::kDone;
   }
 

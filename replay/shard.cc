@@ -76,6 +76,12 @@ std::vector<Table*> Shard::Tables() const {
   return tables;
 }
 
+void Shard::Clear() {
+  MutexLock lock(&mutex_);
+  tables_.clear();
+  run_id_.clear();
+}
+
 void Shard::SetRestored(const std::string& run_id, const std::string& checkpoint) {
   MutexLock lock(&mutex_);
   run_id_ = run_id;

@@ -35,7 +35,8 @@ class Shard {
   absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // For restoring, before anybody is served.
+  // For restoring, before anybody is served. Clear drops what a damaged checkpoint has left.
+  void Clear() ABSL_LOCKS_EXCLUDED(mutex_);
   void SetRestored(const std::string& run_id, const std::string& checkpoint) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
