@@ -54,8 +54,8 @@ struct EnvironmentFacts {
   std::string source;   // where its equations come from
   ArraySpec observation;
   ActionSpec action;
-  int max_episode_steps = 0;     // its time limit; 0: none
-  double reward_threshold = 0;   // the return at which it counts as solved; NaN: none is established
+  int max_episode_steps = 0;    // its time limit; 0: none
+  double reward_threshold = 0;  // the return at which it counts as solved; NaN: none is established
 };
 
 // One of the two is used, as the action spec says.

@@ -1,0 +1,132 @@
+#include "common/config_text.h"
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "common/config_names.h"
+#include "google/protobuf/io/tokenizer.h"
+
+namespace headrace {
+namespace {
+
+namespace pb = ::google::protobuf;
+
+// Takes `prefix` and then everything up to the next quote off the front of *text.
+bool ConsumeQuoted(absl::string_view* text, absl::string_view prefix, std::string* quoted) {
+  const size_t start = text->find(prefix);
+  if (start == absl::string_view::npos) return false;
+  absl::string_view rest = text->substr(start + prefix.size());
+  const size_t end = rest.find('"');
+  if (end == absl::string_view::npos) return false;
+  *quoted = std::string(rest.substr(0, end));
+  *text = rest.substr(end + 1);
+  return true;
+}
+
+// Adds the values of every enum field called `name` at or below `message`.
+void CollectEnumValues(const pb::Descriptor& message, const std::string& name, std::set<const pb::Descriptor*>* seen,
+                       std::vector<std::string>* values) {
+  if (!seen->insert(&message).second) return;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const pb::FieldDescriptor& field = *message.field(i);
+    if (field.message_type() != nullptr) {
+      CollectEnumValues(*field.message_type(), name, seen, values);
+    } else if (field.enum_type() != nullptr && field.name() == name) {
+      for (std::string& value : EnumValueNames(*field.enum_type())) values->push_back(std::move(value));
+    }
+  }
+}
+
+// Collects what the parser says, with names put right. The parser reports text alone, so the names it talks about are
+// read back out of its sentences; a sentence of another form passes unchanged.
+class Collector : public pb::io::ErrorCollector {
+ public:
+  Collector(const pb::Descriptor& root, const std::string& name, const std::string& text)
+      : root_(root), name_(name), lines_(absl::StrSplit(text, '\n')) {}
+
+  void AddError(int line, int column, const std::string& message) override {
+    std::string wrong;
+    const std::string explanation = Explain(line, message, &wrong);
+    if (!wrong.empty()) MoveToWord(wrong, &line, &column);
+    errors_.push_back(absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ", explanation));
+  }
+
+  // The first error; later ones are often its consequences.
+  std::string first() const { return errors_.empty() ? absl::StrCat(name_, ": not text format") : errors_.front(); }
+
+ private:
+  // Sets *wrong to the name that does not exist, if that is the error.
+  std::string Explain(int line, const std::string& message, std::string* wrong) const {
+    absl::string_view rest = message;
+    std::string type;
+    if (ConsumeQuoted(&rest, "Message type \"", &type) && ConsumeQuoted(&rest, "has no field named \"", wrong)) {
+      const pb::Descriptor* owner = root_.file()->pool()->FindMessageTypeByName(type);
+      if (owner != nullptr) return UnknownFieldMessage(*owner, *wrong);
+    }
+    rest = message;
+    std::string field;
+    if (ConsumeQuoted(&rest, "Unknown enumeration value of \"", wrong) &&
+        ConsumeQuoted(&rest, "for field \"", &field)) {
+      std::set<const pb::Descriptor*> seen;
+      std::vector<std::string> values;
+      CollectEnumValues(root_, field, &seen, &values);
+      return absl::StrCat(field, " has no value ", *wrong, Suggestion(*wrong, values));
+    }
+    // "Expected integer, got: two" alone does not say of which field.
+    const bool known_line = line >= 0 && static_cast<size_t>(line) < lines_.size();
+    return known_line ? absl::StrCat(message, ", in: ", absl::StripAsciiWhitespace(lines_[line])) : message;
+  }
+
+  // The parser notices a wrong name when it has read the word after it: goes back to the last place of the name itself.
+  void MoveToWord(const std::string& word, int* line, int* column) const {
+    size_t last = static_cast<size_t>(*column);
+    for (int l = std::min(*line, static_cast<int>(lines_.size()) - 1); l >= 0; --l, last = std::string::npos) {
+      const size_t found = lines_[l].rfind(word, last);
+      if (found == std::string::npos) continue;
+      *line = l;
+      *column = static_cast<int>(found);
+      return;
+    }
+  }
+
+  const pb::Descriptor& root_;
+  const std::string name_;
+  const std::vector<std::string> lines_;
+  std::vector<std::string> errors_;
+};
+
+}  // namespace
+
+std::string TextLocations::Find(const pb::Descriptor& root, const std::string& path) const {
+  const pb::TextFormat::ParseInfoTree* tree = &tree_;
+  const pb::Descriptor* message = &root;
+  pb::TextFormat::ParseLocation location;
+  for (const std::string& part : std::vector<std::string>(absl::StrSplit(path, '.'))) {
+    if (tree == nullptr || message == nullptr) return "";
+    const pb::FieldDescriptor* field = message->FindFieldByName(part);
+    if (field == nullptr) return "";
+    const int index = field->is_repeated() ? 0 : -1;
+    location = tree->GetLocation(field, index);
+    message = field->message_type();
+    tree = message == nullptr ? nullptr : tree->GetTreeForNested(field, index);
+  }
+  return location.line < 0 ? "" : absl::StrCat(name_, ":", location.line + 1, ":", location.column + 1);
+}
+
+absl::Status ParseText(const std::string& text, const std::string& name, pb::Message* message,
+                       TextLocations* locations) {
+  Collector collector(*message->GetDescriptor(), name, text);
+  pb::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&collector);
+  parser.WriteLocationsTo(&locations->tree_);
+  locations->name_ = name;
+  if (!parser.ParseFromString(text, message)) return absl::InvalidArgumentError(collector.first());
+  return absl::OkStatus();
+}
+
+}  // namespace headrace

@@ -1,0 +1,140 @@
+#include "common/metrics.h"
+
+#include <sstream>
+#include <utility>
+
+#include "common/check.h"
+#include "common/process_metrics.h"
+#include "common/version.h"
+#include "prometheus/text_serializer.h"
+
+namespace headrace {
+namespace {
+
+prometheus::Labels MakeLabels(const std::vector<std::string>& names, const std::vector<std::string>& values) {
+  HEADRACE_CHECK(names.size() == values.size());
+  prometheus::Labels labels;
+  for (size_t i = 0; i < names.size(); ++i) labels[names[i]] = values[i];
+  return labels;
+}
+
+const char* TypeName(prometheus::MetricType type) {
+  switch (type) {
+    case prometheus::MetricType::Counter:
+      return "counter";
+    case prometheus::MetricType::Gauge:
+      return "gauge";
+    case prometheus::MetricType::Histogram:
+      return "histogram";
+    case prometheus::MetricType::Summary:
+      return "summary";
+    case prometheus::MetricType::Untyped:
+      break;
+  }
+  return "untyped";
+}
+
+}  // namespace
+
+std::vector<double> LatencyBuckets() {
+  std::vector<double> buckets;
+  // Divided rather than multiplied by 1e-5, so that 0.1 is printed as 0.1.
+  for (const double decade : {1e5, 1e4, 1e3, 1e2, 1e1, 1e0}) {
+    for (const double step : {1.0, 2.0, 5.0}) buckets.push_back(step / decade);
+  }
+  buckets.push_back(10);
+  return buckets;
+}
+
+std::vector<double> SizeBuckets(double largest) {
+  std::vector<double> buckets = {1};
+  while (buckets.back() < largest) buckets.push_back(2 * buckets.back());
+  return buckets;
+}
+
+prometheus::Counter& CounterFamily::With(const std::vector<std::string>& values) const {
+  return family_->Add(MakeLabels(labels_, values));
+}
+
+prometheus::Gauge& GaugeFamily::With(const std::vector<std::string>& values) const {
+  return family_->Add(MakeLabels(labels_, values));
+}
+
+void GaugeFamily::Remove(prometheus::Gauge& metric) const { family_->Remove(&metric); }
+
+prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& values) const {
+  return family_->Add(MakeLabels(labels_, values), buckets_);
+}
+
+MetricRegistry::MetricRegistry(const std::string& process)
+    : collectables_({registry_, std::make_shared<ProcessMetrics>()}) {
+  for (const prometheus::MetricFamily& family : collectables_.back()->Collect()) {
+    declared_.push_back({family.name, TypeName(family.type), family.help, {}});
+  }
+  AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"process", "version"})
+      .With({process, kVersion})
+      .Set(1);
+}
+
+prometheus::Counter& MetricRegistry::AddCounter(const std::string& name, const std::string& help) {
+  return AddCounterFamily(name, help, {}).With({});
+}
+
+prometheus::Gauge& MetricRegistry::AddGauge(const std::string& name, const std::string& help) {
+  return AddGaugeFamily(name, help, {}).With({});
+}
+
+prometheus::Histogram& MetricRegistry::AddHistogram(const std::string& name, const std::string& help,
+                                                    std::vector<double> buckets) {
+  return AddHistogramFamily(name, help, {}, std::move(buckets)).With({});
+}
+
+CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const std::string& help,
+                                               std::vector<std::string> labels) {
+  Declare({name, "counter", help, labels});
+  CounterFamily family;
+  family.family_ = &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+  family.labels_ = std::move(labels);
+  return family;
+}
+
+GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::string& help,
+                                           std::vector<std::string> labels) {
+  Declare({name, "gauge", help, labels});
+  GaugeFamily family;
+  family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
+  family.labels_ = std::move(labels);
+  return family;
+}
+
+HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, const std::string& help,
+                                                   std::vector<std::string> labels, std::vector<double> buckets) {
+  Declare({name, "histogram", help, labels});
+  HistogramFamily family;
+  family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
+  family.labels_ = std::move(labels);
+  family.buckets_ = std::move(buckets);
+  return family;
+}
+
+std::vector<MetricInfo> MetricRegistry::List() const {
+  MutexLock lock(&mutex_);
+  return declared_;
+}
+
+std::string MetricRegistry::Text() const {
+  std::ostringstream text;
+  for (const auto& collectable : collectables_) prometheus::TextSerializer().Serialize(text, collectable->Collect());
+  return text.str();
+}
+
+void MetricRegistry::Declare(MetricInfo info) {
+  HEADRACE_CHECK(info.name.starts_with("headrace_"));
+  HEADRACE_CHECK(info.name.ends_with("_total") == (info.type == "counter"));
+  HEADRACE_CHECK(!info.help.empty());
+  MutexLock lock(&mutex_);
+  for (const MetricInfo& other : declared_) HEADRACE_CHECK(other.name != info.name);
+  declared_.push_back(std::move(info));
+}
+
+}  // namespace headrace

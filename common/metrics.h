@@ -1,0 +1,114 @@
+// The Prometheus metrics of a process. Each process declares its own in one struct, whose initialisers are the table of
+// their names, help texts and labels:
+//
+//   struct LearnerMetrics {
+//     explicit LearnerMetrics(MetricRegistry& r)
+//         : updates(r.AddCounter("headrace_learner_updates_total", "Gradient updates done.")),
+//           latency(r.AddHistogramFamily("headrace_inference_latency_seconds", "...", {"part"}, LatencyBuckets())) {}
+//     prometheus::Counter& updates;
+//     HistogramFamily latency;
+//   };
+//
+// Names begin with headrace_, are in base units, and end in _total if and only if they are counters. A name that breaks
+// this, or is used twice, is a bug and ends the process.
+//
+// Thread-safe. Updating a metric takes nanoseconds; With looks the labels up and is for set-up: keep what it returns.
+#ifndef HEADRACE_COMMON_METRICS_H_
+#define HEADRACE_COMMON_METRICS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
+#include "prometheus/collectable.h"
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+
+namespace headrace {
+
+// What documentation says about a metric.
+struct MetricInfo {
+  std::string name;
+  std::string type;  // "counter", "gauge" or "histogram"
+  std::string help;
+  std::vector<std::string> labels;
+};
+
+// Upper bounds 1, 2 and 5 times the powers of ten from 10 microseconds to 10 seconds.
+std::vector<double> LatencyBuckets();
+// 1, 2, 4 ... up to the first power of two that is not below `largest`.
+std::vector<double> SizeBuckets(double largest);
+
+// Metrics of one name that differ in the values of their labels. Cheap to copy; valid as long as the registry.
+class CounterFamily {
+ public:
+  // One value for each label, in the order of declaration. The same values return the same metric.
+  prometheus::Counter& With(const std::vector<std::string>& values) const;
+
+ private:
+  friend class MetricRegistry;
+  prometheus::Family<prometheus::Counter>* family_;
+  std::vector<std::string> labels_;
+};
+
+class GaugeFamily {
+ public:
+  prometheus::Gauge& With(const std::vector<std::string>& values) const;
+  // Takes the metric off the page, for instance that of an actor which is gone; references to it are then invalid.
+  void Remove(prometheus::Gauge& metric) const;
+
+ private:
+  friend class MetricRegistry;
+  prometheus::Family<prometheus::Gauge>* family_;
+  std::vector<std::string> labels_;
+};
+
+class HistogramFamily {
+ public:
+  prometheus::Histogram& With(const std::vector<std::string>& values) const;
+
+ private:
+  friend class MetricRegistry;
+  prometheus::Family<prometheus::Histogram>* family_;
+  std::vector<std::string> labels_;
+  std::vector<double> buckets_;
+};
+
+class MetricRegistry {
+ public:
+  // Has headrace_build_info{process, version} and the process_... metrics from the start.
+  explicit MetricRegistry(const std::string& process);
+
+  prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
+  prometheus::Gauge& AddGauge(const std::string& name, const std::string& help);
+  prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help, std::vector<double> buckets);
+
+  CounterFamily AddCounterFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
+  GaugeFamily AddGaugeFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
+  HistogramFamily AddHistogramFamily(const std::string& name, const std::string& help, std::vector<std::string> labels,
+                                     std::vector<double> buckets);
+
+  // Everything declared so far, in that order: the source of docs/metrics.md.
+  std::vector<MetricInfo> List() const;
+  // The page as Prometheus scrapes it.
+  std::string Text() const;
+  // For the server.
+  const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables() const { return collectables_; }
+
+ private:
+  void Declare(MetricInfo info);
+
+  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
+  const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
+  mutable Mutex mutex_;
+  std::vector<MetricInfo> declared_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_METRICS_H_

@@ -1,0 +1,179 @@
+#include "common/metrics.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "common/metrics_server.h"
+#include "common/version.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// GET of a path from 127.0.0.1:PORT as an old and plain client does it; headers and body.
+std::string Get(const std::string& address, const std::string& path) {
+  int port = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port));
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in server = {};
+  server.sin_family = AF_INET;
+  server.sin_port = htons(static_cast<uint16_t>(port));
+  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::connect(socket, reinterpret_cast<const sockaddr*>(&server), sizeof(server)), 0);
+  const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";
+  EXPECT_EQ(::send(socket, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  std::string answer;
+  char buffer[4096];
+  for (ssize_t size; (size = ::recv(socket, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, size);
+  ::close(socket);
+  return answer;
+}
+
+// The value in the line that begins with `series` and a space.
+double ValueOf(const std::string& page, const std::string& series) {
+  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
+    double value;
+    if (line.substr(0, series.size() + 1) == series + " " && absl::SimpleAtod(line.substr(series.size() + 1), &value)) {
+      return value;
+    }
+  }
+  ADD_FAILURE() << "no " << series << " in\n" << page;
+  return 0;
+}
+
+TEST(MetricsServerTest, ServesWhatIsRegistered) {
+  MetricRegistry registry("test");
+  registry.AddCounter("headrace_test_steps_total", "Steps taken.").Increment(3);
+  registry.AddGaugeFamily("headrace_test_depth_items", "Items waiting.", {"shard", "table"})
+      .With({"0", "main"})
+      .Set(2.5);
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry);
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_THAT((*server)->address(), Not(HasSubstr(":0")));
+
+  const std::string page = Get((*server)->address(), "/metrics");
+  EXPECT_THAT(page, HasSubstr("200 OK"));
+  EXPECT_THAT(page,
+              HasSubstr("# HELP headrace_test_steps_total Steps taken.\n# TYPE headrace_test_steps_total counter\n"
+                        "headrace_test_steps_total 3\n"));
+  EXPECT_EQ(ValueOf(page, "headrace_test_depth_items{shard=\"0\",table=\"main\"}"), 2.5);
+  EXPECT_EQ(ValueOf(page, std::string("headrace_build_info{process=\"test\",version=\"") + kVersion + "\"}"), 1);
+  EXPECT_GT(ValueOf(page, "process_resident_memory_bytes"), 100e3);
+  EXPECT_GE(ValueOf(page, "process_cpu_seconds_total"), 0);
+  EXPECT_GE(ValueOf(page, "process_open_fds"), 3);
+  EXPECT_GT(ValueOf(page, "process_start_time_seconds"), 1.5e9);
+}
+
+TEST(MetricsServerTest, RefusesAPortInUseAndFreesItsOwn) {
+  MetricRegistry registry("test");
+  std::string address;
+  {
+    absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("localhost:0", registry);
+    ASSERT_TRUE(server.ok()) << server.status();
+    address = (*server)->address();
+    EXPECT_THAT(address, HasSubstr("localhost:"));
+    const absl::Status second = MetricsServer::Start(address, registry).status();
+    EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(second.message(), HasSubstr(address));
+  }
+  EXPECT_TRUE(MetricsServer::Start(address, registry).ok());
+}
+
+TEST(MetricsServerTest, RefusesAddressesOfAnotherForm) {
+  MetricRegistry registry("test");
+  for (const char* address : {"", "localhost", ":80", "localhost:", "localhost:http", "localhost:70000", "a:1,b:2"}) {
+    const absl::Status status = MetricsServer::Start(address, registry).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_THAT(status.message(), HasSubstr("expected HOST:PORT")) << address;
+  }
+  EXPECT_EQ(MetricsServer::Start("192.0.2.1:0", registry).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(MetricsTest, CountsHistogramsByUpperBounds) {
+  MetricRegistry registry("test");
+  const HistogramFamily family =
+      registry.AddHistogramFamily("headrace_test_latency_seconds", "Latency.", {"part"}, {1, 2});
+  for (const double value : {0.5, 1.0, 1.5, 9.0}) family.With({"queue"}).Observe(value);
+  const std::string page = registry.Text();
+  EXPECT_EQ(ValueOf(page, "headrace_test_latency_seconds_bucket{part=\"queue\",le=\"1\"}"), 2);  // 0.5, 1
+  EXPECT_EQ(ValueOf(page, "headrace_test_latency_seconds_bucket{part=\"queue\",le=\"2\"}"), 3);  // and 1.5
+  EXPECT_EQ(ValueOf(page, "headrace_test_latency_seconds_bucket{part=\"queue\",le=\"+Inf\"}"), 4);
+  EXPECT_EQ(ValueOf(page, "headrace_test_latency_seconds_sum{part=\"queue\"}"), 12);
+}
+
+TEST(MetricsTest, GivesTheSameMetricForTheSameLabels) {
+  MetricRegistry registry("test");
+  const CounterFamily family = registry.AddCounterFamily("headrace_test_total", "Test.", {"actor"});
+  EXPECT_EQ(&family.With({"1"}), &family.With({"1"}));
+  EXPECT_NE(&family.With({"1"}), &family.With({"2"}));
+}
+
+TEST(MetricsTest, TakesRemovedGaugesOffThePage) {
+  MetricRegistry registry("test");
+  const GaugeFamily family = registry.AddGaugeFamily("headrace_test_version", "Test.", {"actor"});
+  family.With({"1"}).Set(1);
+  family.Remove(family.With({"2"}));
+  EXPECT_THAT(registry.Text(), HasSubstr("actor=\"1\""));
+  EXPECT_THAT(registry.Text(), Not(HasSubstr("actor=\"2\"")));
+}
+
+TEST(MetricsTest, LosesNoIncrementOfSeveralThreads) {
+  MetricRegistry registry("test");
+  prometheus::Counter& counter = registry.AddCounter("headrace_test_total", "Test.");
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&counter] {
+      for (int i = 0; i < 10000; ++i) counter.Increment();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(counter.Value(), 40000);
+}
+
+TEST(MetricsTest, ListsWhatIsDeclaredForDocumentation) {
+  MetricRegistry registry("test");
+  registry.AddCounterFamily("headrace_test_total", "Things done.", {"actor"});
+  const std::vector<MetricInfo> list = registry.List();
+  EXPECT_EQ(list.front().name, "process_cpu_seconds_total");
+  EXPECT_EQ(list.front().type, "counter");
+  EXPECT_EQ(list.back().name, "headrace_test_total");
+  EXPECT_EQ(list.back().type, "counter");
+  EXPECT_EQ(list.back().help, "Things done.");
+  EXPECT_THAT(list.back().labels, ElementsAre("actor"));
+}
+
+TEST(MetricsDeathTest, EndsTheProcessForNamesThatBreakTheRules) {
+  MetricRegistry registry("test");
+  registry.AddGauge("headrace_test_items", "Test.");
+  EXPECT_DEATH(registry.AddGauge("headrace_test_items", "Test."), "check failed");
+  EXPECT_DEATH(registry.AddCounter("headrace_test_count", "Test."), "_total");
+  EXPECT_DEATH(registry.AddGauge("headrace_test_total", "Test."), "_total");
+  EXPECT_DEATH(registry.AddGauge("steps", "Test."), "headrace_");
+  EXPECT_DEATH(registry.AddGauge("headrace_test", ""), "help");
+}
+
+TEST(BucketsTest, CoverTenMicrosecondsToTenSeconds) {
+  const std::vector<double> buckets = LatencyBuckets();
+  EXPECT_EQ(buckets.size(), 19u);  // 6 decades of 3, and the end
+  EXPECT_EQ(buckets.front(), 0.00001);
+  EXPECT_EQ(buckets[12], 0.1);
+  EXPECT_EQ(buckets.back(), 10);
+  EXPECT_THAT(SizeBuckets(5), ElementsAre(1, 2, 4, 8));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,110 @@
+#include "common/process.h"
+
+#include <exception>
+
+#include "absl/debugging/failure_signal_handler.h"
+#include "absl/debugging/symbolize.h"
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_cat.h"
+#include "common/config.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "nlohmann/json.hpp"
+
+ABSL_FLAG(std::string, config, "", "the run's configuration, a text-format RunConfig (proto/config.proto)");
+ABSL_FLAG(std::vector<std::string>, set, {}, "fields to override, path.to.field=value, separated by commas");
+ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics");
+ABSL_FLAG(std::string, health_listen, "127.0.0.1:0", "HOST:PORT of the gRPC health service, for probes");
+ABSL_FLAG(std::string, ready_file, "", "a file that is written, with the ports, once the process serves");
+ABSL_FLAG(bool, die_with_parent, false, "terminate when the parent process ends");
+ABSL_FLAG(std::string, log_name, "", "name of this process in its log; default: the program's name");
+
+namespace headrace {
+namespace {
+
+ExitCode ToExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kExitDone;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+      return kExitUsage;
+    case absl::StatusCode::kCancelled:
+      return kExitInterrupted;
+    default:
+      return kExitFailed;
+  }
+}
+
+absl::StatusOr<ProcessFlags> ReadFlags(int argc, char** argv) {
+  ProcessFlags flags;
+  const std::string path = absl::GetFlag(FLAGS_config);
+  if (path.empty()) return absl::InvalidArgumentError("expected --config=FILE, got none; --help explains the flags");
+  absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, absl::GetFlag(FLAGS_set));
+  if (!config.ok()) return absl::InvalidArgumentError(config.status().message());
+  flags.config = *std::move(config);
+  flags.command_line.assign(argv, argv + argc);
+  flags.listen = absl::GetFlag(FLAGS_listen);
+  flags.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  flags.health_listen = absl::GetFlag(FLAGS_health_listen);
+  flags.ready_file = absl::GetFlag(FLAGS_ready_file);
+  return flags;
+}
+
+}  // namespace
+
+int RunProcess(int argc, char** argv, const std::string& usage,
+               const std::function<absl::Status(const ProcessFlags&)>& body) {
+  absl::InitializeSymbolizer(argv[0]);
+  absl::InstallFailureSignalHandler(absl::FailureSignalHandlerOptions());
+  absl::SetProgramUsageMessage(usage);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  const std::string program(argv[0]);
+  const std::string name = absl::GetFlag(FLAGS_log_name);
+  InitLog(name.empty() ? program.substr(program.rfind('/') + 1) : name);
+  TuneAllocatorForStreaming();
+  ShutdownSignal::Install();
+  if (absl::GetFlag(FLAGS_die_with_parent)) ShutdownSignal::DieWithParent();
+
+  absl::Status status;
+  if (rest.size() > 1) {
+    status = absl::InvalidArgumentError(absl::StrCat("expected flags only, got \"", rest[1], "\""));
+  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags(argc, argv); !flags.ok()) {
+    status = flags.status();
+  } else {
+    try {
+      status = body(*flags);
+    } catch (const std::exception& e) {
+      // Libraries throw; what reaches this place is a failure nobody expected.
+      status = absl::InternalError(e.what());
+    }
+  }
+  if (!status.ok() && !absl::IsCancelled(status)) LogError("%s", status.ToString());
+  return ToExitCode(status);
+}
+
+absl::StatusOr<std::unique_ptr<ProcessPorts>> ProcessPorts::Open(const ProcessFlags& flags,
+                                                                 const MetricRegistry& registry) {
+  auto ports = std::make_unique<ProcessPorts>();
+  ASSIGN_OR_RETURN(ports->metrics_, MetricsServer::Start(flags.metrics_listen, registry));
+  ASSIGN_OR_RETURN(ports->health_, HealthServer::Start(flags.health_listen));
+  return ports;
+}
+
+absl::Status ProcessPorts::Ready(const ProcessFlags& flags, const std::string& grpc_address) {
+  health_->SetServing(true);
+  LogInfo("ready: %smetrics on http://%s/metrics, health on %s",
+          grpc_address.empty() ? "" : absl::StrCat("serving on ", grpc_address, ", "), metrics_->address(),
+          health_->address());
+  if (flags.ready_file.empty()) return absl::OkStatus();
+  nlohmann::json addresses = {{"metrics", metrics_->address()}, {"health", health_->address()}};
+  if (!grpc_address.empty()) addresses["grpc"] = grpc_address;
+  return WriteFileAtomically(flags.ready_file, addresses.dump() + "\n");
+}
+
+}  // namespace headrace

@@ -1,0 +1,57 @@
+// What the three processes have in common: flags, ports, the ready file, exit codes.
+//
+//   int main(int argc, char** argv) {
+//     return RunProcess(argc, argv, "replay: one shard of the replay service", [](const ProcessFlags& flags) { ... });
+//   }
+#ifndef HEADRACE_COMMON_PROCESS_H_
+#define HEADRACE_COMMON_PROCESS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/grpc_server.h"
+#include "common/metrics.h"
+#include "common/metrics_server.h"
+#include "proto/config.pb.h"
+
+namespace headrace {
+
+enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrupted = 130 };
+
+struct ProcessFlags {
+  v1::RunConfig config;
+  std::vector<std::string> command_line;
+  std::string listen;
+  std::string metrics_listen;
+  std::string health_listen;
+  std::string ready_file;
+};
+
+// Parses --config, --set and the flags above (each with a help text), installs signal handling and LibTorch-free
+// defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK is logged;
+// INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to mend (2), CANCELLED is an interruption (130), anything else
+// is a failure (1).
+int RunProcess(int argc, char** argv, const std::string& usage,
+               const std::function<absl::Status(const ProcessFlags&)>& body);
+
+// The ports of a process that everybody has: metrics, and health for probes.
+class ProcessPorts {
+ public:
+  static absl::StatusOr<std::unique_ptr<ProcessPorts>> Open(const ProcessFlags& flags, const MetricRegistry& registry);
+
+  // Reports SERVING, and writes the ready file: {"grpc": "HOST:PORT", "metrics": ..., "health": ...}; an empty
+  // `grpc_address` is left out.
+  absl::Status Ready(const ProcessFlags& flags, const std::string& grpc_address);
+
+ private:
+  std::unique_ptr<MetricsServer> metrics_;
+  std::unique_ptr<HealthServer> health_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_PROCESS_H_

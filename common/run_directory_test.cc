@@ -1,0 +1,122 @@
+#include "common/run_directory.h"
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "common/config.h"
+#include "common/file.h"
+#include "common/version.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class RunDirectoryTest : public testing::Test {
+ protected:
+  RunDirectoryTest() {
+    std::string name = testing::TempDir() + "/run_directory_test.XXXXXX";
+    parent_ = ::mkdtemp(name.data());
+    directory_ = parent_ + "/run";
+    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'000'000'000)));
+  }
+  ~RunDirectoryTest() override { EXPECT_TRUE(RemoveTree(parent_).ok()); }
+
+  v1::RunConfig Config(const std::vector<std::string>& overrides = {}) {
+    return *ParseRunConfig("environment { name: \"Pendulum-v1\" } sac {}", "test", overrides);
+  }
+  absl::StatusOr<std::unique_ptr<RunDirectory>> Open(const v1::RunConfig& config) {
+    return RunDirectory::Open(directory_, config, {"learner", "--config=a b"}, clock_);
+  }
+  std::string Read(const std::string& name) { return *ReadFile(directory_ + "/" + name); }
+
+  FakeClock clock_;
+  std::string parent_;
+  std::string directory_;
+};
+
+TEST_F(RunDirectoryTest, HasAllItsFilesFromTheStart) {
+  const auto run = Open(Config({"seed=7"}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_FALSE((*run)->resumed());
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre("checkpoints", "config.textproto", "evaluations.csv", "logs",
+                                                      "metadata.json", "progress.csv", "tb"));
+  EXPECT_EQ(Read("config.textproto"), ResolvedText(Config({"seed=7"})));
+  EXPECT_EQ(Read("evaluations.csv"), "env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes\n");
+  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n");
+}
+
+TEST_F(RunDirectoryTest, TellsInMetadataWhatRanWhereAndWhen) {
+  ASSERT_TRUE(Open(Config({"seed=7"})).ok());
+  clock_.Advance(std::chrono::hours(1));
+  ASSERT_TRUE(Open(Config({"seed=7"})).ok());
+  const nlohmann::json metadata = nlohmann::json::parse(Read("metadata.json"));
+  EXPECT_EQ(metadata["command_line"], nlohmann::json({"learner", "--config=a b"}));
+  EXPECT_EQ(metadata["version"], kVersion);
+  EXPECT_EQ(metadata["seed"], 7);
+  EXPECT_GE(metadata["machine"]["cores"], 1);
+  EXPECT_GT(metadata["machine"]["memory_bytes"], 1 << 20);
+  EXPECT_EQ(metadata["machine"].count("hostname"), 1u);
+  EXPECT_EQ(metadata["machine"].count("cpu"), 1u);
+  // 10^9 seconds after 1970
+  EXPECT_EQ(metadata["started"], nlohmann::json({"2001-09-09T01:46:40Z", "2001-09-09T02:46:40Z"}));
+}
+
+TEST_F(RunDirectoryTest, AppendsProgressAndEvaluations) {
+  const auto run = Open(Config());
+  ASSERT_TRUE((*run)->AppendProgress({100, 0.5, 3}, {{"charts/SPS", 200}}).ok());
+  ASSERT_TRUE((*run)->AppendEvaluation({100, 0.5, 3}, {-150.25, 10, 200, 5}).ok());
+  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates,charts/SPS\n100,0.5,3,200\n");
+  EXPECT_THAT(Read("evaluations.csv"), HasSubstr("\n100,0.5,3,-150.25,10,200,5\n"));
+}
+
+TEST_F(RunDirectoryTest, ForgetsWhatCameAfterTheCheckpoint) {
+  {
+    const auto run = Open(Config());
+    for (const uint64_t steps : {100, 200, 300}) {
+      ASSERT_TRUE((*run)->AppendProgress({steps, 1, 1}, {}).ok());
+      ASSERT_TRUE((*run)->AppendEvaluation({steps, 1, 1}, {}).ok());
+    }
+  }
+  const auto run = Open(Config());
+  EXPECT_TRUE((*run)->resumed());
+  ASSERT_TRUE((*run)->ForgetAfter(200).ok());
+  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n100,1,1\n200,1,1\n");
+  EXPECT_THAT(Read("evaluations.csv"), testing::EndsWith("episodes\n100,1,1,0,0,0,0\n200,1,1,0,0,0,0\n"));
+}
+
+TEST_F(RunDirectoryTest, RefusesAnotherConfigurationAndChangesNothing) {
+  ASSERT_TRUE(Open(Config()).ok());
+  const std::string metadata = Read("metadata.json");
+  const absl::Status status = Open(Config({"seed=8"})).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("seed: 0 in the run, 8 now"));
+  EXPECT_EQ(Read("metadata.json"), metadata);
+  EXPECT_EQ(Read("config.textproto"), ResolvedText(Config()));
+}
+
+TEST_F(RunDirectoryTest, StoresWhatAResumeMayChange) {
+  ASSERT_TRUE(Open(Config()).ok());
+  ASSERT_TRUE(Open(Config({"actor.processes=8"})).ok());
+  EXPECT_THAT(Read("config.textproto"), HasSubstr("processes: 8"));
+}
+
+TEST_F(RunDirectoryTest, RefusesABrokenMetadataFile) {
+  ASSERT_TRUE(Open(Config()).ok());
+  ASSERT_TRUE(WriteFileAtomically(directory_ + "/metadata.json", "{\"started\": [").ok());
+  const absl::Status status = Open(Config()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr("metadata.json"));
+}
+
+TEST_F(RunDirectoryTest, NamesAPathThatCannotBeADirectory) {
+  ASSERT_TRUE(WriteFileAtomically(directory_, "a file").ok());
+  EXPECT_THAT(Open(Config()).status().message(), HasSubstr(directory_));
+}
+
+}  // namespace
+}  // namespace headrace

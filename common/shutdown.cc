@@ -1,0 +1,101 @@
+#include "common/shutdown.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <thread>
+#include <vector>
+
+#include "common/log.h"
+#include "common/mutex.h"
+
+namespace headrace {
+namespace {
+
+struct State {
+  Mutex mutex;
+  ConditionVariable condition;
+  bool requested ABSL_GUARDED_BY(mutex) = false;
+  std::vector<std::function<void()>> callbacks ABSL_GUARDED_BY(mutex);
+};
+
+State& GetState() {
+  static State* const state = new State;  // never destroyed: the signal thread may outlive main
+  return *state;
+}
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+void Request() {
+  State& state = GetState();
+  std::vector<std::function<void()>> callbacks;
+  {
+    MutexLock lock(&state.mutex);
+    state.requested = true;
+    callbacks.swap(state.callbacks);
+    state.condition.NotifyAll();
+  }
+  for (const auto& callback : callbacks) callback();
+}
+
+void HandleSignals() {
+  const sigset_t set = HandledSignals();
+  int signal = 0;
+  sigwait(&set, &signal);
+  LogInfo("%s: finishing", signal == SIGINT ? "interrupted" : "terminated");
+  std::thread(Request).detach();
+  sigwait(&set, &signal);
+  LogWarning("second signal: ending at once");
+  _exit(130);
+}
+
+}  // namespace
+
+void ShutdownSignal::Install() {
+  const sigset_t set = HandledSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  GetState();
+  std::thread(HandleSignals).detach();
+}
+
+void ShutdownSignal::DieWithParent() {
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // The parent may have died before the call.
+  if (getppid() == 1) kill(getpid(), SIGTERM);
+}
+
+bool ShutdownSignal::Requested() {
+  State& state = GetState();
+  MutexLock lock(&state.mutex);
+  return state.requested;
+}
+
+bool ShutdownSignal::WaitUntil(std::chrono::steady_clock::time_point deadline) {
+  State& state = GetState();
+  MutexLock lock(&state.mutex);
+  while (!state.requested) {
+    if (!state.condition.WaitUntil(&state.mutex, deadline)) return state.requested;
+  }
+  return true;
+}
+
+void ShutdownSignal::OnRequest(std::function<void()> callback) {
+  State& state = GetState();
+  {
+    MutexLock lock(&state.mutex);
+    if (!state.requested) {
+      state.callbacks.push_back(std::move(callback));
+      return;
+    }
+  }
+  callback();
+}
+
+}  // namespace headrace

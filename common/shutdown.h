@@ -1,0 +1,32 @@
+// Graceful end on SIGTERM and SIGINT. The first signal asks; a second one ends the process at once.
+//
+//   ShutdownSignal::Install();              // before any thread is started
+//   while (!ShutdownSignal::Requested()) ...
+//   ShutdownSignal::OnRequest([&] { queue.Close(); });
+//
+// Thread-safe.
+#ifndef HEADRACE_COMMON_SHUTDOWN_H_
+#define HEADRACE_COMMON_SHUTDOWN_H_
+
+#include <chrono>
+#include <functional>
+
+namespace headrace {
+
+class ShutdownSignal {
+ public:
+  // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
+  static void Install();
+  // SIGTERM for this process when its parent dies.
+  static void DieWithParent();
+
+  static bool Requested();
+  // False if the deadline passed first.
+  static bool WaitUntil(std::chrono::steady_clock::time_point deadline);
+  // Runs on the signal thread; at once, on this one, if the signal has come already.
+  static void OnRequest(std::function<void()> callback);
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_SHUTDOWN_H_

@@ -1,0 +1,31 @@
+// A shard's checkpoint: one file with everything its tables hold, taken while it serves. docs/formats/replay.md
+// describes the bytes.
+//
+// Thread-safe, but one checkpoint at a time for each directory.
+#ifndef HEADRACE_REPLAY_CHECKPOINT_H_
+#define HEADRACE_REPLAY_CHECKPOINT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "proto/replay.pb.h"
+#include "replay/shard.h"
+
+namespace headrace {
+
+// Writes DIRECTORY/NAME.replay atomically and removes all but the newest `keep` files. InvalidArgument: the name has
+// other characters than letters, digits, '-' and '_'. ResourceExhausted: the disk is full; older files are untouched.
+absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
+                                                       const std::string& name, uint32_t keep);
+
+// Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed over.
+// Returns the name of the checkpoint; empty: there is none.
+absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard);
+
+// An incarnation higher than any that this directory has seen, remembered there before it is returned.
+absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_CHECKPOINT_H_

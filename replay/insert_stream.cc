@@ -1,0 +1,128 @@
+#include "replay/insert_stream.h"
+
+#include "common/byte_buffer.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "grpcpp/support/proto_buffer_reader.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+class InsertStream final : public ServerStream {
+ public:
+  explicit InsertStream(Shard* shard) : shard_(shard) {}
+
+ private:
+  void OnMessage(const grpc::ByteBuffer& message) override {
+    message_ = &message;
+    Process();
+  }
+
+  // Also called again, on another thread, when a chunk that had to wait may be tried again; nothing else happens on
+  // this stream in between, because no further message is read.
+  void Process() {
+    absl::StatusOr<Table::Outcome> outcome = table_ == nullptr ? Open() : InsertChunk();
+    if (!outcome.ok()) {
+      LogWarning("writer %s refused: %s", peer_, outcome.status().ToString());
+      Close(outcome.status());
+    } else if (*outcome == Table::Outcome::kDone) {
+      AcknowledgeWhenDrained();
+      ReadNext();
+    }
+  }
+
+  absl::StatusOr<Table::Outcome> Open() {
+    grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(message_));
+    google::protobuf::io::CodedInputStream in(&reader);
+    size_t payload_bytes;
+    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    if (!head_.has_open()) return absl::InvalidArgumentError("expected InsertOpen as a stream's first message");
+    const v1::InsertOpen& open = head_.open();
+    peer_ = open.peer().name();
+    RETURN_IF_ERROR(shard_->CheckPeer(open.peer()));
+    ASSIGN_OR_RETURN(Table * table, shard_->FindTable(open.table()));
+    RETURN_IF_ERROR(CheckSameSignature(table->spec().signature(), open.signature()));
+    writer_ = open.writer();
+    const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());
+    session_ = opened.session;
+    table_ = table;
+    MutexLock lock(&mutex_);
+    committed_ = opened.last_sequence;
+    return Table::Outcome::kDone;
+  }
+
+  absl::StatusOr<Table::Outcome> InsertChunk() {
+    grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(message_));
+    google::protobuf::io::CodedInputStream in(&reader);
+    size_t payload_bytes;
+    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    if (!head_.has_chunk()) return absl::InvalidArgumentError("expected a chunk, got none");
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    ASSIGN_OR_RETURN(const Table::Outcome outcome,
+                     table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes, [this, weak] {
+                       if (const auto alive = weak.lock()) Process();
+                     }));
+    if (outcome == Table::Outcome::kDone) {
+      MutexLock lock(&mutex_);
+      committed_ = std::max(committed_, head_.chunk().sequence());
+    }
+    return outcome;
+  }
+
+  // One answer for all chunks that were committed while the last one was on its way.
+  void AcknowledgeWhenDrained() {
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    if (unsent() > 0) return;  // OnSent comes back to it
+    if (opened() && table_->Acknowledge([this, weak] {
+          if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
+        }) == Table::Outcome::kWait) {
+      return;
+    }
+    v1::InsertResponse response;
+    {
+      MutexLock lock(&mutex_);
+      if (opened_ && committed_ == acknowledged_) return;
+      opened_ = true;
+      acknowledged_ = committed_;
+      response.set_acknowledged(committed_);
+    }
+    response.set_policy_version(table_->policy_version());
+    response.set_shard(shard_->number());
+    response.set_incarnation(shard_->incarnation());
+    Send(ToByteBuffer(response));
+  }
+
+  bool opened() {
+    MutexLock lock(&mutex_);
+    return opened_;
+  }
+
+  void OnSent() override { AcknowledgeWhenDrained(); }
+
+  void OnClosed() override {
+    if (table_ != nullptr) table_->CloseWriter(writer_, session_);
+  }
+
+  Shard* const shard_;
+  // Of the message being processed.
+  const grpc::ByteBuffer* message_ = nullptr;
+  v1::InsertRequest head_;
+
+  // Set by the first message.
+  std::string peer_ = "(not yet known)";
+  Table* table_ = nullptr;
+  uint64_t writer_ = 0;
+  uint64_t session_ = 0;
+
+  Mutex mutex_;
+  uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+std::shared_ptr<ServerStream> MakeInsertStream(Shard* shard) { return std::make_shared<InsertStream>(shard); }
+
+}  // namespace headrace

@@ -1,0 +1,75 @@
+// The items of a table, with the selectors that sample and remove them. An item is `rows` consecutive rows of one lane;
+// it is known by a slot, which is reused, and outside the shard by a key, which is not: slot and generation.
+//
+// Not thread-safe: the table's mutex guards it.
+#ifndef HEADRACE_REPLAY_ITEM_STORE_H_
+#define HEADRACE_REPLAY_ITEM_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/random.h"
+#include "proto/replay.pb.h"
+#include "replay/row_store.h"
+#include "replay/selector/selector.h"
+
+namespace headrace {
+
+struct Item {
+  RowStore::Address first_row = RowStore::kNoRow;
+  uint32_t generation = 0;
+  uint16_t rows = 0;  // 0: the slot is empty
+  uint16_t times_sampled = 0;
+};
+
+class ItemStore {
+ public:
+  struct Drawn {
+    uint64_t key;
+    RowStore::Address first_row;
+    uint16_t rows;
+    double probability;
+  };
+  static constexpr uint32_t kMaxRows = UINT16_MAX;
+  static constexpr uint32_t kMaxTimesSampled = UINT16_MAX;
+  // What the books of one item take: its slot, its order, and its places in the selectors.
+  static constexpr uint64_t kBookBytes = sizeof(Item) + 24;
+
+  // `rows` must outlive this.
+  ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows);
+
+  // size() must be below the capacity.
+  void Add(RowStore::Address first_row, uint16_t rows, uint16_t times_sampled = 0);
+  // The one the remover chooses. size() must not be 0.
+  void RemoveOne(RandomStream& random);
+  // Draws one item and counts it; removes it if it has been sampled as often as it may. size() must not be 0.
+  Drawn Sample(RandomStream& random);
+
+  size_t size() const { return sampler_->size(); }
+  size_t capacity() const { return capacity_; }
+  double mass() const { return sampler_->mass(); }
+  uint64_t removed() const { return removed_; }
+  void set_removed(uint64_t removed) { removed_ = removed; }
+
+  // All items, oldest first.
+  std::vector<Item> Items() const;
+
+ private:
+  void Remove(uint32_t slot);
+
+  const uint32_t max_times_sampled_;
+  const size_t capacity_;
+  RowStore* const rows_;
+  const std::unique_ptr<Selector> sampler_;
+  const std::unique_ptr<Selector> remover_;
+  std::vector<Item> slots_;
+  std::vector<uint64_t> order_;  // of insertion, for each slot
+  std::vector<uint32_t> free_;
+  uint64_t next_order_ = 0;
+  uint64_t removed_ = 0;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_ITEM_STORE_H_

@@ -1,0 +1,109 @@
+#include "replay/lane.h"
+
+#include <vector>
+
+#include "absl/strings/str_format.h"
+
+namespace headrace {
+namespace {
+
+struct EpisodeRows {
+  uint64_t begin;
+  uint64_t end;  // one past the last row that has arrived
+};
+
+// What a lane will look like with the chunk's segments added.
+struct LanePreview {
+  uint64_t next_row;
+  bool in_episode;
+  bool broken;
+  uint64_t lost_before;
+  std::vector<EpisodeRows> episodes;  // that later items may lie in
+};
+
+using Previews = absl::flat_hash_map<uint32_t, LanePreview>;
+
+LanePreview Preview(const Writer& writer, uint32_t lane_number) {
+  const auto found = writer.lanes.find(lane_number);
+  const Lane lane = found == writer.lanes.end() ? NewLane(writer.lost_chunks > 0) : found->second;
+  LanePreview preview = {lane.next_row, lane.in_episode, lane.broken, lane.lost_before, {}};
+  if (lane.in_episode && !lane.broken) {
+    preview.episodes.push_back({std::max(lane.episode_first_row, lane.first_row()), lane.next_row});
+  }
+  return preview;
+}
+
+absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
+  if (segment.rows() == 0) return absl::InvalidArgumentError("expected segments of at least one row, got an empty one");
+  if (lane.broken) {
+    lane.lost_before = segment.first_row();
+    lane.in_episode = !segment.episode_start();
+    if (lane.in_episode) lane.episodes.push_back({segment.first_row(), segment.first_row()});
+  } else if (segment.first_row() != lane.next_row) {
+    return absl::InvalidArgumentError(absl::StrFormat("lane %d: expected its row %d next, got row %d", segment.lane(),
+                                                      lane.next_row, segment.first_row()));
+  }
+  lane.broken = false;
+  if (segment.episode_start() == lane.in_episode) {
+    return absl::InvalidArgumentError(absl::StrFormat("lane %d: row %d %s", segment.lane(), segment.first_row(),
+                                                      lane.in_episode ? "starts an episode before the last one has ended"
+                                                                      : "continues an episode that was not started"));
+  }
+  if (segment.episode_start()) lane.episodes.push_back({segment.first_row(), segment.first_row()});
+  lane.next_row = segment.first_row() + segment.rows();
+  lane.episodes.back().end = lane.next_row;
+  lane.in_episode = segment.end() == v1::NOT_ENDED;
+  return absl::OkStatus();
+}
+
+absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_t max_item_rows) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrFormat("items of lane %d from row %d (%d of %d rows, stride %d): %s",
+                                                      run.lane(), run.first_row(), run.count(), run.rows(),
+                                                      run.stride(), why));
+  };
+  if (run.rows() == 0 || run.rows() > max_item_rows) return refuse(absl::StrFormat("expected 1 to %d rows", max_item_rows));
+  if (run.count() == 0 || (run.count() > 1 && run.stride() == 0)) return refuse("expected a count and a stride above 0");
+  if (run.count() > kMaxRowsPerChunk || run.stride() > kMaxRowsPerChunk) return refuse("count or stride too large");
+  for (uint64_t i = 0; i < run.count(); ++i) {
+    const uint64_t begin = run.first_row() + i * run.stride();
+    if (begin < lane.lost_before) continue;  // counted as lost when the chunk is committed
+    bool inside = false;
+    for (const EpisodeRows& episode : lane.episodes) {
+      inside = inside || (begin >= episode.begin && begin + run.rows() <= episode.end);
+    }
+    if (!inside) return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one episode", begin));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, uint32_t max_item_rows) {
+  ChunkSize size;
+  Previews lanes;
+  for (const v1::Segment& segment : chunk.segments()) {
+    if (segment.lane() >= kMaxLanesPerWriter) {
+      return absl::InvalidArgumentError(absl::StrFormat("expected lanes below %d, got %d", kMaxLanesPerWriter, segment.lane()));
+    }
+    auto lane = lanes.find(segment.lane());
+    if (lane == lanes.end()) lane = lanes.emplace(segment.lane(), Preview(writer, segment.lane())).first;
+    if (absl::Status status = AddSegment(segment, lane->second); !status.ok()) return status;
+    size.rows += segment.rows();
+    size.steps += segment.rows() - (segment.end() == v1::NOT_ENDED ? 0 : 1);
+    if (size.rows > kMaxRowsPerChunk) {
+      return absl::InvalidArgumentError(absl::StrFormat("expected at most %d rows in a chunk", kMaxRowsPerChunk));
+    }
+  }
+  for (const v1::ItemRun& run : chunk.items()) {
+    const auto lane = lanes.find(run.lane());
+    if (lane == lanes.end()) {
+      return absl::InvalidArgumentError(absl::StrFormat("items of lane %d, of which the chunk has no rows", run.lane()));
+    }
+    if (absl::Status status = CheckItems(run, lane->second, max_item_rows); !status.ok()) return status;
+    size.items += run.count();
+  }
+  return size;
+}
+
+}  // namespace headrace

@@ -1,0 +1,56 @@
+// What a shard remembers of a writer: which chunks it has committed, and for each lane the newest rows, so that later
+// items can refer to rows of earlier chunks.
+//
+// Not thread-safe: the table's mutex guards it.
+#ifndef HEADRACE_REPLAY_LANE_H_
+#define HEADRACE_REPLAY_LANE_H_
+
+#include <cstdint>
+#include <deque>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "proto/replay.pb.h"
+#include "replay/row_store.h"
+
+namespace headrace {
+
+struct Lane {
+  uint64_t next_row = 0;           // number of the row that comes next, counted from the lane's start
+  uint64_t episode_first_row = 0;  // of the episode in progress
+  bool in_episode = false;
+  // After lost chunks the lane goes on somewhere: any row may come next, and items that reach back before it are lost.
+  bool broken = false;
+  uint64_t lost_before = 0;
+  std::deque<RowStore::Address> window;  // the newest rows, oldest first; each is referenced once
+
+  uint64_t first_row() const { return next_row - window.size(); }
+};
+
+// A lane that was not known before.
+inline Lane NewLane(bool chunks_were_lost) { return Lane{.broken = chunks_were_lost}; }
+
+struct Writer {
+  uint64_t session = 0;  // of its newest stream; older ones are stale
+  bool connected = false;
+  uint64_t last_sequence = 0;
+  uint64_t lost_chunks = 0;
+  absl::flat_hash_map<uint32_t, Lane> lanes;
+};
+
+struct ChunkSize {
+  size_t rows = 0;
+  size_t steps = 0;
+  size_t items = 0;
+};
+
+inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;
+inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
+
+// Whether the chunk continues the writer's lanes and its items lie within their episodes. InvalidArgument: it does not;
+// the message says what was expected.
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, uint32_t max_item_rows);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_LANE_H_

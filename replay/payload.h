@@ -1,0 +1,40 @@
+// Rows between wire and memory. A chunk comes as whole columns and is scattered into rows; a batch is gathered from
+// rows into whole columns. Each byte is copied once.
+//
+// Thread-safe on different rows; no locks are held while copying.
+#ifndef HEADRACE_REPLAY_PAYLOAD_H_
+#define HEADRACE_REPLAY_PAYLOAD_H_
+
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "replay/item_store.h"
+#include "replay/row_layout.h"
+#include "replay/row_store.h"
+
+namespace headrace {
+
+// Rows [first_row, first_row + rows) of each item, of one column.
+struct Slice {
+  int column;
+  uint32_t first_row;
+  uint32_t rows;
+};
+
+size_t BytesPerItem(const Slice& slice, const RowLayout& layout);
+
+// Copies a chunk's payload into `rows`. InvalidArgument: it is too short, or a number is not finite (column and row
+// are named).
+absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
+                          std::span<const RowStore::Address> rows, const RowStore& store);
+
+// Copies the slices of items into `blocks`, one block [items, slice rows, column] for each slice. Every item must have
+// the rows that the slices name.
+void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,
+                 const RowStore& store, std::span<std::byte* const> blocks);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_PAYLOAD_H_

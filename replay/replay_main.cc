@@ -1,0 +1,59 @@
+// The replay process: one shard of the replay service.
+#include <chrono>
+
+#include "absl/flags/flag.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "replay/checkpoint.h"
+#include "replay/service.h"
+#include "replay/shard.h"
+#include "replay/shard_metrics.h"
+
+ABSL_FLAG(uint32_t, shard, 0, "number of this shard, 0 to replay.shards - 1");
+ABSL_FLAG(std::string, checkpoint_dir, "",
+          "where this shard writes its checkpoints and finds them when it starts; none: it starts empty");
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::milliseconds kMetricsInterval{250};
+constexpr std::chrono::milliseconds kShutdownGrace{500};
+
+absl::Status RunReplay(const ProcessFlags& flags) {
+  const v1::ReplayConfig& config = flags.config.replay();
+  const uint32_t number = absl::GetFlag(FLAGS_shard);
+  if (number >= config.shards()) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected --shard below %d (replay.shards), got %d", config.shards(), number));
+  }
+  // Keys of an earlier life must not fit: without a directory to remember it in, the clock serves as incarnation.
+  const std::string directory = absl::GetFlag(FLAGS_checkpoint_dir);
+  uint64_t incarnation = std::chrono::system_clock::now().time_since_epoch() / std::chrono::microseconds(1);
+  if (!directory.empty()) {
+    ASSIGN_OR_RETURN(incarnation, NextIncarnation(directory));
+  }
+  Shard shard(number, config.budget_bytes() / config.shards(), incarnation);
+  if (!directory.empty()) {
+    ASSIGN_OR_RETURN(const std::string restored, RestoreNewest(directory, shard));
+    if (!restored.empty()) LogInfo("restored from checkpoint %s", restored);
+  }
+
+  MetricRegistry registry("replay");
+  ShardMetrics metrics(registry);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+  const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {service.get()}));
+  RETURN_IF_ERROR(ports->Ready(flags, server->address()));
+  while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
+  server->Shutdown(kShutdownGrace);
+  return absl::CancelledError("terminated");
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main(int argc, char** argv) {
+  return headrace::RunProcess(argc, argv, "replay: one shard of the replay service", headrace::RunReplay);
+}

@@ -1,0 +1,83 @@
+#include "replay/row_store.h"
+
+#include <algorithm>
+
+namespace headrace {
+namespace {
+
+constexpr size_t kSlabBytes = 1 << 20;
+// Slabs beyond the budget that may be held back by reads in progress.
+constexpr size_t kSpareSlabs = 16;
+
+// A small budget is cut into enough slabs that removing old items frees some.
+size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
+  const size_t bytes = std::min<uint64_t>(kSlabBytes, max_bytes / 16);
+  return std::max<size_t>(1, bytes / stride);
+}
+
+}  // namespace
+
+RowStore::RowStore(size_t stride, uint64_t max_bytes)
+    : stride_(stride),
+      rows_per_slab_(RowsPerSlab(stride, max_bytes)),
+      max_used_slabs_(std::max<uint64_t>(2, max_bytes / (rows_per_slab_ * stride))),
+      slabs_(max_used_slabs_ + kSpareSlabs) {}
+
+RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
+  const size_t first = rows.size();
+  for (size_t i = 0; i < count; ++i) {
+    if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) {
+      if (const Room room = OpenSlab(); room != Room::kReserved) {
+        for (; rows.size() > first; rows.pop_back()) Release(rows.back());
+        return room;
+      }
+    }
+    Slab& slab = slabs_[open_];
+    const Address row = static_cast<Address>(open_ * rows_per_slab_ + slab.written++);
+    ++slab.references;
+    SetNext(row, kNoRow);
+    rows.push_back(row);
+  }
+  return Room::kReserved;
+}
+
+void RowStore::Release(Address row) {
+  const uint32_t number = static_cast<uint32_t>(row / rows_per_slab_);
+  if (--slabs_[number].references == 0 && number != open_) Free(number);
+}
+
+RowStore::Room RowStore::OpenSlab() {
+  const uint32_t previous = open_;
+  if (previous != kNoSlab && slabs_[previous].references == 0) {
+    open_ = kNoSlab;
+    Free(previous);
+  }
+  if (used_slabs_ == max_used_slabs_) return Room::kFull;
+  const uint64_t oldest_read = reads_.empty() ? UINT64_MAX : *reads_.begin();
+  if (!free_.empty() && free_.front().freed_at < oldest_read) {
+    open_ = free_.front().slab;
+    free_.pop_front();
+  } else if (touched_slabs_ < slabs_.size()) {
+    open_ = static_cast<uint32_t>(touched_slabs_++);
+    slabs_[open_].memory = std::make_unique_for_overwrite<std::byte[]>(slab_bytes());
+  } else {
+    return Room::kHeldBack;
+  }
+  slabs_[open_].written = 0;
+  ++used_slabs_;
+  return Room::kReserved;
+}
+
+void RowStore::Free(uint32_t slab) {
+  --used_slabs_;
+  free_.push_back({slab, time_});
+}
+
+uint64_t RowStore::BeginRead() {
+  reads_.insert(++time_);
+  return time_;
+}
+
+void RowStore::EndRead(uint64_t read) { reads_.erase(reads_.find(read)); }
+
+}  // namespace headrace

@@ -1,0 +1,95 @@
+// Rows in slabs of about 1 MiB. A row is written once and then only read.
+//
+//                         slabs_            free_ (with the time they became free)
+//   row address = slab * rows_per_slab + index
+//   Reserve ──▶ [open slab: rows in order of arrival] ── full ──▶ [slab] ── last reference gone ──▶ free ──▶ reused
+//
+// A slab counts references to its rows: one for each row of each item, one for each row that a lane may still refer to,
+// one for each row being written. When none is left it is free, and it is reused once every read that had begun before
+// then has ended.
+//
+// Thread-safety: the table's mutex guards every method but Row, Next and their use: a row may be read without it between
+// BeginRead and EndRead, if it was referenced when the read began.
+#ifndef HEADRACE_REPLAY_ROW_STORE_H_
+#define HEADRACE_REPLAY_ROW_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <set>
+#include <vector>
+
+namespace headrace {
+
+class RowStore {
+ public:
+  using Address = uint32_t;
+  static constexpr Address kNoRow = UINT32_MAX;
+
+  // Holds at most about `max_bytes`, and never less than two slabs.
+  RowStore(size_t stride, uint64_t max_bytes);
+
+  enum class Room {
+    kReserved,
+    kFull,      // something must be removed first
+    kHeldBack,  // there is room, but reads that are going on still use it
+  };
+  // Appends the addresses of `count` new rows, each with one reference; or none.
+  Room Reserve(size_t count, std::vector<Address>& rows);
+  void Reference(Address row) { ++slabs_[row / rows_per_slab_].references; }
+  void Release(Address row);
+
+  std::byte* Row(Address row) const {
+    return slabs_[row / rows_per_slab_].memory.get() + static_cast<size_t>(row % rows_per_slab_) * stride_;
+  }
+  // The lane's next row, kept in the row itself; kNoRow: it has not arrived.
+  Address Next(Address row) const {
+    Address next;
+    std::memcpy(&next, Row(row), sizeof(next));
+    return next;
+  }
+  void SetNext(Address row, Address next) { std::memcpy(Row(row), &next, sizeof(next)); }
+
+  // Slabs that become free from now on are not reused before EndRead.
+  uint64_t BeginRead();
+  void EndRead(uint64_t read);
+
+  // Of the slabs that hold referenced rows.
+  uint64_t stored_bytes() const { return used_slabs_ * slab_bytes(); }
+  size_t slab_bytes() const { return rows_per_slab_ * stride_; }
+  size_t rows_per_slab() const { return rows_per_slab_; }
+  // Every address is below this.
+  size_t address_end() const { return slabs_.size() * rows_per_slab_; }
+
+ private:
+  struct Slab {
+    std::unique_ptr<std::byte[]> memory;  // kept from its first use on
+    uint32_t written = 0;
+    uint64_t references = 0;
+  };
+  struct FreeSlab {
+    uint32_t slab;
+    uint64_t freed_at;
+  };
+  static constexpr uint32_t kNoSlab = UINT32_MAX;
+
+  Room OpenSlab();
+  void Free(uint32_t slab);
+
+  const size_t stride_;
+  const size_t rows_per_slab_;
+  const size_t max_used_slabs_;
+  std::vector<Slab> slabs_;  // never grows, so that rows can be read without a lock
+  uint32_t open_ = kNoSlab;
+  size_t used_slabs_ = 0;
+  size_t touched_slabs_ = 0;  // that have memory
+  std::deque<FreeSlab> free_;
+  uint64_t time_ = 0;  // counts reads
+  std::multiset<uint64_t> reads_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_ROW_STORE_H_

@@ -1,0 +1,201 @@
+#include "replay/sample_stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "common/byte_buffer.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "grpcpp/alarm.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+constexpr size_t kMessageBytes = 1 << 20;
+// Answers that may be queued before the next request is read: the next one is gathered while this one is sent.
+constexpr size_t kMaxUnsent = 2;
+
+class SampleStream final : public ServerStream {
+ public:
+  explicit SampleStream(Shard* shard) : shard_(shard) {}
+
+ private:
+  void OnMessage(const grpc::ByteBuffer& message) override {
+    absl::Status status = FromByteBuffer(message, request_);
+    if (status.ok() && request_.has_open()) status = Open(request_.open());
+    if (status.ok() && table_ == nullptr) status = absl::InvalidArgumentError("expected SampleOpen in a stream's first message");
+    if (!status.ok()) {
+      LogWarning("sampler %s refused: %s", peer_, status.ToString());
+      Close(status);
+      return;
+    }
+    if (request_.batch_size() == 0) {  // only opened
+      ReadNext();
+      return;
+    }
+    deadline_ = std::chrono::system_clock::now() + std::chrono::milliseconds(request_.timeout_ms());
+    Process();
+  }
+
+  absl::Status Open(const v1::SampleOpen& open) {
+    peer_ = open.peer().name();
+    RETURN_IF_ERROR(shard_->CheckPeer(open.peer()));
+    ASSIGN_OR_RETURN(Table * table, shard_->FindTable(open.table()));
+    if (open.slices().empty()) return absl::InvalidArgumentError("expected at least one slice, got none");
+    slices_.clear();
+    rows_needed_ = 0;
+    item_bytes_ = 0;
+    for (const v1::ColumnSlice& slice : open.slices()) {
+      const int column = table->layout().Find(slice.column());
+      if (column < 0) {
+        return absl::NotFoundError(absl::StrFormat("table \"%s\" has no column \"%s\"", open.table(), slice.column()));
+      }
+      const uint64_t end = static_cast<uint64_t>(slice.first_row()) + slice.rows();
+      if (slice.rows() == 0 || end > table->spec().max_item_rows()) {
+        return absl::InvalidArgumentError(absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d",
+                                                          slice.column(), table->spec().max_item_rows(),
+                                                          slice.first_row(), end));
+      }
+      slices_.push_back({column, slice.first_row(), slice.rows()});
+      rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
+      item_bytes_ += BytesPerItem(slices_.back(), table->layout());
+    }
+    table_ = table;
+    return absl::OkStatus();
+  }
+
+  // Also called again, on another thread, when a request that had to wait may be tried again.
+  void Process() {
+    if (request_.batch_size() > kMaxBatchSize) {
+      Refuse(absl::InvalidArgumentError(
+          absl::StrFormat("expected batches of up to %d items, got %d", kMaxBatchSize, request_.batch_size())));
+      return;
+    }
+    Table::Batch batch;
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    const uint64_t attempt = BeginAttempt();
+    const absl::StatusOr<Table::Outcome> outcome =
+        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch, [this, weak, attempt] {
+          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
+        });
+    if (!outcome.ok()) {
+      Refuse(outcome.status());
+    } else if (*outcome == Table::Outcome::kWait) {
+      WaitUntilDeadline(attempt);
+    } else {
+      Answer(batch);
+      Proceed();
+    }
+  }
+
+  void WaitUntilDeadline(uint64_t attempt) {
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    auto alarm = std::make_shared<grpc::Alarm>();
+    {
+      MutexLock lock(&mutex_);
+      if (attempt_ != attempt) return;  // tried again already
+      alarm_ = alarm;
+    }
+    alarm->Set(deadline_, [this, weak, attempt](bool expired) {
+      const auto alive = weak.lock();
+      if (!expired || alive == nullptr || !ClaimAttempt(attempt)) return;
+      const v1::TableState state = table_->State();
+      Refuse(absl::DeadlineExceededError(absl::StrFormat("table \"%s\" has %d items, too few for a batch of %d (min_items %d)",
+                                                         state.table(), state.items(), request_.batch_size(),
+                                                         table_->spec().min_items())));
+    });
+  }
+
+  // The table and the timer may both want to continue a waiting request: the first one does.
+  uint64_t BeginAttempt() {
+    MutexLock lock(&mutex_);
+    return attempt_;
+  }
+  bool ClaimAttempt(uint64_t attempt) {
+    MutexLock lock(&mutex_);
+    if (attempt_ != attempt) return false;
+    ++attempt_;
+    return true;
+  }
+
+  void Answer(const Table::Batch& batch) {
+    const std::vector<ItemStore::Drawn>& items = batch.items();
+    const size_t items_per_message = std::max<size_t>(1, kMessageBytes / item_bytes_);
+    std::vector<FrameSpec> frames(slices_.size());
+    for (size_t first = 0; first < items.size(); first += items_per_message) {
+      const size_t count = std::min(items_per_message, items.size() - first);
+      v1::SampleResponse head;
+      head.set_request(request_.request());
+      if (first + count == items.size()) {
+        head.set_last(true);
+        *head.mutable_state() = batch.state();
+        for (const ItemStore::Drawn& item : items) head.add_keys(item.key);
+      }
+      for (uint32_t s = 0; s < slices_.size(); ++s) {
+        const size_t bytes = BytesPerItem(slices_[s], table_->layout());
+        frames[s] = {s, first * bytes, count * bytes};
+      }
+      const SampleMessage message = BeginSampleResponse(head, frames);
+      table_->Gather({items.data() + first, count}, slices_, message.payloads);
+      Send(grpc::ByteBuffer(&message.message, 1));
+    }
+  }
+
+  void Refuse(const absl::Status& status) {
+    v1::SampleResponse response;
+    response.set_request(request_.request());
+    response.set_status_code(static_cast<uint32_t>(status.code()));
+    response.set_status_message(std::string(status.message()));
+    response.set_last(true);
+    *response.mutable_state() = table_->State();
+    Send(ToByteBuffer(response));
+    Proceed();
+  }
+
+  // Reads the next request, at once or when enough has been sent.
+  void Proceed() {
+    {
+      MutexLock lock(&mutex_);
+      ++attempt_;
+      alarm_.reset();
+      reading_ = unsent() < kMaxUnsent;
+      if (!reading_) return;
+    }
+    ReadNext();
+  }
+
+  void OnSent() override {
+    {
+      MutexLock lock(&mutex_);
+      if (reading_) return;
+      reading_ = true;
+    }
+    ReadNext();
+  }
+
+  Shard* const shard_;
+  // Of the request being processed.
+  v1::SampleRequest request_;
+  std::chrono::system_clock::time_point deadline_;
+
+  // Set by the opening request.
+  std::string peer_ = "(not yet known)";
+  Table* table_ = nullptr;
+  std::vector<Slice> slices_;
+  uint32_t rows_needed_ = 0;
+  size_t item_bytes_ = 0;
+
+  Mutex mutex_;  // taken before ServerStream's own
+  uint64_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+  bool reading_ ABSL_GUARDED_BY(mutex_) = true;
+};
+
+}  // namespace
+
+std::shared_ptr<ServerStream> MakeSampleStream(Shard* shard) { return std::make_shared<SampleStream>(shard); }
+
+}  // namespace headrace

@@ -1,0 +1,20 @@
+// The shard's end of one sampler's stream: answers requests in order, each gathered into messages of about 1 MiB. While
+// a request waits for items, the ones behind it wait too; a timer ends its wait.
+#ifndef HEADRACE_REPLAY_SAMPLE_STREAM_H_
+#define HEADRACE_REPLAY_SAMPLE_STREAM_H_
+
+#include <memory>
+
+#include "common/server_stream.h"
+#include "replay/shard.h"
+
+namespace headrace {
+
+inline constexpr uint32_t kMaxBatchSize = 1 << 20;
+
+// `shard` must outlive the stream.
+std::shared_ptr<ServerStream> MakeSampleStream(Shard* shard);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_SAMPLE_STREAM_H_

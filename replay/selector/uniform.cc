@@ -1,0 +1,45 @@
+#include "replay/selector/uniform.h"
+
+#include <vector>
+
+namespace headrace {
+namespace {
+
+// Invariant: slots_[position_[s]] == s for every slot s that is present.
+class UniformSelector final : public Selector {
+ public:
+  explicit UniformSelector(size_t capacity) {
+    slots_.reserve(capacity);
+    position_.reserve(capacity);
+  }
+
+  void Insert(uint32_t slot) override {
+    if (slot >= position_.size()) position_.resize(slot + 1);
+    position_[slot] = static_cast<uint32_t>(slots_.size());
+    slots_.push_back(slot);
+  }
+
+  void Remove(uint32_t slot) override {
+    const uint32_t position = position_[slot];
+    const uint32_t last = slots_.back();
+    slots_[position] = last;
+    position_[last] = position;
+    slots_.pop_back();
+  }
+
+  Draw Select(RandomStream& random) override {
+    return {slots_[random.Below(slots_.size())], 1.0 / static_cast<double>(slots_.size())};
+  }
+
+  size_t size() const override { return slots_.size(); }
+
+ private:
+  std::vector<uint32_t> slots_;
+  std::vector<uint32_t> position_;  // of a slot in slots_
+};
+
+}  // namespace
+
+std::unique_ptr<Selector> MakeUniformSelector(size_t capacity) { return std::make_unique<UniformSelector>(capacity); }
+
+}  // namespace headrace

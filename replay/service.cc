@@ -1,0 +1,78 @@
+#include "replay/service.h"
+
+#include <chrono>
+
+#include "common/grpc_status.h"
+#include "common/log.h"
+#include "common/mutex.h"
+#include "proto/replay.grpc.pb.h"
+#include "replay/checkpoint.h"
+#include "replay/coordinate_stream.h"
+#include "replay/insert_stream.h"
+#include "replay/sample_stream.h"
+
+namespace headrace {
+namespace {
+
+using Bytes = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+// The streams take bytes; the rest are ordinary calls.
+using Base = v1::Replay::WithRawCallbackMethod_Insert<
+    v1::Replay::WithRawCallbackMethod_Sample<v1::Replay::WithRawCallbackMethod_Coordinate<v1::Replay::Service>>>;
+
+class ReplayService final : public Base {
+ public:
+  ReplayService(Shard* shard, std::string checkpoint_directory)
+      : shard_(shard), checkpoint_directory_(std::move(checkpoint_directory)) {}
+
+  Bytes* Insert(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeInsertStream(shard_)); }
+  Bytes* Sample(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeSampleStream(shard_)); }
+  Bytes* Coordinate(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeCoordinateStream(shard_)); }
+
+  grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse* response) override {
+    *response = shard_->Info();
+    return grpc::Status::OK;
+  }
+
+  grpc::Status CreateTable(grpc::ServerContext*, const v1::CreateTableRequest* request,
+                           v1::CreateTableResponse* response) override {
+    const absl::StatusOr<Table*> table = shard_->CreateTable(request->peer(), request->spec());
+    if (!table.ok()) return ToGrpc(table.status());
+    response->set_shard(shard_->number());
+    response->set_incarnation(shard_->incarnation());
+    *response->mutable_state() = (*table)->State();
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Checkpoint(grpc::ServerContext*, const v1::CheckpointRequest* request,
+                          v1::CheckpointResponse* response) override {
+    if (const absl::Status status = shard_->CheckPeer(request->peer()); !status.ok()) return ToGrpc(status);
+    if (checkpoint_directory_.empty()) {
+      return ToGrpc(absl::FailedPreconditionError("this shard was started without --checkpoint_dir"));
+    }
+    MutexLock lock(&checkpoint_mutex_);
+    const auto start = std::chrono::steady_clock::now();
+    absl::StatusOr<v1::CheckpointResponse> written =
+        WriteCheckpoint(*shard_, checkpoint_directory_, request->name(), request->keep());
+    if (!written.ok()) {
+      LogError("checkpoint %s failed: %s", request->name(), written.status().ToString());
+      return ToGrpc(written.status());
+    }
+    LogInfo("checkpoint %s: %d bytes in %.2f s", request->name(), written->bytes(),
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    *response = *std::move(written);
+    return grpc::Status::OK;
+  }
+
+ private:
+  Shard* const shard_;
+  const std::string checkpoint_directory_;
+  Mutex checkpoint_mutex_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeReplayService(Shard* shard, const std::string& checkpoint_directory) {
+  return std::make_unique<ReplayService>(shard, checkpoint_directory);
+}
+
+}  // namespace headrace

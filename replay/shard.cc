@@ -1,0 +1,91 @@
+#include "replay/shard.h"
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/log.h"
+#include "common/protocol.h"
+#include "common/status_macros.h"
+#include "google/protobuf/util/message_differencer.h"
+
+namespace headrace {
+
+v1::InfoResponse Shard::Info() const {
+  MutexLock lock(&mutex_);
+  v1::InfoResponse info;
+  info.set_protocol_version(kProtocolVersion);
+  info.set_run_id(run_id_);
+  info.set_shard(number_);
+  info.set_incarnation(incarnation_);
+  info.set_budget_bytes(budget_bytes_);
+  info.set_restored_from(restored_from_);
+  for (const auto& [name, table] : tables_) {
+    v1::TableInfo& entry = *info.add_tables();
+    *entry.mutable_spec() = table->spec();
+    *entry.mutable_state() = table->State();
+    for (const v1::WriterInfo& writer : table->Writers()) *info.add_writers() = writer;
+  }
+  return info;
+}
+
+std::string Shard::run_id() const {
+  MutexLock lock(&mutex_);
+  return run_id_;
+}
+
+absl::Status Shard::CheckPeer(const v1::Peer& peer) const { return headrace::CheckPeer(peer, run_id()); }
+
+absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec) {
+  MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(headrace::CheckPeer(peer, run_id_));
+  if (const auto existing = tables_.find(spec.name()); existing != tables_.end()) {
+    google::protobuf::util::MessageDifferencer differencer;
+    std::string difference;
+    differencer.ReportDifferencesToString(&difference);
+    if (!differencer.Compare(existing->second->spec(), spec)) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("table \"%s\" exists with another specification: %s", spec.name(), difference));
+    }
+    return existing->second.get();
+  }
+  uint64_t taken = 0;
+  for (const auto& [name, table] : tables_) taken += table->spec().max_bytes();
+  if (spec.max_bytes() > budget_bytes_ - taken) {
+    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left", spec.name(),
+                                                        spec.max_bytes(), budget_bytes_ - taken, budget_bytes_));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, incarnation_));
+  if (run_id_.empty()) run_id_ = peer.run_id();
+  LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(), spec.max_items());
+  return tables_.emplace(spec.name(), std::move(table)).first->second.get();
+}
+
+absl::StatusOr<Table*> Shard::FindTable(const std::string& name) const {
+  MutexLock lock(&mutex_);
+  const auto found = tables_.find(name);
+  if (found != tables_.end()) return found->second.get();
+  return absl::NotFoundError(absl::StrFormat("there is no table \"%s\" on shard %d; its tables: %s", name, number_,
+                                             absl::StrJoin(tables_, ", ", [](std::string* out, const auto& entry) {
+                                               out->append(entry.first);
+                                             })));
+}
+
+std::vector<Table*> Shard::Tables() const {
+  MutexLock lock(&mutex_);
+  std::vector<Table*> tables;
+  for (const auto& [name, table] : tables_) tables.push_back(table.get());
+  return tables;
+}
+
+void Shard::Clear() {
+  MutexLock lock(&mutex_);
+  tables_.clear();
+  run_id_.clear();
+}
+
+void Shard::SetRestored(const std::string& run_id, const std::string& checkpoint) {
+  MutexLock lock(&mutex_);
+  run_id_ = run_id;
+  restored_from_ = checkpoint;
+}
+
+}  // namespace headrace

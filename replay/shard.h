@@ -1,0 +1,55 @@
+// One shard: its tables, and which run and which life of the process they belong to.
+//
+// Thread-safe.
+#ifndef HEADRACE_REPLAY_SHARD_H_
+#define HEADRACE_REPLAY_SHARD_H_
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "proto/replay.pb.h"
+#include "replay/table.h"
+
+namespace headrace {
+
+class Shard {
+ public:
+  // `incarnation` must be higher than in every earlier life of this shard.
+  Shard(uint32_t number, uint64_t budget_bytes, uint64_t incarnation)
+      : number_(number), budget_bytes_(budget_bytes), incarnation_(incarnation) {}
+
+  uint32_t number() const { return number_; }
+  uint64_t incarnation() const { return incarnation_; }
+  v1::InfoResponse Info() const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::string run_id() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // FailedPrecondition: another protocol or run; the message names both. A peer that knows no run yet passes.
+  absl::Status CheckPeer(const v1::Peer& peer) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // See Replay.CreateTable. The first learner's run becomes the shard's.
+  absl::StatusOr<Table*> CreateTable(const v1::Peer& peer, const v1::TableSpec& spec) ABSL_LOCKS_EXCLUDED(mutex_);
+  // NotFound: lists the tables there are. Tables live as long as the shard.
+  absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // For restoring, before anybody is served. Clear drops what a damaged checkpoint has left.
+  void Clear() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetRestored(const std::string& run_id, const std::string& checkpoint) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  const uint32_t number_;
+  const uint64_t budget_bytes_;
+  const uint64_t incarnation_;
+
+  mutable Mutex mutex_;
+  std::string run_id_ ABSL_GUARDED_BY(mutex_);
+  std::string restored_from_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<Table>> tables_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_SHARD_H_

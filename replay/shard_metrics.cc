@@ -1,0 +1,67 @@
+#include "replay/shard_metrics.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace headrace {
+namespace {
+
+const std::vector<std::string> kLabels = {"shard", "table"};
+
+void RaiseTo(prometheus::Counter& counter, uint64_t total) {
+  const double difference = static_cast<double>(total) - counter.Value();
+  if (difference > 0) counter.Increment(difference);
+}
+
+}  // namespace
+
+ShardMetrics::ShardMetrics(MetricRegistry& registry)
+    : inserted_steps_(registry.AddCounterFamily("headrace_replay_inserted_steps_total",
+                                                "Environment steps stored, over all lives of the table.", kLabels)),
+      sampled_steps_(registry.AddCounterFamily("headrace_replay_sampled_steps_total",
+                                               "Items handed to samplers, over all lives of the table.", kLabels)),
+      removed_items_(registry.AddCounterFamily("headrace_replay_removed_items_total",
+                                               "Items removed to make room, or because they were sampled often enough.",
+                                               kLabels)),
+      lost_chunks_(registry.AddCounterFamily(
+          "headrace_replay_lost_chunks_total",
+          "Chunks acknowledged by an earlier life of the shard that were in no checkpoint.", kLabels)),
+      stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),
+      budget_bytes_(registry.AddGaugeFamily("headrace_replay_budget_bytes", "Bytes the table may take.", kLabels)),
+      stored_items_(registry.AddGaugeFamily("headrace_replay_stored_items", "Items that can be sampled.", kLabels)),
+      writers_(registry.AddGaugeFamily("headrace_replay_writers", "Writers connected.", kLabels)),
+      blocked_writers_(registry.AddGaugeFamily("headrace_replay_blocked_writers",
+                                               "Writers that wait because the insert limit is reached.", kLabels)),
+      insert_limit_(registry.AddGaugeFamily("headrace_replay_insert_limit_steps",
+                                            "Steps that may have been inserted in all, as granted by the learner.",
+                                            kLabels)) {}
+
+ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, const std::string& table) {
+  const auto found = tables_.find(table);
+  if (found != tables_.end()) return found->second;
+  const std::vector<std::string> labels = {shard, table};
+  return tables_
+      .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels), removed_items_.With(labels),
+                                   lost_chunks_.With(labels), stored_bytes_.With(labels), budget_bytes_.With(labels),
+                                   stored_items_.With(labels), writers_.With(labels), blocked_writers_.With(labels),
+                                   insert_limit_.With(labels)})
+      .first->second;
+}
+
+void ShardMetrics::Update(const Shard& shard) {
+  for (const Table* const table : shard.Tables()) {
+    const v1::TableState state = table->State();
+    TableMetrics& metrics = ForTable(absl::StrCat(shard.number()), table->spec().name());
+    RaiseTo(metrics.inserted_steps, state.inserted_steps());
+    RaiseTo(metrics.sampled_steps, state.sampled_items());
+    RaiseTo(metrics.removed_items, state.removed_items());
+    RaiseTo(metrics.lost_chunks, state.lost_chunks());
+    metrics.stored_bytes.Set(static_cast<double>(state.stored_bytes()));
+    metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
+    metrics.stored_items.Set(static_cast<double>(state.items()));
+    metrics.writers.Set(state.writers());
+    metrics.blocked_writers.Set(state.blocked_writers());
+    metrics.insert_limit.Set(static_cast<double>(state.insert_limit()));
+  }
+}
+
+}  // namespace headrace

@@ -1,0 +1,436 @@
+#include "replay/table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "common/check.h"
+#include "common/status_macros.h"
+
+namespace headrace {
+namespace {
+
+// Writers that are gone are remembered in case they come back, but not for ever: their lanes' last rows take memory.
+constexpr size_t kMaxDisconnectedWriters = 64;
+
+void RunAll(std::vector<Table::Callback> callbacks) {
+  for (const Table::Callback& callback : callbacks) callback();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint64_t incarnation) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
+  };
+  if (spec.name().empty()) return refuse("expected a name");
+  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature());
+  if (!layout.ok()) return refuse(std::string(layout.status().message()));
+  for (const v1::Selector selector : {spec.sampler(), spec.remover()}) {
+    if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
+  }
+  if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
+    return refuse(absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
+  }
+  if (spec.max_times_sampled() > ItemStore::kMaxTimesSampled) {
+    return refuse(absl::StrFormat("expected max_times_sampled up to %d, got %d", ItemStore::kMaxTimesSampled,
+                                  spec.max_times_sampled()));
+  }
+  const uint64_t bytes_per_item = layout->stride() + ItemStore::kBookBytes;
+  const uint64_t fitting = spec.max_bytes() / bytes_per_item;
+  const uint64_t items = std::min<uint64_t>(spec.max_items() > 0 ? std::min(spec.max_items(), fitting) : fitting, UINT32_MAX - 1);
+  const uint64_t row_bytes = spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes);
+  if (items == 0 || row_bytes / layout->stride() < 2 * spec.max_item_rows()) {
+    return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
+                                  spec.max_bytes(), spec.max_item_rows(), layout->stride()));
+  }
+  if (spec.min_items() > items) {
+    return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
+                                  spec.max_bytes(), items));
+  }
+  return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, incarnation));
+}
+
+Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint64_t incarnation)
+    : spec_(spec),
+      layout_(std::move(layout)),
+      incarnation_(incarnation),
+      rows_(layout_.stride(), row_bytes),
+      items_(spec, item_capacity, &rows_),
+      removal_random_(incarnation),
+      insert_limit_(spec.initial_insert_limit()) {}
+
+v1::TableState Table::State() const {
+  MutexLock lock(&mutex_);
+  return StateLocked();
+}
+
+v1::TableState Table::StateLocked() const {
+  v1::TableState state;
+  state.set_table(spec_.name());
+  state.set_items(items_.size());
+  state.set_inserted_items(inserted_items_);
+  state.set_inserted_steps(inserted_steps_);
+  state.set_sampled_items(sampled_items_);
+  state.set_removed_items(items_.removed());
+  state.set_stored_bytes(rows_.stored_bytes() + items_.size() * ItemStore::kBookBytes);
+  state.set_mass(items_.mass());
+  state.set_blocked_writers(static_cast<uint32_t>(waiting_writers_.size()));
+  state.set_insert_limit(insert_limit_);
+  state.set_lost_chunks(lost_chunks_);
+  state.set_incarnation(incarnation_);
+  state.set_writers(connected_writers_);
+  return state;
+}
+
+std::vector<v1::WriterInfo> Table::Writers() const {
+  MutexLock lock(&mutex_);
+  std::vector<v1::WriterInfo> infos;
+  for (const auto& [id, writer] : writers_) {
+    v1::WriterInfo& info = infos.emplace_back();
+    info.set_writer(id);
+    info.set_last_sequence(writer.last_sequence);
+    info.set_lost_chunks(writer.lost_chunks);
+  }
+  return infos;
+}
+
+Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
+  MutexLock lock(&mutex_);
+  Writer& writer = writers_[id];
+  std::erase(disconnected_, id);
+  if (!writer.connected) ++connected_writers_;
+  writer.connected = true;
+  writer.session = next_session_++;
+  if (first_sequence > writer.last_sequence + 1) {
+    const uint64_t lost = first_sequence - writer.last_sequence - 1;
+    writer.lost_chunks += lost;
+    lost_chunks_ += lost;
+    writer.last_sequence = first_sequence - 1;
+    for (auto& [number, lane] : writer.lanes) {
+      for (const RowStore::Address row : lane.window) rows_.Release(row);
+      lane.window.clear();
+      lane.broken = true;
+    }
+  }
+  return {writer.session, writer.last_sequence};
+}
+
+void Table::CloseWriter(uint64_t id, uint64_t session) {
+  MutexLock lock(&mutex_);
+  const auto writer = writers_.find(id);
+  if (writer != writers_.end() && writer->second.session == session) Disconnect(id, writer->second);
+}
+
+void Table::Disconnect(uint64_t id, Writer& writer) {
+  if (!writer.connected) return;
+  writer.connected = false;
+  --connected_writers_;
+  disconnected_.push_back(id);
+  if (disconnected_.size() <= kMaxDisconnectedWriters) return;
+  const auto oldest = writers_.find(disconnected_.front());
+  for (const auto& [number, lane] : oldest->second.lanes) {
+    for (const RowStore::Address row : lane.window) rows_.Release(row);
+  }
+  writers_.erase(oldest);
+  disconnected_.pop_front();
+}
+
+absl::StatusOr<Writer*> Table::FindWriter(uint64_t id, uint64_t session) {
+  const auto found = writers_.find(id);
+  if (found == writers_.end() || found->second.session != session) {
+    return absl::AbortedError("a newer stream of this writer took over");
+  }
+  return &found->second;
+}
+
+absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
+                                             google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
+                                             Callback retry) {
+  ChunkSize size;
+  std::vector<RowStore::Address> reserved;
+  std::vector<Callback> due;
+  Outcome outcome = Outcome::kDone;
+  {
+    MutexLock lock(&mutex_);
+    ASSIGN_OR_RETURN(Writer * writer, FindWriter(id, session));
+    if (chunk.sequence() <= writer->last_sequence) return Outcome::kDone;  // a repetition after a reconnect
+    if (chunk.sequence() != writer->last_sequence + 1) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
+    }
+    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_.max_item_rows()));
+    if (payload_bytes != size.rows * layout_.payload_bytes()) {
+      return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
+                                                        size.rows * layout_.payload_bytes(), size.rows,
+                                                        layout_.payload_bytes(), payload_bytes));
+    }
+    if (inserted_steps_ >= insert_limit_) {
+      outcome = Outcome::kWait;
+    } else {
+      ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
+    }
+    if (outcome == Outcome::kWait) {
+      waiting_writers_.push_back(std::move(retry));
+      due = TakeDueWatches(true);
+    }
+  }
+  RunAll(std::move(due));
+  if (outcome == Outcome::kWait) return outcome;
+
+  absl::Status copied = ScatterChunk(payload, layout_, reserved, rows_);
+
+  std::vector<Callback> samplers;
+  {
+    MutexLock lock(&mutex_);
+    absl::StatusOr<Writer*> writer = FindWriter(id, session);
+    if (copied.ok()) copied = writer.status();
+    if (!copied.ok()) {
+      for (const RowStore::Address row : reserved) rows_.Release(row);
+      return copied;
+    }
+    Commit(**writer, chunk, size, reserved);
+    samplers.swap(waiting_samplers_);
+    due = TakeDueWatches(false);
+  }
+  RunAll(std::move(samplers));
+  RunAll(std::move(due));
+  return Outcome::kDone;
+}
+
+absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
+  while (true) {
+    switch (rows_.Reserve(size.rows, reserved)) {
+      case RowStore::Room::kReserved:
+        return Outcome::kDone;
+      case RowStore::Room::kHeldBack:
+        return Outcome::kWait;
+      case RowStore::Room::kFull:
+        break;
+    }
+    const uint64_t before = rows_.stored_bytes();
+    while (rows_.stored_bytes() == before) {
+      if (items_.size() == 0) {
+        return absl::ResourceExhaustedError(
+            absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
+                            spec_.max_bytes(), spec_.name()));
+      }
+      items_.RemoveOne(removal_random_);
+    }
+  }
+}
+
+void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
+                   std::span<const RowStore::Address> reserved) {
+  for (const v1::Segment& segment : chunk.segments()) {
+    Lane& lane = writer.lanes.try_emplace(segment.lane(), NewLane(writer.lost_chunks > 0)).first->second;
+    AppendSegment(lane, segment, reserved.first(segment.rows()));
+    reserved = reserved.subspan(segment.rows());
+  }
+  for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
+  // Only now, when all items have found their rows, are the older ones let go.
+  for (const v1::Segment& segment : chunk.segments()) {
+    std::deque<RowStore::Address>& window = writer.lanes[segment.lane()].window;
+    for (; window.size() > spec_.max_item_rows(); window.pop_front()) rows_.Release(window.front());
+  }
+  writer.last_sequence = chunk.sequence();
+  inserted_steps_ += size.steps;
+}
+
+void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows) {
+  if (lane.broken) {
+    lane.broken = false;
+    lane.lost_before = segment.first_row();
+    lane.episode_first_row = segment.first_row();
+  }
+  if (segment.episode_start()) lane.episode_first_row = segment.first_row();
+  for (const RowStore::Address row : rows) {
+    if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
+    lane.window.push_back(row);
+  }
+  lane.next_row = segment.first_row() + segment.rows();
+  lane.in_episode = segment.end() == v1::NOT_ENDED;
+}
+
+void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
+  for (uint32_t i = 0; i < run.count(); ++i) {
+    const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
+    if (first_row < lane.lost_before) continue;
+    if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
+    items_.Add(lane.window[first_row - lane.first_row()], static_cast<uint16_t>(run.rows()));
+    ++inserted_items_;
+  }
+}
+
+Table::Outcome Table::Acknowledge(Callback retry) {
+  MutexLock lock(&mutex_);
+  if (!spec_.lockstep() || inserted_steps_ < insert_limit_) return Outcome::kDone;
+  waiting_writers_.push_back(std::move(retry));
+  return Outcome::kWait;
+}
+
+absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key,
+                                             Batch& batch, Callback retry) {
+  MutexLock lock(&mutex_);
+  const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), spec_.max_times_sampled() > 0 ? batch_size : 1});
+  if (items_.size() < needed) {
+    waiting_samplers_.push_back(std::move(retry));
+    return Outcome::kWait;
+  }
+  RandomStream random(random_key);
+  batch.table_ = this;
+  batch.read_ = rows_.BeginRead();
+  batch.items_.clear();
+  for (uint32_t i = 0; i < batch_size; ++i) {
+    batch.items_.push_back(items_.Sample(random));
+    if (batch.items_.back().rows < rows_needed) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected slices within items of %d rows, got row %d", batch.items_.back().rows, rows_needed - 1));
+    }
+  }
+  sampled_items_ += batch_size;
+  batch.state_ = StateLocked();
+  return Outcome::kDone;
+}
+
+Table::Batch& Table::Batch::operator=(Batch&& other) noexcept {
+  std::swap(table_, other.table_);
+  std::swap(read_, other.read_);
+  items_.swap(other.items_);
+  state_.Swap(&other.state_);
+  return *this;
+}
+
+Table::Batch::~Batch() {
+  if (table_ == nullptr) return;
+  std::vector<Callback> writers;
+  {
+    MutexLock lock(&table_->mutex_);
+    table_->rows_.EndRead(read_);
+    // Writers may wait for slabs that this read held back. Those that wait for the insert limit look again too.
+    if (!table_->waiting_writers_.empty() && table_->inserted_steps_ < table_->insert_limit_) {
+      writers.swap(table_->waiting_writers_);
+    }
+  }
+  RunAll(std::move(writers));
+}
+
+void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {
+  std::vector<Callback> writers;
+  {
+    MutexLock lock(&mutex_);
+    insert_limit_ = insert_limit;
+    policy_version_ = policy_version;
+    if (inserted_steps_ < insert_limit_) writers.swap(waiting_writers_);
+  }
+  RunAll(std::move(writers));
+}
+
+void Table::WatchOnce(uint64_t inserted_steps, Callback callback) {
+  {
+    MutexLock lock(&mutex_);
+    if (inserted_steps_ < inserted_steps) {
+      watches_.push_back({inserted_steps, std::move(callback)});
+      return;
+    }
+  }
+  callback();
+}
+
+std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
+  std::vector<Callback> due;
+  const uint64_t inserted_steps = inserted_steps_;
+  std::erase_if(watches_, [&](Watch& watch) {
+    if (!writer_waits && inserted_steps < watch.inserted_steps) return false;
+    due.push_back(std::move(watch.callback));
+    return true;
+  });
+  return due;
+}
+
+Table::Snapshot Table::TakeSnapshot() {
+  MutexLock lock(&mutex_);
+  Snapshot snapshot;
+  snapshot.spec = spec_;
+  snapshot.state = StateLocked();
+  for (const auto& [id, writer] : writers_) {
+    v1::WriterCheckpoint& saved = snapshot.writers.emplace_back();
+    saved.set_writer(id);
+    saved.set_last_sequence(writer.last_sequence);
+    saved.set_lost_chunks(writer.lost_chunks);
+    saved.set_table(spec_.name());
+    for (const auto& [number, lane] : writer.lanes) {
+      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
+      saved_lane.set_lane(number);
+      saved_lane.set_next_row(lane.next_row);
+      saved_lane.set_episode_first_row(lane.episode_first_row);
+      saved_lane.set_in_episode(lane.in_episode);
+      saved_lane.set_lost_before(lane.lost_before);
+      saved_lane.set_broken(lane.broken);
+      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
+    }
+  }
+  snapshot.items = items_.Items();
+  snapshot.pin.table_ = this;
+  snapshot.pin.read_ = rows_.BeginRead();
+  return snapshot;
+}
+
+absl::Status Table::Restore(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
+                            const std::vector<Item>& items, std::span<const std::byte> payloads) {
+  const size_t stride = layout_.stride();
+  const size_t count = payloads.size() / stride;
+  const auto damaged = [&](const std::string& what) {
+    return absl::DataLossError(absl::StrFormat("table \"%s\": %s", spec_.name(), what));
+  };
+  MutexLock lock(&mutex_);
+  HEADRACE_CHECK(writers_.empty() && items_.size() == 0);
+  std::vector<RowStore::Address> rows;
+  if (rows_.Reserve(count, rows) != RowStore::Room::kReserved || items.size() > items_.capacity()) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "table \"%s\": %d rows and %d items do not fit into %d bytes", spec_.name(), count, items.size(), spec_.max_bytes()));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    std::memcpy(rows_.Row(rows[i]), payloads.data() + i * stride, stride);
+    const uint32_t next = rows_.Next(rows[i]);
+    if (next != RowStore::kNoRow && next >= count) return damaged("a row's link leads nowhere");
+    rows_.SetNext(rows[i], next == RowStore::kNoRow ? next : rows[next]);
+  }
+  for (const Item& item : items) {
+    RowStore::Address row = item.first_row < count ? rows[item.first_row] : RowStore::kNoRow;
+    const RowStore::Address first = row;
+    for (uint16_t left = item.rows; left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
+    if (row == RowStore::kNoRow || item.rows == 0) return damaged("an item's rows are missing");
+    items_.Add(first, item.rows, item.times_sampled);
+  }
+  for (const v1::WriterCheckpoint& saved : writers) {
+    Writer& writer = writers_[saved.writer()];
+    writer.last_sequence = saved.last_sequence();
+    writer.lost_chunks = saved.lost_chunks();
+    disconnected_.push_back(saved.writer());
+    for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
+      Lane& lane = writer.lanes[saved_lane.lane()];
+      lane.next_row = saved_lane.next_row();
+      lane.episode_first_row = saved_lane.episode_first_row();
+      lane.in_episode = saved_lane.in_episode();
+      lane.lost_before = saved_lane.lost_before();
+      lane.broken = saved_lane.broken();
+      for (const uint64_t number : saved_lane.window()) {
+        if (number >= count) return damaged("a lane's row is missing");
+        rows_.Reference(rows[number]);
+        lane.window.push_back(rows[number]);
+      }
+    }
+  }
+  for (const RowStore::Address row : rows) rows_.Release(row);
+  inserted_steps_ = state.inserted_steps();
+  inserted_items_ = state.inserted_items();
+  sampled_items_ = state.sampled_items();
+  lost_chunks_ = state.lost_chunks();
+  items_.set_removed(state.removed_items());
+  // Nobody has granted anything yet in this life.
+  insert_limit_ = std::max(insert_limit_, inserted_steps_);
+  return absl::OkStatus();
+}
+
+}  // namespace headrace

@@ -1,0 +1,162 @@
+// One table of a shard: rows, items, writers, limits.
+//
+// Insertion has three parts: under the mutex the chunk is checked and room is made for it; without it the payload is
+// copied; under it again rows are linked and items appear. Sampling draws under the mutex and copies without it. What
+// cannot be done yet answers kWait, and the given callback runs once, on another thread and without the mutex, when it is
+// worth another try.
+//
+//   Writer.stream ──Insert──▶ [Table: RowStore, ItemStore, writers, insert limit] ◀──Sample── sampler stream
+//                                              ▲
+//                                     Coordinate, WatchOnce
+//
+// Thread-safe.
+#ifndef HEADRACE_REPLAY_TABLE_H_
+#define HEADRACE_REPLAY_TABLE_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/replay.pb.h"
+#include "replay/item_store.h"
+#include "replay/lane.h"
+#include "replay/payload.h"
+#include "replay/row_layout.h"
+#include "replay/row_store.h"
+
+namespace headrace {
+
+class Table {
+ public:
+  using Callback = std::function<void()>;
+  enum class Outcome { kDone, kWait };
+
+  // InvalidArgument: the specification is not usable, and why.
+  static absl::StatusOr<std::unique_ptr<Table>> Create(const v1::TableSpec& spec, uint64_t incarnation);
+
+  const v1::TableSpec& spec() const { return spec_; }
+  const RowLayout& layout() const { return layout_; }
+  v1::TableState State() const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A writer's stream: `session` names it in the calls below, `last_sequence` is the last chunk committed.
+  struct OpenedWriter {
+    uint64_t session;
+    uint64_t last_sequence;
+  };
+  OpenedWriter OpenWriter(uint64_t writer, uint64_t first_sequence) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CloseWriter(uint64_t writer, uint64_t session) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit is
+  // reached. InvalidArgument: the chunk is not as it must be. Aborted: a newer stream of this writer took over.
+  // ResourceExhausted: it can never fit.
+  absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
+                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Callback retry)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
+  Outcome Acknowledge(Callback retry) ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t policy_version() const { return policy_version_; }
+
+  // A batch that was drawn and not yet gathered. The rows stay as they are while it exists.
+  class Batch {
+   public:
+    Batch() = default;
+    Batch(Batch&& other) noexcept { *this = std::move(other); }
+    Batch& operator=(Batch&& other) noexcept;
+    ~Batch();
+
+    const std::vector<ItemStore::Drawn>& items() const { return items_; }
+    const v1::TableState& state() const { return state_; }
+
+   private:
+    friend class Table;
+    Table* table_ = nullptr;
+    uint64_t read_ = 0;
+    std::vector<ItemStore::Drawn> items_;
+    v1::TableState state_;
+  };
+  // kWait: the table has fewer items than min_items, or, where items are removed by sampling, fewer than asked for.
+  // InvalidArgument: an item has fewer rows than `rows_needed`.
+  absl::StatusOr<Outcome> Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key, Batch& batch,
+                                 Callback retry) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Gather(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices,
+              std::span<std::byte* const> blocks) const {
+    GatherItems(items, slices, layout_, rows_, blocks);
+  }
+
+  void SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Calls back once, when `inserted_steps` have been inserted or a writer begins to wait.
+  void WatchOnce(uint64_t inserted_steps, Callback callback) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A consistent copy of the books; the rows they refer to stay as they are while it exists.
+  struct Snapshot {
+    v1::TableSpec spec;
+    v1::TableState state;
+    std::vector<v1::WriterCheckpoint> writers;  // their windows hold addresses
+    std::vector<Item> items;                    // oldest first
+    Batch pin;
+  };
+  Snapshot TakeSnapshot() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Rows may be read for addresses that a snapshot refers to.
+  const RowStore& rows() const { return rows_; }
+
+  // Fills an empty table from a checkpoint. `payloads` holds rows.size() rows of layout().stride() bytes, each with the
+  // number of the next row as its link; items and windows hold numbers of rows. DataLoss: they do not fit together.
+  absl::Status Restore(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
+                       const std::vector<Item>& items, std::span<const std::byte> payloads)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Watch {
+    uint64_t inserted_steps;
+    Callback callback;
+  };
+
+  Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint64_t incarnation);
+
+  v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Outcome> MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
+              std::span<const RowStore::Address> reserved) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddItems(const Lane& lane, const v1::ItemRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Callback> TakeDueWatches(bool writer_waits) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Writer*> FindWriter(uint64_t id, uint64_t session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const v1::TableSpec spec_;
+  const RowLayout layout_;
+  const uint64_t incarnation_;
+  std::atomic<uint64_t> policy_version_ = 0;
+
+  mutable Mutex mutex_;
+  RowStore rows_;  // the rows themselves are read and written without the mutex, see RowStore
+  ItemStore items_ ABSL_GUARDED_BY(mutex_);
+  RandomStream removal_random_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, Writer> writers_ ABSL_GUARDED_BY(mutex_);
+  std::deque<uint64_t> disconnected_ ABSL_GUARDED_BY(mutex_);  // oldest first
+  uint64_t next_session_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint32_t connected_writers_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t insert_limit_ ABSL_GUARDED_BY(mutex_);
+  uint64_t inserted_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t lost_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<Callback> waiting_writers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Callback> waiting_samplers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Watch> watches_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_TABLE_H_
