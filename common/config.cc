@@ -13,11 +13,13 @@
 namespace headrace {
 namespace {
 
-// Where the value of `path` comes from: the last override of it, or a place in the file, or the file as a whole.
+// Where the value of `path` comes from: the last override of it or of a group around it, or a place in the file, or the
+// file as a whole.
 std::string SourceOf(const std::string& path, const TextLocations& locations, const std::string& name,
                      const std::vector<std::string>& overrides) {
   for (auto override = overrides.rbegin(); override != overrides.rend(); ++override) {
-    if (override->substr(0, override->find('=')) == path) return absl::StrCat("--set ", *override);
+    const std::string changed = override->substr(0, override->find('='));
+    if (path == changed || path.starts_with(changed + ".")) return absl::StrCat("--set ", *override);
   }
   const std::string location = locations.Find(*v1::RunConfig::descriptor(), path);
   return location.empty() ? name : location;

@@ -56,15 +56,19 @@ TEST(MujocoModelTest, FatalErrorsInsideMujocoAreSurvived) {
 
 TEST(MujocoModelTest, ErrorsGoToTheInnermostCall) {
   ASSERT_TRUE(SharedMujocoModel("hopper.xml").ok());
-  bool outer_went_on = false;
-  CallMujoco([&] {
-    try {
-      CallMujoco([] { mju_error("inner"); });
-    } catch (const std::runtime_error&) {
-      outer_went_on = true;
-    }
-  });
-  EXPECT_TRUE(outer_went_on);
+  std::string inner;
+  const auto outer = [&] {
+    CallMujoco([&] {
+      try {
+        CallMujoco([] { mju_error("inner"); });
+      } catch (const std::runtime_error& error) {
+        inner = error.what();
+      }
+      mju_error("outer");
+    });
+  };
+  EXPECT_THAT(outer, ThrowsMessage<std::runtime_error>(HasSubstr("outer")));
+  EXPECT_THAT(inner, HasSubstr("inner"));
 }
 
 TEST(MujocoModelTest, WarningsAreKeptAndWrittenNowhere) {
