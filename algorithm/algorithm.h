@@ -42,7 +42,8 @@ struct Experience {
   std::vector<v1::ColumnSlice> slices;  // what a batch consists of, in this order
   uint32_t batch_size = 0;
   double updates_per_step = 1;
-  uint64_t random_steps = 0;  // of the whole run, taken before the policy acts
+  uint64_t random_steps = 0;         // of the whole run, taken before the policy acts
+  bool observation_moments = false;  // actors report moments of raw observations, for SetObservationMoments
 };
 
 // A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device. The

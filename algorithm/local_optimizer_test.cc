@@ -1,0 +1,59 @@
+#include "algorithm/local_optimizer.h"
+
+#include <cmath>
+
+#include "ATen/ops/equal.h"
+#include "ATen/ops/tensor.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+const AdamOptions kOptions = {.learning_rate = 0.1, .beta1 = 0.8, .beta2 = 0.9, .epsilon = 1e-3};
+
+TEST(LocalOptimizerTest, StepsByAdamsRule) {
+  const at::Tensor parameter = at::tensor({1.0f});
+  LocalOptimizer optimizer({{"a", {parameter}, kOptions}});
+  double x = 1, m = 0, v = 0;
+  const double gradients[] = {0.5, -2, 3};
+  for (int t = 1; t <= 3; ++t) {
+    const double g = gradients[t - 1];
+    optimizer.Apply(0, {at::tensor({static_cast<float>(g)})});
+    m = 0.8 * m + 0.2 * g;
+    v = 0.9 * v + 0.1 * g * g;
+    x -= 0.1 * (m / (1 - std::pow(0.8, t))) / (std::sqrt(v / (1 - std::pow(0.9, t))) + 1e-3);
+    EXPECT_NEAR(parameter.item<double>(), x, 1e-6) << "step " << t;
+  }
+}
+
+TEST(LocalOptimizerTest, StepsOneGroupOnly) {
+  const at::Tensor a = at::tensor({1.0f}), b = at::tensor({1.0f, 2.0f}), scalar = at::tensor(3.0f);
+  LocalOptimizer optimizer({{"a", {a}, kOptions}, {"b", {b, scalar}, kOptions}});
+  optimizer.Apply(1, {at::tensor({1.0f, 0.0f}), at::tensor(-1.0f)});
+  EXPECT_EQ(a.item<float>(), 1);
+  EXPECT_LT(b[0].item<float>(), 1);
+  EXPECT_EQ(b[1].item<float>(), 2);
+  EXPECT_GT(scalar.item<float>(), 3);
+}
+
+TEST(LocalOptimizerTest, ListsItsStateByGroupAndContinuesFromIt) {
+  const at::Tensor a = at::tensor({1.0f}), b = at::tensor({1.0f});
+  LocalOptimizer optimizer({{"actor", {a}, kOptions}});
+  for (int i = 0; i < 3; ++i) optimizer.Apply(0, {at::tensor({0.5f + static_cast<float>(i)})});
+  const std::vector<NamedTensor> state = optimizer.StateTensors();
+  ASSERT_EQ(state.size(), 3u);
+  EXPECT_EQ(state[0].name, "optimizer/actor/0/exp_avg");
+  EXPECT_EQ(state[1].name, "optimizer/actor/0/exp_avg_sq");
+  EXPECT_EQ(state[2].name, "optimizer/actor/0/step");
+  EXPECT_EQ(state[2].tensor.item<float>(), 3);
+
+  b.copy_(a);
+  LocalOptimizer restored({{"actor", {b}, kOptions}});
+  for (size_t i = 0; i < state.size(); ++i) restored.StateTensors()[i].tensor.copy_(state[i].tensor);
+  optimizer.Apply(0, {at::tensor({-1.0f})});
+  restored.Apply(0, {at::tensor({-1.0f})});
+  EXPECT_TRUE(at::equal(a, b));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,108 @@
+#include "algorithm/registry.h"
+
+#include <algorithm>
+#include <exception>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "algorithm/sac.h"
+#include "algorithm/sac_experience.h"
+#include "common/status_macros.h"
+
+namespace headrace {
+namespace {
+
+struct Entry {
+  AlgorithmFacts facts;
+  absl::StatusOr<Experience> (*experience)(const v1::RunConfig&, const v1::EnvironmentSpec&);
+  absl::StatusOr<std::unique_ptr<Algorithm>> (*algorithm)(const v1::RunConfig&, const v1::EnvironmentSpec&);
+  absl::StatusOr<std::unique_ptr<Policy>> (*policy)(const v1::RunConfig&, const v1::EnvironmentSpec&);
+};
+
+const std::vector<Entry>& Entries() {
+  static const auto* const entries = new std::vector<Entry>{
+      {SacFacts(), MakeSacExperience, MakeSac, MakeSacPolicy},
+  };
+  return *entries;
+}
+
+absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
+  const google::protobuf::OneofDescriptor* const oneof = v1::RunConfig::descriptor()->FindOneofByName("algorithm");
+  const google::protobuf::FieldDescriptor* const field = config.GetReflection()->GetOneofFieldDescriptor(config, oneof);
+  std::vector<std::string> names;
+  for (const Entry& entry : Entries()) {
+    if (field != nullptr && entry.facts.name == field->name()) return &entry;
+    names.push_back(entry.facts.name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the configuration names ", field == nullptr ? "no algorithm" : "an algorithm that is not known: ",
+                   field == nullptr ? "" : field->name(), "; add one of: ", absl::StrJoin(names, ", ")));
+}
+
+// What LibTorch throws while networks are built ends here.
+template <typename Make>
+auto CatchExceptions(const std::string& name, const Make& make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat(name, ": the networks could not be built: ", error.what()));
+  }
+}
+
+}  // namespace
+
+const std::vector<AlgorithmFacts>& AllAlgorithms() {
+  static const auto* const facts = [] {
+    auto* const all = new std::vector<AlgorithmFacts>;
+    for (const Entry& entry : Entries()) all->push_back(entry.facts);
+    return all;
+  }();
+  return *facts;
+}
+
+absl::StatusOr<AlgorithmFacts> FactsOf(const v1::RunConfig& config) {
+  ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
+  return entry->facts;
+}
+
+absl::Status CheckFits(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  ASSIGN_OR_RETURN(const AlgorithmFacts facts, FactsOf(config));
+  if (std::find(facts.topologies.begin(), facts.topologies.end(), config.topology()) == facts.topologies.end()) {
+    std::vector<std::string> supported;
+    for (const v1::Topology topology : facts.topologies) supported.push_back(v1::Topology_Name(topology));
+    return absl::InvalidArgumentError(absl::StrCat(facts.name, " does not run in topology ",
+                                                   v1::Topology_Name(config.topology()),
+                                                   "; it supports: ", absl::StrJoin(supported, ", ")));
+  }
+  const bool discrete = environment.discrete_actions() > 0;
+  if (discrete ? !facts.discrete_actions : !facts.continuous_actions) {
+    return absl::InvalidArgumentError(absl::StrCat(facts.name, " needs ", discrete ? "continuous" : "discrete",
+                                                   " actions, but those of ", environment.name(), " are ",
+                                                   discrete ? "discrete" : "continuous"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  RETURN_IF_ERROR(CheckFits(config, environment));
+  ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
+  return entry->experience(config, environment);
+}
+
+absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(const v1::RunConfig& config,
+                                                         const v1::EnvironmentSpec& environment) {
+  RETURN_IF_ERROR(MakeExperience(config, environment).status());
+  ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
+  return CatchExceptions(entry->facts.name, [&] { return entry->algorithm(config, environment); });
+}
+
+absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const v1::RunConfig& config,
+                                                   const v1::EnvironmentSpec& environment) {
+  RETURN_IF_ERROR(MakeExperience(config, environment).status());
+  ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
+  return CatchExceptions(entry->facts.name, [&] { return entry->policy(config, environment); });
+}
+
+}  // namespace headrace

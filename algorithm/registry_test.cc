@@ -1,0 +1,141 @@
+#include "algorithm/registry.h"
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ATen/Context.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+v1::EnvironmentSpec HalfCheetahLike() {
+  v1::EnvironmentSpec environment;
+  environment.set_name("Cheetah");
+  environment.mutable_observation()->set_data_type(v1::FLOAT64);
+  environment.mutable_observation()->add_shape(17);
+  environment.mutable_action()->set_data_type(v1::FLOAT64);
+  environment.mutable_action()->add_shape(6);
+  for (int i = 0; i < 6; ++i) {
+    environment.add_action_low(-1);
+    environment.add_action_high(1);
+  }
+  return environment;
+}
+
+v1::RunConfig SacConfig() {
+  v1::RunConfig config;
+  config.mutable_sac();
+  return config;
+}
+
+std::string ExperienceError(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  const absl::Status status = MakeExperience(config, environment).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  return std::string(status.message());
+}
+
+TEST(RegistryTest, EveryAlgorithmIsAFieldOfTheConfigurationUnderItsName) {
+  for (const AlgorithmFacts& facts : AllAlgorithms()) {
+    const google::protobuf::FieldDescriptor* const field = v1::RunConfig::descriptor()->FindFieldByName(facts.name);
+    ASSERT_NE(field, nullptr) << facts.name;
+    ASSERT_NE(field->containing_oneof(), nullptr) << facts.name;
+    EXPECT_EQ(field->containing_oneof()->name(), "algorithm");
+    EXPECT_FALSE(facts.summary.empty() || facts.paper.empty() || facts.topologies.empty()) << facts.name;
+    EXPECT_TRUE(facts.continuous_actions || facts.discrete_actions) << facts.name;
+  }
+}
+
+TEST(RegistryTest, RefusesAConfigurationWithoutAlgorithm) {
+  EXPECT_EQ(FactsOf(v1::RunConfig()).status().message(), "the configuration names no algorithm; add one of: sac");
+}
+
+TEST(RegistryTest, RefusesATopologyThatIsNotSupported) {
+  v1::RunConfig config = SacConfig();
+  config.set_topology(v1::TOPOLOGY_UNSPECIFIED);
+  EXPECT_EQ(CheckFits(config, HalfCheetahLike()).message(),
+            "sac does not run in topology TOPOLOGY_UNSPECIFIED; it supports: REPLAY");
+}
+
+TEST(RegistryTest, RefusesDiscreteActionsForSac) {
+  v1::EnvironmentSpec environment = HalfCheetahLike();
+  environment.set_name("CartPole-v1");
+  environment.set_discrete_actions(2);
+  EXPECT_EQ(CheckFits(SacConfig(), environment).message(),
+            "sac needs continuous actions, but those of CartPole-v1 are discrete");
+  EXPECT_EQ(MakePolicy(SacConfig(), environment).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SacExperienceTest, RecordsSinglePrecisionTransitions) {
+  const Experience experience = *MakeExperience(SacConfig(), HalfCheetahLike());
+  ASSERT_EQ(experience.signature.columns_size(), 5);
+  const char* const names[] = {"observation", "action", "reward", "terminated", "policy_version"};
+  const v1::DataType types[] = {v1::FLOAT32, v1::FLOAT32, v1::FLOAT32, v1::UINT8, v1::INT64};
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(experience.signature.columns(i).name(), names[i]);
+    EXPECT_EQ(experience.signature.columns(i).data_type(), types[i]);
+    EXPECT_EQ(experience.slices[i].column(), names[i]);
+    EXPECT_EQ(experience.slices[i].first_row(), 0u);
+    EXPECT_EQ(experience.slices[i].rows(), i == 0 ? 2u : 1u);
+  }
+  EXPECT_EQ(experience.signature.columns(0).shape(0), 17u);
+  EXPECT_EQ(experience.signature.columns(1).shape(0), 6u);
+  EXPECT_EQ(experience.item_rows, 2u);
+  EXPECT_EQ(experience.batch_size, 256u);
+  EXPECT_EQ(experience.random_steps, 10000u);
+  EXPECT_FALSE(experience.observation_moments);
+}
+
+TEST(SacExperienceTest, RefusesImageObservations) {
+  v1::EnvironmentSpec environment = HalfCheetahLike();
+  environment.mutable_observation()->set_data_type(v1::UINT8);
+  EXPECT_EQ(ExperienceError(SacConfig(), environment),
+            "sac: expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
+}
+
+TEST(SacExperienceTest, RefusesOptionsOutOfTheirRange) {
+  const std::vector<std::pair<void (*)(v1::SacOptions&), std::string>> cases = {
+      {[](v1::SacOptions& o) { o.set_batch_size(0); }, "sac.batch_size: expected a number above 0, got 0"},
+      {[](v1::SacOptions& o) { o.add_hidden(0); }, "sac.hidden: expected a number above 0, got 0"},
+      {[](v1::SacOptions& o) { o.set_discount(1.5); }, "sac.discount: expected a number in [0, 1], got 1.5"},
+      {[](v1::SacOptions& o) { o.set_tau(0); }, "sac.tau: expected a number in (0, 1], got 0"},
+      {[](v1::SacOptions& o) { o.set_actor_learning_rate(std::numeric_limits<double>::quiet_NaN()); },
+       "sac.actor_learning_rate: expected a number above 0, got nan"},
+      {[](v1::SacOptions& o) { o.set_initial_temperature(-1); },
+       "sac.initial_temperature: expected a number above 0, got -1"},
+      {[](v1::SacOptions& o) { o.set_target_entropy(std::numeric_limits<double>::infinity()); },
+       "sac.target_entropy: expected a finite number, got inf"},
+  };
+  for (const auto& [change, message] : cases) {
+    v1::RunConfig config = SacConfig();
+    change(*config.mutable_sac());
+    EXPECT_EQ(ExperienceError(config, HalfCheetahLike()), message);
+  }
+}
+
+TEST(MakeAlgorithmTest, PolicyOfAnActorHasTheTensorsThatTheLearnerPublishes) {
+  for (const bool normalize : {false, true}) {
+    v1::RunConfig config = SacConfig();
+    config.mutable_sac()->set_normalize_observations(normalize);
+    const std::vector<NamedTensor> published = (*MakeAlgorithm(config, HalfCheetahLike()))->PolicyTensors();
+    const std::vector<NamedTensor> loaded = (*MakePolicy(config, HalfCheetahLike()))->Tensors();
+    ASSERT_EQ(published.size(), loaded.size());
+    EXPECT_EQ(published.size(), normalize ? 8u : 6u);
+    for (size_t i = 0; i < published.size(); ++i) {
+      EXPECT_EQ(published[i].name, loaded[i].name);
+      EXPECT_EQ(published[i].tensor.sizes(), loaded[i].tensor.sizes());
+    }
+  }
+}
+
+TEST(MakeAlgorithmTest, SaysWhenTheDeviceIsNotThere) {
+  v1::RunConfig config = SacConfig();
+  config.set_device("tpu");
+  EXPECT_EQ(MakeAlgorithm(config, HalfCheetahLike()).status().code(), absl::StatusCode::kInvalidArgument);
+  config.set_device("cuda:63");
+  EXPECT_EQ(MakeAlgorithm(config, HalfCheetahLike()).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,245 @@
+#include "algorithm/sac.h"
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/ops/allclose.h"
+#include "ATen/ops/equal.h"
+#include "ATen/ops/rand.h"
+#include "ATen/ops/randn.h"
+#include "ATen/ops/zeros.h"
+#include "algorithm/local_optimizer.h"
+#include "algorithm/sac_experience.h"
+#include "gtest/gtest.h"
+#include "tests/golden/golden.h"
+
+namespace headrace {
+namespace {
+
+constexpr int64_t kBatch = 5, kObservation = 3, kAction = 2;
+
+// Those of tests/golden/sac.py.
+v1::SacOptions GoldenOptions() {
+  v1::SacOptions options;
+  options.add_hidden(8);
+  options.add_hidden(8);
+  options.set_batch_size(kBatch);
+  options.set_discount(0.9);
+  options.set_tau(0.05);
+  options.set_reward_scale(2);
+  options.set_initial_temperature(0.3);
+  options.set_target_entropy(-1.5);
+  options.set_actor_learning_rate(1e-3);
+  options.set_critic_learning_rate(2e-3);
+  options.set_temperature_learning_rate(3e-3);
+  return options;
+}
+
+std::unique_ptr<Sac> MakeSmallSac(const v1::SacOptions& options, uint64_t seed = 1) {
+  return std::make_unique<Sac>(options,
+                               TanhGaussianPolicySpec{.observation = kObservation, .action = kAction, .hidden = {8, 8}},
+                               at::kCPU, seed);
+}
+
+Batch RandomBatch() {
+  return {{at::randn({kBatch, 2, kObservation}), at::rand({kBatch, 1, kAction}).mul_(2).sub_(1), at::randn({kBatch, 1}),
+           at::zeros({kBatch, 1}, at::kByte), at::zeros({kBatch, 1}, at::kLong)}};
+}
+
+std::map<std::string, at::Tensor> Copy(const std::vector<NamedTensor>& tensors) {
+  std::map<std::string, at::Tensor> copies;
+  for (const NamedTensor& named : tensors) copies[named.name] = named.tensor.clone();
+  return copies;
+}
+
+void Load(const std::vector<NamedTensor>& tensors, std::map<std::string, at::Tensor>& values) {
+  for (const NamedTensor& named : tensors) at::Tensor(named.tensor).copy_(values.at(named.name));
+}
+
+void ExpectEqual(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
+}
+
+// Passes gradients on to an optimiser and lets the test look between the steps.
+class WatchingSink : public GradientSink {
+ public:
+  WatchingSink(GradientSink& optimizer, std::function<void(size_t)> after)
+      : optimizer_(optimizer), after_(std::move(after)) {}
+  void Apply(size_t group, const std::vector<at::Tensor>& gradients) override {
+    optimizer_.Apply(group, gradients);
+    after_(group);
+  }
+
+ private:
+  GradientSink& optimizer_;
+  std::function<void(size_t)> after_;
+};
+
+TEST(SacTest, ReproducesTheNumbersOfASecondImplementation) {
+  std::map<std::string, at::Tensor> golden = ReadGolden("tests/golden/sac.textproto");
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
+  for (const NamedTensor& named : sac->StateTensors()) {
+    if (named.name != "generator") at::Tensor(named.tensor).copy_(golden.at("initial/" + named.name));
+  }
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  for (int i = 0; i < 4; ++i) {
+    const std::string update = "update" + std::to_string(i) + "/";
+    const auto column = [&](const char* name, at::ScalarType type) {
+      return golden.at(update + name).to(type).contiguous();
+    };
+    const Batch batch = {{column("observation", at::kFloat), column("action", at::kFloat).unsqueeze(1),
+                          column("reward", at::kFloat).unsqueeze(1), column("terminated", at::kByte).unsqueeze(1),
+                          at::zeros({kBatch, 1}, at::kLong)}};
+    sac->UpdateWithNoise(batch, column("noise", at::kFloat), optimizer);
+    const at::Tensor metrics = golden.at(update + "metrics").to(at::kFloat);
+    EXPECT_TRUE(at::allclose(sac->Metrics(), metrics, 1e-5, 1e-6)) << sac->Metrics() << metrics;
+  }
+  // An update moves a parameter by about 1e-3; single precision resolves 1e-7.
+  for (const NamedTensor& named : sac->StateTensors()) {
+    if (named.name == "generator") continue;
+    const at::Tensor expected = golden.at("final/" + named.name).to(at::kFloat);
+    EXPECT_TRUE(at::allclose(named.tensor, expected, 1e-6, 1e-6)) << named.name << named.tensor << expected;
+  }
+}
+
+TEST(SacTest, StepsCriticsThenPolicyThenTemperatureEachByItself) {
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  std::map<std::string, at::Tensor> before = Copy(sac->StateTensors());
+  std::vector<size_t> order;
+  WatchingSink sink(optimizer, [&](size_t group) {
+    order.push_back(group);
+    const char* const expected[] = {"critics/", "actor/", "log_temperature"};
+    for (const NamedTensor& named : sac->StateTensors()) {
+      const bool changed = !at::equal(named.tensor, before.at(named.name));
+      // A step may leave a bias of a dead unit where it is, but it changes nothing of another group.
+      if (named.name.rfind(expected[group], 0) != 0 && named.name != "generator") EXPECT_FALSE(changed) << named.name;
+      if (named.name == std::string(expected[group]) + "layer2/weight") EXPECT_TRUE(changed) << named.name;
+    }
+    before = Copy(sac->StateTensors());
+  });
+  sac->Update(RandomBatch(), sink);
+  EXPECT_EQ(order, (std::vector<size_t>{0, 1, 2}));
+}
+
+TEST(SacTest, TargetNetworksMoveByTauTowardsTheSteppedCritics) {
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  const std::map<std::string, at::Tensor> before = Copy(sac->StateTensors());
+  sac->Update(RandomBatch(), optimizer);
+  const std::map<std::string, at::Tensor> after = Copy(sac->StateTensors());
+  for (const auto& [name, old] : before) {
+    if (name.rfind("target_critics/", 0) != 0) continue;
+    const at::Tensor stepped = after.at(name.substr(7));
+    EXPECT_TRUE(at::allclose(after.at(name), old.mul(0.95).add(stepped.mul(0.05)), 0, 1e-7)) << name;
+  }
+}
+
+TEST(SacTest, TemperatureRisesWhileTheEntropyIsBelowItsTarget) {
+  for (const double target_entropy : {-100.0, 100.0}) {
+    v1::SacOptions options = GoldenOptions();
+    options.set_target_entropy(target_entropy);
+    const std::unique_ptr<Sac> sac = MakeSmallSac(options);
+    LocalOptimizer optimizer(sac->ParameterGroups());
+    const float before = Copy(sac->StateTensors()).at("log_temperature").item<float>();
+    sac->Update(RandomBatch(), optimizer);
+    const float after = Copy(sac->StateTensors()).at("log_temperature").item<float>();
+    // Adam's first step has the length of the learning rate.
+    EXPECT_NEAR(after - before, target_entropy > 0 ? 3e-3 : -3e-3, 1e-6);
+  }
+}
+
+TEST(SacTest, FixedTemperatureStaysAndHasNoOptimizer) {
+  v1::SacOptions options = GoldenOptions();
+  options.set_automatic_temperature(false);
+  const std::unique_ptr<Sac> sac = MakeSmallSac(options);
+  const std::vector<ParameterGroup> groups = sac->ParameterGroups();
+  ASSERT_EQ(groups.size(), 2u);
+  LocalOptimizer optimizer(groups);
+  for (int i = 0; i < 3; ++i) sac->Update(RandomBatch(), optimizer);
+  EXPECT_FLOAT_EQ(Copy(sac->StateTensors()).at("log_temperature").item<float>(), std::log(0.3f));
+}
+
+TEST(SacTest, DefaultTargetEntropyIsMinusTheActionDimensions) {
+  v1::SacOptions options = GoldenOptions();
+  options.clear_target_entropy();
+  const std::unique_ptr<Sac> sac = MakeSmallSac(options);
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  sac->Update(RandomBatch(), optimizer);
+  // loss = -log alpha (mean log pi + target), and metrics hold the loss, alpha and the entropy -mean log pi.
+  const at::Tensor metrics = sac->Metrics();
+  const double loss = metrics[2].item<double>(), alpha = metrics[3].item<double>(), entropy = metrics[4].item<double>();
+  EXPECT_NEAR(loss, -std::log(alpha) * (-entropy - 2), 1e-5);
+}
+
+TEST(SacTest, SameSeedGivesTheSameBits) {
+  const Batch batch = RandomBatch();
+  std::map<std::string, at::Tensor> results[2];
+  for (auto& result : results) {
+    const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions(), 7);
+    LocalOptimizer optimizer(sac->ParameterGroups());
+    for (int i = 0; i < 5; ++i) sac->Update(batch, optimizer);
+    result = Copy(sac->StateTensors());
+  }
+  ExpectEqual(results[0], results[1]);
+  EXPECT_FALSE(at::equal(results[0].at("actor/layer0/weight"),
+                         Copy(MakeSmallSac(GoldenOptions(), 8)->StateTensors()).at("actor/layer0/weight")));
+}
+
+TEST(SacTest, RestoredStateContinuesToTheBit) {
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions(), 1);
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  const Batch batch = RandomBatch();
+  for (int i = 0; i < 3; ++i) sac->Update(batch, optimizer);
+  std::map<std::string, at::Tensor> state = Copy(sac->StateTensors()), moments = Copy(optimizer.StateTensors());
+
+  const std::unique_ptr<Sac> restored = MakeSmallSac(GoldenOptions(), 2);
+  LocalOptimizer restored_optimizer(restored->ParameterGroups());
+  Load(restored->StateTensors(), state);
+  Load(restored_optimizer.StateTensors(), moments);
+  ASSERT_TRUE(restored->StateLoaded().ok());
+
+  for (int i = 0; i < 3; ++i) {
+    sac->Update(batch, optimizer);
+    restored->Update(batch, restored_optimizer);
+  }
+  ExpectEqual(Copy(sac->StateTensors()), Copy(restored->StateTensors()));
+  ExpectEqual(Copy(optimizer.StateTensors()), Copy(restored_optimizer.StateTensors()));
+}
+
+TEST(SacTest, UnusableGeneratorStateIsAnError) {
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
+  for (const NamedTensor& named : sac->StateTensors()) {
+    if (named.name == "generator") at::Tensor(named.tensor).fill_(0xff);
+  }
+  EXPECT_EQ(sac->StateLoaded().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SacTest, NormalizedObservationsGiveTheUpdateOfObservationsNormalizedBefore) {
+  v1::SacOptions options = GoldenOptions();
+  const std::unique_ptr<Sac> plain = MakeSmallSac(options);
+  options.set_normalize_observations(true);
+  const std::unique_ptr<Sac> normalizing = MakeSmallSac(options);
+  v1::Moments moments;
+  moments.set_count(4);
+  for (const double mean : {1.0, -2.0, 0.5}) moments.add_mean(mean);
+  for (const double m2 : {16.0, 1.0, 4.0}) moments.add_m2(m2);  // variances 4, 0.25, 1
+  normalizing->SetObservationMoments(moments);
+
+  Batch batch = RandomBatch();
+  LocalOptimizer plain_optimizer(plain->ParameterGroups()), normalizing_optimizer(normalizing->ParameterGroups());
+  plain->Update(batch, plain_optimizer);
+  at::Tensor& observations = batch.slices[SacSlice::kObservation];
+  const float mean[] = {1, -2, 0.5}, deviation[] = {2, 0.5, 1};
+  for (int64_t i = 0; i < kObservation; ++i) observations.select(2, i).mul_(deviation[i]).add_(mean[i]);
+  normalizing->Update(batch, normalizing_optimizer);
+  EXPECT_TRUE(at::allclose(plain->Metrics(), normalizing->Metrics(), 1e-4, 1e-5));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,62 @@
+#include "model/initialization.h"
+
+#include <cmath>
+#include <span>
+
+#include "ATen/ops/diag.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/linalg_qr.h"
+#include "ATen/ops/sign.h"
+
+namespace headrace {
+namespace {
+
+void FillUniform(at::Tensor& parameter, double bound, RandomStream& random) {
+  at::Tensor values = at::empty(parameter.sizes(), at::kFloat);
+  for (float& value : std::span(values.mutable_data_ptr<float>(), values.numel())) {
+    value = static_cast<float>(random.Uniform(-bound, bound));
+  }
+  parameter.copy_(values);
+}
+
+// A random [rows, columns] matrix with orthonormal columns (rows >= columns) or rows, uniform over all of them: the
+// sign of R's diagonal makes the QR decomposition of a Gaussian matrix unique.
+at::Tensor RandomOrthogonal(int64_t rows, int64_t columns, RandomStream& random) {
+  const bool wide = rows < columns;
+  at::Tensor gaussian = at::empty({wide ? columns : rows, wide ? rows : columns}, at::kFloat);
+  random.FillNormal({gaussian.mutable_data_ptr<float>(), static_cast<size_t>(gaussian.numel())});
+  auto [q, r] = at::linalg_qr(gaussian);
+  q.mul_(r.diag().sign());
+  return wide ? q.t() : q;
+}
+
+}  // namespace
+
+void InitializeFanInUniform(MlpParameters& parameters, RandomStream& random) {
+  for (LinearParameters& layer : parameters.layers) {
+    const double bound = 1 / std::sqrt(static_cast<double>(layer.weight.size(1)));
+    FillUniform(layer.weight, bound, random);
+    FillUniform(layer.bias, bound, random);
+  }
+}
+
+void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random) {
+  for (LinearParameters& layer : parameters.layers) {
+    FillUniform(layer.weight, std::sqrt(6.0 / static_cast<double>(layer.weight.size(1) + layer.weight.size(2))),
+                random);
+    layer.bias.zero_();
+  }
+}
+
+void InitializeOrthogonal(MlpParameters& parameters, RandomStream& random, double hidden_gain, double output_gain) {
+  for (size_t i = 0; i < parameters.layers.size(); ++i) {
+    LinearParameters& layer = parameters.layers[i];
+    const double gain = i + 1 < parameters.layers.size() ? hidden_gain : output_gain;
+    for (int64_t member = 0; member < parameters.spec.members; ++member) {
+      layer.weight[member].copy_(RandomOrthogonal(layer.weight.size(1), layer.weight.size(2), random).mul(gain));
+    }
+    layer.bias.zero_();
+  }
+}
+
+}  // namespace headrace
