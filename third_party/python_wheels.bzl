@@ -35,7 +35,9 @@ def _python_wheels_impl(context):
             context.symlink(library, "mujoco/lib/" + library.basename)
 
     context.symlink(packages.get_child("gymnasium").get_child("envs").get_child("mujoco").get_child("assets"), "gymnasium/assets")
-    context.symlink(venv.get_child("bin").get_child("python"), "python")
+
+    # Not a link: Python finds its packages by the path it is started with.
+    context.file("python", "#!/bin/sh\nexec '%s' \"$@\"\n" % venv.get_child("bin").get_child("python"), executable = True)
     context.template(
         "BUILD.bazel",
         Label("//third_party:wheels.BUILD.tpl"),
@@ -43,7 +45,6 @@ def _python_wheels_impl(context):
             "%{cuda}": "True" if torch.get_child("lib").get_child("libtorch_cuda.so").exists else "False",
             "%{torch_lib}": str(torch.get_child("lib").realpath),
             "%{mujoco_lib}": str(mujoco.realpath),
-            "%{python}": str(venv.get_child("bin").get_child("python")),
         },
     )
 

@@ -1,0 +1,72 @@
+#include "actor/env/registry.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "actor/env/entry.h"
+#include "common/nearest.h"
+#include "common/status_macros.h"
+
+// The list. Each line is a function EnvironmentEntries NAME(), which the file of that environment (or family) defines.
+#define HEADRACE_ENVIRONMENTS(ENVIRONMENT) \
+  ENVIRONMENT(Pendulum)                    \
+  ENVIRONMENT(CartPole)                    \
+  ENVIRONMENT(MountainCarContinuous)       \
+  ENVIRONMENT(Mujoco)
+
+namespace headrace {
+
+#define HEADRACE_DECLARE(function) EnvironmentEntries function();
+HEADRACE_ENVIRONMENTS(HEADRACE_DECLARE)
+#undef HEADRACE_DECLARE
+
+namespace {
+
+const EnvironmentEntries& Entries() {
+  static const EnvironmentEntries* const entries = [] {
+    auto* list = new EnvironmentEntries;
+#define HEADRACE_APPEND(function) \
+  for (EnvironmentEntry & entry : function()) list->push_back(std::move(entry));
+    HEADRACE_ENVIRONMENTS(HEADRACE_APPEND)
+#undef HEADRACE_APPEND
+    return list;
+  }();
+  return *entries;
+}
+
+absl::StatusOr<const EnvironmentEntry*> FindEntry(std::string_view name) {
+  std::vector<std::string> names;
+  for (const EnvironmentEntry& entry : Entries()) {
+    if (entry.facts.name == name) return &entry;
+    names.push_back(entry.facts.name);
+  }
+  const std::vector<std::string> nearest = NearestNames(name, names, 3);
+  return absl::NotFoundError(absl::StrCat("there is no environment named \"", std::string(name), "\"; ",
+                                          nearest.empty() ? "there are " : "the nearest names are ",
+                                          absl::StrJoin(nearest.empty() ? names : nearest, ", ")));
+}
+
+}  // namespace
+
+const std::vector<EnvironmentFacts>& AllEnvironments() {
+  static const std::vector<EnvironmentFacts>* const all = [] {
+    auto* facts = new std::vector<EnvironmentFacts>;
+    for (const EnvironmentEntry& entry : Entries()) facts->push_back(entry.facts);
+    return facts;
+  }();
+  return *all;
+}
+
+absl::StatusOr<EnvironmentFacts> FindEnvironment(std::string_view name) {
+  ASSIGN_OR_RETURN(const EnvironmentEntry* entry, FindEntry(name));
+  return entry->facts;
+}
+
+absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(std::string_view name) {
+  ASSIGN_OR_RETURN(const EnvironmentEntry* entry, FindEntry(name));
+  return entry->make(entry->facts);
+}
+
+}  // namespace headrace

@@ -1,0 +1,31 @@
+#include "actor/env/registry.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(RegistryTest, MakesTheEnvironmentThatIsNamed) {
+  const auto environment = MakeEnvironment("Pendulum-v1");
+  ASSERT_TRUE(environment.ok()) << environment.status();
+  EXPECT_EQ((*environment)->facts().name, "Pendulum-v1");
+  EXPECT_EQ(FindEnvironment("CartPole-v1")->max_episode_steps, 500);
+}
+
+TEST(RegistryTest, SuggestsTheNearestNamesForAnUnknownOne) {
+  const absl::Status status = MakeEnvironment("pendulun-v1").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"pendulun-v1\"; the nearest names are Pendulum-v1"));
+  EXPECT_EQ(FindEnvironment("pendulun-v1").status(), status);
+}
+
+TEST(RegistryTest, ListsAllNamesForAnUnknownOneUnlikeAll) {
+  const absl::Status status = FindEnvironment("?").status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("there are Pendulum-v1, CartPole-v1, "));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,46 @@
+#include "common/nearest.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+
+namespace headrace {
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  // row[j] is the distance between the first i letters of a and the first j letters of b.
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];  // of row i - 1, column j - 1
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+std::vector<std::string> NearestNames(std::string_view word, const std::vector<std::string>& names, size_t most) {
+  const std::string lower_word = absl::AsciiStrToLower(std::string(word));
+  std::vector<std::pair<size_t, const std::string*>> candidates;
+  for (const std::string& name : names) {
+    const std::string lower_name = absl::AsciiStrToLower(name);
+    const size_t distance = EditDistance(lower_word, lower_name);
+    const bool begins_alike = !word.empty() && !name.empty() &&
+                              (absl::StartsWith(lower_name, lower_word) || absl::StartsWith(lower_word, lower_name));
+    if (begins_alike || 2 * distance <= std::max(word.size(), name.size())) candidates.emplace_back(distance, &name);
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+
+  std::vector<std::string> nearest;
+  for (size_t i = 0; i < std::min(most, candidates.size()); ++i) nearest.push_back(*candidates[i].second);
+  return nearest;
+}
+
+}  // namespace headrace
