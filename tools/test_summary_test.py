@@ -33,7 +33,12 @@ class TestSummaryTest(unittest.TestCase):
         self.assertEqual(count([configured("//:a"), configured("//:b"), summary("//:a", "PASSED")], 8), (1, 1))
 
     def test_a_target_that_could_not_be_built_counts_as_failed_once(self) -> None:
-        events = [configured("//:a"), completed("//:a", False), configured("//:lib", test=False), completed("//:lib", False)]
+        events = [
+            configured("//:a"),
+            completed("//:a", False),
+            configured("//:lib", test=False),
+            completed("//:lib", False),
+        ]
         self.assertEqual(count(events, 1), (0, 2))
 
     def test_something_failed_if_bazel_says_so(self) -> None:

@@ -92,7 +92,9 @@ def measure(side: Side) -> list[Line]:
             side.command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except OSError as error:
-        raise CommandError(f"{' '.join(side.command)} cannot be run ({error}); tools/setup --test installs it") from error
+        raise CommandError(
+            f"{' '.join(side.command)} cannot be run ({error}); tools/setup --test installs it"
+        ) from error
     if result.returncode != 0:
         raise CommandError(f"{' '.join(side.command)} ended with code {result.returncode}:\n{result.stderr.strip()}")
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]

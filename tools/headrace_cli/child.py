@@ -1,8 +1,8 @@
 """One process that the launcher looks after: how it is started, when it serves, and what it leaves in its log.
 
 A child says that it serves by writing its ready file, JSON with the addresses it chose:
-{"grpc": "127.0.0.1:1234", "metrics": "...", "health": "..."}. Started again, it is given the same addresses, so that its
-peers find it where it was.
+{"grpc": "127.0.0.1:1234", "metrics": "...", "health": "..."}. Started again, it is given the same addresses, so that
+its peers find it where it was.
 """
 
 import json

@@ -22,7 +22,9 @@ from headrace_cli.live_view import number
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one JSON object per figure here; - is stdout")
-    parser.add_argument("--repeats", type=int, metavar="N", help="how often each side is run; default: the benchmark's own")
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="how often each side is run; default: the benchmark's own"
+    )
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
 

@@ -1,6 +1,6 @@
 """Validates a configuration without starting anything; estimates memory, disk and network.
 
-  tools/headrace check deploy/run/half_cheetah_sac.textproto --set replay.capacity=5000000
+tools/headrace check deploy/run/half_cheetah_sac.textproto --set replay.capacity=5000000
 """
 
 import argparse

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a run directory, a directory with those of several seeds, or LABEL=DIR,DIR",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: in the run directory, or learning_curves.png")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: in the run directory, or learning_curves.png"
+    )
     parser.add_argument("--title", help="default: the names of the groups")
 
 

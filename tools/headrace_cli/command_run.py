@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="overrides a field of the configuration, as in sac.batch_size=128; may be given several times",
     )
     parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN")
-    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S")
+    parser.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
+    )
     parser.add_argument("--parallel", type=int, default=1, metavar="K", help="with --seeds: K runs beside each other")
     parser.add_argument(
         "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
@@ -110,7 +112,8 @@ def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
             for session in active:
                 session.interrupt()
         seen = interrupts.count
-        view.show([session.view() for session in active])
+        if view.due:
+            view.show([session.view() for session in active])
         for session in [session for session in active if session.ended]:
             active.remove(session)
             session.close()

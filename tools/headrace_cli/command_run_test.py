@@ -66,7 +66,9 @@ class CommandRunTest(unittest.TestCase):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.addCleanup(process.communicate)
+        assert process.stdout is not None
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
 

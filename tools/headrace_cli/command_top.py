@@ -1,6 +1,6 @@
 """Shows a running run as it goes, or the summary of one that has ended.
 
-  tools/headrace top runs/pendulum_sac-seed1
+tools/headrace top runs/pendulum_sac-seed1
 """
 
 import argparse
@@ -21,7 +21,7 @@ from headrace_cli.session import group_label_of
 from headrace_cli.status import Plan, plan_of
 from headrace_cli.summary import run_lines
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,8 @@ def _watch(run: RunDirectory, console: Console) -> None:
     try:
         with View(console) as view:
             while is_running(run):
-                view.show([_view(run, plan, scraper, started_at)])
+                if view.due:
+                    view.show([_view(run, plan, scraper, started_at)])
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         pass

@@ -10,8 +10,8 @@ import numpy as np
 
 from headrace_cli.csv_tail import Row
 from headrace_cli.errors import UsageError
+from headrace_cli.intervals import Array
 from headrace_cli.run_directory import RunDirectory
-from headrace_cli.statistics import Array
 
 # The last part of the directory of one seed: runs/pendulum/seed-3, or runs/pendulum_sac-seed3.
 _SEED = re.compile(r"(?:(?P<name>.+)-)?seed-?\d+")

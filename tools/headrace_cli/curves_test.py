@@ -10,8 +10,8 @@ import numpy as np
 from headrace_cli.csv_tail import read_rows
 from headrace_cli.curves import curve_of, group_label, load_groups
 from headrace_cli.errors import UsageError
+from headrace_cli.intervals import bootstrap_interval, on_common_grid
 from headrace_cli.picture import draw
-from headrace_cli.statistics import bootstrap_interval, on_common_grid
 
 HEADER = "env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes\n"
 

@@ -14,7 +14,9 @@ from rich.text import Text
 from headrace_cli.csv_tail import Row
 from headrace_cli.status import Plan, Status
 
-PLAIN_INTERVAL_SECONDS = 2.0
+# Between two tables on a terminal, and two lines elsewhere.
+REDRAW_SECONDS = 0.25
+PLAIN_SECONDS = 2.0
 _UNKNOWN = "–"
 
 
@@ -37,7 +39,7 @@ class View:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._next_line = 0.0
+        self._next = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "View":
@@ -49,11 +51,17 @@ class View:
         if self._live:
             self._live.stop()
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show the runs again."""
+        return self._clock() >= self._next
+
     def show(self, runs: list[RunView]) -> None:
         if self._live:
+            self._next = self._clock() + REDRAW_SECONDS
             self._live.update(Group(*(panel(run) for run in runs)), refresh=True)
-        elif self._clock() >= self._next_line:
-            self._next_line = self._clock() + PLAIN_INTERVAL_SECONDS
+        else:
+            self._next = self._clock() + PLAIN_SECONDS
             for run in runs:
                 self.say(plain_line(run))
 
@@ -104,28 +112,29 @@ def panel(run: RunView) -> Panel:
         "on their way to replay",
         size(status.unacknowledged_bytes),
     )
-    rows: list[Table | Text] = [table, *progress_bars(run)]
+    rows: list[Table | Text] = [table, progress(run)]
     if status.waiting and run.state == "running":
         rows.append(Text(status.waiting, style="yellow"))
     title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
     if run.restarts:
-        title += f", {run.restarts} restarts"
+        title += f", restarts: {run.restarts}"
     return Panel(Group(*rows), title=title, title_align="left", expand=False)
 
 
-def progress_bars(run: RunView) -> list[Table]:
+def progress(run: RunView) -> Table:
     """How near each of the conditions is that end the run."""
-    bars = []
-    if run.plan.stop_env_steps:
-        done = run.status.env_steps or 0
-        bars.append(_bar("ends at steps", done, run.plan.stop_env_steps, number(run.plan.stop_env_steps)))
-    if run.plan.stop_seconds:
-        bars.append(_bar("ends after", run.elapsed_seconds, run.plan.stop_seconds, duration(run.plan.stop_seconds)))
-    if run.plan.stop_score is not None:
-        grid = Table.grid(padding=(0, 3))
-        grid.add_row(Text("ends at score", style="dim"), number(run.plan.stop_score))
-        bars.append(grid)
-    return bars
+    grid = Table.grid(padding=(0, 3))
+    grid.add_column(style="dim", min_width=len("prefetched batches"))
+    plan = run.plan
+    if plan.stop_env_steps:
+        done = min(run.status.env_steps or 0, plan.stop_env_steps)
+        grid.add_row("ends at steps", _bar(done, plan.stop_env_steps), number(plan.stop_env_steps))
+    if plan.stop_seconds:
+        done = min(run.elapsed_seconds, plan.stop_seconds)
+        grid.add_row("ends after", _bar(done, plan.stop_seconds), duration(plan.stop_seconds))
+    if plan.stop_score is not None:
+        grid.add_row("ends at score", number(plan.stop_score))
+    return grid
 
 
 def number(value: float | None) -> str:
@@ -192,7 +201,5 @@ def batch_wait(status: Status) -> str:
     return f"{share}, {seconds(status.batch_wait_seconds)} each"
 
 
-def _bar(label: str, done: float, total: float, text: str) -> Table:
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(Text(label, style="dim"), ProgressBar(total=total, completed=min(done, total), width=40), text)
-    return grid
+def _bar(done: float, total: float) -> ProgressBar:
+    return ProgressBar(total=total, completed=done, width=40)

@@ -61,5 +61,5 @@ def main(arguments: list[str]) -> int:
         return errors.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as in `headrace list | head`; nobody is left to be told.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return errors.DONE

@@ -1,4 +1,4 @@
-"""A run is one directory: the paths in it, the lock that keeps it to one launcher, and the files the launcher writes."""
+"""A run is one directory: the paths in it, the lock that keeps it to one launcher, and what the launcher writes."""
 
 import fcntl
 import json

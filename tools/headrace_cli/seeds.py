@@ -8,10 +8,10 @@ from rich.table import Table
 
 from headrace_cli.curves import load_groups
 from headrace_cli.errors import UsageError
+from headrace_cli.intervals import bootstrap_interval
 from headrace_cli.live_view import duration, number
 from headrace_cli.picture import draw
 from headrace_cli.run_directory import RunDirectory
-from headrace_cli.statistics import bootstrap_interval
 from headrace_cli.summary import shown
 
 

@@ -185,7 +185,7 @@ class Session:
         )
 
     def _write_result(self) -> None:
-        """Only of a finished run: its presence, with the same stop conditions, means that there is nothing left to do."""
+        """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
         if self.outcome.exit_code == errors.DONE:
             wall_seconds = time.monotonic() - self._started_at
             write_json(self.directory.result, {"stop": self._config.get("stop"), "wall_seconds": wall_seconds})
@@ -219,7 +219,9 @@ def source_version() -> str:
     """What git calls the sources; "unknown" outside of a clone."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--tags"]
-        result = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     except OSError:
         return "unknown"
     return result.stdout.strip() or "unknown"

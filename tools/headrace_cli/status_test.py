@@ -18,8 +18,14 @@ def status_of(*times: tuple[float, dict[str, str]], plan: Plan = Plan()) -> Stat
 class StatusTest(unittest.TestCase):
     def test_rates_are_sums_over_actors(self) -> None:
         status = status_of(
-            (10, {"actor-0": "headrace_actor_env_steps_total 100\n", "actor-1": "headrace_actor_env_steps_total 200\n"}),
-            (12, {"actor-0": "headrace_actor_env_steps_total 300\n", "actor-1": "headrace_actor_env_steps_total 500\n"}),
+            (
+                10,
+                {"actor-0": "headrace_actor_env_steps_total 100\n", "actor-1": "headrace_actor_env_steps_total 200\n"},
+            ),
+            (
+                12,
+                {"actor-0": "headrace_actor_env_steps_total 300\n", "actor-1": "headrace_actor_env_steps_total 500\n"},
+            ),
         )
         # (200 + 300) steps in 2 s.
         self.assertEqual(status.env_steps_per_second, 250)

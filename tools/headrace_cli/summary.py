@@ -27,7 +27,9 @@ def run_lines(directory: RunDirectory) -> list[str]:
         last = evaluations[-1]
         best = max(row["mean_return"] for row in evaluations)
         wall_seconds, steps = last["wall_seconds"], last["env_steps"]
-        spread = f"{number(last['mean_return'])} ± {number(last['std_return'])} over {number(last['episodes'])} episodes"
+        spread = (
+            f"{number(last['mean_return'])} ± {number(last['std_return'])} over {number(last['episodes'])} episodes"
+        )
         lines += [
             f"  last evaluation      {spread}; best {number(best)}",
             f"  environment steps    {number(steps)} in {duration(wall_seconds)} ({rate(_per(steps, wall_seconds))})",

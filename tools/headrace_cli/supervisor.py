@@ -6,8 +6,9 @@ final checkpoint while the shards are still there, and the shards go last.
 
     STARTING -> RUNNING -> DRAINING -> ENDED        `outcome` says how it ended
 
-A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too often,
-or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with code 0.
+A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too
+often, or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with
+code 0.
 """
 
 import enum
@@ -101,7 +102,7 @@ class Supervisor:
             self._end(self.outcome)
         elif self.state is not State.ENDED:
             self._report("draining: actors hand in what they have, then the learner writes a checkpoint (again: kill)")
-            self._end(Outcome(errors.INTERRUPTED, "interrupted"))
+            self._end(Outcome(errors.INTERRUPTED, "interrupted; the same command resumes it"))
 
     def kill_all(self) -> None:
         """Leaves nothing behind, whatever state it is in."""
@@ -198,7 +199,9 @@ class Supervisor:
         running = [child for child in self.stages[self._stage] if child.running]
         if running and self._clock() > self._deadline:
             for child in running:
-                self._report(f"{child.spec.name} did not end within {self._limits.drain:.0f} s of SIGTERM and is killed")
+                self._report(
+                    f"{child.spec.name} did not end within {self._limits.drain:.0f} s of SIGTERM and is killed"
+                )
                 child.kill()
         elif not running and self._stage > 0:
             self._terminate_stage(self._stage - 1)

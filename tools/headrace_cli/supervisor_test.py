@@ -111,7 +111,9 @@ class SupervisorTest(unittest.TestCase):
         self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
         self.assertIn("actor-0 ended before it served (exit code 1)", supervisor.outcome.message)
         # 20 lines: 12 to 30, and the last one.
-        self.assertTrue(supervisor.outcome.message.endswith("\n12\n" + "\n".join(map(str, range(13, 31))) + "\nno such model"))
+        self.assertTrue(
+            supervisor.outcome.message.endswith("\n12\n" + "\n".join(map(str, range(13, 31))) + "\nno such model")
+        )
 
     def test_a_child_that_does_not_serve_in_time_ends_the_run(self) -> None:
         supervisor = self.supervise([self.shell("actor-0", "exec sleep 1000")], limits=Limits(ready=60))

@@ -1,5 +1,7 @@
-"""Stands in for a binary of a run: replay, learner, actor or the inspector. It keeps the launcher's contract (addresses,
-ready file, SIGTERM, death with the parent) and nothing else, and notes what happens to it in $FAKE_EVENTS.
+"""Stands in for a binary of a run: replay, learner, actor or the inspector.
+
+It keeps the launcher's contract (addresses, ready file, SIGTERM, death with the parent) and nothing else, and notes
+what happens to it in $FAKE_EVENTS.
 
     fake_process.py KIND [flags as the launcher gives them]
 
@@ -68,7 +70,16 @@ def finish_run(run_dir: Path) -> None:
 
 def serve(kind: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("listen", "metrics_listen", "health_listen", "ready_file", "config", "shard", "checkpoint_dir", "run_dir"):
+    for flag in (
+        "listen",
+        "metrics_listen",
+        "health_listen",
+        "ready_file",
+        "config",
+        "shard",
+        "checkpoint_dir",
+        "run_dir",
+    ):
         parser.add_argument(f"--{flag}")
     for flag in ("learner", "replay", "role", "init_from"):
         parser.add_argument(f"--{flag}")
