@@ -82,7 +82,9 @@ def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> li
         for side, collected in zip(sides, lines, strict=True):
             report(f"{repeat}/{repeats} {side.summary}")
             collected += measure(side)
-    return compare(lines[0], lines[1] if benchmark.reference else [])
+    if benchmark.reference is None:
+        return compare(lines[0], [])
+    return compare(lines[0], lines[1], benchmark.reference.summary)
 
 
 def measure(side: Side) -> list[Line]:
@@ -103,17 +105,27 @@ def measure(side: Side) -> list[Line]:
     return lines
 
 
-def compare(measured: list[Line], reference: list[Line]) -> list[Figure]:
-    """One figure for each name that the measured side printed, in its order, as medians over the repeats."""
-    beside = {name: _median(reference, name, "value") for name in _names(reference)}
+def compare(measured: list[Line], reference: list[Line], beside: str = "the reference") -> list[Figure]:
+    """Figures for each name that the measured side printed, in its order, as medians over the repeats.
+
+    What is measured against a limit of its own and against the other side too makes two figures, the second one named
+    "NAME vs BESIDE".
+    """
     figures = []
     for name in _names(measured):
         value = _median(measured, name, "value")
-        limit = beside.get(name, _median(measured, name, "reference"))
         unit = next(str(line.get("unit", "")) for line in measured if line["name"] == name)
+        own, other = _median(measured, name, "reference"), _median(reference, name, "value")
         assert value is not None
-        figures.append(Figure(name, value, unit, limit, value / limit if limit else None))
+        if own is not None or other is None:
+            figures.append(_figure(name, value, unit, own))
+        if other is not None:
+            figures.append(_figure(name if own is None else f"{name} vs {beside}", value, unit, other))
     return figures
+
+
+def _figure(name: str, value: float, unit: str, reference: float | None) -> Figure:
+    return Figure(name, value, unit, reference, value / reference if reference else None)
 
 
 def _names(lines: list[Line]) -> list[str]:

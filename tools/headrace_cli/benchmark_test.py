@@ -25,6 +25,12 @@ class BenchmarkTest(unittest.TestCase):
         ours = [figure("insert", 3.0, reference=4.0)]
         self.assertEqual(compare(ours, []), [Figure("insert", 3, "updates/s", 4, 0.75)])
 
+    def test_a_limit_of_its_own_and_another_side_make_two_figures(self) -> None:
+        ours, theirs = [figure("sac", 200, reference=400)], [figure("sac", 100)]
+        figures = compare(ours, theirs, "Stable-Baselines3")
+        self.assertEqual([one.name for one in figures], ["sac", "sac vs Stable-Baselines3"])
+        self.assertEqual([one.ratio for one in figures], [0.5, 2])
+
     def test_a_figure_without_counterpart_has_no_ratio(self) -> None:
         (alone,) = compare([figure("sac", 1)], [figure("td3", 1)])
         self.assertIsNone(alone.reference)

@@ -68,9 +68,8 @@ def _list_table(known: dict[str, benchmark.Benchmark]) -> Table:
 
 
 def _figures_table(chosen: benchmark.Benchmark, figures: list[benchmark.Figure], repeats: int) -> Table:
-    beside = chosen.reference.summary if chosen.reference else "reference"
     table = Table(title=f"{chosen.summary}: medians of {repeats}, in turn", title_justify="left")
-    for column in ("figure", "value", "unit", beside, "ratio"):
+    for column in ("figure", "value", "unit", "reference", "ratio"):
         table.add_column(column, justify="left" if column in ("figure", "unit") else "right")
     for figure in figures:
         ratio = "–" if figure.ratio is None else f"{figure.ratio:.2f}"
