@@ -1,6 +1,7 @@
 #include "common/process.h"
 
 #include <exception>
+#include <string_view>
 
 #include "absl/debugging/failure_signal_handler.h"
 #include "absl/debugging/symbolize.h"
@@ -16,7 +17,7 @@
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(std::string, config, "", "the run's configuration, a text-format RunConfig (proto/config.proto)");
-ABSL_FLAG(std::vector<std::string>, set, {}, "fields to override, path.to.field=value, separated by commas");
+ABSL_FLAG(std::string, set, "", "a field to override, path.to.field=value; may be given several times");
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics");
 ABSL_FLAG(std::string, health_listen, "127.0.0.1:0", "HOST:PORT of the gRPC health service, for probes");
@@ -41,14 +42,27 @@ ExitCode ToExitCode(const absl::Status& status) {
   }
 }
 
-absl::StatusOr<ProcessFlags> ReadFlags(int argc, char** argv) {
+// Takes every --set=VALUE out of the arguments: Abseil's flags would keep only the last one.
+std::vector<std::string> TakeOverrides(std::vector<char*>& arguments) {
+  constexpr std::string_view kPrefix = "--set=";
+  std::vector<std::string> overrides;
+  std::erase_if(arguments, [&](const char* argument) {
+    if (!std::string_view(argument).starts_with(kPrefix)) return false;
+    overrides.emplace_back(argument + kPrefix.size());
+    return true;
+  });
+  return overrides;
+}
+
+absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_line,
+                                       const std::vector<std::string>& overrides) {
   ProcessFlags flags;
   const std::string path = absl::GetFlag(FLAGS_config);
   if (path.empty()) return absl::InvalidArgumentError("expected --config=FILE, got none; --help explains the flags");
-  absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, absl::GetFlag(FLAGS_set));
+  absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, overrides);
   if (!config.ok()) return absl::InvalidArgumentError(config.status().message());
   flags.config = *std::move(config);
-  flags.command_line.assign(argv, argv + argc);
+  flags.command_line = command_line;
   flags.listen = absl::GetFlag(FLAGS_listen);
   flags.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   flags.health_listen = absl::GetFlag(FLAGS_health_listen);
@@ -63,7 +77,10 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   absl::InitializeSymbolizer(argv[0]);
   absl::InstallFailureSignalHandler(absl::FailureSignalHandlerOptions());
   absl::SetProgramUsageMessage(usage);
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  const std::vector<std::string> command_line(argv, argv + argc);
+  std::vector<char*> arguments(argv, argv + argc);
+  const std::vector<std::string> overrides = TakeOverrides(arguments);
+  const std::vector<char*> rest = absl::ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
   const std::string program(argv[0]);
   const std::string name = absl::GetFlag(FLAGS_log_name);
   InitLog(name.empty() ? program.substr(program.rfind('/') + 1) : name);
@@ -74,7 +91,7 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   absl::Status status;
   if (rest.size() > 1) {
     status = absl::InvalidArgumentError(absl::StrCat("expected flags only, got \"", rest[1], "\""));
-  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags(argc, argv); !flags.ok()) {
+  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags(command_line, overrides); !flags.ok()) {
     status = flags.status();
   } else {
     try {

@@ -23,8 +23,9 @@ inline v1::Peer MakePeer(const std::string& run_id, const std::string& name) {
 // FailedPrecondition: another protocol version, or another run. Who knows no run yet passes.
 inline absl::Status CheckPeer(const v1::Peer& peer, const std::string& run_id) {
   if (peer.protocol_version() != kProtocolVersion) {
-    return absl::FailedPreconditionError(absl::StrFormat("%s speaks protocol version %d, this process %d: both must be of one release",
-                                                         peer.name(), peer.protocol_version(), kProtocolVersion));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s speaks protocol version %d, this process %d: both must be of one release", peer.name(),
+                        peer.protocol_version(), kProtocolVersion));
   }
   if (!peer.run_id().empty() && !run_id.empty() && peer.run_id() != run_id) {
     return absl::FailedPreconditionError(

@@ -19,8 +19,8 @@ namespace headrace {
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
                                                        const std::string& name, uint32_t keep);
 
-// Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed over.
-// Returns the name of the checkpoint; empty: there is none.
+// Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
+// over. Returns the name of the checkpoint; empty: there is none.
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard);
 
 // An incarnation higher than any that this directory has seen, remembered there before it is returned.

@@ -46,8 +46,9 @@ absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
   lane.broken = false;
   if (segment.episode_start() == lane.in_episode) {
     return absl::InvalidArgumentError(absl::StrFormat("lane %d: row %d %s", segment.lane(), segment.first_row(),
-                                                      lane.in_episode ? "starts an episode before the last one has ended"
-                                                                      : "continues an episode that was not started"));
+                                                      lane.in_episode
+                                                          ? "starts an episode before the last one has ended"
+                                                          : "continues an episode that was not started"));
   }
   if (segment.episode_start()) lane.episodes.push_back({segment.first_row(), segment.first_row()});
   lane.next_row = segment.first_row() + segment.rows();
@@ -62,8 +63,10 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
                                                       run.lane(), run.first_row(), run.count(), run.rows(),
                                                       run.stride(), why));
   };
-  if (run.rows() == 0 || run.rows() > max_item_rows) return refuse(absl::StrFormat("expected 1 to %d rows", max_item_rows));
-  if (run.count() == 0 || (run.count() > 1 && run.stride() == 0)) return refuse("expected a count and a stride above 0");
+  if (run.rows() == 0 || run.rows() > max_item_rows)
+    return refuse(absl::StrFormat("expected 1 to %d rows", max_item_rows));
+  if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
+    return refuse("expected a count and a stride above 0");
   if (run.count() > kMaxRowsPerChunk || run.stride() > kMaxRowsPerChunk) return refuse("count or stride too large");
   for (uint64_t i = 0; i < run.count(); ++i) {
     const uint64_t begin = run.first_row() + i * run.stride();
@@ -72,7 +75,8 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
     for (const EpisodeRows& episode : lane.episodes) {
       inside = inside || (begin >= episode.begin && begin + run.rows() <= episode.end);
     }
-    if (!inside) return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one episode", begin));
+    if (!inside)
+      return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one episode", begin));
   }
   return absl::OkStatus();
 }
@@ -84,7 +88,8 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
   Previews lanes;
   for (const v1::Segment& segment : chunk.segments()) {
     if (segment.lane() >= kMaxLanesPerWriter) {
-      return absl::InvalidArgumentError(absl::StrFormat("expected lanes below %d, got %d", kMaxLanesPerWriter, segment.lane()));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected lanes below %d, got %d", kMaxLanesPerWriter, segment.lane()));
     }
     auto lane = lanes.find(segment.lane());
     if (lane == lanes.end()) lane = lanes.emplace(segment.lane(), Preview(writer, segment.lane())).first;
@@ -98,7 +103,8 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
   for (const v1::ItemRun& run : chunk.items()) {
     const auto lane = lanes.find(run.lane());
     if (lane == lanes.end()) {
-      return absl::InvalidArgumentError(absl::StrFormat("items of lane %d, of which the chunk has no rows", run.lane()));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("items of lane %d, of which the chunk has no rows", run.lane()));
     }
     if (absl::Status status = CheckItems(run, lane->second, max_item_rows); !status.ok()) return status;
     size.items += run.count();

@@ -26,7 +26,8 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   const v1::ReplayConfig& config = flags.config.replay();
   const uint32_t number = absl::GetFlag(FLAGS_shard);
   if (number >= config.shards()) {
-    return absl::InvalidArgumentError(absl::StrFormat("expected --shard below %d (replay.shards), got %d", config.shards(), number));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected --shard below %d (replay.shards), got %d", config.shards(), number));
   }
   // Keys of an earlier life must not fit: without a directory to remember it in, the clock serves as incarnation.
   const std::string directory = absl::GetFlag(FLAGS_checkpoint_dir);

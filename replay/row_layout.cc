@@ -86,8 +86,8 @@ absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature) {
   for (const v1::Column& column : signature.columns()) {
     const size_t bytes = BytesOf(column);
     if (column.name().empty() || bytes == 0 || bytes > kMaxRowBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expected a column with a name, a type and 1 to ", kMaxRowBytes, " bytes, got ", Describe(column)));
+      return absl::InvalidArgumentError(absl::StrCat("expected a column with a name, a type and 1 to ", kMaxRowBytes,
+                                                     " bytes, got ", Describe(column)));
     }
     if (layout.Find(column.name()) >= 0) {
       return absl::InvalidArgumentError(absl::StrCat("the column ", column.name(), " stands twice in the signature"));
@@ -96,8 +96,8 @@ absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature) {
     layout.payload_bytes_ += bytes;
   }
   if (layout.payload_bytes_ > kMaxRowBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("expected rows of at most ", kMaxRowBytes, " bytes, got ",
-                                                   layout.payload_bytes_));
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected rows of at most ", kMaxRowBytes, " bytes, got ", layout.payload_bytes_));
   }
   // Rounded up so that the links stay aligned.
   layout.stride_ = (kLinkBytes + layout.payload_bytes_ + kLinkBytes - 1) / kLinkBytes * kLinkBytes;

@@ -8,8 +8,8 @@
 // one for each row being written. When none is left it is free, and it is reused once every read that had begun before
 // then has ended.
 //
-// Thread-safety: the table's mutex guards every method but Row, Next and their use: a row may be read without it between
-// BeginRead and EndRead, if it was referenced when the read began.
+// Thread-safety: the table's mutex guards every method but Row, Next and their use: a row may be read without it
+// between BeginRead and EndRead, if it was referenced when the read began.
 #ifndef HEADRACE_REPLAY_ROW_STORE_H_
 #define HEADRACE_REPLAY_ROW_STORE_H_
 

@@ -26,7 +26,8 @@ class SampleStream final : public ServerStream {
   void OnMessage(const grpc::ByteBuffer& message) override {
     absl::Status status = FromByteBuffer(message, request_);
     if (status.ok() && request_.has_open()) status = Open(request_.open());
-    if (status.ok() && table_ == nullptr) status = absl::InvalidArgumentError("expected SampleOpen in a stream's first message");
+    if (status.ok() && table_ == nullptr)
+      status = absl::InvalidArgumentError("expected SampleOpen in a stream's first message");
     if (!status.ok()) {
       LogWarning("sampler %s refused: %s", peer_, status.ToString());
       Close(status);
@@ -55,9 +56,9 @@ class SampleStream final : public ServerStream {
       }
       const uint64_t end = static_cast<uint64_t>(slice.first_row()) + slice.rows();
       if (slice.rows() == 0 || end > table->spec().max_item_rows()) {
-        return absl::InvalidArgumentError(absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d",
-                                                          slice.column(), table->spec().max_item_rows(),
-                                                          slice.first_row(), end));
+        return absl::InvalidArgumentError(
+            absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d", slice.column(),
+                            table->spec().max_item_rows(), slice.first_row(), end));
       }
       slices_.push_back({column, slice.first_row(), slice.rows()});
       rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
@@ -103,9 +104,9 @@ class SampleStream final : public ServerStream {
       const auto alive = weak.lock();
       if (!expired || alive == nullptr || !ClaimAttempt(attempt)) return;
       const v1::TableState state = table_->State();
-      Refuse(absl::DeadlineExceededError(absl::StrFormat("table \"%s\" has %d items, too few for a batch of %d (min_items %d)",
-                                                         state.table(), state.items(), request_.batch_size(),
-                                                         table_->spec().min_items())));
+      Refuse(absl::DeadlineExceededError(
+          absl::StrFormat("table \"%s\" has %d items, too few for a batch of %d (min_items %d)", state.table(),
+                          state.items(), request_.batch_size(), table_->spec().min_items())));
     });
   }
 

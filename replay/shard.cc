@@ -50,12 +50,14 @@ absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableS
   uint64_t taken = 0;
   for (const auto& [name, table] : tables_) taken += table->spec().max_bytes();
   if (spec.max_bytes() > budget_bytes_ - taken) {
-    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left", spec.name(),
-                                                        spec.max_bytes(), budget_bytes_ - taken, budget_bytes_));
+    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left",
+                                                        spec.name(), spec.max_bytes(), budget_bytes_ - taken,
+                                                        budget_bytes_));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, incarnation_));
   if (run_id_.empty()) run_id_ = peer.run_id();
-  LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(), spec.max_items());
+  LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
+          spec.max_items());
   return tables_.emplace(spec.name(), std::move(table)).first->second.get();
 }
 
@@ -63,10 +65,9 @@ absl::StatusOr<Table*> Shard::FindTable(const std::string& name) const {
   MutexLock lock(&mutex_);
   const auto found = tables_.find(name);
   if (found != tables_.end()) return found->second.get();
-  return absl::NotFoundError(absl::StrFormat("there is no table \"%s\" on shard %d; its tables: %s", name, number_,
-                                             absl::StrJoin(tables_, ", ", [](std::string* out, const auto& entry) {
-                                               out->append(entry.first);
-                                             })));
+  return absl::NotFoundError(absl::StrFormat(
+      "there is no table \"%s\" on shard %d; its tables: %s", name, number_,
+      absl::StrJoin(tables_, ", ", [](std::string* out, const auto& entry) { out->append(entry.first); })));
 }
 
 std::vector<Table*> Shard::Tables() const {

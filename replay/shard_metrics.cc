@@ -40,10 +40,10 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   if (found != tables_.end()) return found->second;
   const std::vector<std::string> labels = {shard, table};
   return tables_
-      .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels), removed_items_.With(labels),
-                                   lost_chunks_.With(labels), stored_bytes_.With(labels), budget_bytes_.With(labels),
-                                   stored_items_.With(labels), writers_.With(labels), blocked_writers_.With(labels),
-                                   insert_limit_.With(labels)})
+      .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
+                                   removed_items_.With(labels), lost_chunks_.With(labels), stored_bytes_.With(labels),
+                                   budget_bytes_.With(labels), stored_items_.With(labels), writers_.With(labels),
+                                   blocked_writers_.With(labels), insert_limit_.With(labels)})
       .first->second;
 }
 

@@ -30,7 +30,8 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
     if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
   }
   if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
-    return refuse(absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
+    return refuse(
+        absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
   }
   if (spec.max_times_sampled() > ItemStore::kMaxTimesSampled) {
     return refuse(absl::StrFormat("expected max_times_sampled up to %d, got %d", ItemStore::kMaxTimesSampled,
@@ -38,7 +39,8 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
   }
   const uint64_t bytes_per_item = layout->stride() + ItemStore::kBookBytes;
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
-  const uint64_t items = std::min<uint64_t>(spec.max_items() > 0 ? std::min(spec.max_items(), fitting) : fitting, UINT32_MAX - 1);
+  const uint64_t items =
+      std::min<uint64_t>(spec.max_items() > 0 ? std::min(spec.max_items(), fitting) : fitting, UINT32_MAX - 1);
   const uint64_t row_bytes = spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes);
   if (items == 0 || row_bytes / layout->stride() < 2 * spec.max_item_rows()) {
     return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
@@ -51,7 +53,8 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
   return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, incarnation));
 }
 
-Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint64_t incarnation)
+Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes,
+             uint64_t incarnation)
     : spec_(spec),
       layout_(std::move(layout)),
       incarnation_(incarnation),
@@ -284,8 +287,8 @@ absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_
   for (uint32_t i = 0; i < batch_size; ++i) {
     batch.items_.push_back(items_.Sample(random));
     if (batch.items_.back().rows < rows_needed) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("expected slices within items of %d rows, got row %d", batch.items_.back().rows, rows_needed - 1));
+      return absl::InvalidArgumentError(absl::StrFormat("expected slices within items of %d rows, got row %d",
+                                                        batch.items_.back().rows, rows_needed - 1));
     }
   }
   sampled_items_ += batch_size;
@@ -387,8 +390,8 @@ absl::Status Table::Restore(const v1::TableState& state, const std::vector<v1::W
   HEADRACE_CHECK(writers_.empty() && items_.size() == 0);
   std::vector<RowStore::Address> rows;
   if (rows_.Reserve(count, rows) != RowStore::Room::kReserved || items.size() > items_.capacity()) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "table \"%s\": %d rows and %d items do not fit into %d bytes", spec_.name(), count, items.size(), spec_.max_bytes()));
+    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\": %d rows and %d items do not fit into %d bytes",
+                                                        spec_.name(), count, items.size(), spec_.max_bytes()));
   }
   for (size_t i = 0; i < count; ++i) {
     std::memcpy(rows_.Row(rows[i]), payloads.data() + i * stride, stride);

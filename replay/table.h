@@ -2,8 +2,8 @@
 //
 // Insertion has three parts: under the mutex the chunk is checked and room is made for it; without it the payload is
 // copied; under it again rows are linked and items appear. Sampling draws under the mutex and copies without it. What
-// cannot be done yet answers kWait, and the given callback runs once, on another thread and without the mutex, when it is
-// worth another try.
+// cannot be done yet answers kWait, and the given callback runs once, on another thread and without the mutex, when it
+// is worth another try.
 //
 //   Writer.stream ──Insert──▶ [Table: RowStore, ItemStore, writers, insert limit] ◀──Sample── sampler stream
 //                                              ▲
@@ -111,8 +111,7 @@ class Table {
   // Fills an empty table from a checkpoint. `payloads` holds rows.size() rows of layout().stride() bytes, each with the
   // number of the next row as its link; items and windows hold numbers of rows. DataLoss: they do not fit together.
   absl::Status Restore(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
-                       const std::vector<Item>& items, std::span<const std::byte> payloads)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+                       const std::vector<Item>& items, std::span<const std::byte> payloads) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Watch {

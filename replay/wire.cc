@@ -107,7 +107,8 @@ absl::Status ReadInsertRequest(CodedInputStream& in, v1::InsertRequest& head, si
       return absl::InvalidArgumentError("expected an InsertRequest, got bytes that are none");
     }
   }
-  if (!in.ConsumedEntireMessage()) return absl::InvalidArgumentError("expected an InsertRequest, got bytes that are none");
+  if (!in.ConsumedEntireMessage())
+    return absl::InvalidArgumentError("expected an InsertRequest, got bytes that are none");
   return absl::OkStatus();
 }
 

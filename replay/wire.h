@@ -38,8 +38,8 @@ struct SampleMessage {
 };
 SampleMessage BeginSampleResponse(const v1::SampleResponse& head, std::span<const FrameSpec> frames);
 
-// Reads a SampleResponse and copies each frame to its place in `blocks`, one block for each slice; `head` gets the rest.
-// InvalidArgument: it is none, or a frame lies outside its block.
+// Reads a SampleResponse and copies each frame to its place in `blocks`, one block for each slice; `head` gets the
+// rest. InvalidArgument: it is none, or a frame lies outside its block.
 absl::Status ReadSampleResponse(const grpc::ByteBuffer& message, v1::SampleResponse& head,
                                 std::span<const std::span<std::byte>> blocks);
 

@@ -28,6 +28,12 @@ def _python_wheels_impl(context):
     for library in torch.get_child("lib").readdir():
         context.symlink(library, "torch/lib/" + library.basename)
 
+    # CUDA's own headers and runtime, which the CUDA build of LibTorch includes and links.
+    cuda = packages.get_child("nvidia").get_child("cu13")
+    if cuda.exists:
+        context.symlink(cuda.get_child("include"), "cuda/include")
+        context.symlink(cuda.get_child("lib").get_child("libcudart.so.13"), "cuda/lib/libcudart.so.13")
+
     mujoco = packages.get_child("mujoco")
     context.symlink(mujoco.get_child("include").get_child("mujoco"), "mujoco/include/mujoco")
     for library in mujoco.readdir():
@@ -43,6 +49,7 @@ def _python_wheels_impl(context):
         Label("//third_party:wheels.BUILD.tpl"),
         substitutions = {
             "%{cuda}": "True" if torch.get_child("lib").get_child("libtorch_cuda.so").exists else "False",
+            "%{cuda_lib}": str(cuda.get_child("lib")),
             "%{torch_lib}": str(torch.get_child("lib").realpath),
             "%{mujoco_lib}": str(mujoco.realpath),
         },

@@ -8,19 +8,24 @@ cc_library(
     name = "torch",
     srcs = glob(
         [
+            "cuda/lib/libcudart.so.13",
             "torch/lib/libc10*.so",
             "torch/lib/libtorch.so",
             "torch/lib/libtorch_cpu.so",
             "torch/lib/libtorch_cuda*.so",
         ],
     ),
-    hdrs = glob(["torch/include/**/*.h"]),
+    hdrs = glob([
+        "cuda/include/**",
+        "torch/include/**/*.h",
+    ]),
     defines = ["HEADRACE_CUDA=1"] if %{cuda} else [],
     includes = [
+        "cuda/include",
         "torch/include",
         "torch/include/torch/csrc/api/include",
     ],
-    linkopts = ["-Wl,-rpath,%{torch_lib}"],
+    linkopts = ["-Wl,-rpath,%{torch_lib}"] + (["-Wl,-rpath,%{cuda_lib}"] if %{cuda} else []),
     deps = ["@headrace//third_party:mkl_dispatch"],
 )
 

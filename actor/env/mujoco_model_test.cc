@@ -1,13 +1,12 @@
 #include "actor/env/mujoco_model.h"
 
-#include <cstdio>
 #include <filesystem>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
-#include "actor/env/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -80,35 +79,6 @@ TEST(MujocoModelTest, WarningsAreKeptAndWrittenNowhere) {
   CallMujoco([] {});
   EXPECT_EQ(LastMujocoWarning(), "");
   EXPECT_FALSE(std::filesystem::exists("MUJOCO_LOG.TXT"));
-}
-
-TEST(MujocoTest, ADivergedSimulationThrowsAndResetsAgain) {
-  const auto environment = *MakeEnvironment("HalfCheetah-v5");
-  std::vector<std::byte> observation(environment->facts().observation.bytes());
-  RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kEnvironment);
-  environment->Reset(random, observation);
-
-  // The first numbers of the state are the time and the positions; a huge one cannot be simulated.
-  std::vector<double> state = environment->State();
-  state[1] = 1e30;
-  ASSERT_TRUE(environment->SetState(state).ok());
-  const std::vector<double> action(6, 0.5);
-  EXPECT_THAT(
-      [&] { environment->Step({.continuous = action}, observation); },
-      ThrowsMessage<std::runtime_error>(HasSubstr("the simulation of HalfCheetah-v5 diverged: Nan, Inf or huge")));
-
-  environment->Reset(random, observation);
-  EXPECT_FALSE(environment->Step({.continuous = action}, observation).terminated);
-}
-
-TEST(MujocoTest, ControlsThatAreNotNumbersThrow) {
-  const auto environment = *MakeEnvironment("Hopper-v5");
-  std::vector<std::byte> observation(environment->facts().observation.bytes());
-  RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kEnvironment);
-  environment->Reset(random, observation);
-  const std::vector<double> action(3, std::numeric_limits<double>::quiet_NaN());
-  EXPECT_THAT([&] { environment->Step({.continuous = action}, observation); },
-              ThrowsMessage<std::runtime_error>(HasSubstr("CTRL")));
 }
 
 }  // namespace

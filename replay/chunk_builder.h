@@ -1,0 +1,62 @@
+// Rows of several lanes on their way into a chunk: collected as they come, then laid out as whole columns with the
+// segments and items that describe them.
+//
+//   builder.Append(lane, columns, v1::NOT_ENDED);      // row t: observation, action, reward, flags
+//   builder.Append(lane, columns, v1::TERMINATED);     // the final observation ends the episode
+//   grpc::Slice message = builder.Build(sequence);
+//
+// Not thread-safe.
+#ifndef HEADRACE_REPLAY_CHUNK_BUILDER_H_
+#define HEADRACE_REPLAY_CHUNK_BUILDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "grpcpp/support/slice.h"
+#include "proto/replay.pb.h"
+#include "replay/row_layout.h"
+
+namespace headrace {
+
+// Which items a lane's rows become: one of `rows` rows at every `stride`-th row of an episode.
+struct ItemPattern {
+  uint32_t rows = 2;
+  uint32_t stride = 1;
+};
+
+class ChunkBuilder {
+ public:
+  ChunkBuilder(RowLayout layout, ItemPattern pattern) : layout_(std::move(layout)), pattern_(pattern) {}
+
+  // One row: for each column of the layout its bytes. With an `end` it is an episode's final row.
+  void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end);
+
+  // Rows since the last Build.
+  size_t rows() const { return rows_; }
+  // The rows as an InsertRequest. rows() must not be 0.
+  grpc::Slice Build(uint64_t sequence);
+
+ private:
+  struct Lane {
+    uint64_t next_row = 0;
+    uint64_t next_item_row = 0;  // where the next item starts
+    bool in_episode = false;
+    // Since the last Build:
+    std::vector<std::byte> bytes;  // rows, packed
+    std::vector<v1::Segment> segments;
+    std::vector<v1::ItemRun> items;
+  };
+
+  void AddItems(uint32_t number, Lane& lane);
+
+  const RowLayout layout_;
+  const ItemPattern pattern_;
+  std::vector<Lane> lanes_;
+  size_t rows_ = 0;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_CHUNK_BUILDER_H_

@@ -1,0 +1,38 @@
+// Updates per environment step, held whichever side is faster: how many batches may have been drawn after so many
+// steps, and how many steps may have been inserted after so many updates.
+//
+// Immutable, so thread-safe.
+#ifndef HEADRACE_REPLAY_RATIO_H_
+#define HEADRACE_REPLAY_RATIO_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace headrace {
+
+struct Ratio {
+  double updates_per_step = 1;
+  uint64_t min_steps = 0;   // before the first update
+  uint64_t lead_steps = 1;  // that insertion may be ahead
+
+  // Batches that may have been drawn when `steps` have been inserted.
+  uint64_t BatchesAllowed(uint64_t steps) const {
+    return steps <= min_steps ? 0
+                              : static_cast<uint64_t>(static_cast<double>(steps - min_steps) * updates_per_step + 1e-9);
+  }
+  // The fewest steps after which that many batches may have been drawn.
+  uint64_t StepsNeeded(uint64_t batches) const {
+    return min_steps + static_cast<uint64_t>(std::ceil(static_cast<double>(batches) / updates_per_step - 1e-9));
+  }
+  // Steps that may have been inserted when `updates` have been done. Always enough for the next update.
+  uint64_t StepsAllowed(uint64_t updates) const {
+    const uint64_t next = StepsNeeded(updates + 1);
+    const uint64_t done = min_steps + static_cast<uint64_t>(static_cast<double>(updates) / updates_per_step);
+    return std::max(next, done + lead_steps);
+  }
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_RATIO_H_

@@ -1,0 +1,362 @@
+#include "replay/sampler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/str_format.h"
+#include "common/check.h"
+#include "common/log.h"
+#include "common/random.h"
+#include "replay/row_layout.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+// How long a shard may hold a request that finds no items; then it is asked again.
+constexpr uint32_t kSampleTimeoutMs = 1000;
+
+// A key for one random stream of one batch. The constants are those of SplitMix64's finaliser, whose job is to spread
+// neighbouring numbers over all bits.
+uint64_t MixKey(uint64_t seed, uint64_t batch, uint64_t salt) {
+  uint64_t key = seed * 0x9e3779b97f4a7c15u + batch * 0xbf58476d1ce4e5b9u + salt;
+  key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
+  key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
+  return key ^ (key >> 31);
+}
+
+// Splits `count` draws over shards in proportion to their items: each draw independently, as one table would.
+std::vector<uint32_t> SplitDraws(uint32_t count, const std::vector<uint64_t>& items, RandomStream& random) {
+  std::vector<uint32_t> draws(items.size());
+  uint64_t total = 0;
+  for (const uint64_t n : items) total += n;
+  for (uint32_t i = 0; i < count; ++i) {
+    uint64_t item = random.Below(total);
+    size_t shard = 0;
+    while (item >= items[shard]) item -= items[shard++];
+    ++draws[shard];
+  }
+  return draws;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySamplerOptions options) {
+  if (options.addresses.empty()) return absl::InvalidArgumentError("expected the address of at least one replay shard");
+  std::unique_ptr<ReplaySampler> sampler(new ReplaySampler(std::move(options)));
+  ReplaySampler* const raw = sampler.get();
+  {
+    MutexLock lock(&raw->mutex_);
+    for (size_t i = 0; i < raw->options_.addresses.size(); ++i) {
+      raw->shards_[i].connection = std::make_unique<ShardConnection>(
+          ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
+                                 raw->options_.slices},
+          ShardConnection::Callbacks{
+              .connected = [raw, i](const v1::TableState& state) { raw->OnConnected(i, state); },
+              .state = [raw, i](const v1::TableState& state) { raw->OnState(i, state); },
+              .sample = [raw, i](const grpc::ByteBuffer& message) { raw->OnSample(i, message); },
+              .disconnected =
+                  [raw, i](const absl::Status& status, bool fatal) {
+                    raw->OnDisconnected(i, status);
+                    if (!fatal) return;
+                    MutexLock lock_fatal(&raw->mutex_);
+                    raw->fatal_ = status;
+                    raw->ready_.NotifyAll();
+                  },
+          });
+    }
+  }
+  raw->thread_ = std::thread([raw] { raw->Run(); });
+  return sampler;
+}
+
+ReplaySampler::ReplaySampler(ReplaySamplerOptions options)
+    : options_(std::move(options)),
+      shards_(options_.addresses.size()),
+      env_steps_(options_.env_steps),
+      drawn_(options_.batches),
+      delivered_(options_.batches),
+      updates_(options_.batches) {
+  for (size_t slot = options_.slots.size(); slot > 0; --slot) free_slots_.push_back(slot - 1);
+  for (const std::span<std::byte> block : options_.slots.front())
+    item_bytes_.push_back(block.size() / options_.batch_size);
+  for (size_t i = 0; i < std::min(options_.states.size(), shards_.size()); ++i) {
+    shards_[i].state = options_.states[i];
+    shards_[i].known = true;
+  }
+}
+
+ReplaySampler::~ReplaySampler() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    work_.NotifyAll();
+  }
+  thread_.join();
+  std::vector<std::unique_ptr<ShardConnection>> connections;
+  {
+    MutexLock lock(&mutex_);
+    for (Shard& shard : shards_) connections.push_back(std::move(shard.connection));
+  }
+  connections.clear();  // outside the mutex: their last callbacks take it
+}
+
+void ReplaySampler::Run() {
+  MutexLock lock(&mutex_);
+  while (!stopping_) {
+    bool progress = RedrawOrphans();
+    progress = DrawNext() || progress;
+    Grant();
+    if (!progress) work_.Wait(&mutex_);
+  }
+}
+
+bool ReplaySampler::DrawNext() {
+  if (free_slots_.empty() || !orphans_.empty()) return false;
+  if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return false;
+  const uint64_t batch = drawn_ + 1;
+  if (!Draw(batch, 0, options_.batch_size, 0)) return false;
+  pending_[batch] = {free_slots_.back(), options_.batch_size};
+  free_slots_.pop_back();
+  drawn_ = batch;
+  return true;
+}
+
+bool ReplaySampler::RedrawOrphans() {
+  if (orphans_.empty()) return false;
+  const Piece piece = orphans_.back();
+  // Other items than those that were lost: the salt is new each time.
+  if (!Draw(piece.batch, piece.first, piece.count, next_request_)) return false;
+  orphans_.pop_back();
+  return true;
+}
+
+bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
+  std::vector<uint64_t> items(shards_.size());
+  uint64_t total = 0;
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    items[i] = shards_[i].connected ? shards_[i].state.items() : 0;
+    total += items[i];
+  }
+  if (total == 0) return false;
+  RandomStream random(MixKey(options_.seed, batch, salt));
+  const std::vector<uint32_t> draws = SplitDraws(count, items, random);
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    if (draws[i] == 0) continue;
+    const uint64_t number = next_request_++;
+    pieces_[number] = {.batch = batch, .shard = i, .first = first, .count = draws[i]};
+    first += draws[i];
+    v1::SampleRequest request;
+    request.set_request(number);
+    request.set_batch_size(draws[i]);
+    request.set_random_key(MixKey(options_.seed + i + 1, batch, salt));
+    request.set_timeout_ms(kSampleTimeoutMs);
+    shards_[i].connection->RequestSample(request);
+  }
+  return true;
+}
+
+// Steps that may still be inserted are shared out in proportion to the writers of each shard. What one shard does not
+// use is shared out again when another one's writers wait.
+void ReplaySampler::Grant() {
+  uint64_t writers = 0;
+  for (const Shard& shard : shards_) writers += shard.connected ? shard.state.writers() : 0;
+  const uint64_t allowed = options_.ratio.StepsAllowed(updates_);
+  const uint64_t left = allowed > env_steps_ ? allowed - env_steps_ : 0;
+  const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
+  const uint64_t missing = needed > env_steps_ ? needed - env_steps_ : 0;
+  const uint64_t hysteresis = options_.table.lockstep() ? 1 : std::max<uint64_t>(1, options_.ratio.lead_steps / 8);
+  for (Shard& shard : shards_) {
+    if (!shard.connected) continue;
+    const uint64_t weight = writers == 0 ? 1 : shard.state.writers();
+    const uint64_t weights = writers == 0 ? shards_.size() : writers;
+    const uint64_t limit = shard.state.inserted_steps() + (left * weight + weights - 1) / weights;
+    const bool grown =
+        limit >= shard.granted + hysteresis || (limit > shard.granted && shard.state.blocked_writers() > 0);
+    // While the learner waits for steps it wants to hear of them.
+    const uint64_t notify_at =
+        missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + std::max<uint64_t>(1, missing / shards_.size());
+    if (!grown && (missing == 0 || notify_at == shard.notify_at)) continue;
+    shard.granted = std::max(limit, shard.granted);
+    shard.notify_at = notify_at;
+    v1::CoordinateRequest request;
+    *request.mutable_peer() = options_.peer;
+    request.set_table(options_.table.name());
+    request.set_insert_limit(shard.granted);
+    request.set_notify_at(notify_at);
+    request.set_policy_version(policy_version_);
+    shard.connection->Coordinate(request);
+  }
+}
+
+absl::StatusOr<ReplaySampler::Filled> ReplaySampler::Next(Deadline deadline) {
+  MutexLock lock(&mutex_);
+  while (true) {
+    if (cancelled_) return absl::CancelledError("cancelled");
+    if (!fatal_.ok()) return fatal_;
+    const auto next = pending_.find(delivered_ + 1);
+    if (next != pending_.end() && next->second.missing == 0) {
+      const Filled filled = {next->second.slot, next->first};
+      pending_.erase(next);
+      ++delivered_;
+      return filled;
+    }
+    if (!ready_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError(WaitingFor());
+  }
+}
+
+void ReplaySampler::Done(size_t slot, uint64_t policy_version) {
+  MutexLock lock(&mutex_);
+  free_slots_.push_back(slot);
+  ++updates_;
+  policy_version_ = policy_version;
+  work_.NotifyAll();
+}
+
+void ReplaySampler::Cancel() {
+  MutexLock lock(&mutex_);
+  cancelled_ = true;
+  ready_.NotifyAll();
+}
+
+void ReplaySampler::UpdateState(size_t number, const v1::TableState& state) {
+  Shard& shard = shards_[number];
+  const uint64_t before = shard.known ? shard.state.inserted_steps() : 0;
+  if (state.inserted_steps() >= before) {
+    env_steps_ += state.inserted_steps() - before;
+  } else if (state.incarnation() == shard.state.incarnation()) {
+    return;  // older than what an answer has told already
+  } else {
+    const uint64_t lost = before - state.inserted_steps();
+    lost_steps_ += lost;
+    LogWarning("shard %d came back with %d steps less than it had: they are lost", number, lost);
+  }
+  shard.state = state;
+  shard.known = true;
+}
+
+void ReplaySampler::OnConnected(size_t number, const v1::TableState& state) {
+  MutexLock lock(&mutex_);
+  LogInfo("connected to shard %d at %s: %d items", number, options_.addresses[number], state.items());
+  UpdateState(number, state);
+  shards_[number].connected = true;
+  shards_[number].granted = 0;
+  shards_[number].notify_at = 0;
+  work_.NotifyAll();
+  ready_.NotifyAll();
+}
+
+void ReplaySampler::OnState(size_t number, const v1::TableState& state) {
+  MutexLock lock(&mutex_);
+  UpdateState(number, state);
+  work_.NotifyAll();
+}
+
+void ReplaySampler::OnDisconnected(size_t number, const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  Shard& shard = shards_[number];
+  if (shard.connected) LogWarning("shard %d lost: %s", number, status.ToString());
+  shard.connected = false;
+  for (auto entry = pieces_.begin(); entry != pieces_.end();) {
+    if (entry->second.shard == number) {
+      orphans_.push_back(entry->second);
+      entry = pieces_.erase(entry);
+    } else {
+      ++entry;
+    }
+  }
+  work_.NotifyAll();
+}
+
+void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
+  // The payload is copied into the slot without the mutex: until its last message the piece belongs to this thread, and
+  // the connection's messages come one at a time.
+  const uint64_t request = PeekRequest(message);
+  std::vector<std::span<std::byte>> blocks;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = pieces_.find(request);
+    if (found == pieces_.end()) return;
+    const Piece& piece = found->second;
+    const size_t slot = pending_.at(piece.batch).slot;
+    for (size_t i = 0; i < item_bytes_.size(); ++i) {
+      blocks.push_back(options_.slots[slot][i].subspan(piece.first * item_bytes_[i], piece.count * item_bytes_[i]));
+    }
+  }
+  v1::SampleResponse head;
+  const absl::Status status = ReadSampleResponse(message, head, blocks);
+  MutexLock lock(&mutex_);
+  const auto found = pieces_.find(request);
+  if (found == pieces_.end()) return;
+  if (head.has_state()) UpdateState(number, head.state());
+  if (!status.ok() || head.status_code() != 0) {
+    if (!status.ok() || head.status_code() != static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded)) {
+      LogError("shard %d did not answer a request: %s", number,
+               status.ok() ? head.status_message() : status.ToString());
+    }
+    orphans_.push_back(found->second);
+    pieces_.erase(found);
+  } else if (head.last()) {
+    Pending& pending = pending_.at(found->second.batch);
+    pending.missing -= found->second.count;
+    pieces_.erase(found);
+    if (pending.missing == 0) ready_.NotifyAll();
+  }
+  work_.NotifyAll();
+}
+
+uint64_t ReplaySampler::ItemsLocked() const {
+  uint64_t items = 0;
+  for (const Shard& shard : shards_) items += shard.connected ? shard.state.items() : 0;
+  return items;
+}
+
+std::string ReplaySampler::WaitingFor() const {
+  const auto next = pending_.find(delivered_ + 1);
+  if (next != pending_.end()) return next->second.missing == 0 ? "" : "a batch from the replay shards";
+  if (std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
+    return "the replay shards: none is connected";
+  }
+  if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) {
+    return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
+                           options_.ratio.StepsNeeded(drawn_ + 1));
+  }
+  if (ItemsLocked() == 0) return "items: the replay shards are empty";
+  return "";
+}
+
+ReplaySampler::Stats ReplaySampler::stats() const {
+  MutexLock lock(&mutex_);
+  Stats stats;
+  stats.env_steps = env_steps_;
+  stats.lost_steps = lost_steps_;
+  for (const Shard& shard : shards_) {
+    stats.states.push_back(shard.state);
+    if (!shard.connected) continue;
+    ++stats.connected_shards;
+    stats.items += shard.state.items();
+    stats.stored_bytes += shard.state.stored_bytes();
+    stats.sampled_items += shard.state.sampled_items();
+    stats.writers += shard.state.writers();
+    stats.blocked_writers += shard.state.blocked_writers();
+  }
+  for (const auto& [batch, pending] : pending_) stats.ready_batches += pending.missing == 0;
+  stats.waiting_for = WaitingFor();
+  return stats;
+}
+
+uint64_t ReplaySampler::env_steps() const {
+  MutexLock lock(&mutex_);
+  return env_steps_;
+}
+
+bool ReplaySampler::WaitConnected(Deadline deadline) {
+  MutexLock lock(&mutex_);
+  while (!std::all_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
+    if (cancelled_ || !fatal_.ok() || !ready_.WaitUntil(&mutex_, deadline)) return false;
+  }
+  return true;
+}
+
+}  // namespace headrace

@@ -1,0 +1,155 @@
+// Samples M shards as one table, ahead of need, and holds the ratio of updates to environment steps.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<ReplaySampler> sampler, ReplaySampler::Start(options));
+//   ASSIGN_OR_RETURN(ReplaySampler::Filled batch, sampler->Next(deadline));   // batch.slot: where it lies
+//   ... learn from slot ...
+//   sampler->Done(batch.slot, policy_version);
+//
+// Uniform means uniform over all items: how many of a batch's items each shard draws is itself drawn, in proportion to
+// the items the shards hold. A shard that dies shrinks the table, and what it owed is drawn from the others; one that
+// returns rejoins. Batches are delivered in the order in which they were drawn.
+//
+// The sampler alone owns the ratio: batch k is drawn when enough steps have been inserted, and the shards are granted
+// further steps as updates are done.
+//
+// Thread-safe. Slots are written by gRPC's threads between Done and Next.
+#ifndef HEADRACE_REPLAY_SAMPLER_H_
+#define HEADRACE_REPLAY_SAMPLER_H_
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "proto/replay.pb.h"
+#include "replay/ratio.h"
+#include "replay/shard_connection.h"
+
+namespace headrace {
+
+struct ReplaySamplerOptions {
+  std::vector<std::string> addresses;  // shard i's
+  v1::Peer peer;
+  v1::TableSpec table;  // created on every shard that lacks it
+  std::vector<v1::ColumnSlice> slices;
+  uint32_t batch_size = 0;
+  Ratio ratio;
+  uint64_t seed = 0;
+  // Memory for each batch on its way: for each slot, for each slice, the block [batch, rows, column].
+  std::vector<std::vector<std::span<std::byte>>> slots;
+  // Where a resumed run goes on; for each shard the table's state at the checkpoint.
+  uint64_t env_steps = 0;
+  uint64_t batches = 0;
+  std::vector<v1::TableState> states;
+};
+
+class ReplaySampler {
+ public:
+  using Deadline = std::chrono::steady_clock::time_point;
+  struct Filled {
+    size_t slot;
+    uint64_t batch;  // its number, from 1
+  };
+  struct Stats {
+    uint64_t env_steps = 0;   // inserted over all shards and lives, whatever was lost since
+    uint64_t lost_steps = 0;  // that restarted shards no longer had
+    uint64_t items = 0;
+    uint64_t stored_bytes = 0;
+    uint64_t sampled_items = 0;
+    uint32_t connected_shards = 0;
+    uint32_t writers = 0;
+    uint32_t blocked_writers = 0;
+    uint32_t ready_batches = 0;
+    std::vector<v1::TableState> states;  // the newest of each shard
+    std::string waiting_for;             // in words; empty: nothing
+  };
+
+  // Connects in the background.
+  static absl::StatusOr<std::unique_ptr<ReplaySampler>> Start(ReplaySamplerOptions options);
+  ~ReplaySampler();
+
+  // The next batch. DeadlineExceeded: none is ready (Stats says what it waits for). Cancelled: Cancel was called.
+  // Otherwise what a shard refused the sampler with for good.
+  absl::StatusOr<Filled> Next(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Gives the slot back and counts one update; in lockstep, writers go on with a policy at least this new.
+  void Done(size_t slot, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  Stats stats() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t env_steps() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // True once every shard has been connected.
+  bool WaitConnected(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Shard {
+    std::unique_ptr<ShardConnection> connection;
+    bool connected = false;
+    bool known = false;  // `state` is of this run
+    v1::TableState state;
+    uint64_t granted = 0;  // the newest insert limit sent
+    uint64_t notify_at = 0;
+  };
+  // A part of a batch that one shard was asked for.
+  struct Piece {
+    uint64_t batch;
+    size_t shard;
+    uint32_t first;  // item of the batch
+    uint32_t count;
+  };
+  struct Pending {
+    size_t slot;
+    uint32_t missing;  // items
+  };
+
+  explicit ReplaySampler(ReplaySamplerOptions options);
+
+  void Run();
+  bool DrawNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool RedrawOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Grant() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t ItemsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string WaitingFor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateState(size_t shard, const v1::TableState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void OnConnected(size_t shard, const v1::TableState& state) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnState(size_t shard, const v1::TableState& state) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnDisconnected(size_t shard, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnSample(size_t shard, const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const ReplaySamplerOptions options_;
+  std::vector<size_t> item_bytes_;  // of each slice
+
+  mutable Mutex mutex_;
+  ConditionVariable work_;   // for the sampler's own thread
+  ConditionVariable ready_;  // for Next
+  std::vector<Shard> shards_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Piece> pieces_ ABSL_GUARDED_BY(mutex_);     // by request number
+  std::vector<Piece> orphans_ ABSL_GUARDED_BY(mutex_);           // of shards that died, to be drawn elsewhere
+  std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mutex_);  // by batch, until delivered
+  std::vector<size_t> free_slots_ ABSL_GUARDED_BY(mutex_);
+  uint64_t env_steps_ ABSL_GUARDED_BY(mutex_);
+  uint64_t lost_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t drawn_ ABSL_GUARDED_BY(mutex_);      // batches asked for
+  uint64_t delivered_ ABSL_GUARDED_BY(mutex_);  // batches handed out
+  uint64_t updates_ ABSL_GUARDED_BY(mutex_);    // batches done with
+  uint64_t next_request_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_SAMPLER_H_

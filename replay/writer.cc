@@ -1,0 +1,197 @@
+#include "replay/writer.h"
+
+#include <utility>
+
+#include "common/byte_buffer.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::milliseconds kFirstPause{50};
+constexpr std::chrono::milliseconds kLongestPause{2000};
+
+// The peer will answer the same again; everything else may pass.
+bool IsFatal(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsResourceExhausted(status);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWriterOptions& options) {
+  ASSIGN_OR_RETURN(RowLayout layout, RowLayout::Create(options.signature));
+  std::unique_ptr<ReplayWriter> writer(new ReplayWriter(options, std::move(layout)));
+  writer->connection_ = std::thread([raw = writer.get()] { raw->KeepConnected(); });
+  return writer;
+}
+
+ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
+    : options_(options), channel_(MakeChannel(options.address)), builder_(std::move(layout), options.pattern) {}
+
+ReplayWriter::~ReplayWriter() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  connection_.join();
+}
+
+void ReplayWriter::KeepConnected() {
+  Backoff backoff(kFirstPause, kLongestPause, RandomStream(options_.writer));
+  while (true) {
+    v1::InsertRequest request;
+    v1::InsertOpen& open = *request.mutable_open();
+    *open.mutable_peer() = options_.peer;
+    open.set_writer(options_.writer);
+    open.set_table(options_.table);
+    *open.mutable_signature() = options_.signature;
+    std::unique_ptr<ClientStream> stream =
+        ClientStream::Open(channel_, "/headrace.v1.Replay/Insert",
+                           {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
+                            .closed = [this](const absl::Status& status) { OnClosed(status); }});
+    {
+      MutexLock lock(&mutex_);
+      open.set_first_sequence(window_.empty() ? next_sequence_ : window_.front().sequence);
+      stream->Send(ToByteBuffer(request));
+      stream_ = std::move(stream);
+      while (!closed_ && !stopping_) changed_.Wait(&mutex_);
+      if (connections_ > 0 && opened_) backoff.Reset();
+      opened_ = false;
+      closed_ = false;
+      stream = std::move(stream_);
+      if (!stopping_) {
+        LogWarning("connection to shard %s lost: %s", options_.address, last_close_.ToString());
+        if (IsFatal(last_close_)) {
+          fatal_ = last_close_;
+          changed_.NotifyAll();
+        }
+      }
+    }
+    stream.reset();
+    MutexLock lock(&mutex_);
+    closed_ = false;  // set once more by the stream's end, if it had not ended before
+    const auto until = ConditionVariable::Clock::now() + backoff.Next();
+    while (!stopping_ && (!fatal_.ok() || ConditionVariable::Clock::now() < until)) {
+      if (fatal_.ok()) {
+        changed_.WaitUntil(&mutex_, until);
+      } else {
+        changed_.Wait(&mutex_);
+      }
+    }
+    if (stopping_) return;
+  }
+}
+
+void ReplayWriter::OnMessage(const grpc::ByteBuffer& message) {
+  v1::InsertResponse response;
+  if (!FromByteBuffer(message, response).ok()) return;  // the next one will do
+  MutexLock lock(&mutex_);
+  Forget(response.acknowledged());
+  policy_version_ = response.policy_version();
+  if (!opened_) Opened(response);
+  SendIfDue();
+  changed_.NotifyAll();
+}
+
+void ReplayWriter::Opened(const v1::InsertResponse& response) {
+  if (stream_ == nullptr) return;  // stopping
+  opened_ = true;
+  ++connections_;
+  if (connections_ > 1) {
+    LogInfo("connected to shard %d again: it has chunks up to %d, %d are sent again", response.shard(),
+            response.acknowledged(), window_.size());
+  }
+  for (const Chunk& chunk : window_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
+}
+
+void ReplayWriter::OnClosed(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  closed_ = true;
+  last_close_ = status;
+  changed_.NotifyAll();
+}
+
+void ReplayWriter::Forget(uint64_t acknowledged) {
+  while (!window_.empty() && window_.front().sequence <= acknowledged) {
+    window_bytes_ -= window_.front().message.size();
+    window_.pop_front();
+  }
+}
+
+void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) {
+  MutexLock lock(&mutex_);
+  builder_.Append(lane, columns, end);
+}
+
+void ReplayWriter::SendChunk() {
+  Chunk chunk = {next_sequence_, builder_.Build(next_sequence_)};
+  ++next_sequence_;
+  window_bytes_ += chunk.message.size();
+  if (opened_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
+  window_.push_back(std::move(chunk));
+}
+
+void ReplayWriter::SendIfDue() {
+  if (builder_.rows() == 0 || !HasRoomLocked()) return;
+  if (window_.empty() || builder_.rows() >= options_.chunk_rows) SendChunk();
+}
+
+bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes; }
+
+absl::Status ReplayWriter::Fault() const {
+  if (!fatal_.ok()) return fatal_;
+  return cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus();
+}
+
+absl::Status ReplayWriter::Send(Deadline deadline) {
+  if (options_.lockstep) return Drain(deadline);
+  MutexLock lock(&mutex_);
+  SendIfDue();
+  while (true) {
+    RETURN_IF_ERROR(Fault());
+    // Rows that wait for the window count too, or they would pile up behind it.
+    if (HasRoomLocked() && builder_.rows() < options_.chunk_rows) return absl::OkStatus();
+    if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard takes nothing more");
+    SendIfDue();
+  }
+}
+
+absl::Status ReplayWriter::Drain(Deadline deadline) {
+  MutexLock lock(&mutex_);
+  if (builder_.rows() > 0) SendChunk();
+  while (!window_.empty()) {
+    RETURN_IF_ERROR(Fault());
+    if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard has not acknowledged");
+  }
+  return Fault();
+}
+
+void ReplayWriter::Cancel() {
+  MutexLock lock(&mutex_);
+  cancelled_ = true;
+  changed_.NotifyAll();
+}
+
+bool ReplayWriter::HasRoom() const {
+  MutexLock lock(&mutex_);
+  return HasRoomLocked();
+}
+
+bool ReplayWriter::connected() const {
+  MutexLock lock(&mutex_);
+  return opened_;
+}
+
+uint64_t ReplayWriter::policy_version() const {
+  MutexLock lock(&mutex_);
+  return policy_version_;
+}
+
+uint64_t ReplayWriter::reconnects() const {
+  MutexLock lock(&mutex_);
+  return connections_ > 0 ? connections_ - 1 : 0;
+}
+
+}  // namespace headrace

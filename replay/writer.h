@@ -1,0 +1,117 @@
+// Writes experience to one shard, exactly once.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Writer> writer, ReplayWriter::Start(options));
+//   writer->Append(lane, columns, v1::NOT_ENDED);
+//   writer->Append(lane, final_observation, v1::TERMINATED);
+//   RETURN_IF_ERROR(writer->Send(deadline));          // at the end of each (vectorised) environment step
+//
+// Rows leave in numbered chunks: at once when nothing is on its way, otherwise together with what comes until the last
+// chunk is acknowledged or the chunk is full. Chunks are kept until acknowledged and sent again after a reconnect; the
+// window of unacknowledged bytes is bounded, and Send waits while it is full: that is how a full queue or a closed rate
+// limiter reaches the environment loop. A shard that is gone is tried again with growing pauses, for ever.
+//
+// Thread-safety: Append and Send belong to one thread; the rest may be called from any.
+#ifndef HEADRACE_REPLAY_WRITER_H_
+#define HEADRACE_REPLAY_WRITER_H_
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/backoff.h"
+#include "common/client_stream.h"
+#include "common/grpc_server.h"
+#include "common/mutex.h"
+#include "grpcpp/channel.h"
+#include "proto/replay.pb.h"
+#include "replay/chunk_builder.h"
+
+namespace headrace {
+
+struct ReplayWriterOptions {
+  std::string address;
+  v1::Peer peer;
+  uint64_t writer = 0;  // unique among all writers of the run
+  std::string table;
+  v1::Signature signature;
+  ItemPattern pattern;
+  uint32_t chunk_rows = 64;
+  uint64_t window_bytes = 4 << 20;
+  bool lockstep = false;  // Send waits until everything is acknowledged
+};
+
+class ReplayWriter {
+ public:
+  using Deadline = std::chrono::steady_clock::time_point;
+
+  // Connects in the background. InvalidArgument: the signature is not usable.
+  static absl::StatusOr<std::unique_ptr<ReplayWriter>> Start(const ReplayWriterOptions& options);
+  // What was not acknowledged is dropped: Drain first.
+  ~ReplayWriter();
+
+  // See ChunkBuilder.
+  void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sends what may be sent, then waits for room in the window. DeadlineExceeded: there was none in time, nothing is
+  // lost, call again. Cancelled: Cancel was called. Otherwise what the shard refused the writer with: it will not
+  // recover.
+  absl::Status Send(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sends everything and waits until it is acknowledged.
+  absl::Status Drain(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Ends all waits, now and later.
+  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  bool HasRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool connected() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // The newest InsertResponse.policy_version.
+  uint64_t policy_version() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t reconnects() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Chunk {
+    uint64_t sequence;
+    grpc::Slice message;
+  };
+
+  ReplayWriter(const ReplayWriterOptions& options, RowLayout layout);
+
+  void KeepConnected();
+  void Opened(const v1::InsertResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnMessage(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnClosed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SendChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ReplayWriterOptions options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+
+  mutable Mutex mutex_;
+  ConditionVariable changed_;
+  ChunkBuilder builder_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
+  uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // the shard has answered InsertOpen on this stream
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // this stream has ended
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+  absl::Status last_close_ ABSL_GUARDED_BY(mutex_);
+  // Created and destroyed by the connection thread; others send on it while opened_ is set.
+  std::unique_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread connection_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_WRITER_H_

@@ -1,0 +1,77 @@
+"""Runs a benchmark: a table for people, one JSON object per figure for machines. Without NAME, lists the benchmarks.
+
+A benchmark measures one thing beside the best alternative, on the same machine in the same minutes: the two sides are
+run in turn, and `ratio` is the median of one over the median of the other.
+
+  tools/headrace bench
+  tools/headrace bench sac_update --json sac_update.jsonl
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from headrace_cli import benchmark, errors, workspace
+from headrace_cli.errors import UsageError
+from headrace_cli.live_view import number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one JSON object per figure here; - is stdout")
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="how often each side is run; default: the benchmark's own"
+    )
+    parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    known = benchmark.load_all(benchmark.DIRECTORY)
+    console = Console(stderr=arguments.json == Path("-"))
+    if arguments.name is None:
+        console.print(_list_table(known))
+        return errors.DONE
+    if arguments.name not in known:
+        raise UsageError(f"there is no benchmark {arguments.name!r}; known: {', '.join(known) or 'none'}")
+    chosen = known[arguments.name]
+    if not arguments.no_build:
+        workspace.bazel_build(chosen.targets)
+    repeats = arguments.repeats or chosen.repeats
+    if repeats < 1:
+        raise UsageError(f"--repeats {repeats}: expected 1 or more")
+    figures = benchmark.run(chosen, repeats, lambda text: console.print(text, highlight=False))
+    console.print(_figures_table(chosen, figures, repeats))
+    if arguments.json is not None:
+        _write(arguments.json, figures)
+    return errors.DONE
+
+
+def _write(path: Path, figures: list[benchmark.Figure]) -> None:
+    text = "".join(json.dumps(vars(figure)) + "\n" for figure in figures)
+    if path == Path("-"):
+        print(text, end="")
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _list_table(known: dict[str, benchmark.Benchmark]) -> Table:
+    table = Table("name", "measures", "beside", title="benchmarks", title_justify="left")
+    for name, one in known.items():
+        table.add_row(name, one.summary, one.reference.summary if one.reference else "its own reference")
+    return table
+
+
+def _figures_table(chosen: benchmark.Benchmark, figures: list[benchmark.Figure], repeats: int) -> Table:
+    table = Table(title=f"{chosen.summary}: medians of {repeats}, in turn", title_justify="left")
+    for column in ("figure", "value", "unit", "reference", "ratio"):
+        table.add_column(column, justify="left" if column in ("figure", "unit") else "right")
+    for figure in figures:
+        ratio = "–" if figure.ratio is None else f"{figure.ratio:.2f}"
+        table.add_row(figure.name, number(figure.value), figure.unit, number(figure.reference), ratio)
+    return table

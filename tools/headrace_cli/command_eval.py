@@ -1,0 +1,76 @@
+"""Evaluates a checkpoint of a run: deterministic actions, new episodes.
+
+tools/headrace eval runs/pendulum_sac-seed1 --episodes 50
+tools/headrace eval runs/pendulum_sac-seed1 --checkpoint latest
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from headrace_cli import errors, workspace
+from headrace_cli.errors import BAD_USAGE, CommandError, UsageError
+from headrace_cli.live_view import number
+from headrace_cli.run_directory import open_run
+from headrace_cli.summary import shown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument(
+        "--checkpoint", default="best", metavar="best|latest|N", help="N is a number of updates; default: %(default)s"
+    )
+    parser.add_argument("--episodes", type=int, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the episodes; default: %(default)s")
+    parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.episodes < 1:
+        raise UsageError(f"--episodes {arguments.episodes}: expected 1 or more")
+    run = open_run(arguments.directory)
+    checkpoint = run.checkpoint(arguments.checkpoint)
+    workspace.ensure_built((workspace.ACTOR,), build=not arguments.no_build)
+    result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed)
+    console = Console()
+    console.print(result_table(shown(checkpoint), result))
+    return errors.DONE
+
+
+def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int) -> dict[str, Any]:
+    """`returns` and `lengths` of the episodes. CommandError: the actor failed, with what it said."""
+    command = [
+        str(workspace.binary(workspace.ACTOR)),
+        "--role=evaluate",
+        f"--config={config}",
+        f"--checkpoint={checkpoint}",
+        f"--episodes={episodes}",
+        f"--seed={seed}",
+    ]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        message = result.stderr.strip() or f"{' '.join(command)} ended with code {result.returncode}"
+        raise (UsageError if result.returncode == BAD_USAGE else CommandError)(message)
+    lines = result.stdout.strip().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, json.JSONDecodeError) as error:
+        raise CommandError(f"{' '.join(command)}: expected one line of JSON, got {result.stdout!r}") from error
+
+
+def result_table(checkpoint: str, result: dict[str, Any]) -> Table:
+    episodes = len(result["returns"])
+    table = Table(title=f"{checkpoint}, {episodes} episodes", title_justify="left")
+    for column in ("", "mean", "std", "min", "max"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, key in (("return", "returns"), ("length", "lengths")):
+        values = [float(value) for value in result[key]]
+        figures = (statistics.fmean(values), statistics.pstdev(values), min(values), max(values))
+        table.add_row(name, *(number(value) for value in figures))
+    return table

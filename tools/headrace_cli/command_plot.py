@@ -1,0 +1,43 @@
+"""Draws learning curves as PNG: of one run, or of several as means with intervals.
+
+Runs that differ only in their seed make one curve, the mean over seeds with a 95% bootstrap interval.
+
+  tools/headrace plot runs/pendulum_sac-seed1
+  tools/headrace plot runs/half_cheetah_sac runs/hopper_sac --output both.png
+  tools/headrace plot ours=runs/a/seed-1,runs/a/seed-2 theirs=runs/b
+"""
+
+import argparse
+from pathlib import Path
+
+from headrace_cli import curves, errors
+from headrace_cli.picture import draw
+from headrace_cli.run_directory import RunDirectory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directories",
+        nargs="+",
+        metavar="DIR",
+        help="a run directory, a directory with those of several seeds, or LABEL=DIR,DIR",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: in the run directory, or learning_curves.png"
+    )
+    parser.add_argument("--title", help="default: the names of the groups")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    groups = curves.load_groups(arguments.directories)
+    output = arguments.output or default_output(arguments.directories)
+    draw(groups, output, arguments.title or ", ".join(group.label for group in groups))
+    print(output)
+    return errors.DONE
+
+
+def default_output(arguments: list[str]) -> Path:
+    if len(arguments) > 1 or not Path(arguments[0]).is_dir():
+        return Path("learning_curves.png")
+    directory = Path(arguments[0])
+    return RunDirectory(directory).picture if curves.is_run(directory) else directory / "learning_curve.png"

@@ -1,0 +1,140 @@
+"""Trains with all processes on this machine.
+
+Starts replay shards, a learner, actors and an evaluator, starts again what dies, and shows how the run goes. The same
+command again resumes the run in its directory. Ctrl-C drains and leaves a checkpoint; Ctrl-C again kills.
+
+  tools/headrace run deploy/run/pendulum_sac.textproto
+  tools/headrace run deploy/run/pendulum_sac.textproto --set sac.batch_size=256 --dir runs/large
+  tools/headrace run deploy/run/pendulum_sac.textproto --seeds 5 --parallel 2
+"""
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from headrace_cli import errors, inspector, workspace
+from headrace_cli.errors import UsageError
+from headrace_cli.live_view import View
+from headrace_cli.seeds import finish_seeds
+from headrace_cli.session import Request, Session
+from headrace_cli.summary import summary_lines
+
+POLL_SECONDS = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a configuration, as in deploy/run/")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        help="overrides a field of the configuration, as in sac.batch_size=128; may be given several times",
+    )
+    parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN")
+    parser.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
+    )
+    parser.add_argument("--parallel", type=int, default=1, metavar="K", help="with --seeds: K runs beside each other")
+    parser.add_argument(
+        "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
+    )
+    parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    _check(arguments)
+    workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
+    requests = _requests(arguments)
+    console = Console()
+    with View(console) as view:
+        sessions = [Session(request, view.say) for request in requests]
+        try:
+            for session in sessions:
+                session.prepare()
+            exit_code = _run_all(sessions, arguments.parallel, view)
+        finally:
+            for session in sessions:
+                session.close()
+    for session in sessions:
+        console.print("\n".join(summary_lines(session)), highlight=False, soft_wrap=True)
+    if arguments.seeds:
+        finish_seeds(requests[0].directory.parent, [session.directory for session in sessions], console)
+    return exit_code
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if not arguments.config.is_file():
+        raise UsageError(f"there is no configuration file {arguments.config}")
+    for override in arguments.overrides:
+        if "=" not in override:
+            raise UsageError(f"--set {override}: expected FIELD=VALUE, as in --set sac.batch_size=128")
+    if arguments.seeds < 0 or arguments.parallel < 1:
+        raise UsageError("--seeds and --parallel are numbers of runs: expected 1 or more")
+    if arguments.init_from and not arguments.init_from.is_dir():
+        raise UsageError(f"--init-from: there is no directory {arguments.init_from}")
+
+
+def _requests(arguments: argparse.Namespace) -> list[Request]:
+    """One for each seed. The default directory has a name without time, so that the same command finds it again."""
+    config = arguments.config.absolute()
+    seed = int(inspector.as_json(config, arguments.overrides).get("seed", 0))
+    init_from = arguments.init_from.absolute() if arguments.init_from else None
+    runs = workspace.ROOT / "runs"
+    if not arguments.seeds:
+        directory = arguments.dir or runs / f"{config.stem}-seed{seed}"
+        return [Request(config, arguments.overrides, directory, init_from)]
+    parent = arguments.dir or runs / config.stem
+    return [
+        Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from)
+        for one in range(seed, seed + arguments.seeds)
+    ]
+
+
+def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
+    """Runs the sessions, `parallel` at a time, until all have ended or were interrupted. Returns the exit code."""
+    interrupts = _InterruptCounter()
+    seen = 0
+    waiting = [session for session in sessions if not session.ended]
+    active: list[Session] = []
+    while waiting or active:
+        while waiting and len(active) < parallel:
+            active.append(waiting.pop(0))
+            active[-1].start()
+        for session in active:
+            session.poll()
+        for _ in range(interrupts.count - seen):
+            waiting.clear()
+            for session in active:
+                session.interrupt()
+        seen = interrupts.count
+        if view.due:
+            view.show([session.view() for session in active])
+        for session in [session for session in active if session.ended]:
+            active.remove(session)
+            session.close()
+            if session.outcome.exit_code == errors.BAD_USAGE:
+                waiting.clear()
+        time.sleep(POLL_SECONDS)
+    return _exit_code([session.outcome.exit_code for session in sessions])
+
+
+def _exit_code(codes: list[int]) -> int:
+    """Of several runs: an interruption first, then bad usage, then failure."""
+    return next((code for code in (errors.INTERRUPTED, errors.BAD_USAGE, errors.FAILED) if code in codes), errors.DONE)
+
+
+class _InterruptCounter:
+    """Counts SIGINT, SIGTERM and SIGHUP from now on, instead of letting them end this process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._handle)
+
+    def _handle(self, *_: object) -> None:
+        self.count += 1

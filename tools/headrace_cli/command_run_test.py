@@ -1,0 +1,183 @@
+"""tools/headrace as a whole, with stand-ins for the binaries: exit codes, resuming, and that nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from headrace_cli.testing.waiting import wait_until
+
+PACKAGE = Path(__file__).resolve().parent
+FAKE = PACKAGE / "testing" / "fake_process.py"
+
+# All that the launcher reads of a configuration.
+CONFIG: dict[str, Any] = {
+    "seed": 1,
+    "environment": {"name": "Pendulum-v1"},
+    "actor": {"processes": 2},
+    "replay": {"shards": 2, "min_steps": "1000", "capacity": "5000"},
+    "evaluation": {"processes": 1},
+    "stop": {"env_steps": "1000"},
+}
+
+
+class CommandRunTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = Path(temporary.name)
+        self.events_file = self.root / "events"
+        self.events_file.touch()
+        for kind, path in (("replay", "replay/replay"), ("learner", "learner/learner"), ("actor", "actor/actor")):
+            self.install(kind, path)
+        self.install("inspect", "tools/inspect")
+        self.run_directory = self.root / "run"
+
+    def install(self, kind: str, path: str) -> None:
+        binary = self.root / "binaries" / path
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" {kind} "$@"\n', encoding="utf-8")
+        binary.chmod(0o755)
+
+    def command(self, *arguments: str, fake: dict[str, Any] | None = None) -> list[str]:
+        config = self.root / "task.textproto"
+        config.write_text(json.dumps(CONFIG | {"fake": fake or {}}), encoding="utf-8")
+        program = "import sys; from headrace_cli.main import main; sys.exit(main(sys.argv[1:]))"
+        return [sys.executable, "-c", program, "run", str(config), "--dir", str(self.run_directory), *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "HEADRACE_BINARIES": str(self.root / "binaries"),
+            "FAKE_EVENTS": str(self.events_file),
+            "PYTHONPATH": str(PACKAGE.parent),
+        }
+
+    def launch(self, *arguments: str, fake: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            self.command(*arguments, fake=fake),
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def run_to_end(self, *arguments: str, fake: dict[str, Any] | None = None) -> tuple[int, str]:
+        process = self.launch(*arguments, fake=fake)
+        output, _ = process.communicate()
+        return process.returncode, output
+
+    def count_events(self, text: str) -> int:
+        return self.events_file.read_text(encoding="utf-8").splitlines().count(text)
+
+    def wait_until_all_serve(self) -> None:
+        wait_until(lambda: self.count_events("evaluator serves") == 1 and self.count_events("actor serves") == 2)
+        wait_until(lambda: all(process["running"] for process in self.processes()))
+
+    def processes(self) -> list[dict[str, Any]]:
+        return json.loads((self.run_directory / "processes.json").read_text(encoding="utf-8"))["processes"]
+
+    def assert_nothing_left(self, pids: list[int]) -> None:
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+    def test_a_run_ends_with_a_summary_and_a_picture(self) -> None:
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("last evaluation      -200 ± 30 over 10 episodes; best -200", output)
+        self.assertIn("checkpoints/update-000000000500", output)
+        self.assertTrue((self.run_directory / "plots" / "learning_curve.png").exists())
+        self.assert_nothing_left([process["pid"] for process in self.processes()])
+
+    def test_a_finished_run_says_so_and_starts_nothing(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        started = self.count_events("learner serves")
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("had finished before", output)
+        self.assertEqual(self.count_events("learner serves"), started)
+
+    def test_another_configuration_in_the_directory_is_refused_by_name(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        code, output = self.run_to_end("--set", 'environment={"name": "Hopper-v5"}', fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn("environment may not change on a resume", output)
+
+    def test_a_wrong_override_is_bad_usage(self) -> None:
+        code, output = self.run_to_end("--set", "sed=3")
+        self.assertEqual(code, 2, output)
+        self.assertIn("unknown field sed", output)
+        self.assertFalse(self.run_directory.exists())
+
+    def test_a_directory_that_cannot_be_made_is_bad_usage(self) -> None:
+        self.run_directory.write_text("a file is in the way", encoding="utf-8")
+        code, output = self.run_to_end()
+        self.assertEqual(code, 2, output)
+        self.assertIn("cannot be written", output)
+
+    def test_a_process_that_refuses_its_configuration_ends_the_run(self) -> None:
+        code, output = self.run_to_end(fake={"refuse": "evaluator"})
+        self.assertEqual(code, 2, output)
+        self.assertIn("did you mean learner?", output)
+        self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
+
+    def test_an_interrupt_drains_in_order_and_exits_with_130(self) -> None:
+        launcher = self.launch()
+        self.wait_until_all_serve()
+        pids = [process["pid"] for process in self.processes()]
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        drained = [line for line in self.events_file.read_text(encoding="utf-8").splitlines() if "drains" in line]
+        self.assertEqual(drained[3:], ["learner drains", "replay drains", "replay drains"])
+        self.assert_nothing_left(pids)
+
+    def test_a_killed_launcher_leaves_nothing_behind(self) -> None:
+        launcher = self.launch()
+        self.wait_until_all_serve()
+        pids = [process["pid"] for process in self.processes()]
+        self.assertEqual(len(pids), 6)
+        launcher.kill()
+        launcher.communicate()
+        self.assert_nothing_left(pids)
+
+    def test_a_second_launcher_is_kept_out_of_the_directory(self) -> None:
+        self.launch()
+        self.wait_until_all_serve()
+        code, output = self.run_to_end()
+        self.assertEqual(code, 2, output)
+        self.assertIn("in use by another launcher", output)
+
+    def test_prometheus_finds_every_process(self) -> None:
+        self.launch()
+        self.wait_until_all_serve()
+
+        def targets() -> list[dict[str, Any]]:
+            return json.loads((self.run_directory / "targets.json").read_text(encoding="utf-8"))
+
+        wait_until(lambda: len(targets()) == 6)
+        jobs = sorted(target["labels"]["job"] for target in targets())
+        expected = ["actor", "actor", "evaluator", "learner", "replay", "replay"]
+        self.assertEqual(jobs, [f"headrace_{role}" for role in expected])
+
+    def test_seeds_get_directories_of_their_own_and_one_picture(self) -> None:
+        code, output = self.run_to_end("--seeds", "2", "--parallel", "2", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("mean of 2 seeds: -200, 95% interval -200 to -200", output)
+        for seed in (1, 2):
+            stored = json.loads((self.run_directory / f"seed-{seed}" / "config.textproto").read_text(encoding="utf-8"))
+            self.assertEqual(stored["seed"], seed)
+        self.assertTrue((self.run_directory / "learning_curve.png").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

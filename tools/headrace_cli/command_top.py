@@ -1,0 +1,110 @@
+"""Shows a running run as it goes, or the summary of one that has ended.
+
+tools/headrace top runs/pendulum_sac-seed1
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from headrace_cli import errors, inspector, workspace
+from headrace_cli.errors import CommandError
+from headrace_cli.live_view import RunView, View
+from headrace_cli.run_directory import RunDirectory, open_run, read_json
+from headrace_cli.scraper import Scraper
+from headrace_cli.session import group_label_of
+from headrace_cli.status import Plan, plan_of
+from headrace_cli.summary import run_lines
+
+POLL_SECONDS = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    run = open_run(arguments.directory)
+    console = Console()
+    if is_running(run):
+        _watch(run, console)
+    ended = "running" if is_running(run) else "finished" if run.result.exists() else "not running"
+    lines = [f"{group_label_of(run.path)}: {ended}", *run_lines(run)]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    return errors.DONE
+
+
+def is_running(run: RunDirectory) -> bool:
+    """Whether any process that the launcher recorded is there still: it may have been killed without a last word."""
+    return any(_is_alive(process) for process in _processes(run))
+
+
+def _watch(run: RunDirectory, console: Console) -> None:
+    """Until the run ends; Ctrl-C leaves the run alone and ends only the view."""
+    plan = _plan(run)
+    started_at = run.config.stat().st_mtime
+    scraper = Scraper(plan, lambda: _metrics_addresses(run))
+    scraper.start()
+    try:
+        with View(console) as view:
+            while is_running(run):
+                if view.due:
+                    view.show([_view(run, plan, scraper, started_at)])
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        scraper.stop()
+
+
+def _view(run: RunDirectory, plan: Plan, scraper: Scraper, started_at: float) -> RunView:
+    evaluations = run.evaluation_rows()
+    return RunView(
+        name=group_label_of(run.path),
+        state=(read_json(run.processes) or {}).get("state", "running"),
+        plan=plan,
+        status=scraper.status,
+        elapsed_seconds=time.time() - started_at,
+        evaluation=evaluations[-1] if evaluations else None,
+        restarts=sum(max(process["attempts"] - 1, 0) for process in _processes(run)),
+    )
+
+
+def _plan(run: RunDirectory) -> Plan:
+    """Without the inspector's binary the view has no stop conditions, and is still a view."""
+    try:
+        workspace.binary(workspace.INSPECT)
+        return plan_of(inspector.as_json(run.config, []))
+    except CommandError:
+        return Plan()
+
+
+def _processes(run: RunDirectory) -> list[dict[str, Any]]:
+    try:
+        return (read_json(run.processes) or {}).get("processes", [])
+    except json.JSONDecodeError:
+        return []
+
+
+def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:
+    return {
+        process["name"]: process["addresses"]["metrics"]
+        for process in _processes(run)
+        if process["running"] and "metrics" in process["addresses"]
+    }
+
+
+def _is_alive(process: dict[str, Any]) -> bool:
+    """The recorded process, not another one that got its number later: the log names the run."""
+    if not process["running"]:
+        return False
+    try:
+        command = Path(f"/proc/{process['pid']}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return str(Path(process["log"]).parents[1]).encode() in command

@@ -1,0 +1,111 @@
+"""The learning curves of runs, read from their directories and grouped: what the seeds of one experiment have in common
+is shown as one mean with an interval.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headrace_cli.csv_tail import Row
+from headrace_cli.errors import UsageError
+from headrace_cli.intervals import Array
+from headrace_cli.run_directory import RunDirectory
+
+# The last part of the directory of one seed: runs/pendulum/seed-3, or runs/pendulum_sac-seed3.
+_SEED = re.compile(r"(?:(?P<name>.+)-)?seed-?\d+")
+
+_TRAINING_RETURN = "rollout/ep_rew_mean"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one run, ordered by environment steps."""
+
+    env_steps: Array
+    wall_seconds: Array
+    returns: Array
+    spread: Array  # standard deviation over the episodes of a point; zeros if not known
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is drawn of one run."""
+
+    directory: Path
+    evaluations: Curve
+    training: Curve
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one experiment, which differ in their seeds."""
+
+    label: str
+    runs: list[Run]
+
+
+def load_groups(arguments: list[str]) -> list[Group]:
+    """Groups from the command line: LABEL=DIR,DIR, or a directory, of a run or with seed directories in it.
+
+    Run directories that are named alike but for the seed make one group. UsageError: a directory holds no run.
+    """
+    grouped: dict[str, list[Path]] = {}
+    for argument in arguments:
+        label, separator, directories = argument.partition("=")
+        if separator and not Path(argument).exists():
+            runs = [run for directory in directories.split(",") for run in find_runs(Path(directory))]
+            grouped.setdefault(label, []).extend(runs)
+            continue
+        for run in find_runs(Path(argument)):
+            grouped.setdefault(group_label(run), []).append(run)
+    return [Group(label, [load_run(run) for run in runs]) for label, runs in grouped.items()]
+
+
+def find_runs(directory: Path) -> list[Path]:
+    """The run directories that are meant by a directory: itself, or those in it."""
+    if is_run(directory):
+        return [directory]
+    found = sorted(entry for entry in directory.iterdir() if is_run(entry)) if directory.is_dir() else []
+    if not found:
+        raise UsageError(f"{directory} is no run directory and has none in it (evaluations.csv or config.textproto)")
+    return found
+
+
+def is_run(directory: Path) -> bool:
+    run = RunDirectory(directory)
+    return run.evaluations.exists() or run.is_run()
+
+
+def group_label(run: Path) -> str:
+    """What a run shares with the other seeds of its experiment."""
+    path = run.resolve()
+    match = _SEED.fullmatch(path.name)
+    if match is None:
+        return path.name
+    return match["name"] or path.parent.name
+
+
+def load_run(path: Path) -> Run:
+    directory = RunDirectory(path)
+    return Run(
+        path,
+        curve_of(directory.evaluation_rows(), "mean_return", "std_return"),
+        curve_of(directory.progress_rows(), _TRAINING_RETURN),
+    )
+
+
+def curve_of(rows: list[Row], returns: str, spread: str | None = None) -> Curve:
+    """Rows without a finite return or step are left out; a run that was resumed from a checkpoint has steps twice, and
+    the later line of each holds."""
+    by_step = {row["env_steps"]: row for row in rows if np.isfinite(row.get(returns, np.nan)) and "env_steps" in row}
+    kept = [by_step[step] for step in sorted(by_step)]
+
+    def column(name: str | None) -> Array:
+        return np.array([row.get(name, 0.0) if name else 0.0 for row in kept], dtype=np.float64)
+
+    return Curve(column("env_steps"), column("wall_seconds"), column(returns), column(spread))

@@ -1,0 +1,46 @@
+"""What the C++ side knows of configurations, algorithms and environments, asked from the binary tools/inspect.
+
+Configurations are never parsed here: one parser, one set of error messages, one schema.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from headrace_cli import workspace
+from headrace_cli.errors import BAD_USAGE, CommandError, UsageError
+
+
+def resolve(config: Path, overrides: list[str]) -> str:
+    """The configuration as text with all overrides and defaults. UsageError: it is not valid, and why."""
+    return _inspect("resolve", str(config), *overrides)
+
+
+def as_json(config: Path, overrides: list[str]) -> dict[str, Any]:
+    """The resolved configuration; 64-bit integers are strings, as protobuf's JSON has them."""
+    return json.loads(_inspect("json", str(config), *overrides))
+
+
+def estimate(config: Path, overrides: list[str]) -> dict[str, Any]:
+    """What a run of the configuration needs of memory, disk and network."""
+    return json.loads(_inspect("estimate", str(config), *overrides))
+
+
+def facts() -> dict[str, Any]:
+    """What there is: `algorithms`, `environments`, `selectors`, `topologies`."""
+    return json.loads(_inspect("list"))
+
+
+def check_resumable(stored: Path, new: Path) -> None:
+    """UsageError: a run of the stored configuration may not be resumed with the new one; the text names the field."""
+    _inspect("resumable", str(stored), str(new))
+
+
+def _inspect(*arguments: str) -> str:
+    command = [str(workspace.binary(workspace.INSPECT)), *arguments]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        return result.stdout
+    message = result.stderr.strip() or f"{' '.join(command)} ended with code {result.returncode} and said nothing"
+    raise (UsageError if result.returncode == BAD_USAGE else CommandError)(message)

@@ -1,0 +1,205 @@
+"""Shows the state of a run: a table that is redrawn on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from headrace_cli.csv_tail import Row
+from headrace_cli.status import Plan, Status
+
+# Between two tables on a terminal, and two lines elsewhere.
+REDRAW_SECONDS = 0.25
+PLAIN_SECONDS = 2.0
+_UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What is shown of one run."""
+
+    name: str
+    state: str  # "starting", "running", "draining", ...
+    plan: Plan
+    status: Status
+    elapsed_seconds: float
+    evaluation: Row | None = None  # the last one
+    restarts: int = 0
+
+
+class View:
+    """Shows runs until it is closed; a context manager. Messages go above what is redrawn."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._next = 0.0
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "View":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show the runs again."""
+        return self._clock() >= self._next
+
+    def show(self, runs: list[RunView]) -> None:
+        if self._live:
+            self._next = self._clock() + REDRAW_SECONDS
+            self._live.update(Group(*(panel(run) for run in runs)), refresh=True)
+        else:
+            self._next = self._clock() + PLAIN_SECONDS
+            for run in runs:
+                self.say(plain_line(run))
+
+    def say(self, message: str) -> None:
+        """A line that stays."""
+        self._console.print(Text(message), soft_wrap=True)
+
+
+def plain_line(run: RunView) -> str:
+    """One line, the same columns each time."""
+    status = run.status
+    parts = [
+        run.name,
+        run.state,
+        duration(run.elapsed_seconds),
+        f"env steps {number(status.env_steps)} ({rate(status.env_steps_per_second)})",
+        f"updates {number(status.updates)} ({rate(status.updates_per_second)})",
+        f"return {number(status.training_return)}",
+        f"evaluation {evaluation(run.evaluation)}",
+        f"policy lag {number(status.policy_lag)}",
+        f"samples per insert {number(status.samples_per_insert)}",
+        f"replay {fill(run)}",
+    ]
+    if run.restarts:
+        parts.append(f"restarts {run.restarts}")
+    if status.waiting and run.state == "running":
+        parts.append(status.waiting)
+    return " | ".join(parts)
+
+
+def panel(run: RunView) -> Panel:
+    status = run.status
+    table = Table.grid(padding=(0, 3), expand=False)
+    for _ in range(2):
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(justify="left", no_wrap=True, min_width=22)
+    table.add_row("environment steps", number(status.env_steps), "rate", rate(status.env_steps_per_second))
+    table.add_row("updates", number(status.updates), "rate", rate(status.updates_per_second))
+    table.add_row("training return", number(status.training_return), "last evaluation", evaluation(run.evaluation))
+    table.add_row(
+        "policy lag", f"{number(status.policy_lag)} updates", "samples per insert", number(status.samples_per_insert)
+    )
+    table.add_row("replay", fill(run), "in memory", memory(status))
+    table.add_row("batch wait", batch_wait(status), "an update takes", seconds(status.update_seconds))
+    table.add_row(
+        "prefetched batches",
+        number(status.prefetched_batches),
+        "on their way to replay",
+        size(status.unacknowledged_bytes),
+    )
+    rows: list[Table | Text] = [table, progress(run)]
+    if status.waiting and run.state == "running":
+        rows.append(Text(status.waiting, style="yellow"))
+    title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
+    if run.restarts:
+        title += f", restarts: {run.restarts}"
+    return Panel(Group(*rows), title=title, title_align="left", expand=False)
+
+
+def progress(run: RunView) -> Table:
+    """How near each of the conditions is that end the run."""
+    grid = Table.grid(padding=(0, 3))
+    grid.add_column(style="dim", min_width=len("prefetched batches"))
+    plan = run.plan
+    if plan.stop_env_steps:
+        done = min(run.status.env_steps or 0, plan.stop_env_steps)
+        grid.add_row("ends at steps", _bar(done, plan.stop_env_steps), number(plan.stop_env_steps))
+    if plan.stop_seconds:
+        done = min(run.elapsed_seconds, plan.stop_seconds)
+        grid.add_row("ends after", _bar(done, plan.stop_seconds), duration(plan.stop_seconds))
+    if plan.stop_score is not None:
+        grid.add_row("ends at score", number(plan.stop_score))
+    return grid
+
+
+def number(value: float | None) -> str:
+    """1234567 -> "1,234,567"; small numbers keep three digits; None -> a dash."""
+    if value is None or value != value:
+        return _UNKNOWN
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def rate(value: float | None) -> str:
+    return f"{number(value)}/s"
+
+
+def seconds(value: float | None) -> str:
+    """A short time in a readable unit."""
+    if value is None:
+        return _UNKNOWN
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if value * factor >= 1 or unit == "us":
+            return f"{value * factor:.3g} {unit}"
+    return _UNKNOWN
+
+
+def duration(value: float) -> str:
+    """A long time: "3 s", "2 min 03 s", "1 h 02 min"."""
+    whole = int(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02} min"
+
+
+def size(value: float | None) -> str:
+    """Bytes in binary units."""
+    if value is None:
+        return _UNKNOWN
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def evaluation(row: Row | None) -> str:
+    if row is None:
+        return _UNKNOWN
+    return f"{number(row.get('mean_return'))} at {number(row.get('env_steps'))} steps"
+
+
+def fill(run: RunView) -> str:
+    items = number(run.status.stored_items)
+    return f"{items} of {number(run.plan.capacity)} items" if run.plan.capacity else f"{items} items"
+
+
+def memory(status: Status) -> str:
+    return f"{size(status.stored_bytes)} of {size(status.budget_bytes)}"
+
+
+def batch_wait(status: Status) -> str:
+    share = _UNKNOWN if status.batch_wait_share is None else f"{min(status.batch_wait_share, 1):.0%} of the time"
+    return f"{share}, {seconds(status.batch_wait_seconds)} each"
+
+
+def _bar(done: float, total: float) -> ProgressBar:
+    return ProgressBar(total=total, completed=done, width=40)

@@ -1,0 +1,111 @@
+"""Draws learning curves as PNG, against environment steps and against wall time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace_cli.curves import Curve, Group, Run
+from headrace_cli.errors import UsageError
+from headrace_cli.intervals import Array, bootstrap_interval, on_common_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, which colour-blind people can tell apart; each group also has a line style of its own.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+
+# The longest run decides the unit of wall time: from so many seconds on.
+_TIME_UNITS = ((2 * 3600.0, "h", 3600.0), (600.0, "min", 60.0))
+
+XOf = Callable[[Curve], Array]
+
+_STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+}
+
+
+def draw(groups: list[Group], output: Path, title: str) -> None:
+    """Writes the picture. One run also shows its training return; several show means over seeds.
+
+    UsageError: no run has anything to draw yet, or the file cannot be written.
+    """
+    if not any(_drawable(run) for group in groups for run in group.runs):
+        raise UsageError("there is nothing to draw yet: no run has a finished evaluation or episode")
+    # Imported here: it takes most of a second, which only those who draw should wait for.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for axis, (label, x_of) in zip(axes, _x_axes(groups), strict=True):
+            for number, group in enumerate(groups):
+                _draw_group(axis, group, x_of, number, alone=len(groups) == 1)
+            axis.set_xlabel(label)
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes[0].set_ylabel("return of an episode")
+        axes[0].legend(loc="best")
+        figure.suptitle(title)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(output, dpi=150)
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _x_axes(groups: list[Group]) -> list[tuple[str, XOf]]:
+    """Environment steps, and wall time in a unit that suits the longest run."""
+    curves = [curve for group in groups for run in group.runs for curve in (run.evaluations, run.training)]
+    longest = max(float(curve.wall_seconds.max()) for curve in curves if len(curve))
+    unit, seconds = next(((unit, seconds) for begin, unit, seconds in _TIME_UNITS if longest >= begin), ("s", 1.0))
+    return [
+        ("environment steps", lambda curve: curve.env_steps),
+        (f"wall time ({unit})", lambda curve: curve.wall_seconds / seconds),
+    ]
+
+
+def _drawable(run: Run) -> bool:
+    return len(run.evaluations) > 0 or len(run.training) > 0
+
+
+def _draw_group(axis: "Axes", group: Group, x_of: XOf, number: int, alone: bool) -> None:
+    colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    evaluated = [run.evaluations for run in group.runs if len(run.evaluations)]
+    if alone and len(group.runs) == 1:
+        _draw_training(axis, group.runs[0].training, x_of)
+    if len(evaluated) == 1:
+        _draw_single(axis, evaluated[0], x_of, group.label, colour, style)
+    elif evaluated:
+        _draw_seeds(axis, evaluated, x_of, group.label, colour, style)
+
+
+def _draw_training(axis: "Axes", curve: Curve, x_of: XOf) -> None:
+    if len(curve):
+        axis.plot(x_of(curve), curve.returns, color="0.6", linewidth=1, label="training, mean of recent episodes")
+
+
+def _draw_single(axis: "Axes", curve: Curve, x_of: XOf, label: str, colour: str, style: str) -> None:
+    x = x_of(curve)
+    axis.plot(
+        x, curve.returns, style, color=colour, marker="o", markersize=3, label=f"{label}, evaluation (mean ± std)"
+    )
+    axis.fill_between(
+        x, curve.returns - curve.spread, curve.returns + curve.spread, color=colour, alpha=0.15, linewidth=0
+    )
+
+
+def _draw_seeds(axis: "Axes", curves: list[Curve], x_of: XOf, label: str, colour: str, style: str) -> None:
+    grid, values = on_common_grid([(x_of(curve), curve.returns) for curve in curves])
+    interval = bootstrap_interval(values)
+    for curve in curves:
+        axis.plot(x_of(curve), curve.returns, color=colour, linewidth=0.7, alpha=0.3)
+    text = f"{label}, mean of {len(curves)} seeds, 95% interval"
+    axis.plot(grid, interval.mean, style, color=colour, linewidth=2, label=text)
+    axis.fill_between(grid, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)

@@ -1,0 +1,61 @@
+"""Which processes a run has, in which order they start, and with which arguments.
+
+The binaries stand alone: what is passed here is what their --help names, and a cluster passes the same.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace_cli import workspace
+from headrace_cli.child import ChildSpec
+from headrace_cli.run_directory import RunDirectory
+
+
+def stages_of(config: Mapping[str, Any], directory: RunDirectory, init_from: Path | None) -> list[list[ChildSpec]]:
+    """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
+    shards = [_shard(directory, index) for index in range(int(config["replay"]["shards"]))]
+    shard_names = [shard.name for shard in shards]
+    learner = _learner(directory, shard_names, init_from)
+    actors = [
+        _actor(directory, f"actor-{index}", "actor", "act", shard_names)
+        for index in range(int(config["actor"]["processes"]))
+    ]
+    evaluators = [
+        _actor(directory, "evaluator", "evaluator", "evaluate", shard_names)
+        for _ in range(int(config["evaluation"]["processes"]))
+    ]
+    return [shards, [learner], actors + evaluators]
+
+
+def _shard(directory: RunDirectory, index: int) -> ChildSpec:
+    arguments = [
+        f"--config={directory.config}",
+        f"--shard={index}",
+        f"--checkpoint_dir={directory.checkpoints / f'replay-{index}'}",
+    ]
+    return ChildSpec(f"replay-{index}", "replay", workspace.binary(workspace.REPLAY), lambda _: arguments)
+
+
+def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None) -> ChildSpec:
+    def arguments(addresses: Mapping[str, str]) -> list[str]:
+        given = [f"--config={directory.config}", f"--run_dir={directory.path}", _replay_flag(shards, addresses)]
+        return given + ([f"--init_from={init_from}"] if init_from else [])
+
+    return ChildSpec("learner", "learner", workspace.binary(workspace.LEARNER), arguments, completes_run=True)
+
+
+def _actor(directory: RunDirectory, name: str, role: str, role_flag: str, shards: list[str]) -> ChildSpec:
+    def arguments(addresses: Mapping[str, str]) -> list[str]:
+        return [
+            f"--config={directory.config}",
+            f"--role={role_flag}",
+            f"--learner={addresses['learner']}",
+            _replay_flag(shards, addresses),
+        ]
+
+    return ChildSpec(name, role, workspace.binary(workspace.ACTOR), arguments, serves=("metrics", "health"))
+
+
+def _replay_flag(shards: list[str], addresses: Mapping[str, str]) -> str:
+    return "--replay=" + ",".join(addresses[shard] for shard in shards)

@@ -1,0 +1,51 @@
+"""What several seeds of one experiment have in common: a table and a picture."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from headrace_cli.curves import load_groups
+from headrace_cli.errors import UsageError
+from headrace_cli.intervals import bootstrap_interval
+from headrace_cli.live_view import duration, number
+from headrace_cli.picture import draw
+from headrace_cli.run_directory import RunDirectory
+from headrace_cli.summary import shown
+
+
+def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> None:
+    """Prints the last evaluation of each seed with mean and interval, and draws all seeds together."""
+    table = Table(title=f"{parent.name}: last evaluation of each seed", title_justify="left")
+    for column in ("run", "return", "best", "env steps", "wall time"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    last_returns = []
+    for run in runs:
+        rows = run.evaluation_rows()
+        if not rows:
+            table.add_row(run.path.name, "–", "–", "–", "–")
+            continue
+        last = rows[-1]
+        last_returns.append(last["mean_return"])
+        best = max(row["mean_return"] for row in rows)
+        table.add_row(
+            run.path.name,
+            number(last["mean_return"]),
+            number(best),
+            number(last["env_steps"]),
+            duration(last["wall_seconds"]),
+        )
+    console.print(table)
+    if not last_returns:
+        return
+    interval = bootstrap_interval(np.array(last_returns)[:, None])
+    low, high = number(float(interval.low[0])), number(float(interval.high[0]))
+    mean = number(float(interval.mean[0]))
+    console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}", highlight=False)
+    picture = parent / "learning_curve.png"
+    try:
+        draw(load_groups([str(parent)]), picture, parent.name)
+        console.print(f"picture: {shown(picture.absolute())}", highlight=False, soft_wrap=True)
+    except UsageError as error:
+        console.print(f"no picture: {error}", highlight=False)

@@ -1,0 +1,235 @@
+"""One run on this machine, from an empty or resumed directory to its summary."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace_cli import errors, inspector
+from headrace_cli.child import Child
+from headrace_cli.curves import group_label, load_groups
+from headrace_cli.errors import CommandError, UsageError
+from headrace_cli.live_view import RunView
+from headrace_cli.picture import draw
+from headrace_cli.run_directory import RunDirectory, read_json, write_atomically, write_json
+from headrace_cli.run_plan import stages_of
+from headrace_cli.scraper import Scraper
+from headrace_cli.status import Status, plan_of
+from headrace_cli.supervisor import Outcome, Report, State, Supervisor
+from headrace_cli.workspace import ROOT
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run, as the command line says it."""
+
+    config: Path
+    overrides: list[str]
+    directory: Path
+    init_from: Path | None = None
+
+
+class Session:
+    """`prepare`, then `start`, then `poll` until `ended`, then `close`, which must be called in any case.
+
+    Not thread-safe. The thread that calls `start` must live as long as the session does.
+    """
+
+    def __init__(self, request: Request, report: Report) -> None:
+        self.directory = RunDirectory(request.directory)
+        self.name = group_label_of(request.directory)
+        self.finished_before = False
+        self.final_status = Status()
+        self._request = request
+        self._report = report
+        self._config: dict[str, Any] = {}
+        self._supervisor: Supervisor | None = None
+        self._scraper: Scraper | None = None
+        self._started_at = time.monotonic()
+        self._recorded = ""
+
+    def prepare(self) -> None:
+        """Validates the configuration and takes the directory; starts nothing.
+
+        UsageError: the configuration is not valid or not one that this directory can be resumed with, or the directory
+        cannot be used.
+        """
+        resolved = inspector.resolve(self._request.config, self._request.overrides)
+        self._config = inspector.as_json(self._request.config, self._request.overrides)
+        self.directory.create_and_lock()
+        if self.directory.is_run():
+            self._check_resumable(resolved)
+        write_atomically(self.directory.config, resolved)
+        result = read_json(self.directory.result)
+        self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if not self.finished_before:
+            self._write_metadata()
+
+    def start(self) -> None:
+        self._started_at = time.monotonic()
+        specs = stages_of(self._config, self.directory, self._request.init_from)
+        ready_files = self.directory.path
+        stages = [[Child(spec, self.directory.logs, ready_files) for spec in stage] for stage in specs]
+        self._supervisor = Supervisor(stages, self._say)
+        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses)
+        self._supervisor.start()
+        self._scraper.start()
+
+    def poll(self) -> None:
+        assert self._supervisor is not None
+        self._supervisor.poll()
+        self._record_processes()
+        if self._supervisor.state in (State.RUNNING, State.LEAVING) and self._scraper is not None:
+            self.final_status = self._scraper.status
+
+    def interrupt(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.interrupt()
+
+    def close(self) -> None:
+        """Leaves no process behind; writes the result and the picture of a run that was started."""
+        if self._supervisor is not None:
+            self._supervisor.kill_all()
+        if self._scraper is not None:
+            self._scraper.stop()
+        if self._supervisor is not None:
+            self._record_processes()
+            self._write_result()
+            self._draw()
+        self.directory.unlock()
+
+    @property
+    def ended(self) -> bool:
+        return self.finished_before or (self._supervisor is not None and self._supervisor.state is State.ENDED)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; a session that was never started was interrupted before."""
+        if self.finished_before:
+            return Outcome(errors.DONE, "had finished before; raise its stop conditions to go on")
+        if self._supervisor is None or self._supervisor.outcome is None:
+            return Outcome(errors.INTERRUPTED, "interrupted")
+        return self._supervisor.outcome
+
+    def view(self) -> RunView:
+        supervisor = self._supervisor
+        evaluations = self.directory.evaluation_rows()
+        return RunView(
+            name=self.name,
+            state=supervisor.state.value if supervisor else "waiting",
+            plan=plan_of(self._config),
+            status=self._scraper.status if self._scraper else Status(),
+            elapsed_seconds=time.monotonic() - self._started_at,
+            evaluation=evaluations[-1] if evaluations else None,
+            restarts=supervisor.restarts if supervisor else 0,
+        )
+
+    def _say(self, message: str) -> None:
+        self._report(f"{self.name}: {message}")
+
+    def _check_resumable(self, resolved: str) -> None:
+        new = self.directory.path / "config.textproto.resume"
+        new.write_text(resolved, encoding="utf-8")
+        try:
+            inspector.check_resumable(self.directory.config, new)
+        except UsageError as error:
+            raise UsageError(f"{self.directory.path} holds a run with another configuration: {error}") from error
+        finally:
+            new.unlink()
+
+    def _metrics_addresses(self) -> Mapping[str, str]:
+        assert self._supervisor is not None
+        return {
+            child.spec.name: child.addresses["metrics"]
+            for child in self._supervisor.children
+            if child.ready and child.running
+        }
+
+    def _record_processes(self) -> None:
+        """processes.json for `top` and for people, targets.json for Prometheus; written only when they change."""
+        assert self._supervisor is not None
+        processes = [
+            {
+                "name": child.spec.name,
+                "role": child.spec.role,
+                "pid": child.pid,
+                "running": child.running,
+                "attempts": child.attempts,
+                "addresses": child.addresses,
+                "log": str(child.log),
+            }
+            for child in self._supervisor.children
+        ]
+        text = json.dumps(processes)
+        if text == self._recorded:
+            return
+        self._recorded = text
+        write_json(self.directory.processes, {"state": self._supervisor.state.value, "processes": processes})
+        write_json(self.directory.targets, prometheus_targets(self.name, processes))
+
+    def _write_metadata(self) -> None:
+        write_json(
+            self.directory.metadata,
+            {
+                "command_line": sys.argv,
+                "version": source_version(),
+                "machine": {"host": platform.node(), "system": platform.platform(), "processor": processor_name()},
+                "seed": int(self._config.get("seed", 0)),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+
+    def _write_result(self) -> None:
+        """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
+        if self.outcome.exit_code == errors.DONE:
+            wall_seconds = time.monotonic() - self._started_at
+            write_json(self.directory.result, {"stop": self._config.get("stop"), "wall_seconds": wall_seconds})
+
+    def _draw(self) -> None:
+        try:
+            draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
+        except CommandError as error:
+            self._say(f"no picture: {error}")
+
+
+def group_label_of(directory: Path) -> str:
+    """The name a run goes by in messages and in the view: its directory's, with its experiment's if that is a seed."""
+    label = group_label(directory)
+    return directory.name if directory.name.startswith(label) else f"{label}/{directory.name}"
+
+
+def prometheus_targets(run: str, processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prometheus' file_sd format: one entry for each process that serves metrics."""
+    return [
+        {
+            "targets": [process["addresses"]["metrics"]],
+            "labels": {"job": f"headrace_{process['role']}", "process": process["name"], "run": run},
+        }
+        for process in processes
+        if "metrics" in process["addresses"]
+    ]
+
+
+def source_version() -> str:
+    """What git calls the sources; "unknown" outside of a clone."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--tags"]
+        result = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,179 @@
+"""The state of a run at one time, computed from the metrics of its processes.
+
+    tracker = StatusTracker(plan)
+    tracker.add(time.monotonic(), fetch_all(addresses))     # about once a second
+    tracker.status().env_steps_per_second
+
+Rates and means are over the last seconds. A counter that fell belongs to a process that was started again; what it
+counts now is what it has done since.
+"""
+
+import statistics
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_cli.metrics import Scrape
+
+WINDOW_SECONDS = 5.0
+
+# Share of its time that something must spend waiting before it counts as standing still.
+_STALLED = 0.9
+
+Answers = Mapping[str, Scrape | None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of the configuration the view needs. Zero or None: not set."""
+
+    stop_env_steps: int = 0
+    stop_seconds: float = 0.0
+    stop_score: float | None = None
+    min_steps: int = 0
+    capacity: int = 0
+
+
+def plan_of(config: Mapping[str, Any]) -> Plan:
+    """From a resolved configuration as JSON, where 64-bit integers are strings."""
+    stop, replay = config.get("stop", {}), config.get("replay", {})
+    return Plan(
+        stop_env_steps=int(stop.get("env_steps", 0)),
+        stop_seconds=float(stop.get("wall_seconds", 0.0)),
+        stop_score=float(stop["score"]) if "score" in stop else None,
+        min_steps=int(replay.get("min_steps", 0)),
+        capacity=int(replay.get("capacity", 0)),
+    )
+
+
+@dataclass(frozen=True)
+class Status:
+    """None: not known (yet)."""
+
+    env_steps: float | None = None
+    env_steps_per_second: float | None = None
+    updates: float | None = None
+    updates_per_second: float | None = None
+    training_return: float | None = None  # mean of recent episodes
+    policy_lag: float | None = None  # in updates
+    samples_per_insert: float | None = None  # sampled steps for each inserted step
+    stored_items: float | None = None
+    stored_bytes: float | None = None
+    budget_bytes: float | None = None
+    prefetched_batches: float | None = None
+    unacknowledged_bytes: float | None = None
+    batch_wait_share: float | None = None  # of the learner's time
+    batch_wait_seconds: float | None = None  # for each update
+    update_seconds: float | None = None
+    blocked_share: float | None = None  # of the actors' time
+    silent: tuple[str, ...] = field(default=())  # processes that do not answer
+    waiting: str = ""  # when something stands still: which component waits for what
+
+
+class StatusTracker:
+    """Not thread-safe."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._history: deque[tuple[float, Answers]] = deque()
+
+    def add(self, now: float, answers: Answers) -> None:
+        """Takes the answers of all processes, by name."""
+        self._history.append((now, answers))
+        while len(self._history) > 2 and self._history[1][0] <= now - WINDOW_SECONDS:
+            self._history.popleft()
+
+    def status(self) -> Status:
+        if not self._history:
+            return Status()
+        names = tuple(self._history[-1][1])
+        actors = [name for name in names if name.startswith("actor")]
+        shards = [name for name in names if name.startswith("replay")]
+        inserted = self._sum(shards, "headrace_replay_inserted_steps_total")
+        sampled = self._sum(shards, "headrace_replay_sampled_steps_total")
+        env_steps = self._sum(["learner"], "headrace_learner_env_steps_total")
+        updates_per_second = self._rate(["learner"], "headrace_learner_updates_total")
+        wait_share = self._rate(["learner"], "headrace_learner_batch_wait_seconds_sum")
+        blocked = self._rate(actors, "headrace_actor_inserts_blocked_seconds_total")
+        status = Status(
+            env_steps=self._sum(actors, "headrace_actor_env_steps_total") if env_steps is None else env_steps,
+            env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
+            updates=self._sum(["learner"], "headrace_learner_updates_total"),
+            updates_per_second=updates_per_second,
+            training_return=self._mean(actors, "headrace_actor_episode_return"),
+            policy_lag=self._histogram_or_gauge("learner", "headrace_learner_policy_lag_updates"),
+            samples_per_insert=sampled / inserted if inserted and sampled is not None else None,
+            stored_items=self._sum(shards, "headrace_replay_stored_items"),
+            stored_bytes=self._sum(shards, "headrace_replay_stored_bytes"),
+            budget_bytes=self._sum(shards, "headrace_replay_budget_bytes"),
+            prefetched_batches=self._sum(["learner"], "headrace_learner_prefetched_batches"),
+            unacknowledged_bytes=self._sum(actors, "headrace_actor_unacknowledged_bytes"),
+            batch_wait_share=wait_share,
+            batch_wait_seconds=self._histogram_mean("learner", "headrace_learner_batch_wait_seconds"),
+            update_seconds=self._histogram_mean("learner", "headrace_learner_update_seconds"),
+            blocked_share=blocked / len(actors) if blocked is not None and actors else None,
+            silent=tuple(name for name, scrape in self._history[-1][1].items() if scrape is None),
+        )
+        return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
+
+    def _sum(self, names: Iterable[str], metric: str) -> float | None:
+        scrapes = self._history[-1][1]
+        totals = [scrape.total(metric) for name in names if (scrape := scrapes.get(name))]
+        known = [total for total in totals if total is not None]
+        return sum(known) if known else None
+
+    def _mean(self, names: Iterable[str], metric: str) -> float | None:
+        scrapes = self._history[-1][1]
+        values = [value for name in names if (scrape := scrapes.get(name)) for value in scrape.values(metric)]
+        return statistics.fmean(values) if values else None
+
+    def _rate(self, names: Iterable[str], metric: str) -> float | None:
+        """The increase a second of a counter, summed over processes."""
+        (begin, old), (end, new) = self._history[0], self._history[-1]
+        increases = [_increase(old.get(name), new.get(name), metric) for name in names]
+        known = [increase for increase in increases if increase is not None]
+        return sum(known) / (end - begin) if known and end > begin else None
+
+    def _histogram_mean(self, name: str, metric: str) -> float | None:
+        """The mean of what a histogram observed in the window."""
+        old, new = self._history[0][1].get(name), self._history[-1][1].get(name)
+        total = _increase(old, new, metric + "_sum")
+        count = _increase(old, new, metric + "_count")
+        return total / count if total is not None and count else None
+
+    def _histogram_or_gauge(self, name: str, metric: str) -> float | None:
+        mean = self._histogram_mean(name, metric)
+        return self._mean([name], metric) if mean is None else mean
+
+
+def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None) -> str:
+    """Which component waits for what, if actors or the learner stand still; otherwise empty."""
+    if status.silent:
+        return f"no answer from {', '.join(status.silent)}"
+    if status.updates_per_second is None or status.env_steps_per_second is None:
+        return ""
+    if status.updates_per_second == 0 and inserted_steps is not None and inserted_steps < plan.min_steps:
+        return f"the learner waits for the first {plan.min_steps} steps in replay ({inserted_steps:.0f} so far)"
+    if status.updates_per_second == 0 and (status.batch_wait_share or 0) > _STALLED:
+        return "the learner waits for batches from replay"
+    if status.env_steps_per_second == 0 and (status.blocked_share or 0) > _STALLED:
+        return "the actors wait for replay to take their steps: the learner is behind its samples per insert"
+    if status.updates_per_second == 0 and status.env_steps_per_second == 0:
+        return "neither the learner nor the actors move: see their logs"
+    if status.updates_per_second == 0:
+        return "the learner makes no updates, and does not wait for batches: see its log"
+    if status.env_steps_per_second == 0:
+        return "the actors make no steps, and replay does not hold them back: see their logs"
+    return ""
+
+
+def _increase(old: Scrape | None, new: Scrape | None, metric: str) -> float | None:
+    after = new.total(metric) if new else None
+    if after is None:
+        return None
+    before = old.total(metric) if old else None
+    # A fallen counter started again from zero; one never seen before may have counted long before the window.
+    if before is None:
+        return 0.0
+    return after - before if after >= before else after

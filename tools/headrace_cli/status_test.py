@@ -1,0 +1,117 @@
+"""Rates and explanations computed from metrics at two times."""
+
+import unittest
+
+from headrace_cli.live_view import RunView, duration, number, plain_line, seconds, size
+from headrace_cli.metrics import parse
+from headrace_cli.status import Plan, Status, StatusTracker, plan_of
+
+
+def status_of(*times: tuple[float, dict[str, str]], plan: Plan = Plan()) -> Status:
+    """Of answers in Prometheus' format at some times."""
+    tracker = StatusTracker(plan)
+    for now, answers in times:
+        tracker.add(now, {name: parse(text) for name, text in answers.items()})
+    return tracker.status()
+
+
+class StatusTest(unittest.TestCase):
+    def test_rates_are_sums_over_actors(self) -> None:
+        status = status_of(
+            (
+                10,
+                {"actor-0": "headrace_actor_env_steps_total 100\n", "actor-1": "headrace_actor_env_steps_total 200\n"},
+            ),
+            (
+                12,
+                {"actor-0": "headrace_actor_env_steps_total 300\n", "actor-1": "headrace_actor_env_steps_total 500\n"},
+            ),
+        )
+        # (200 + 300) steps in 2 s.
+        self.assertEqual(status.env_steps_per_second, 250)
+        self.assertEqual(status.env_steps, 800)
+
+    def test_a_counter_that_fell_counts_from_zero(self) -> None:
+        status = status_of(
+            (0, {"actor-0": "headrace_actor_env_steps_total 1000\n"}),
+            (4, {"actor-0": "headrace_actor_env_steps_total 80\n"}),
+        )
+        self.assertEqual(status.env_steps_per_second, 20)
+
+    def test_the_learner_knows_the_steps_of_a_resumed_run(self) -> None:
+        answers = {
+            "actor-0": "headrace_actor_env_steps_total 10\n",
+            "learner": "headrace_learner_env_steps_total 5010\n",
+        }
+        self.assertEqual(status_of((0, answers)).env_steps, 5010)
+
+    def test_policy_lag_is_the_mean_of_what_the_window_observed(self) -> None:
+        def answer(total: int, count: int) -> dict[str, str]:
+            lag = "headrace_learner_policy_lag_updates"
+            return {"learner": f"{lag}_sum {total}\n{lag}_count {count}\n"}
+
+        # Ten observations that add up to 40, whatever came before.
+        self.assertEqual(status_of((0, answer(1000, 20)), (1, answer(1040, 30))).policy_lag, 4)
+
+    def test_samples_per_insert_is_over_all_shards(self) -> None:
+        def shard(inserted: int, sampled: int) -> str:
+            return f"headrace_replay_inserted_steps_total {inserted}\nheadrace_replay_sampled_steps_total {sampled}\n"
+
+        status = status_of((0, {"replay-0": shard(100, 500), "replay-1": shard(300, 1100)}))
+        self.assertEqual(status.samples_per_insert, 4)
+
+    def test_old_answers_leave_the_window(self) -> None:
+        steps = "headrace_actor_env_steps_total "
+        times = [(float(now), {"actor-0": f"{steps}{0 if now < 50 else (now - 50) * 10}\n"}) for now in range(100)]
+        self.assertEqual(status_of(*times).env_steps_per_second, 10)
+
+    def test_a_silent_process_is_named(self) -> None:
+        tracker = StatusTracker(Plan())
+        tracker.add(0, {"learner": None, "replay-0": parse("")})
+        self.assertEqual(tracker.status().waiting, "no answer from learner")
+
+    def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
+        answers = {
+            "learner": "headrace_learner_updates_total 0\n",
+            "actor-0": "headrace_actor_env_steps_total 100\n",
+            "replay-0": "headrace_replay_inserted_steps_total 90\n",
+        }
+        status = status_of((0, answers), (1, answers), plan=Plan(min_steps=1000))
+        self.assertEqual(status.waiting, "the learner waits for the first 1000 steps in replay (90 so far)")
+
+    def test_blocked_actors_wait_for_the_learner(self) -> None:
+        def answers(blocked: float, updates: int) -> dict[str, str]:
+            actor = f"headrace_actor_env_steps_total 100\nheadrace_actor_inserts_blocked_seconds_total {blocked}\n"
+            return {"actor-0": actor, "learner": f"headrace_learner_updates_total {updates}\n"}
+
+        status = status_of((0, answers(1, 10)), (2, answers(3, 20)))
+        self.assertIn("the actors wait for replay", status.waiting)
+
+    def test_nothing_is_explained_while_all_moves(self) -> None:
+        def answers(count: int) -> dict[str, str]:
+            return {
+                "actor-0": f"headrace_actor_env_steps_total {count}\n",
+                "learner": f"headrace_learner_updates_total {count}\n",
+            }
+
+        self.assertEqual(status_of((0, answers(10)), (1, answers(20))).waiting, "")
+
+    def test_the_plan_reads_64_bit_integers_from_strings(self) -> None:
+        plan = plan_of({"stop": {"env_steps": "20000", "score": -180.0}, "replay": {"min_steps": "1000"}})
+        self.assertEqual((plan.stop_env_steps, plan.stop_score, plan.min_steps), (20000, -180.0, 1000))
+
+
+class ViewTest(unittest.TestCase):
+    def test_what_is_unknown_is_shown_as_a_dash(self) -> None:
+        line = plain_line(RunView("pendulum", "starting", Plan(), Status(), elapsed_seconds=3))
+        self.assertIn("pendulum | starting | 3 s | env steps – (–/s) | updates – (–/s) | return –", line)
+
+    def test_numbers_are_readable(self) -> None:
+        self.assertEqual([number(1234567), number(0.12345), number(-152.4)], ["1,234,567", "0.123", "-152"])
+        self.assertEqual([seconds(2), seconds(0.0025), seconds(0.0000012)], ["2 s", "2.5 ms", "1.2 us"])
+        self.assertEqual([duration(59.9), duration(123), duration(3720)], ["59 s", "2 min 03 s", "1 h 02 min"])
+        self.assertEqual([size(512), size(67108864)], ["512 B", "64 MiB"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,57 @@
+"""What is said of a run at its end."""
+
+from pathlib import Path
+
+from headrace_cli import errors
+from headrace_cli.errors import UsageError
+from headrace_cli.live_view import duration, number, rate
+from headrace_cli.run_directory import RunDirectory
+from headrace_cli.session import Session
+
+
+def summary_lines(session: Session) -> list[str]:
+    """How the run ended, its figures, and where everything is."""
+    outcome = session.outcome
+    if outcome.exit_code not in (errors.DONE, errors.INTERRUPTED):
+        return [f"{session.name} failed: {outcome.message}"]
+    lines = [f"{session.name}: {outcome.message}", *run_lines(session.directory)]
+    lag = session.final_status.policy_lag
+    return lines + ([f"  policy lag           {number(lag)} updates"] if lag is not None else [])
+
+
+def run_lines(directory: RunDirectory) -> list[str]:
+    """The figures of a run's directory."""
+    lines = []
+    evaluations = directory.evaluation_rows()
+    if evaluations:
+        last = evaluations[-1]
+        best = max(row["mean_return"] for row in evaluations)
+        wall_seconds, steps = last["wall_seconds"], last["env_steps"]
+        spread = (
+            f"{number(last['mean_return'])} ± {number(last['std_return'])} over {number(last['episodes'])} episodes"
+        )
+        lines += [
+            f"  last evaluation      {spread}; best {number(best)}",
+            f"  environment steps    {number(steps)} in {duration(wall_seconds)} ({rate(_per(steps, wall_seconds))})",
+            f"  updates              {number(last['updates'])} ({rate(_per(last['updates'], wall_seconds))})",
+        ]
+    lines.append(f"  run directory        {shown(directory.path)}")
+    try:
+        lines.append(f"  checkpoint           {shown(directory.checkpoint('latest'))}")
+    except UsageError:
+        lines.append("  checkpoint           none yet")
+    if directory.picture.exists():
+        lines.append(f"  picture              {shown(directory.picture)}")
+    return lines
+
+
+def shown(path: Path) -> str:
+    """Relative to where the user is, if it is below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _per(amount: float, seconds: float) -> float | None:
+    return amount / seconds if seconds > 0 else None

@@ -1,0 +1,209 @@
+"""Keeps the processes of one run alive, and ends them in order.
+
+Children come in stages: a stage is started when all children of the one before it serve. Stages are ended in the
+opposite order, each with SIGTERM and some patience, so that actors hand in what they have, the learner then writes its
+final checkpoint while the shards are still there, and the shards go last.
+
+    STARTING -> RUNNING -> DRAINING -> ENDED        `outcome` says how it ended
+
+A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too
+often, or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with
+code 0.
+"""
+
+import enum
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace_cli import errors
+from headrace_cli.child import Child, describe_exit
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to give up on a child; all in seconds but `deaths`."""
+
+    deaths: int = 3  # so many ...
+    within: float = 60.0  # ... in this time end the run
+    ready: float = 60.0  # a child must serve this long after its start
+    leave: float = 15.0  # children still running this long after the run is done are told to end
+    drain: float = 60.0  # a stage that has not ended this long after SIGTERM is killed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the run ended: an exit code of the command, and why, for people."""
+
+    exit_code: int
+    message: str
+
+
+class State(enum.Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    LEAVING = "leaving"  # the run is done; children end by themselves
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+class Supervisor:
+    """Not thread-safe; `poll` never blocks and must be called a few times a second."""
+
+    def __init__(
+        self,
+        stages: list[list[Child]],
+        report: Report,
+        limits: Limits = Limits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stages = stages
+        self.state = State.STARTING
+        self.outcome: Outcome | None = None
+        self.restarts = 0
+        self._report = report
+        self._limits = limits
+        self._clock = clock
+        self._stage = -1  # the last one that was started; while draining: the one that is told to end
+        self._deadline = 0.0  # of LEAVING and DRAINING
+        self._deaths: dict[str, deque[float]] = {child.spec.name: deque() for child in self.children}
+        self._done: set[str] = set()  # children that ended because the run is over
+
+    @property
+    def children(self) -> list[Child]:
+        return [child for stage in self.stages for child in stage]
+
+    def start(self) -> None:
+        self._start_stage(0)
+
+    def poll(self) -> None:
+        """Looks after everything that happened since the last call."""
+        if self.state in (State.STARTING, State.RUNNING):
+            self._look_after_children()
+        if self.state is State.STARTING and all(child.ready for child in self.stages[self._stage]):
+            if self._stage + 1 < len(self.stages):
+                self._start_stage(self._stage + 1)
+            else:
+                self.state = State.RUNNING
+        elif self.state is State.LEAVING:
+            self._wait_for_leaving()
+        elif self.state is State.DRAINING:
+            self._drain()
+
+    def interrupt(self) -> None:
+        """Drains; called again while it drains, kills."""
+        if self.state is State.DRAINING:
+            self._report("killing what is left")
+            self.kill_all()
+        elif self.state is State.LEAVING:
+            self._end(self.outcome)
+        elif self.state is not State.ENDED:
+            self._report("draining: actors hand in what they have, then the learner writes a checkpoint (again: kill)")
+            self._end(Outcome(errors.INTERRUPTED, "interrupted; the same command resumes it"))
+
+    def kill_all(self) -> None:
+        """Leaves nothing behind, whatever state it is in."""
+        for child in self.children:
+            child.kill()
+            child.forget_ready_file()
+        self.state = State.ENDED
+
+    def _start_stage(self, stage: int) -> None:
+        self._stage = stage
+        for child in self.stages[stage]:
+            self._start(child)
+
+    def _start(self, child: Child) -> None:
+        addresses = {other.spec.name: other.addresses["grpc"] for other in self.children if "grpc" in other.addresses}
+        child.start(addresses, self._clock())
+
+    def _look_after_children(self) -> None:
+        for stage in self.stages[: self._stage + 1]:
+            for child in stage:
+                self._look_after(child)
+                if self.state not in (State.STARTING, State.RUNNING):
+                    return
+
+    def _look_after(self, child: Child) -> None:
+        if child.spec.name in self._done:
+            return
+        was_ready = child.check_ready()
+        code = child.exit_code()
+        if code is None:
+            if not was_ready and self._clock() - child.started_at > self._limits.ready:
+                self._fail(child, f"did not serve within {self._limits.ready:.0f} s")
+        elif code == errors.DONE:
+            self._done.add(child.spec.name)
+            if child.spec.completes_run:
+                self._complete()
+        elif code == errors.BAD_USAGE:
+            self._fail(child, "refused its configuration", errors.BAD_USAGE)
+        elif not was_ready:
+            self._fail(child, f"ended before it served ({describe_exit(code)})")
+        else:
+            self._restart_or_fail(child, code)
+
+    def _restart_or_fail(self, child: Child, code: int) -> None:
+        now = self._clock()
+        deaths = self._deaths[child.spec.name]
+        deaths.append(now)
+        while deaths[0] < now - self._limits.within:
+            deaths.popleft()
+        if len(deaths) >= self._limits.deaths:
+            times = f"died {len(deaths)} times within {self._limits.within:.0f} s"
+            self._fail(child, f"{times} (last: {describe_exit(code)})")
+            return
+        self.restarts += 1
+        self._report(f"{child.spec.name} died ({describe_exit(code)}) and is started again; its log: {child.log}")
+        self._start(child)
+        if child.spec.completes_run:
+            self._recall_done()
+
+    def _recall_done(self) -> None:
+        """Children that left because they believed the run to be over are needed again: its end was not recorded."""
+        for child in self.children:
+            if child.spec.name in self._done:
+                self._done.remove(child.spec.name)
+                self._start(child)
+
+    def _complete(self) -> None:
+        self.outcome = Outcome(errors.DONE, "done")
+        self.state = State.LEAVING
+        self._deadline = self._clock() + self._limits.leave
+
+    def _fail(self, child: Child, why: str, exit_code: int = errors.FAILED) -> None:
+        tail = child.log_tail() or "(nothing)"
+        text = f"{child.spec.name} {why}\nthe end of its log, {child.log}:\n{tail}"
+        self._end(Outcome(exit_code, text))
+
+    def _wait_for_leaving(self) -> None:
+        """After the last stage has left by itself, or did not in time, everything else is told to end."""
+        if self._clock() > self._deadline or not any(child.running for child in self.stages[-1]):
+            self._end(self.outcome)
+
+    def _end(self, outcome: Outcome | None) -> None:
+        self.outcome = outcome
+        self.state = State.DRAINING
+        self._terminate_stage(len(self.stages) - 1)
+
+    def _terminate_stage(self, stage: int) -> None:
+        self._stage = stage
+        self._deadline = self._clock() + self._limits.drain
+        for child in self.stages[stage]:
+            child.terminate()
+
+    def _drain(self) -> None:
+        running = [child for child in self.stages[self._stage] if child.running]
+        if running and self._clock() > self._deadline:
+            for child in running:
+                self._report(
+                    f"{child.spec.name} did not end within {self._limits.drain:.0f} s of SIGTERM and is killed"
+                )
+                child.kill()
+        elif not running and self._stage > 0:
+            self._terminate_stage(self._stage - 1)
+        elif not running:
+            self.kill_all()

@@ -1,0 +1,193 @@
+"""The supervisor, with children that are real processes: fake_process.py, or a line of shell."""
+
+import os
+import signal
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from headrace_cli import errors
+from headrace_cli.child import Child, ChildSpec
+from headrace_cli.supervisor import Limits, State, Supervisor
+from headrace_cli.testing.waiting import wait_until
+
+FAKE = Path(__file__).resolve().parent / "testing" / "fake_process.py"
+
+
+class SupervisorTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.directory = Path(temporary.name)
+        self.events_file = self.directory / "events"
+        self.events_file.touch()
+        os.environ["FAKE_EVENTS"] = str(self.events_file)
+        self.config = self.directory / "config"
+        self.config.write_text("{}", encoding="utf-8")
+        self.reports: list[str] = []
+        self.now = 0.0
+
+    def fake(self, name: str, kind: str, *extra: str) -> Child:
+        """A child that serves until it is told to end."""
+        serves = ("metrics", "health") if kind == "actor" else ("grpc", "metrics", "health")
+        arguments = [str(FAKE), kind, f"--config={self.config}", *extra]
+        spec = ChildSpec(name, kind, Path(sys.executable), lambda _: arguments, serves, kind == "learner")
+        return Child(spec, self.directory, self.directory)
+
+    def shell(self, name: str, script: str) -> Child:
+        """A child that runs a line of shell, which ignores the launcher's flags."""
+        spec = ChildSpec(name, "actor", Path("/bin/sh"), lambda _: ["-c", script, name], serves=())
+        return Child(spec, self.directory, self.directory)
+
+    def supervise(self, *stages: list[Child], limits: Limits = Limits()) -> Supervisor:
+        supervisor = Supervisor(list(stages), self.reports.append, limits, clock=lambda: self.now)
+        self.addCleanup(supervisor.kill_all)
+        supervisor.start()
+        return supervisor
+
+    def whole_run(self) -> Supervisor:
+        """A shard, a learner, an actor and an evaluator, all serving."""
+        supervisor = self.supervise(
+            [self.fake("replay-0", "replay")],
+            [self.fake("learner", "learner")],
+            [self.fake("actor-0", "actor", "--role=act"), self.fake("evaluator", "actor", "--role=evaluate")],
+        )
+        self.poll_until(supervisor, State.RUNNING)
+        return supervisor
+
+    def poll_until(self, supervisor: Supervisor, state: State) -> None:
+        wait_until(lambda: supervisor.state is state, supervisor.poll)
+
+    def events(self) -> list[str]:
+        return self.events_file.read_text(encoding="utf-8").splitlines()
+
+    def kill_and_wait_for_restart(self, supervisor: Supervisor, child: Child) -> None:
+        attempts = child.attempts
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: child.attempts > attempts and child.ready, supervisor.poll)
+
+    def test_a_stage_starts_when_the_one_before_it_serves(self) -> None:
+        self.whole_run()
+        events = self.events()
+        self.assertEqual(events[:2], ["replay serves", "learner serves"])
+        self.assertCountEqual(events[2:], ["actor serves", "evaluator serves"])
+
+    def test_a_killed_child_is_started_again_with_its_addresses(self) -> None:
+        supervisor = self.whole_run()
+        shard = supervisor.children[0]
+        before = dict(shard.addresses)
+        self.kill_and_wait_for_restart(supervisor, shard)
+        self.assertEqual(shard.addresses, before)
+        self.assertEqual(supervisor.state, State.RUNNING)
+        self.assertIn("replay-0 died (killed by SIGKILL) and is started again", self.reports[0])
+
+    def test_three_deaths_within_a_minute_end_the_run(self) -> None:
+        supervisor = self.whole_run()
+        actor = supervisor.stages[2][0]
+        self.kill_and_wait_for_restart(supervisor, actor)
+        self.kill_and_wait_for_restart(supervisor, actor)
+        assert actor.pid is not None
+        os.kill(actor.pid, signal.SIGKILL)
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("actor-0 died 3 times within 60 s", supervisor.outcome.message)
+
+    def test_deaths_more_than_a_minute_apart_do_not_end_the_run(self) -> None:
+        supervisor = self.whole_run()
+        actor = supervisor.stages[2][0]
+        for _ in range(4):
+            self.kill_and_wait_for_restart(supervisor, actor)
+            self.now += 31.0  # two deaths within any minute
+        self.assertEqual(supervisor.state, State.RUNNING)
+        self.assertEqual(supervisor.restarts, 4)
+
+    def test_a_death_before_it_serves_ends_the_run_with_the_end_of_its_log(self) -> None:
+        supervisor = self.supervise([self.shell("actor-0", "seq 1 30; echo no such model >&2; exit 1")])
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("actor-0 ended before it served (exit code 1)", supervisor.outcome.message)
+        # 20 lines: 12 to 30, and the last one.
+        self.assertTrue(
+            supervisor.outcome.message.endswith("\n12\n" + "\n".join(map(str, range(13, 31))) + "\nno such model")
+        )
+
+    def test_a_child_that_does_not_serve_in_time_ends_the_run(self) -> None:
+        supervisor = self.supervise([self.shell("actor-0", "exec sleep 1000")], limits=Limits(ready=60))
+        supervisor.poll()
+        self.assertEqual(supervisor.state, State.STARTING)
+        self.now = 60.5
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertIn("actor-0 did not serve within 60 s", supervisor.outcome.message)
+
+    def test_exit_code_2_ends_the_run_as_bad_usage_with_the_message(self) -> None:
+        self.config.write_text('{"fake": {"refuse": "learner"}}', encoding="utf-8")
+        supervisor = self.supervise([self.fake("replay-0", "replay")], [self.fake("learner", "learner")])
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.BAD_USAGE)
+        self.assertIn("did you mean learner?", supervisor.outcome.message)
+        self.assertFalse(any(child.running for child in supervisor.children))
+
+    def test_an_interrupt_drains_actors_then_the_learner_then_the_shards(self) -> None:
+        supervisor = self.whole_run()
+        supervisor.interrupt()
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.INTERRUPTED)
+        drained = [event for event in self.events() if event.endswith("drains")]
+        self.assertCountEqual(drained[:2], ["actor drains", "evaluator drains"])
+        self.assertEqual(drained[2:], ["learner drains", "replay drains"])
+
+    def test_a_second_interrupt_kills_what_does_not_drain(self) -> None:
+        # Ready by its own hand; deaf to SIGTERM. $1... are the launcher's flags, the ready file is the first of them.
+        script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
+                    while true; do sleep 1000; done"""
+        supervisor = self.supervise([self.shell("actor-0", script)])
+        self.poll_until(supervisor, State.RUNNING)
+        supervisor.interrupt()
+        supervisor.poll()
+        self.assertEqual(supervisor.state, State.DRAINING)
+        supervisor.interrupt()
+        self.assertEqual(supervisor.state, State.ENDED)
+        self.assertFalse(supervisor.children[0].running)
+
+    def test_a_child_that_does_not_drain_in_time_is_killed(self) -> None:
+        script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
+                    while true; do sleep 1000; done"""
+        supervisor = self.supervise([self.shell("actor-0", script)], limits=Limits(drain=60))
+        self.poll_until(supervisor, State.RUNNING)
+        supervisor.interrupt()
+        supervisor.poll()
+        self.now += 61
+        self.poll_until(supervisor, State.ENDED)
+        self.assertIn("actor-0 did not end within 60 s of SIGTERM and is killed", self.reports)
+
+    def test_the_run_is_done_when_the_learner_is_and_actors_leave_by_themselves(self) -> None:
+        supervisor = self.whole_run()
+        learner, actor, evaluator = supervisor.children[1:]
+        for child in (learner, actor, evaluator):
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGUSR1)
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.DONE)
+        self.assertEqual([event for event in self.events() if event.endswith("drains")], ["replay drains"])
+
+    def test_an_actor_that_left_is_called_back_when_the_learner_dies_before_it_is_done(self) -> None:
+        supervisor = self.whole_run()
+        learner, actor = supervisor.children[1:3]
+        assert actor.pid is not None
+        os.kill(actor.pid, signal.SIGUSR1)
+        wait_until(lambda: not actor.running, supervisor.poll)
+        supervisor.poll()
+        self.kill_and_wait_for_restart(supervisor, learner)
+        wait_until(lambda: actor.attempts == 2 and actor.ready, supervisor.poll)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,142 @@
+"""Stands in for a binary of a run: replay, learner, actor or the inspector.
+
+It keeps the launcher's contract (addresses, ready file, SIGTERM, death with the parent) and nothing else, and notes
+what happens to it in $FAKE_EVENTS.
+
+    fake_process.py KIND [flags as the launcher gives them]
+
+A configuration is JSON here. Fields of its `fake` object change behaviour:
+  finish: the learner finishes the run at once, and the actors leave
+  refuse: the name of a process that exits with code 2
+"""
+
+import argparse
+import ctypes
+import http.server
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+METRICS = {
+    "replay": "headrace_replay_inserted_steps_total 1000\nheadrace_replay_sampled_steps_total 8000\n",
+    "learner": "headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 1000\n",
+    "actor": 'headrace_actor_env_steps_total{actor="0"} 500\nheadrace_actor_episode_return{actor="0"} -200\n',
+}
+
+EVALUATIONS = """env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes
+500,1,250,-900,50,200,10
+1000,2,500,-200,30,200,10
+"""
+
+
+def note(text: str) -> None:
+    """Adds a line to the events; short appends are atomic."""
+    with open(os.environ["FAKE_EVENTS"], "a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    text = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def serve_metrics(kind: str, listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    Handler.text = METRICS[kind]
+    server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"{host}:{server.server_port}"
+
+
+def finish_run(run_dir: Path) -> None:
+    (run_dir / "evaluations.csv").write_text(EVALUATIONS, encoding="utf-8")
+    checkpoint = run_dir / "checkpoints" / "update-000000000500"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / "MANIFEST.textproto").write_text("format: 1\n", encoding="utf-8")
+
+
+def serve(kind: str, arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for flag in (
+        "listen",
+        "metrics_listen",
+        "health_listen",
+        "ready_file",
+        "config",
+        "shard",
+        "checkpoint_dir",
+        "run_dir",
+    ):
+        parser.add_argument(f"--{flag}")
+    for flag in ("learner", "replay", "role", "init_from"):
+        parser.add_argument(f"--{flag}")
+    parser.add_argument("--die_with_parent", action="store_true")
+    flags = parser.parse_args(arguments)
+    fake = json.loads(Path(flags.config).read_text(encoding="utf-8")).get("fake", {})
+    name = kind if kind != "actor" or flags.role == "act" else "evaluator"
+
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int, why: str) -> None:
+        note(f"{name} {why}")
+        codes.append(code)
+        ended.set()
+
+    signal.signal(signal.SIGTERM, lambda *_: end(130, "drains"))
+    signal.signal(signal.SIGUSR1, lambda *_: end(0, "finishes"))
+    if flags.die_with_parent:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    if fake.get("refuse") == name:
+        print(f"config.textproto:1: {name} knows no field lerner, did you mean learner?", flush=True)
+        return 2
+    addresses = {"metrics": serve_metrics(kind, flags.metrics_listen), "health": flags.health_listen}
+    if flags.listen:
+        addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
+    ready = Path(flags.ready_file)
+    ready.with_suffix(".tmp").write_text(json.dumps(addresses), encoding="utf-8")
+    note(f"{name} serves")
+    ready.with_suffix(".tmp").rename(ready)
+
+    if fake.get("finish") and kind != "replay":
+        if kind == "learner":
+            finish_run(Path(flags.run_dir))
+        end(0, "finishes")
+    ended.wait()
+    return codes[0]
+
+
+def inspect(command: str, *arguments: str) -> int:
+    if command == "resumable":
+        stored, new = (json.loads(Path(path).read_text(encoding="utf-8")) for path in arguments)
+        if stored["environment"] != new["environment"]:
+            print("environment may not change on a resume", file=sys.stderr)
+            return 2
+        return 0
+    config = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    for override in arguments[1:]:
+        field, _, value = override.partition("=")
+        if field not in config:
+            print(f"--set {override}: unknown field {field}", file=sys.stderr)
+            return 2
+        config[field] = json.loads(value)
+    print(json.dumps(config))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(inspect(*sys.argv[2:]) if sys.argv[1] == "inspect" else serve(sys.argv[1], sys.argv[2:]))

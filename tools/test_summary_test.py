@@ -1,0 +1,55 @@
+"""Counting results in Bazel's events."""
+
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+from test_summary import Event, count, read_events
+
+
+def configured(label: str, test: bool = True) -> Event:
+    return {"id": {"targetConfigured": {"label": label}}, "configured": {"testSize": "SMALL"} if test else {}}
+
+
+def completed(label: str, success: bool) -> Event:
+    return {"id": {"targetCompleted": {"label": label}}, "completed": {"success": True} if success else {}}
+
+
+def summary(label: str, status: str) -> Event:
+    return {"id": {"testSummary": {"label": label}}, "testSummary": {"overallStatus": status}}
+
+
+class TestSummaryTest(unittest.TestCase):
+    def test_passed_and_flaky_count_as_passed(self) -> None:
+        events = [configured("//:a"), configured("//:b"), summary("//:a", "PASSED"), summary("//:b", "FLAKY")]
+        self.assertEqual(count(events, 0), (2, 0))
+
+    def test_failed_and_timed_out_count_as_failed(self) -> None:
+        events = [configured("//:a"), configured("//:b"), summary("//:a", "FAILED"), summary("//:b", "TIMEOUT")]
+        self.assertEqual(count(events, 3), (0, 2))
+
+    def test_a_test_that_never_ran_counts_as_failed(self) -> None:
+        self.assertEqual(count([configured("//:a"), configured("//:b"), summary("//:a", "PASSED")], 8), (1, 1))
+
+    def test_a_target_that_could_not_be_built_counts_as_failed_once(self) -> None:
+        events = [
+            configured("//:a"),
+            completed("//:a", False),
+            configured("//:lib", test=False),
+            completed("//:lib", False),
+        ]
+        self.assertEqual(count(events, 1), (0, 2))
+
+    def test_something_failed_if_bazel_says_so(self) -> None:
+        self.assertEqual(count([], 1), (0, 1))
+
+    def test_a_torn_file_is_read_up_to_the_tear(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "events"
+            path.write_text(json.dumps(summary("//:a", "PASSED")) + '\n{"id": {"tes', encoding="utf-8")
+            self.assertEqual(len(list(read_events(path))), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
