@@ -13,7 +13,7 @@
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
 #include "algorithm/local_optimizer.h"
-#include "algorithm/sac_experience.h"
+#include "algorithm/transition_experience.h"
 #include "gtest/gtest.h"
 #include "tests/golden/golden.h"
 
@@ -190,7 +190,7 @@ TEST(SacTest, NormalizedObservationsGiveTheUpdateOfObservationsNormalizedBefore)
   Batch batch = RandomBatch();
   LocalOptimizer plain_optimizer(plain->ParameterGroups()), normalizing_optimizer(normalizing->ParameterGroups());
   plain->Update(batch, plain_optimizer);
-  at::Tensor& observations = batch.slices[SacSlice::kObservation];
+  at::Tensor& observations = batch.slices[TransitionSlice::kObservation];
   const float mean[] = {1, -2, 0.5}, deviation[] = {2, 0.5, 1};
   for (int64_t i = 0; i < kObservation; ++i) observations.select(2, i).mul_(deviation[i]).add_(mean[i]);
   normalizing->Update(batch, normalizing_optimizer);
