@@ -48,7 +48,8 @@ TEST(RegistryTest, EveryAlgorithmIsAFieldOfTheConfigurationUnderItsName) {
 }
 
 TEST(RegistryTest, RefusesAConfigurationWithoutAlgorithm) {
-  EXPECT_EQ(FactsOf(v1::RunConfig()).status().message(), "the configuration names no algorithm; add one of: sac");
+  const std::string message(FactsOf(v1::RunConfig()).status().message());
+  EXPECT_EQ(message.rfind("the configuration names no algorithm; add one of: ", 0), 0u) << message;
 }
 
 TEST(RegistryTest, RefusesATopologyThatIsNotSupported) {
