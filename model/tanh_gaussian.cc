@@ -4,13 +4,8 @@
 #include <numbers>
 
 #include "ATen/ops/add.h"
-#include "ATen/ops/addcmul.h"
-#include "ATen/ops/exp.h"
 #include "ATen/ops/mul.h"
 #include "ATen/ops/softplus.h"
-#include "ATen/ops/sub.h"
-#include "ATen/ops/sum.h"
-#include "ATen/ops/tanh.h"
 
 namespace headrace {
 
