@@ -40,11 +40,12 @@ TanhGaussianActor::TanhGaussianActor(const TanhGaussianPolicySpec& spec, bool no
 
 void TanhGaussianActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
                             at::Tensor& log_probs) {
-  const c10::InferenceMode no_autograd;
   const int64_t lanes = observations.size(0);
   const size_t dimensions = static_cast<size_t>(spec_.action);
   if (!log_probs.defined() || log_probs.numel() != 0) log_probs = at::empty({0}, at::kFloat);
   if (!actions.defined() || actions.size(0) != lanes) actions = at::empty({lanes, spec_.action}, at::kFloat);
+  // Tensors made in inference mode could not be written to outside of it; those that are handed out are made before.
+  const c10::InferenceMode no_autograd;
   const std::span<float> action_values(actions.mutable_data_ptr<float>(), actions.numel());
   if (mode == ActMode::kRandom) {
     for (float& action : action_values) action = static_cast<float>(random.Uniform(-1, 1));

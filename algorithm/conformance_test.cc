@@ -1,0 +1,220 @@
+// What every algorithm of the registry must hold, on a small environment of each kind of actions it supports.
+#include <cmath>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/ops/equal.h"
+#include "ATen/ops/isfinite.h"
+#include "ATen/ops/rand.h"
+#include "ATen/ops/randint.h"
+#include "ATen/ops/randn.h"
+#include "ATen/ops/zeros.h"
+#include "algorithm/algorithm.h"
+#include "algorithm/local_optimizer.h"
+#include "algorithm/registry.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+constexpr uint32_t kObservation = 5, kActions = 3;
+
+struct Case {
+  std::string algorithm;
+  bool discrete = false;
+};
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const AlgorithmFacts& facts : AllAlgorithms()) {
+    if (facts.continuous_actions) cases.push_back({facts.name, false});
+    if (facts.discrete_actions) cases.push_back({facts.name, true});
+  }
+  return cases;
+}
+
+v1::EnvironmentSpec SmallEnvironment(bool discrete) {
+  v1::EnvironmentSpec environment;
+  environment.set_name("Small");
+  environment.mutable_observation()->set_data_type(v1::FLOAT32);
+  environment.mutable_observation()->add_shape(kObservation);
+  environment.mutable_action()->set_data_type(discrete ? v1::INT64 : v1::FLOAT32);
+  if (discrete) {
+    environment.set_discrete_actions(kActions);
+    return environment;
+  }
+  environment.mutable_action()->add_shape(kActions);
+  for (uint32_t i = 0; i < kActions; ++i) {
+    environment.add_action_low(-2);
+    environment.add_action_high(2);
+  }
+  return environment;
+}
+
+std::map<std::string, at::Tensor> Copy(const std::vector<NamedTensor>& tensors) {
+  std::map<std::string, at::Tensor> copies;
+  for (const NamedTensor& named : tensors) {
+    EXPECT_TRUE(copies.emplace(named.name, named.tensor.clone()).second) << named.name << " is listed twice";
+  }
+  return copies;
+}
+
+void Load(const std::map<std::string, at::Tensor>& values, const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& named : tensors) at::Tensor(named.tensor).copy_(values.at(named.name));
+}
+
+void ExpectEqual(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
+}
+
+class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
+ protected:
+  AlgorithmConformanceTest() : environment_(SmallEnvironment(GetParam().discrete)) {
+    const google::protobuf::FieldDescriptor* const field =
+        v1::RunConfig::descriptor()->FindFieldByName(GetParam().algorithm);
+    config_.GetReflection()->MutableMessage(&config_, field);
+    config_.set_topology(FactsOf(config_)->topologies.front());
+    experience_ = *MakeExperience(config_, environment_);
+  }
+
+  std::unique_ptr<Algorithm> MakeSeeded(uint64_t seed) {
+    v1::RunConfig config = config_;
+    config.set_seed(seed);
+    return *MakeAlgorithm(config, environment_);
+  }
+
+  const v1::Column* FindColumn(const std::string& name) const {
+    for (const v1::Column& column : experience_.signature.columns()) {
+      if (column.name() == name) return &column;
+    }
+    return nullptr;
+  }
+
+  // Numbers as an environment and its actors might have recorded them.
+  at::Tensor RandomSlice(const v1::ColumnSlice& slice) const {
+    const v1::Column& column = *FindColumn(slice.column());
+    std::vector<int64_t> shape = {experience_.batch_size, slice.rows()};
+    shape.insert(shape.end(), column.shape().begin(), column.shape().end());
+    switch (column.data_type()) {
+      case v1::FLOAT32:
+        return column.name() == "action" ? at::rand(shape).mul_(2).sub_(1) : at::randn(shape);
+      case v1::UINT8:
+        return at::randint(10, shape).eq(0).to(at::kByte);
+      case v1::INT64:
+        return at::randint(kActions, shape, at::kLong);
+      default:
+        ADD_FAILURE() << "no random numbers of type " << v1::DataType_Name(column.data_type());
+        return at::zeros(shape);
+    }
+  }
+
+  Batch RandomBatch() const {
+    Batch batch;
+    for (const v1::ColumnSlice& slice : experience_.slices) batch.slices.push_back(RandomSlice(slice));
+    return batch;
+  }
+
+  const v1::EnvironmentSpec environment_;
+  v1::RunConfig config_;
+  Experience experience_;
+};
+
+TEST_P(AlgorithmConformanceTest, SlicesAreRowsOfRecordedColumns) {
+  ASSERT_GT(experience_.batch_size, 0u);
+  ASSERT_GT(experience_.item_rows, 0u);
+  ASSERT_GT(experience_.item_stride, 0u);
+  for (const v1::ColumnSlice& slice : experience_.slices) {
+    EXPECT_NE(FindColumn(slice.column()), nullptr) << slice.column();
+    EXPECT_GT(slice.rows(), 0u) << slice.column();
+    EXPECT_LE(slice.first_row() + slice.rows(), experience_.item_rows) << slice.column();
+  }
+}
+
+TEST_P(AlgorithmConformanceTest, UpdateStepsEveryGroupAndReportsFiniteMetrics) {
+  const std::unique_ptr<Algorithm> algorithm = MakeSeeded(1);
+  const std::vector<ParameterGroup> groups = algorithm->ParameterGroups();
+  std::vector<at::Tensor> before;
+  for (const ParameterGroup& group : groups) before.push_back(group.parameters.front().clone());
+  LocalOptimizer optimizer(groups);
+  for (int i = 0; i < 3; ++i) algorithm->Update(RandomBatch(), optimizer);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    EXPECT_FALSE(at::equal(before[i], groups[i].parameters.front())) << groups[i].name;
+    EXPECT_TRUE(at::isfinite(groups[i].parameters.front()).all().item<bool>()) << groups[i].name;
+  }
+  ASSERT_EQ(algorithm->Metrics().sizes(), at::IntArrayRef({static_cast<int64_t>(algorithm->MetricNames().size())}));
+  EXPECT_TRUE(at::isfinite(algorithm->Metrics()).all().item<bool>()) << algorithm->Metrics();
+}
+
+TEST_P(AlgorithmConformanceTest, SameSeedGivesTheSameBitsAndAnotherSeedOthers) {
+  const Batch batch = RandomBatch();
+  std::map<std::string, at::Tensor> results[3];
+  for (int run = 0; run < 3; ++run) {
+    const std::unique_ptr<Algorithm> algorithm = MakeSeeded(run < 2 ? 7 : 8);
+    LocalOptimizer optimizer(algorithm->ParameterGroups());
+    for (int i = 0; i < 3; ++i) algorithm->Update(batch, optimizer);
+    results[run] = Copy(algorithm->StateTensors());
+  }
+  ExpectEqual(results[0], results[1]);
+  const std::string name = MakeSeeded(1)->PolicyTensors().front().name;
+  EXPECT_FALSE(at::equal(results[0].at(name), results[2].at(name)));
+}
+
+TEST_P(AlgorithmConformanceTest, RestoredStateContinuesToTheBit) {
+  const Batch batch = RandomBatch();
+  const std::unique_ptr<Algorithm> original = MakeSeeded(1), restored = MakeSeeded(2);
+  LocalOptimizer optimizer(original->ParameterGroups()), restored_optimizer(restored->ParameterGroups());
+  for (int i = 0; i < 3; ++i) original->Update(batch, optimizer);
+  Load(Copy(original->StateTensors()), restored->StateTensors());
+  Load(Copy(optimizer.StateTensors()), restored_optimizer.StateTensors());
+  ASSERT_TRUE(restored->StateLoaded().ok());
+
+  for (int i = 0; i < 3; ++i) {
+    original->Update(batch, optimizer);
+    restored->Update(batch, restored_optimizer);
+  }
+  ExpectEqual(Copy(original->StateTensors()), Copy(restored->StateTensors()));
+  ExpectEqual(Copy(optimizer.StateTensors()), Copy(restored_optimizer.StateTensors()));
+}
+
+TEST_P(AlgorithmConformanceTest, StateHoldsWhatThePolicyPublishes) {
+  const std::unique_ptr<Algorithm> algorithm = MakeSeeded(1);
+  const std::map<std::string, at::Tensor> state = Copy(algorithm->StateTensors());
+  for (const NamedTensor& named : algorithm->PolicyTensors()) EXPECT_EQ(state.count(named.name), 1u) << named.name;
+}
+
+TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActsWithinBounds) {
+  const std::unique_ptr<Policy> policy = *MakePolicy(config_, environment_);
+  const std::map<std::string, at::Tensor> published = Copy(MakeSeeded(1)->PolicyTensors());
+  ASSERT_EQ(published.size(), policy->Tensors().size());
+  Load(published, policy->Tensors());
+
+  for (const ActMode mode : {ActMode::kRandom, ActMode::kExplore, ActMode::kGreedy}) {
+    for (const int64_t lanes : {4, 1}) {
+      const at::Tensor observations = at::randn({lanes, kObservation});
+      at::Tensor actions[2], log_probs[2];
+      for (int run = 0; run < 2; ++run) {
+        RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
+        policy->Act(observations, mode, random, actions[run], log_probs[run]);
+      }
+      EXPECT_TRUE(at::equal(actions[0], actions[1])) << "the same stream must give the same actions";
+      EXPECT_EQ(actions[0].size(0), lanes);
+      EXPECT_EQ(actions[0].numel(), GetParam().discrete ? lanes : lanes * kActions);
+      EXPECT_GE(actions[0].min().item<double>(), GetParam().discrete ? 0 : -1);
+      EXPECT_LE(actions[0].max().item<double>(), GetParam().discrete ? kActions - 1 : 1);
+      const bool recorded = FindColumn("behaviour_log_prob") != nullptr;
+      EXPECT_EQ(log_probs[0].numel(), recorded ? lanes : 0);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, AlgorithmConformanceTest, testing::ValuesIn(Cases()),
+                         [](const testing::TestParamInfo<Case>& info) {
+                           return info.param.algorithm + (info.param.discrete ? "_discrete" : "_continuous");
+                         });
+
+}  // namespace
+}  // namespace headrace
