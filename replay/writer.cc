@@ -189,6 +189,11 @@ uint64_t ReplayWriter::policy_version() const {
   return policy_version_;
 }
 
+uint64_t ReplayWriter::unacknowledged_bytes() const {
+  MutexLock lock(&mutex_);
+  return window_bytes_;
+}
+
 uint64_t ReplayWriter::reconnects() const {
   MutexLock lock(&mutex_);
   return connections_ > 0 ? connections_ - 1 : 0;
