@@ -76,9 +76,10 @@ class Fetch {
 absl::StatusOr<std::shared_ptr<const Weights>> FetchWeights(const std::string& address, const v1::Peer& peer,
                                                             uint64_t version, Clock::time_point deadline) {
   if (version == 0) return absl::InvalidArgumentError("expected the version of the weights to fetch, got 0");
+  const std::shared_ptr<grpc::Channel> channel = MakeChannel(address);
   Fetch fetch(peer.run_id());
   const std::unique_ptr<ClientStream> stream =
-      ClientStream::Open(MakeChannel(address), "/headrace.v1.Parameters/Subscribe",
+      ClientStream::Open(channel, "/headrace.v1.Parameters/Subscribe",
                          {.message = [&](const grpc::ByteBuffer& message) { fetch.OnFrame(message); },
                           .closed = [&](const absl::Status& status) { fetch.OnClosed(status); }});
   v1::SubscribeRequest request;
