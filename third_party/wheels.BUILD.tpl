@@ -1,6 +1,7 @@
 # Written by //third_party:python_wheels.bzl.
 package(default_visibility = ["//visibility:public"])
 
+# Runs the Python of the virtual environment, with its packages.
 exports_files(["python"])
 
 cc_library(

@@ -1,6 +1,7 @@
 #include "actor/env/registry.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -19,18 +20,20 @@
 namespace headrace {
 
 #define HEADRACE_DECLARE(function) EnvironmentEntries function();
+#define HEADRACE_ADDRESS(function) &function,
+
 HEADRACE_ENVIRONMENTS(HEADRACE_DECLARE)
-#undef HEADRACE_DECLARE
 
 namespace {
+
+constexpr EnvironmentEntries (*kFunctions[])() = {HEADRACE_ENVIRONMENTS(HEADRACE_ADDRESS)};
 
 const EnvironmentEntries& Entries() {
   static const EnvironmentEntries* const entries = [] {
     auto* list = new EnvironmentEntries;
-#define HEADRACE_APPEND(function) \
-  for (EnvironmentEntry & entry : function()) list->push_back(std::move(entry));
-    HEADRACE_ENVIRONMENTS(HEADRACE_APPEND)
-#undef HEADRACE_APPEND
+    for (const auto function : kFunctions) {
+      for (EnvironmentEntry& entry : function()) list->push_back(std::move(entry));
+    }
     return list;
   }();
   return *entries;
