@@ -52,6 +52,7 @@ class Session:
         self._scraper: Scraper | None = None
         self._started_at = time.monotonic()
         self._recorded = ""
+        self._closed = False
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -61,7 +62,7 @@ class Session:
         """
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
-        self.directory.create_and_lock()
+        self.directory.create_and_lock(self._say)
         if self.directory.is_run():
             self._check_resumable(resolved)
         write_atomically(self.directory.config, resolved)
@@ -73,8 +74,8 @@ class Session:
     def start(self) -> None:
         self._started_at = time.monotonic()
         specs = stages_of(self._config, self.directory, self._request.init_from)
-        ready_files = self.directory.path
-        stages = [[Child(spec, self.directory.logs, ready_files) for spec in stage] for stage in specs]
+        logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
+        stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
         self._scraper = Scraper(plan_of(self._config), self._metrics_addresses)
         self._supervisor.start()
@@ -92,7 +93,10 @@ class Session:
             self._supervisor.interrupt()
 
     def close(self) -> None:
-        """Leaves no process behind; writes the result and the picture of a run that was started."""
+        """Leaves no process behind; writes the result and the picture of a run that was started. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
         if self._supervisor is not None:
             self._supervisor.kill_all()
         if self._scraper is not None:
@@ -165,11 +169,12 @@ class Session:
             }
             for child in self._supervisor.children
         ]
-        text = json.dumps(processes)
+        record = {"state": self._supervisor.state.value, "processes": processes}
+        text = json.dumps(record)
         if text == self._recorded:
             return
         self._recorded = text
-        write_json(self.directory.processes, {"state": self._supervisor.state.value, "processes": processes})
+        write_json(self.directory.processes, record)
         write_json(self.directory.targets, prometheus_targets(self.name, processes))
 
     def _write_metadata(self) -> None:
