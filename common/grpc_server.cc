@@ -60,6 +60,8 @@ void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
+  // A server needs one ordinary service to be polled; reflection is one.
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   std::unique_ptr<grpc::Server> server;
   absl::StatusOr<std::string> address = BindAndStart(listen, builder, server);

@@ -23,7 +23,6 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.config = self.path / "config.textproto"
-        self.metadata = self.path / "metadata.json"
         self.evaluations = self.path / "evaluations.csv"
         self.progress = self.path / "progress.csv"
         self.checkpoints = self.path / "checkpoints"

@@ -1,9 +1,7 @@
 """One run on this machine, from an empty or resumed directory to its summary."""
 
 import json
-import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,8 +66,6 @@ class Session:
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
-        if not self.finished_before:
-            self._write_metadata()
 
     def start(self) -> None:
         self._started_at = time.monotonic()
@@ -177,18 +173,6 @@ class Session:
         write_json(self.directory.processes, record)
         write_json(self.directory.targets, prometheus_targets(self.name, processes))
 
-    def _write_metadata(self) -> None:
-        write_json(
-            self.directory.metadata,
-            {
-                "command_line": sys.argv,
-                "version": source_version(),
-                "machine": {"host": platform.node(), "system": platform.platform(), "processor": processor_name()},
-                "seed": int(self._config.get("seed", 0)),
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            },
-        )
-
     def _write_result(self) -> None:
         """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
         if self.outcome.exit_code == errors.DONE:
@@ -218,23 +202,3 @@ def prometheus_targets(run: str, processes: list[dict[str, Any]]) -> list[dict[s
         for process in processes
         if "metrics" in process["addresses"]
     ]
-
-
-def source_version() -> str:
-    """What git calls the sources; "unknown" outside of a clone."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--tags"]
-        result = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return "unknown"
-    return result.stdout.strip() or "unknown"
-
-
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
