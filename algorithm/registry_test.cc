@@ -48,7 +48,8 @@ TEST(RegistryTest, EveryAlgorithmIsAFieldOfTheConfigurationUnderItsName) {
 }
 
 TEST(RegistryTest, RefusesAConfigurationWithoutAlgorithm) {
-  EXPECT_EQ(FactsOf(v1::RunConfig()).status().message(), "the configuration names no algorithm; add one of: sac");
+  const std::string message(FactsOf(v1::RunConfig()).status().message());
+  EXPECT_EQ(message.rfind("the configuration names no algorithm; add one of: ", 0), 0u) << message;
 }
 
 TEST(RegistryTest, RefusesATopologyThatIsNotSupported) {
@@ -91,7 +92,7 @@ TEST(SacExperienceTest, RefusesImageObservations) {
   v1::EnvironmentSpec environment = HalfCheetahLike();
   environment.mutable_observation()->set_data_type(v1::UINT8);
   EXPECT_EQ(ExperienceError(SacConfig(), environment),
-            "sac: expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
+            "expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
 }
 
 TEST(SacExperienceTest, RefusesOptionsOutOfTheirRange) {
@@ -99,7 +100,7 @@ TEST(SacExperienceTest, RefusesOptionsOutOfTheirRange) {
       {[](v1::SacOptions& o) { o.set_batch_size(0); }, "sac.batch_size: expected a number above 0, got 0"},
       {[](v1::SacOptions& o) { o.add_hidden(0); }, "sac.hidden: expected a number above 0, got 0"},
       {[](v1::SacOptions& o) { o.set_discount(1.5); }, "sac.discount: expected a number in [0, 1], got 1.5"},
-      {[](v1::SacOptions& o) { o.set_tau(0); }, "sac.tau: expected a number in (0, 1], got 0"},
+      {[](v1::SacOptions& o) { o.set_tau(-0.1); }, "sac.tau: expected a number in [0, 1], got -0.1"},
       {[](v1::SacOptions& o) { o.set_actor_learning_rate(std::numeric_limits<double>::quiet_NaN()); },
        "sac.actor_learning_rate: expected a number above 0, got nan"},
       {[](v1::SacOptions& o) { o.set_initial_temperature(-1); },

@@ -4,7 +4,6 @@
 #include <exception>
 #include <utility>
 
-#include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
@@ -15,6 +14,7 @@
 #include "algorithm/sac_experience.h"
 #include "algorithm/tanh_gaussian_actor.h"
 #include "algorithm/target/soft_q_target.h"
+#include "algorithm/transition_experience.h"
 #include "c10/core/InferenceMode.h"
 #include "c10/util/Exception.h"
 #include "common/random.h"
@@ -82,11 +82,11 @@ void Sac::Update(const Batch& batch, GradientSink& sink) {
 
 void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientSink& sink) {
   const c10::InferenceMode no_autograd;
-  LoadObservations(batch.slices[SacSlice::kObservation]);
+  LoadObservations(batch.slices[TransitionSlice::kObservation]);
   const at::Tensor s = observations_[0], next_s = observations_[1];
-  const at::Tensor a = batch.slices[SacSlice::kAction].view({batch_size_, spec_.action});
-  const at::Tensor r = batch.slices[SacSlice::kReward].view({batch_size_}).mul(options_.reward_scale());
-  const at::Tensor terminated = batch.slices[SacSlice::kTerminated].view({batch_size_});
+  const at::Tensor a = batch.slices[TransitionSlice::kAction].view({batch_size_, spec_.action});
+  const at::Tensor r = batch.slices[TransitionSlice::kReward].view({batch_size_}).mul(options_.reward_scale());
+  const at::Tensor terminated = batch.slices[TransitionSlice::kTerminated].view({batch_size_});
   const at::Tensor alpha = log_alpha_.exp();  // as it was before this update, for critics and policy
 
   // a~ ~ pi(.|s) and a' ~ pi(.|s') in one pass: the policy changes only after both are used.
@@ -99,7 +99,7 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   const at::Tensor y = SoftQTarget(r, terminated, options_.discount(), next_q, alpha, next_log_prob);
   const at::Tensor q = critics_.Evaluate(s, a);
   const TemporalDifferenceLoss critic = SquaredTemporalDifferenceLoss(q, y);
-  const at::Tensor q_mean = q.mean();
+  const at::Tensor q_mean = q.mean();  // here: the critics' next evaluation takes the memory of q
   sink.Apply(kCritic, {critics_.ParameterGradient(critic.q_gradient)});
 
   // Policy: minimise alpha log pi(a~|s) - min_i Q_i(s, a~), with the critics just stepped.

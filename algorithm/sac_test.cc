@@ -9,12 +9,14 @@
 
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/ones.h"
 #include "ATen/ops/rand.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
 #include "algorithm/local_optimizer.h"
-#include "algorithm/sac_experience.h"
+#include "algorithm/transition_experience.h"
 #include "gtest/gtest.h"
+#include "model/mlp.h"
 #include "tests/golden/golden.h"
 
 namespace headrace {
@@ -168,6 +170,29 @@ TEST(SacTest, DefaultTargetEntropyIsMinusTheActionDimensions) {
   EXPECT_NEAR(loss, -std::log(alpha) * (-entropy - 2), 1e-5);
 }
 
+// One step, whose reward is -10 (a - 0.5)^2: the critics must find the parabola, and the policy its top.
+TEST(SacTest, LearnsTheBestActionOfAOneStepTask) {
+  v1::SacOptions options;
+  options.set_batch_size(64);
+  options.set_actor_learning_rate(3e-3);
+  options.set_critic_learning_rate(3e-3);
+  options.set_automatic_temperature(false);
+  options.set_initial_temperature(0.01);
+  const TanhGaussianPolicySpec spec = {.observation = 1, .action = 1, .hidden = {32, 32}};
+  Sac sac(options, spec, at::kCPU, /*seed=*/1);
+  LocalOptimizer optimizer(sac.ParameterGroups());
+  for (int i = 0; i < 1500; ++i) {
+    const at::Tensor a = at::rand({64, 1, 1}).mul_(2).sub_(1);
+    const at::Tensor reward = a.sub(0.5).square_().mul_(-10).view({64, 1});
+    sac.Update({{at::zeros({64, 2, 1}), a, reward, at::ones({64, 1}, at::kByte), at::zeros({64, 1}, at::kLong)}},
+               optimizer);
+  }
+  MlpParameters policy = MlpParameters::Zeros(spec.network(), at::kCPU);
+  const std::vector<NamedTensor> learned = sac.PolicyTensors();
+  for (size_t i = 0; i < learned.size(); ++i) policy.Named("actor")[i].tensor.copy_(learned[i].tensor);
+  EXPECT_NEAR(EvaluateMlp(policy, at::zeros({1, 1})).tanh()[0][0][0].item<double>(), 0.5, 0.1);
+}
+
 TEST(SacTest, UnusableGeneratorStateIsAnError) {
   const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
   for (const NamedTensor& named : sac->StateTensors()) {
@@ -190,7 +215,7 @@ TEST(SacTest, NormalizedObservationsGiveTheUpdateOfObservationsNormalizedBefore)
   Batch batch = RandomBatch();
   LocalOptimizer plain_optimizer(plain->ParameterGroups()), normalizing_optimizer(normalizing->ParameterGroups());
   plain->Update(batch, plain_optimizer);
-  at::Tensor& observations = batch.slices[SacSlice::kObservation];
+  at::Tensor& observations = batch.slices[TransitionSlice::kObservation];
   const float mean[] = {1, -2, 0.5}, deviation[] = {2, 0.5, 1};
   for (int64_t i = 0; i < kObservation; ++i) observations.select(2, i).mul_(deviation[i]).add_(mean[i]);
   normalizing->Update(batch, normalizing_optimizer);

@@ -3,10 +3,8 @@
 #include <cmath>
 #include <span>
 
-#include "ATen/ops/diag.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/linalg_qr.h"
-#include "ATen/ops/sign.h"
 
 namespace headrace {
 namespace {

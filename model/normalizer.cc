@@ -1,7 +1,6 @@
 #include "model/normalizer.h"
 
 #include "ATen/ops/ones.h"
-#include "ATen/ops/rsqrt.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "c10/util/Exception.h"

@@ -5,12 +5,10 @@
 #define HEADRACE_MODEL_Q_ENSEMBLE_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "model/mlp.h"
-#include "model/named_tensor.h"
 
 namespace headrace {
 

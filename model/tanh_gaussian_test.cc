@@ -6,11 +6,8 @@
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/atanh.h"
-#include "ATen/ops/cat.h"
 #include "ATen/ops/full.h"
-#include "ATen/ops/log.h"
 #include "ATen/ops/randn.h"
-#include "ATen/ops/tanh.h"
 #include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
 

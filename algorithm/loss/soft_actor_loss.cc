@@ -1,12 +1,8 @@
 #include "algorithm/loss/soft_actor_loss.h"
 
-#include "ATen/ops/addcmul.h"
-#include "ATen/ops/amin.h"
 #include "ATen/ops/div.h"
 #include "ATen/ops/eq.h"
-#include "ATen/ops/mean.h"
 #include "ATen/ops/mul.h"
-#include "ATen/ops/sum.h"
 
 namespace headrace {
 

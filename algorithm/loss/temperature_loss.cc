@@ -1,6 +1,5 @@
 #include "algorithm/loss/temperature_loss.h"
 
-#include "ATen/ops/mean.h"
 #include "ATen/ops/mul.h"
 
 namespace headrace {

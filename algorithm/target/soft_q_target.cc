@@ -1,6 +1,5 @@
 #include "algorithm/target/soft_q_target.h"
 
-#include "ATen/ops/amin.h"
 
 namespace headrace {
 

@@ -1,6 +1,6 @@
 // Updates of soft actor-critic a second, beside the limit that the processor's fastest matrix product sets.
 //
-//   sac_update [--json] [--threads=1,2] [--seconds=3] [--rounds=50]
+//   sac_update [--json] [--threads=1,2] [--seconds=3] [--rounds=200]
 //
 // Rounds of our update and of the matrix products alternate, so that both see the same machine, and each figure is the
 // best of its rounds: whatever else runs on the machine can only make one slower. The update is fed from a few resident
@@ -37,7 +37,7 @@
 ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
 ABSL_FLAG(std::vector<std::string>, threads, std::vector<std::string>({"1", "2"}), "threads of LibTorch to measure at");
 ABSL_FLAG(double, seconds, 3, "seconds for each figure");
-ABSL_FLAG(int, rounds, 50, "rounds that are alternated; figures are the best of them");
+ABSL_FLAG(int, rounds, 200, "rounds that are alternated; figures are the best of them");
 
 namespace headrace {
 namespace {

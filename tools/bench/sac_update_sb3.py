@@ -1,6 +1,6 @@
 """Updates of Stable-Baselines3's SAC a second, at the sizes of sac_update.cc.
 
-    python sac_update_sb3.py [--json] [--threads 1,2] [--seconds 3] [--rounds 50]
+    python sac_update_sb3.py [--json] [--threads 1,2] [--seconds 3] [--rounds 200]
 
 Measured twice: as installed, and with MKL's fast path freed, which it does not take by itself on processors of other
 makers than Intel (third_party/mkl_dispatch.cc does the same for our programs). For that a library of one function is
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
