@@ -20,7 +20,8 @@ size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
 RowStore::RowStore(size_t stride, uint64_t max_bytes)
     : stride_(stride),
       rows_per_slab_(RowsPerSlab(stride, max_bytes)),
-      max_used_slabs_(std::max<uint64_t>(2, max_bytes / (rows_per_slab_ * stride))),
+      max_used_slabs_(
+          std::clamp<uint64_t>(max_bytes / (rows_per_slab_ * stride), 2, kNoRow / rows_per_slab_ - kSpareSlabs)),
       slabs_(max_used_slabs_ + kSpareSlabs) {}
 
 RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
@@ -43,15 +44,15 @@ RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
 
 void RowStore::Release(Address row) {
   const uint32_t number = static_cast<uint32_t>(row / rows_per_slab_);
-  if (--slabs_[number].references == 0 && number != open_) Free(number);
+  if (--slabs_[number].references > 0) return;
+  if (number == open_) {
+    if (slabs_[number].written < rows_per_slab_) return;
+    open_ = kNoSlab;
+  }
+  Free(number);
 }
 
 RowStore::Room RowStore::OpenSlab() {
-  const uint32_t previous = open_;
-  if (previous != kNoSlab && slabs_[previous].references == 0) {
-    open_ = kNoSlab;
-    Free(previous);
-  }
   if (used_slabs_ == max_used_slabs_) return Room::kFull;
   const uint64_t oldest_read = reads_.empty() ? UINT64_MAX : *reads_.begin();
   if (!free_.empty() && free_.front().freed_at < oldest_read) {

@@ -28,7 +28,7 @@ class RowStore {
   using Address = uint32_t;
   static constexpr Address kNoRow = UINT32_MAX;
 
-  // Holds at most about `max_bytes`, and never less than two slabs.
+  // Holds at most about `max_bytes` and 2^32 rows, and never less than two slabs.
   RowStore(size_t stride, uint64_t max_bytes);
 
   enum class Room {
