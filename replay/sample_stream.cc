@@ -79,9 +79,10 @@ class SampleStream final : public ServerStream {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const uint64_t attempt = BeginAttempt();
     const absl::StatusOr<Table::Outcome> outcome =
-        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch, [this, weak, attempt] {
-          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
-        });
+        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch,
+                       {this, [this, weak, attempt] {
+                          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
+                        }});
     if (!outcome.ok()) {
       Refuse(outcome.status());
     } else if (*outcome == Table::Outcome::kWait) {
@@ -175,6 +176,10 @@ class SampleStream final : public ServerStream {
       reading_ = true;
     }
     ReadNext();
+  }
+
+  void OnClosed() override {
+    if (table_ != nullptr) table_->StopWaiting(this);
   }
 
   Shard* const shard_;
