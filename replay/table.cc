@@ -213,6 +213,12 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 }
 
 absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
+  const auto too_large = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
+                        spec_.max_bytes(), spec_.name()));
+  };
+  if (size.rows > rows_.max_rows()) return too_large();  // before anything is removed for it
   while (true) {
     switch (rows_.Reserve(size.rows, reserved)) {
       case RowStore::Room::kReserved:
@@ -228,9 +234,7 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
         // What is left are rows that lanes may still refer to; those of writers that are here must stay.
         for (const uint64_t id : disconnected_) BreakLanes(writers_[id]);
         if (rows_.stored_bytes() < before) break;
-        return absl::ResourceExhaustedError(
-            absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
-                            spec_.max_bytes(), spec_.name()));
+        return too_large();
       }
       items_.RemoveOne(removal_random_);
     }
