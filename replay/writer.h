@@ -91,6 +91,7 @@ class ReplayWriter {
   bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;
+  const size_t chunk_rows_;
   const std::shared_ptr<grpc::Channel> channel_;
 
   mutable Mutex mutex_;
