@@ -1,5 +1,6 @@
 #include "common/log.h"
 
+#include <atomic>
 #include <memory>
 
 #include "spdlog/sinks/stdout_sinks.h"
@@ -20,17 +21,25 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::err;
 }
 
-}  // namespace
-
-void InitLog(const std::string& process) {
-  auto logger = std::make_shared<spdlog::logger>(process, std::make_shared<spdlog::sinks::stderr_sink_mt>());
+spdlog::logger* NewLogger(const std::string& process) {
+  auto* const logger = new spdlog::logger(process, std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %n] %v");
   logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
+  return logger;
 }
 
+// Never destroyed: other threads may log while the process exits.
+std::atomic<spdlog::logger*>& TheLogger() {
+  static auto* const logger = new std::atomic<spdlog::logger*>(NewLogger("headrace"));
+  return *logger;
+}
+
+}  // namespace
+
+void InitLog(const std::string& process) { TheLogger() = NewLogger(process); }
+
 void Log(LogLevel level, std::string_view text) {
-  spdlog::log(ToSpdlog(level), spdlog::string_view_t(text.data(), text.size()));
+  TheLogger().load()->log(ToSpdlog(level), spdlog::string_view_t(text.data(), text.size()));
 }
 
 }  // namespace headrace

@@ -47,13 +47,17 @@ class RowNumbers {
       for (uint16_t left = item.rows; left > 0; --left) {
         number_[row] = 0;
         if (left == 1) break;
-        linked_[row] = true;  // the links within an item are settled, others may be written at this moment
+        linked_[row] = true;
         row = rows.Next(row);
       }
     }
     for (const v1::WriterCheckpoint& writer : snapshot.writers) {
       for (const v1::LaneCheckpoint& lane : writer.lanes()) {
-        for (const uint64_t row : lane.window()) number_[row] = 0;
+        // A lane goes on from its newest row, whose link may be written at this moment.
+        for (int i = 0; i < lane.window_size(); ++i) {
+          number_[lane.window(i)] = 0;
+          if (i + 1 < lane.window_size()) linked_[lane.window(i)] = true;
+        }
       }
     }
     for (uint32_t& number : number_) {
@@ -103,8 +107,12 @@ class CheckpointFile {
     if (fsync(file_) != 0) return ErrnoStatus("sync", temporary_);
     close(file_);
     file_ = -1;
-    if (rename(temporary_.c_str(), path_.c_str()) != 0) return ErrnoStatus("rename", temporary_);
-    return absl::OkStatus();
+    if (rename(temporary_.c_str(), path_.c_str()) != 0) {
+      const absl::Status status = ErrnoStatus("rename", temporary_);
+      unlink(temporary_.c_str());
+      return status;
+    }
+    return SyncDirectory();
   }
 
   uint64_t bytes() const { return bytes_; }
@@ -112,6 +120,17 @@ class CheckpointFile {
 
  private:
   static constexpr size_t kBufferBytes = 4 << 20;
+
+  // Without it the name may be lost with the power, although the contents are not.
+  absl::Status SyncDirectory() {
+    const std::string directory = std::filesystem::path(path_).parent_path().string();
+    const int descriptor = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return ErrnoStatus("open", directory);
+    const bool synced = fsync(descriptor) == 0 || errno == EINVAL;  // some file systems cannot sync directories
+    const absl::Status status = synced ? absl::OkStatus() : ErrnoStatus("sync", directory);
+    close(descriptor);
+    return status;
+  }
 
   absl::Status Flush() {
     for (size_t done = 0; done < buffer_.size();) {
@@ -193,6 +212,17 @@ std::vector<std::filesystem::path> CheckpointFiles(const std::string& directory)
   return paths;
 }
 
+// Removes all but `keep` files, of which `newest` is one. (Times of files are coarse: another may seem as new.)
+void RemoveOlder(const std::string& directory, const std::string& newest, uint32_t keep) {
+  uint32_t kept = 1;
+  for (const std::filesystem::path& path : CheckpointFiles(directory)) {
+    if (path == newest || ++kept <= keep) continue;
+    std::error_code error;
+    std::filesystem::remove(path, error);
+    if (error) LogWarning("old checkpoint %s cannot be removed: %s", path.string(), error.message());
+  }
+}
+
 // Hands out a file's bytes piece by piece. DataLoss: it has fewer.
 class Pieces {
  public:
@@ -260,6 +290,7 @@ absl::StatusOr<std::string> RestoreFile(const std::string& path, Shard& shard) {
   for (const v1::TableCheckpoint& table : header.tables()) {
     RETURN_IF_ERROR(RestoreTable(table, header, pieces, shard));
   }
+  if (!pieces.empty()) return absl::DataLossError("more follows than its header says");
   shard.SetRestored(header.run_id(), header.name());
   return header.name();
 }
@@ -292,9 +323,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   for (const TableCut& cut : cuts) RETURN_IF_ERROR(AppendTable(cut, file));
   RETURN_IF_ERROR(file.Commit());
 
-  const std::vector<std::filesystem::path> files = CheckpointFiles(directory);
-  for (size_t i = std::max<uint32_t>(1, keep); i < files.size(); ++i) std::filesystem::remove(files[i]);
-
+  RemoveOlder(directory, path, keep);
   v1::CheckpointResponse response;
   response.set_shard(shard.number());
   response.set_path(path);

@@ -29,50 +29,57 @@ class CoordinateStream final : public ServerStream {
       ASSIGN_OR_RETURN(table_, shard_->FindTable(request.table()));
     }
     table_->SetInsertLimit(request.insert_limit(), request.policy_version());
-    std::weak_ptr<ServerStream> weak = weak_from_this();
-    const uint64_t watch = NewWatch();
+    uint64_t newest;
+    {
+      MutexLock lock(&mutex_);
+      newest = ++request_;
+    }
+    // First the watch, then the state: a writer that begins to wait in between is in one of them.
+    Watch(newest, request.notify_at());
     SendState();
-    table_->WatchOnce(request.notify_at(), [this, weak, watch] {
-      if (const auto alive = weak.lock(); alive != nullptr && IsNewest(watch)) SendState();
-    });
     return absl::OkStatus();
   }
 
-  // Only the newest request's watch speaks.
-  uint64_t NewWatch() {
-    MutexLock lock(&mutex_);
-    return ++watch_;
-  }
-  bool IsNewest(uint64_t watch) {
-    MutexLock lock(&mutex_);
-    return watch_ == watch;
+  // Sends the state when the table wakes this, and goes on watching for writers that begin to wait.
+  void Watch(uint64_t request, uint64_t notify_at) {
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    table_->WatchOnce(notify_at, {this, [this, weak, request, notify_at] {
+                                    const auto alive = weak.lock();
+                                    if (alive == nullptr || !IsNewest(request)) return;
+                                    const bool reached = table_->State().inserted_steps() >= notify_at;
+                                    Watch(request, reached ? UINT64_MAX : notify_at);
+                                    SendState();
+                                  }});
   }
 
+  bool IsNewest(uint64_t request) {
+    MutexLock lock(&mutex_);
+    return request_ == request;
+  }
+
+  // States are read and sent under the mutex, so that a newer one never overtakes an older.
   void SendState() {
-    {
-      MutexLock lock(&mutex_);
-      if (unsent() > 0) {  // the newest state follows when the last one has left
-        pending_ = true;
-        return;
-      }
-    }
-    Send(ToByteBuffer(table_->State()));
+    MutexLock lock(&mutex_);
+    pending_ = unsent() > 0;  // then the newest state follows when the last one has left
+    if (!pending_) Send(ToByteBuffer(table_->State()));
   }
 
   void OnSent() override {
-    {
-      MutexLock lock(&mutex_);
-      if (!pending_) return;
-      pending_ = false;
-    }
+    MutexLock lock(&mutex_);
+    if (!pending_) return;
+    pending_ = false;
     Send(ToByteBuffer(table_->State()));
+  }
+
+  void OnClosed() override {
+    if (table_ != nullptr) table_->StopWaiting(this);
   }
 
   Shard* const shard_;
   Table* table_ = nullptr;
 
-  Mutex mutex_;  // taken before ServerStream's own
-  uint64_t watch_ ABSL_GUARDED_BY(mutex_) = 0;
+  Mutex mutex_;                                   // taken before the table's and ServerStream's own
+  uint64_t request_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the newest
   bool pending_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

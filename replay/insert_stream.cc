@@ -59,10 +59,10 @@ class InsertStream final : public ServerStream {
     RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
     if (!head_.has_chunk()) return absl::InvalidArgumentError("expected a chunk, got none");
     std::weak_ptr<ServerStream> weak = weak_from_this();
-    ASSIGN_OR_RETURN(const Table::Outcome outcome,
-                     table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes, [this, weak] {
-                       if (const auto alive = weak.lock()) Process();
-                     }));
+    ASSIGN_OR_RETURN(const Table::Outcome outcome, table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes,
+                                                                  {this, [this, weak] {
+                                                                     if (const auto alive = weak.lock()) Process();
+                                                                   }}));
     if (outcome == Table::Outcome::kDone) {
       MutexLock lock(&mutex_);
       committed_ = std::max(committed_, head_.chunk().sequence());
@@ -74,19 +74,18 @@ class InsertStream final : public ServerStream {
   void AcknowledgeWhenDrained() {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     if (unsent() > 0) return;  // OnSent comes back to it
-    if (opened() && table_->Acknowledge([this, weak] {
-          if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
-        }) == Table::Outcome::kWait) {
+    if (opened() && table_->Acknowledge({this, [this, weak] {
+                                           if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
+                                         }}) == Table::Outcome::kWait) {
       return;
     }
+    // Sent under the mutex, so that a later answer never overtakes an earlier one.
+    MutexLock lock(&mutex_);
+    if (opened_ && committed_ == acknowledged_) return;
+    opened_ = true;
+    acknowledged_ = committed_;
     v1::InsertResponse response;
-    {
-      MutexLock lock(&mutex_);
-      if (opened_ && committed_ == acknowledged_) return;
-      opened_ = true;
-      acknowledged_ = committed_;
-      response.set_acknowledged(committed_);
-    }
+    response.set_acknowledged(committed_);
     response.set_policy_version(table_->policy_version());
     response.set_shard(shard_->number());
     response.set_incarnation(shard_->incarnation());
@@ -101,7 +100,9 @@ class InsertStream final : public ServerStream {
   void OnSent() override { AcknowledgeWhenDrained(); }
 
   void OnClosed() override {
-    if (table_ != nullptr) table_->CloseWriter(writer_, session_);
+    if (table_ == nullptr) return;
+    table_->StopWaiting(this);
+    table_->CloseWriter(writer_, session_);
   }
 
   Shard* const shard_;
@@ -115,7 +116,7 @@ class InsertStream final : public ServerStream {
   uint64_t writer_ = 0;
   uint64_t session_ = 0;
 
-  Mutex mutex_;
+  Mutex mutex_;  // taken before ServerStream's own
   uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;

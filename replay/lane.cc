@@ -1,5 +1,7 @@
 #include "replay/lane.h"
 
+#include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -18,8 +20,11 @@ struct LanePreview {
   bool in_episode;
   bool broken;
   uint64_t lost_before;
-  std::vector<EpisodeRows> episodes;  // that later items may lie in
+  std::vector<EpisodeRows> episodes;  // that later items may lie in, oldest first
 };
+
+// Row numbers stay below this, so that sums of them cannot wrap around.
+constexpr uint64_t kMaxRowNumber = uint64_t{1} << 62;
 
 using Previews = absl::flat_hash_map<uint32_t, LanePreview>;
 
@@ -35,6 +40,10 @@ LanePreview Preview(const Writer& writer, uint32_t lane_number) {
 
 absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
   if (segment.rows() == 0) return absl::InvalidArgumentError("expected segments of at least one row, got an empty one");
+  if (segment.first_row() >= kMaxRowNumber) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("lane %d: expected rows below %d, got %d", segment.lane(), kMaxRowNumber, segment.first_row()));
+  }
   if (lane.broken) {
     lane.lost_before = segment.first_row();
     lane.in_episode = !segment.episode_start();
@@ -67,16 +76,16 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
     return refuse(absl::StrFormat("expected 1 to %d rows", max_item_rows));
   if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
     return refuse("expected a count and a stride above 0");
-  if (run.count() > kMaxRowsPerChunk || run.stride() > kMaxRowsPerChunk) return refuse("count or stride too large");
+  if (run.first_row() >= kMaxRowNumber || run.stride() > kMaxRowsPerChunk) return refuse("row or stride too large");
   for (uint64_t i = 0; i < run.count(); ++i) {
     const uint64_t begin = run.first_row() + i * run.stride();
     if (begin < lane.lost_before) continue;  // counted as lost when the chunk is committed
-    bool inside = false;
-    for (const EpisodeRows& episode : lane.episodes) {
-      inside = inside || (begin >= episode.begin && begin + run.rows() <= episode.end);
-    }
-    if (!inside)
+    // The last episode that begins at or before the item's first row.
+    const auto after = std::upper_bound(lane.episodes.begin(), lane.episodes.end(), begin,
+                                        [](uint64_t row, const EpisodeRows& episode) { return row < episode.begin; });
+    if (after == lane.episodes.begin() || begin + run.rows() > std::prev(after)->end) {
       return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one episode", begin));
+    }
   }
   return absl::OkStatus();
 }
@@ -106,8 +115,11 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
       return absl::InvalidArgumentError(
           absl::StrFormat("items of lane %d, of which the chunk has no rows", run.lane()));
     }
-    if (absl::Status status = CheckItems(run, lane->second, max_item_rows); !status.ok()) return status;
     size.items += run.count();
+    if (size.items > kMaxRowsPerChunk) {
+      return absl::InvalidArgumentError(absl::StrFormat("expected at most %d items in a chunk", kMaxRowsPerChunk));
+    }
+    if (absl::Status status = CheckItems(run, lane->second, max_item_rows); !status.ok()) return status;
   }
   return size;
 }

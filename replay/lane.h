@@ -44,7 +44,7 @@ struct ChunkSize {
   size_t items = 0;
 };
 
-inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;
+inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;  // and items
 inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
 
 // Whether the chunk continues the writer's lanes and its items lie within their episodes. InvalidArgument: it does not;

@@ -47,7 +47,9 @@ size_t BytesOf(v1::DataType type) {
 
 size_t BytesOf(const v1::Column& column) {
   size_t bytes = BytesOf(column.data_type());
-  for (const uint32_t dimension : column.shape()) bytes *= dimension;
+  for (const uint32_t dimension : column.shape()) {
+    if (__builtin_mul_overflow(bytes, dimension, &bytes)) return SIZE_MAX;
+  }
   return bytes;
 }
 

@@ -18,7 +18,7 @@ namespace headrace {
 
 // Bytes of one value. 0: not a known type.
 size_t BytesOf(v1::DataType type);
-// Bytes of one step of a column.
+// Bytes of one step of a column; SIZE_MAX if there are more.
 size_t BytesOf(const v1::Column& column);
 // "observation FLOAT32 [3]", for error messages.
 std::string Describe(const v1::Column& column);

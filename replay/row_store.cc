@@ -20,18 +20,17 @@ size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
 RowStore::RowStore(size_t stride, uint64_t max_bytes)
     : stride_(stride),
       rows_per_slab_(RowsPerSlab(stride, max_bytes)),
-      max_used_slabs_(std::max<uint64_t>(2, max_bytes / (rows_per_slab_ * stride))),
+      max_used_slabs_(
+          std::clamp<uint64_t>(max_bytes / (rows_per_slab_ * stride), 2, kNoRow / rows_per_slab_ - kSpareSlabs)),
       slabs_(max_used_slabs_ + kSpareSlabs) {}
 
 RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
-  const size_t first = rows.size();
+  const size_t left = open_ == kNoSlab ? 0 : rows_per_slab_ - slabs_[open_].written;
+  const size_t slabs = count <= left ? 0 : (count - left + rows_per_slab_ - 1) / rows_per_slab_;
+  if (slabs > max_used_slabs_ - used_slabs_) return Room::kFull;
+  if (slabs > ReusableSlabs(slabs) + slabs_.size() - touched_slabs_) return Room::kHeldBack;
   for (size_t i = 0; i < count; ++i) {
-    if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) {
-      if (const Room room = OpenSlab(); room != Room::kReserved) {
-        for (; rows.size() > first; rows.pop_back()) Release(rows.back());
-        return room;
-      }
-    }
+    if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) OpenSlab();
     Slab& slab = slabs_[open_];
     const Address row = static_cast<Address>(open_ * rows_per_slab_ + slab.written++);
     ++slab.references;
@@ -43,29 +42,28 @@ RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
 
 void RowStore::Release(Address row) {
   const uint32_t number = static_cast<uint32_t>(row / rows_per_slab_);
-  if (--slabs_[number].references == 0 && number != open_) Free(number);
+  if (--slabs_[number].references > 0) return;
+  if (number == open_) open_ = kNoSlab;
+  Free(number);
 }
 
-RowStore::Room RowStore::OpenSlab() {
-  const uint32_t previous = open_;
-  if (previous != kNoSlab && slabs_[previous].references == 0) {
-    open_ = kNoSlab;
-    Free(previous);
-  }
-  if (used_slabs_ == max_used_slabs_) return Room::kFull;
+size_t RowStore::ReusableSlabs(size_t most) const {
   const uint64_t oldest_read = reads_.empty() ? UINT64_MAX : *reads_.begin();
-  if (!free_.empty() && free_.front().freed_at < oldest_read) {
+  size_t slabs = 0;
+  while (slabs < std::min(most, free_.size()) && free_[slabs].freed_at < oldest_read) ++slabs;
+  return slabs;
+}
+
+void RowStore::OpenSlab() {
+  if (ReusableSlabs(1) > 0) {
     open_ = free_.front().slab;
     free_.pop_front();
-  } else if (touched_slabs_ < slabs_.size()) {
+  } else {
     open_ = static_cast<uint32_t>(touched_slabs_++);
     slabs_[open_].memory = std::make_unique_for_overwrite<std::byte[]>(slab_bytes());
-  } else {
-    return Room::kHeldBack;
   }
   slabs_[open_].written = 0;
   ++used_slabs_;
-  return Room::kReserved;
 }
 
 void RowStore::Free(uint32_t slab) {

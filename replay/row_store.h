@@ -28,7 +28,7 @@ class RowStore {
   using Address = uint32_t;
   static constexpr Address kNoRow = UINT32_MAX;
 
-  // Holds at most about `max_bytes`, and never less than two slabs.
+  // Holds at most about `max_bytes` and 2^32 rows, and never less than two slabs.
   RowStore(size_t stride, uint64_t max_bytes);
 
   enum class Room {
@@ -60,6 +60,8 @@ class RowStore {
   uint64_t stored_bytes() const { return used_slabs_ * slab_bytes(); }
   size_t slab_bytes() const { return rows_per_slab_ * stride_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
+  // More can never be reserved.
+  size_t max_rows() const { return max_used_slabs_ * rows_per_slab_; }
   // Every address is below this.
   size_t address_end() const { return slabs_.size() * rows_per_slab_; }
 
@@ -75,7 +77,9 @@ class RowStore {
   };
   static constexpr uint32_t kNoSlab = UINT32_MAX;
 
-  Room OpenSlab();
+  // Free slabs that no read in progress may see, up to `most`.
+  size_t ReusableSlabs(size_t most) const;
+  void OpenSlab();
   void Free(uint32_t slab);
 
   const size_t stride_;

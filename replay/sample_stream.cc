@@ -64,24 +64,30 @@ class SampleStream final : public ServerStream {
       rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
       item_bytes_ += BytesPerItem(slices_.back(), table->layout());
     }
+    if (item_bytes_ > kMaxItemBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected slices of up to %d bytes an item, got %d", kMaxItemBytes, item_bytes_));
+    }
     table_ = table;
     return absl::OkStatus();
   }
 
   // Also called again, on another thread, when a request that had to wait may be tried again.
   void Process() {
-    if (request_.batch_size() > kMaxBatchSize) {
-      Refuse(absl::InvalidArgumentError(
-          absl::StrFormat("expected batches of up to %d items, got %d", kMaxBatchSize, request_.batch_size())));
+    const size_t most = std::min<size_t>(kMaxBatchSize, kMaxBatchBytes / item_bytes_);
+    if (request_.batch_size() > most) {
+      Refuse(absl::InvalidArgumentError(absl::StrFormat("expected batches of up to %d items of %d bytes, got %d", most,
+                                                        item_bytes_, request_.batch_size())));
       return;
     }
     Table::Batch batch;
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const uint64_t attempt = BeginAttempt();
     const absl::StatusOr<Table::Outcome> outcome =
-        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch, [this, weak, attempt] {
-          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
-        });
+        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch,
+                       {this, [this, weak, attempt] {
+                          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
+                        }});
     if (!outcome.ok()) {
       Refuse(outcome.status());
     } else if (*outcome == Table::Outcome::kWait) {
@@ -175,6 +181,10 @@ class SampleStream final : public ServerStream {
       reading_ = true;
     }
     ReadNext();
+  }
+
+  void OnClosed() override {
+    if (table_ != nullptr) table_->StopWaiting(this);
   }
 
   Shard* const shard_;

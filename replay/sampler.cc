@@ -1,6 +1,7 @@
 #include "replay/sampler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/hash/hash.h"
@@ -8,6 +9,7 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/random.h"
+#include "common/status_macros.h"
 #include "replay/row_layout.h"
 #include "replay/wire.h"
 
@@ -26,8 +28,9 @@ uint64_t MixKey(uint64_t seed, uint64_t batch, uint64_t salt) {
   return key ^ (key >> 31);
 }
 
-// Splits `count` draws over shards in proportion to their items: each draw independently, as one table would.
-std::vector<uint32_t> SplitDraws(uint32_t count, const std::vector<uint64_t>& items, RandomStream& random) {
+// Splits `count` draws over shards in proportion to their items: each draw independently, as one table would. With
+// `once` an item that was drawn is gone.
+std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<uint64_t> items, bool once, RandomStream& random) {
   std::vector<uint32_t> draws(items.size());
   uint64_t total = 0;
   for (const uint64_t n : items) total += n;
@@ -36,14 +39,40 @@ std::vector<uint32_t> SplitDraws(uint32_t count, const std::vector<uint64_t>& it
     size_t shard = 0;
     while (item >= items[shard]) item -= items[shard++];
     ++draws[shard];
+    if (!once) continue;
+    --items[shard];
+    --total;
   }
   return draws;
+}
+
+absl::Status CheckOptions(const ReplaySamplerOptions& options) {
+  if (options.addresses.empty()) return absl::InvalidArgumentError("expected the address of at least one replay shard");
+  if (options.batch_size == 0) return absl::InvalidArgumentError("expected a batch size above 0");
+  if (options.slots.empty() || options.slices.empty()) {
+    return absl::InvalidArgumentError("expected at least one slot and one slice");
+  }
+  ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(options.table.signature()));
+  for (size_t i = 0; i < options.slices.size(); ++i) {
+    const v1::ColumnSlice& slice = options.slices[i];
+    const int column = layout.Find(slice.column());
+    if (column < 0) {
+      return absl::InvalidArgumentError(absl::StrFormat("the signature has no column \"%s\"", slice.column()));
+    }
+    const size_t bytes = layout.columns()[column].bytes * slice.rows() * options.batch_size;
+    for (const std::vector<std::span<std::byte>>& slot : options.slots) {
+      if (slot.size() == options.slices.size() && slot[i].size() == bytes) continue;
+      return absl::InvalidArgumentError(absl::StrFormat("expected slots of %d blocks, with %d bytes for column \"%s\"",
+                                                        options.slices.size(), bytes, slice.column()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySamplerOptions options) {
-  if (options.addresses.empty()) return absl::InvalidArgumentError("expected the address of at least one replay shard");
+  RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<ReplaySampler> sampler(new ReplaySampler(std::move(options)));
   ReplaySampler* const raw = sampler.get();
   {
@@ -105,8 +134,8 @@ ReplaySampler::~ReplaySampler() {
 void ReplaySampler::Run() {
   MutexLock lock(&mutex_);
   while (!stopping_) {
-    bool progress = RedrawOrphans();
-    progress = DrawNext() || progress;
+    bool progress = fatal_.ok() && RedrawOrphans();
+    progress = (fatal_.ok() && DrawNext()) || progress;
     Grant();
     if (!progress) work_.Wait(&mutex_);
   }
@@ -134,14 +163,19 @@ bool ReplaySampler::RedrawOrphans() {
 
 bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
   std::vector<uint64_t> items(shards_.size());
-  uint64_t total = 0;
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    items[i] = shards_[i].connected ? shards_[i].state.items() : 0;
-    total += items[i];
+  for (size_t i = 0; i < shards_.size(); ++i) items[i] = shards_[i].connected ? shards_[i].state.items() : 0;
+  // A shard is not asked for more than a queue holds, while another may have enough; a single one is, and waits.
+  const bool once = options_.table.max_times_sampled() == 1 && shards_.size() > 1;
+  if (once) {
+    for (const auto& [number, piece] : pieces_)
+      items[piece.shard] -= std::min<uint64_t>(items[piece.shard], piece.count);
   }
-  if (total == 0) return false;
+  const uint64_t total = std::accumulate(items.begin(), items.end(), uint64_t{0});
+  const bool enough = total >= (once ? count : 1);
+  lacks_items_ = !enough && pieces_.empty();
+  if (!enough) return false;
   RandomStream random(MixKey(options_.seed, batch, salt));
-  const std::vector<uint32_t> draws = SplitDraws(count, items, random);
+  const std::vector<uint32_t> draws = SplitDraws(count, items, once, random);
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (draws[i] == 0) continue;
     const uint64_t number = next_request_++;
@@ -162,10 +196,13 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
 void ReplaySampler::Grant() {
   uint64_t writers = 0;
   for (const Shard& shard : shards_) writers += shard.connected ? shard.state.writers() : 0;
-  const uint64_t allowed = options_.ratio.StepsAllowed(updates_);
+  uint64_t allowed = options_.ratio.StepsAllowed(updates_);
+  // Steps need not become items at once: sequences must fill up, short episodes give none. While the next batch lacks
+  // nothing but items, steps are granted beyond the ratio, or both sides would wait for ever.
+  if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max<uint64_t>(1, options_.ratio.lead_steps));
   const uint64_t left = allowed > env_steps_ ? allowed - env_steps_ : 0;
   const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
-  const uint64_t missing = needed > env_steps_ ? needed - env_steps_ : 0;
+  const uint64_t missing = needed > env_steps_ ? needed - env_steps_ : lacks_items_ ? 1 : 0;
   const uint64_t hysteresis = options_.table.lockstep() ? 1 : std::max<uint64_t>(1, options_.ratio.lead_steps / 8);
   for (Shard& shard : shards_) {
     if (!shard.connected) continue;
@@ -177,7 +214,8 @@ void ReplaySampler::Grant() {
     // While the learner waits for steps it wants to hear of them.
     const uint64_t notify_at =
         missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + std::max<uint64_t>(1, missing / shards_.size());
-    if (!grown && (missing == 0 || notify_at == shard.notify_at)) continue;
+    const bool first = shard.notify_at == 0;
+    if (!first && !grown && (missing == 0 || notify_at == shard.notify_at)) continue;
     shard.granted = std::max(limit, shard.granted);
     shard.notify_at = notify_at;
     v1::CoordinateRequest request;
@@ -289,15 +327,26 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
   MutexLock lock(&mutex_);
   const auto found = pieces_.find(request);
   if (found == pieces_.end()) return;
-  if (head.has_state()) UpdateState(number, head.state());
+  if (head.has_state()) {
+    // The coordinate stream tells of writers that wait, in order; this answer may be older than what it told last.
+    v1::TableState& state = *head.mutable_state();
+    state.set_blocked_writers(std::max(state.blocked_writers(), shards_[number].state.blocked_writers()));
+    UpdateState(number, state);
+  }
   if (!status.ok() || head.status_code() != 0) {
     if (!status.ok() || head.status_code() != static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded)) {
       LogError("shard %d did not answer a request: %s", number,
                status.ok() ? head.status_message() : status.ToString());
     }
+    if (head.status_code() == static_cast<uint32_t>(absl::StatusCode::kInvalidArgument)) {
+      fatal_ = absl::InvalidArgumentError(head.status_message());
+      ready_.NotifyAll();
+    }
+    lacks_items_ = head.status_code() == static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded);
     orphans_.push_back(found->second);
     pieces_.erase(found);
   } else if (head.last()) {
+    lacks_items_ = false;
     Pending& pending = pending_.at(found->second.batch);
     pending.missing -= found->second.count;
     pieces_.erase(found);

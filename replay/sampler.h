@@ -72,7 +72,7 @@ class ReplaySampler {
     std::string waiting_for;             // in words; empty: nothing
   };
 
-  // Connects in the background.
+  // Connects in the background. InvalidArgument: options that do not fit each other.
   static absl::StatusOr<std::unique_ptr<ReplaySampler>> Start(ReplaySamplerOptions options);
   ~ReplaySampler();
 
@@ -94,8 +94,8 @@ class ReplaySampler {
     bool connected = false;
     bool known = false;  // `state` is of this run
     v1::TableState state;
-    uint64_t granted = 0;  // the newest insert limit sent
-    uint64_t notify_at = 0;
+    uint64_t granted = 0;    // the newest insert limit sent
+    uint64_t notify_at = 0;  // 0: nothing was sent on this connection
   };
   // A part of a batch that one shard was asked for.
   struct Piece {
@@ -143,6 +143,7 @@ class ReplaySampler {
   uint64_t updates_ ABSL_GUARDED_BY(mutex_);    // batches done with
   uint64_t next_request_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool lacks_items_ ABSL_GUARDED_BY(mutex_) = false;  // for a batch that the ratio allows
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);

@@ -82,6 +82,10 @@ absl::Status ShardConnection::CreateTable(v1::TableState& state) {
 }
 
 absl::Status ShardConnection::Converse(const v1::TableState& state) {
+  {
+    MutexLock lock(&mutex_);
+    closed_ = false;  // before the streams are opened: they may close at once
+  }
   const auto closed = [this](const absl::Status& status) { OnClosed(status); };
   std::unique_ptr<ClientStream> sample = ClientStream::Open(
       channel_, "/headrace.v1.Replay/Sample",
@@ -101,7 +105,6 @@ absl::Status ShardConnection::Converse(const v1::TableState& state) {
   sample->Send(ToByteBuffer(open));
   {
     MutexLock lock(&mutex_);
-    closed_ = false;
     sample_ = std::move(sample);
     coordinate_ = std::move(coordinate);
   }

@@ -10,11 +10,17 @@
 namespace headrace {
 namespace {
 
-// Writers that are gone are remembered in case they come back, but not for ever: their lanes' last rows take memory.
-constexpr size_t kMaxDisconnectedWriters = 64;
+// Writers that are gone are remembered in case they come back: what they had committed for long, their lanes' last
+// rows, which take memory, only of so many.
+constexpr size_t kMaxDisconnectedWriters = 1 << 16;
+constexpr size_t kMaxDisconnectedWindows = 64;
 
-void RunAll(std::vector<Table::Callback> callbacks) {
+void RunAll(const std::vector<Table::Callback>& callbacks) {
   for (const Table::Callback& callback : callbacks) callback();
+}
+
+void RunAll(const absl::flat_hash_map<const void*, Table::Callback>& callbacks) {
+  for (const auto& [owner, callback] : callbacks) callback();
 }
 
 }  // namespace
@@ -110,11 +116,7 @@ Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
     writer.lost_chunks += lost;
     lost_chunks_ += lost;
     writer.last_sequence = first_sequence - 1;
-    for (auto& [number, lane] : writer.lanes) {
-      for (const RowStore::Address row : lane.window) rows_.Release(row);
-      lane.window.clear();
-      lane.broken = true;
-    }
+    BreakLanes(writer);
   }
   return {writer.session, writer.last_sequence};
 }
@@ -130,13 +132,22 @@ void Table::Disconnect(uint64_t id, Writer& writer) {
   writer.connected = false;
   --connected_writers_;
   disconnected_.push_back(id);
-  if (disconnected_.size() <= kMaxDisconnectedWriters) return;
-  const auto oldest = writers_.find(disconnected_.front());
-  for (const auto& [number, lane] : oldest->second.lanes) {
-    for (const RowStore::Address row : lane.window) rows_.Release(row);
+  if (disconnected_.size() > kMaxDisconnectedWindows) {
+    BreakLanes(writers_[disconnected_[disconnected_.size() - 1 - kMaxDisconnectedWindows]]);
   }
-  writers_.erase(oldest);
-  disconnected_.pop_front();
+  if (disconnected_.size() > kMaxDisconnectedWriters) {
+    writers_.erase(disconnected_.front());
+    disconnected_.pop_front();
+  }
+}
+
+// The lanes go on with whatever row comes next; items that reach back before it are lost.
+void Table::BreakLanes(Writer& writer) {
+  for (auto& [number, lane] : writer.lanes) {
+    for (const RowStore::Address row : lane.window) rows_.Release(row);
+    lane.window.clear();
+    lane.broken = true;
+  }
 }
 
 absl::StatusOr<Writer*> Table::FindWriter(uint64_t id, uint64_t session) {
@@ -149,7 +160,7 @@ absl::StatusOr<Writer*> Table::FindWriter(uint64_t id, uint64_t session) {
 
 absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
                                              google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
-                                             Callback retry) {
+                                             Waiter retry) {
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
@@ -174,16 +185,16 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
     }
     if (outcome == Outcome::kWait) {
-      waiting_writers_.push_back(std::move(retry));
+      waiting_writers_[retry.owner] = std::move(retry.wake);
       due = TakeDueWatches(true);
     }
   }
-  RunAll(std::move(due));
+  RunAll(due);
   if (outcome == Outcome::kWait) return outcome;
 
   absl::Status copied = ScatterChunk(payload, layout_, reserved, rows_);
 
-  std::vector<Callback> samplers;
+  WaitList samplers;
   {
     MutexLock lock(&mutex_);
     absl::StatusOr<Writer*> writer = FindWriter(id, session);
@@ -196,12 +207,18 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     samplers.swap(waiting_samplers_);
     due = TakeDueWatches(false);
   }
-  RunAll(std::move(samplers));
-  RunAll(std::move(due));
+  RunAll(samplers);
+  RunAll(due);
   return Outcome::kDone;
 }
 
 absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
+  const auto too_large = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
+                        spec_.max_bytes(), spec_.name()));
+  };
+  if (size.rows > rows_.max_rows()) return too_large();  // before anything is removed for it
   while (true) {
     switch (rows_.Reserve(size.rows, reserved)) {
       case RowStore::Room::kReserved:
@@ -214,9 +231,10 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
     const uint64_t before = rows_.stored_bytes();
     while (rows_.stored_bytes() == before) {
       if (items_.size() == 0) {
-        return absl::ResourceExhaustedError(
-            absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
-                            spec_.max_bytes(), spec_.name()));
+        // What is left are rows that lanes may still refer to; those of writers that are here must stay.
+        for (const uint64_t id : disconnected_) BreakLanes(writers_[id]);
+        if (rows_.stored_bytes() < before) break;
+        return too_large();
       }
       items_.RemoveOne(removal_random_);
     }
@@ -231,10 +249,14 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
     reserved = reserved.subspan(segment.rows());
   }
   for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
-  // Only now, when all items have found their rows, are the older ones let go.
+  // Only now, when all items have found their rows, are those let go that no later item can have.
   for (const v1::Segment& segment : chunk.segments()) {
-    std::deque<RowStore::Address>& window = writer.lanes[segment.lane()].window;
-    for (; window.size() > spec_.max_item_rows(); window.pop_front()) rows_.Release(window.front());
+    Lane& lane = writer.lanes[segment.lane()];
+    const uint64_t needed_from = lane.in_episode ? lane.episode_first_row : lane.next_row;
+    while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
+      rows_.Release(lane.window.front());
+      lane.window.pop_front();
+    }
   }
   writer.last_sequence = chunk.sequence();
   inserted_steps_ += size.steps;
@@ -265,19 +287,19 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   }
 }
 
-Table::Outcome Table::Acknowledge(Callback retry) {
+Table::Outcome Table::Acknowledge(Waiter retry) {
   MutexLock lock(&mutex_);
   if (!spec_.lockstep() || inserted_steps_ < insert_limit_) return Outcome::kDone;
-  waiting_writers_.push_back(std::move(retry));
+  waiting_acknowledgements_[retry.owner] = std::move(retry.wake);
   return Outcome::kWait;
 }
 
 absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key,
-                                             Batch& batch, Callback retry) {
+                                             Batch& batch, Waiter retry) {
   MutexLock lock(&mutex_);
   const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), spec_.max_times_sampled() > 0 ? batch_size : 1});
   if (items_.size() < needed) {
-    waiting_samplers_.push_back(std::move(retry));
+    waiting_samplers_[retry.owner] = std::move(retry.wake);
     return Outcome::kWait;
   }
   RandomStream random(random_key);
@@ -306,7 +328,7 @@ Table::Batch& Table::Batch::operator=(Batch&& other) noexcept {
 
 Table::Batch::~Batch() {
   if (table_ == nullptr) return;
-  std::vector<Callback> writers;
+  WaitList writers;
   {
     MutexLock lock(&table_->mutex_);
     table_->rows_.EndRead(read_);
@@ -315,37 +337,49 @@ Table::Batch::~Batch() {
       writers.swap(table_->waiting_writers_);
     }
   }
-  RunAll(std::move(writers));
+  RunAll(writers);
 }
 
 void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {
-  std::vector<Callback> writers;
+  WaitList writers;
+  WaitList acknowledgements;
   {
     MutexLock lock(&mutex_);
     insert_limit_ = insert_limit;
     policy_version_ = policy_version;
-    if (inserted_steps_ < insert_limit_) writers.swap(waiting_writers_);
+    if (inserted_steps_ < insert_limit_) {
+      writers.swap(waiting_writers_);
+      acknowledgements.swap(waiting_acknowledgements_);
+    }
   }
-  RunAll(std::move(writers));
+  RunAll(acknowledgements);
+  RunAll(writers);
 }
 
-void Table::WatchOnce(uint64_t inserted_steps, Callback callback) {
+void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {
   {
     MutexLock lock(&mutex_);
+    watches_.erase(watcher.owner);
     if (inserted_steps_ < inserted_steps) {
-      watches_.push_back({inserted_steps, std::move(callback)});
+      watches_[watcher.owner] = {inserted_steps, std::move(watcher.wake)};
       return;
     }
   }
-  callback();
+  watcher.wake();
+}
+
+void Table::StopWaiting(const void* owner) {
+  MutexLock lock(&mutex_);
+  for (WaitList* const list : {&waiting_writers_, &waiting_acknowledgements_, &waiting_samplers_}) list->erase(owner);
+  watches_.erase(owner);
 }
 
 std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
   std::vector<Callback> due;
   const uint64_t inserted_steps = inserted_steps_;
-  std::erase_if(watches_, [&](Watch& watch) {
-    if (!writer_waits && inserted_steps < watch.inserted_steps) return false;
-    due.push_back(std::move(watch.callback));
+  absl::erase_if(watches_, [&](auto& watch) {
+    if (!writer_waits && inserted_steps < watch.second.inserted_steps) return false;
+    due.push_back(std::move(watch.second.callback));
     return true;
   });
   return due;

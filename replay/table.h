@@ -2,8 +2,8 @@
 //
 // Insertion has three parts: under the mutex the chunk is checked and room is made for it; without it the payload is
 // copied; under it again rows are linked and items appear. Sampling draws under the mutex and copies without it. What
-// cannot be done yet answers kWait, and the given callback runs once, on another thread and without the mutex, when it
-// is worth another try.
+// cannot be done yet answers kWait, and the given waiter is woken once, on another thread and without the mutex, when
+// it is worth another try.
 //
 //   Writer.stream ──Insert──▶ [Table: RowStore, ItemStore, writers, insert limit] ◀──Sample── sampler stream
 //                                              ▲
@@ -38,6 +38,11 @@ class Table {
  public:
   using Callback = std::function<void()>;
   enum class Outcome { kDone, kWait };
+  // Of each kind of wait an owner has at most one: a newer one replaces it.
+  struct Waiter {
+    const void* owner;
+    Callback wake;
+  };
 
   // InvalidArgument: the specification is not usable, and why.
   static absl::StatusOr<std::unique_ptr<Table>> Create(const v1::TableSpec& spec, uint64_t incarnation);
@@ -59,10 +64,10 @@ class Table {
   // reached. InvalidArgument: the chunk is not as it must be. Aborted: a newer stream of this writer took over.
   // ResourceExhausted: it can never fit.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
-                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Callback retry)
+                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
-  Outcome Acknowledge(Callback retry) ABSL_LOCKS_EXCLUDED(mutex_);
+  Outcome Acknowledge(Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t policy_version() const { return policy_version_; }
 
   // A batch that was drawn and not yet gathered. The rows stay as they are while it exists.
@@ -86,15 +91,18 @@ class Table {
   // kWait: the table has fewer items than min_items, or, where items are removed by sampling, fewer than asked for.
   // InvalidArgument: an item has fewer rows than `rows_needed`.
   absl::StatusOr<Outcome> Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key, Batch& batch,
-                                 Callback retry) ABSL_LOCKS_EXCLUDED(mutex_);
+                                 Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   void Gather(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices,
               std::span<std::byte* const> blocks) const {
     GatherItems(items, slices, layout_, rows_, blocks);
   }
 
   void SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Calls back once, when `inserted_steps` have been inserted or a writer begins to wait.
-  void WatchOnce(uint64_t inserted_steps, Callback callback) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Wakes the watcher once, when `inserted_steps` have been inserted or a writer begins to wait; at once, on this
+  // thread, if the steps have been.
+  void WatchOnce(uint64_t inserted_steps, Waiter watcher) ABSL_LOCKS_EXCLUDED(mutex_);
+  // For an owner that goes: whatever it waits for is forgotten. It may be being woken at this moment.
+  void StopWaiting(const void* owner) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // A consistent copy of the books; the rows they refer to stay as they are while it exists.
   struct Snapshot {
@@ -114,6 +122,7 @@ class Table {
                        const std::vector<Item>& items, std::span<const std::byte> payloads) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  using WaitList = absl::flat_hash_map<const void*, Callback>;  // by owner
   struct Watch {
     uint64_t inserted_steps;
     Callback callback;
@@ -130,6 +139,7 @@ class Table {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddItems(const Lane& lane, const v1::ItemRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BreakLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeDueWatches(bool writer_waits) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Writer*> FindWriter(uint64_t id, uint64_t session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -151,9 +161,10 @@ class Table {
   uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::vector<Callback> waiting_writers_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Callback> waiting_samplers_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Watch> watches_ ABSL_GUARDED_BY(mutex_);
+  WaitList waiting_writers_ ABSL_GUARDED_BY(mutex_);
+  WaitList waiting_acknowledgements_ ABSL_GUARDED_BY(mutex_);
+  WaitList waiting_samplers_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<const void*, Watch> watches_ ABSL_GUARDED_BY(mutex_);  // by owner
 };
 
 }  // namespace headrace

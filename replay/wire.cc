@@ -1,5 +1,6 @@
 #include "replay/wire.h"
 
+#include <climits>
 #include <string>
 
 #include "google/protobuf/wire_format_lite.h"
@@ -37,20 +38,31 @@ size_t FrameHeadBytes(const FrameSpec& frame) {
          VarintBytes(frame.offset) + VarintBytes(kFrameDataTag) + VarintBytes(frame.bytes);
 }
 
-bool ReadMessage(CodedInputStream& in, MessageLite& message) {
+// Reads a length and limits `in` to so many bytes. CodedInputStream takes lengths as int, and keeps silent about those
+// that do not fit.
+bool BeginMessage(CodedInputStream& in, CodedInputStream::Limit& limit) {
   uint32_t length;
-  if (!in.ReadVarint32(&length)) return false;
-  const CodedInputStream::Limit limit = in.PushLimit(static_cast<int>(length));
-  const bool complete = message.MergePartialFromCodedStream(&in) && in.ConsumedEntireMessage();
+  if (!in.ReadVarint32(&length) || length > INT_MAX) return false;
+  limit = in.PushLimit(static_cast<int>(length));
+  return in.BytesUntilLimit() == static_cast<int>(length);
+}
+
+// A message that is cut off where a field ends looks complete, but does not reach its limit.
+bool EndMessage(CodedInputStream& in, CodedInputStream::Limit limit) {
+  if (!in.ConsumedEntireMessage() || in.BytesUntilLimit() != 0) return false;
   in.PopLimit(limit);
-  return complete;
+  return true;
+}
+
+bool ReadMessage(CodedInputStream& in, MessageLite& message) {
+  CodedInputStream::Limit limit;
+  return BeginMessage(in, limit) && message.MergeFromCodedStream(&in) && EndMessage(in, limit);
 }
 
 absl::Status ReadFrame(CodedInputStream& in, std::span<const std::span<std::byte>> blocks) {
   const auto refuse = [](const char* what) { return absl::InvalidArgumentError(what); };
-  uint32_t length;
-  if (!in.ReadVarint32(&length)) return refuse("a frame without a length");
-  const CodedInputStream::Limit limit = in.PushLimit(static_cast<int>(length));
+  CodedInputStream::Limit limit;
+  if (!BeginMessage(in, limit)) return refuse("a frame without a length");
   uint32_t slice = 0;
   uint64_t offset = 0;
   while (const uint32_t tag = in.ReadTag()) {
@@ -61,7 +73,8 @@ absl::Status ReadFrame(CodedInputStream& in, std::span<const std::span<std::byte
     } else if (tag == kFrameDataTag) {
       uint32_t bytes;
       if (!in.ReadVarint32(&bytes)) return refuse("a frame's size is cut off");
-      if (slice >= blocks.size() || offset > blocks[slice].size() || bytes > blocks[slice].size() - offset) {
+      if (bytes > INT_MAX || slice >= blocks.size() || offset > blocks[slice].size() ||
+          bytes > blocks[slice].size() - offset) {
         return refuse("a frame lies outside its block");
       }
       if (!in.ReadRaw(blocks[slice].data() + offset, static_cast<int>(bytes))) return refuse("a frame is cut off");
@@ -69,9 +82,7 @@ absl::Status ReadFrame(CodedInputStream& in, std::span<const std::span<std::byte
       return refuse("a frame with a broken field");
     }
   }
-  if (!in.ConsumedEntireMessage()) return refuse("a frame is cut off");
-  in.PopLimit(limit);
-  return absl::OkStatus();
+  return EndMessage(in, limit) ? absl::OkStatus() : refuse("a frame is cut off");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "replay/writer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/byte_buffer.h"
@@ -9,6 +10,8 @@
 namespace headrace {
 namespace {
 
+// Rows are collected up to so many bytes, well below what a message may have.
+constexpr size_t kMaxChunkBytes = 4 << 20;
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
 
@@ -27,7 +30,10 @@ absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWr
 }
 
 ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
-    : options_(options), channel_(MakeChannel(options.address)), builder_(std::move(layout), options.pattern) {}
+    : options_(options),
+      chunk_rows_(std::clamp<size_t>(kMaxChunkBytes / layout.payload_bytes(), 1, options.chunk_rows)),
+      channel_(MakeChannel(options.address)),
+      builder_(std::move(layout), options.pattern) {}
 
 ReplayWriter::~ReplayWriter() {
   {
@@ -135,7 +141,7 @@ void ReplayWriter::SendChunk() {
 
 void ReplayWriter::SendIfDue() {
   if (builder_.rows() == 0 || !HasRoomLocked()) return;
-  if (window_.empty() || builder_.rows() >= options_.chunk_rows) SendChunk();
+  if (window_.empty() || builder_.rows() >= chunk_rows_) SendChunk();
 }
 
 bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes; }
@@ -152,7 +158,7 @@ absl::Status ReplayWriter::Send(Deadline deadline) {
   while (true) {
     RETURN_IF_ERROR(Fault());
     // Rows that wait for the window count too, or they would pile up behind it.
-    if (HasRoomLocked() && builder_.rows() < options_.chunk_rows) return absl::OkStatus();
+    if (HasRoomLocked() && builder_.rows() < chunk_rows_) return absl::OkStatus();
     if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard takes nothing more");
     SendIfDue();
   }
@@ -187,6 +193,11 @@ bool ReplayWriter::connected() const {
 uint64_t ReplayWriter::policy_version() const {
   MutexLock lock(&mutex_);
   return policy_version_;
+}
+
+uint64_t ReplayWriter::unacknowledged_bytes() const {
+  MutexLock lock(&mutex_);
+  return window_bytes_;
 }
 
 uint64_t ReplayWriter::reconnects() const {

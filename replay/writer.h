@@ -69,6 +69,7 @@ class ReplayWriter {
   bool connected() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The newest InsertResponse.policy_version.
   uint64_t policy_version() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t unacknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t reconnects() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -90,6 +91,7 @@ class ReplayWriter {
   bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;
+  const size_t chunk_rows_;
   const std::shared_ptr<grpc::Channel> channel_;
 
   mutable Mutex mutex_;

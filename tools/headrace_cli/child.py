@@ -40,13 +40,15 @@ class ChildSpec:
 class Child:
     """A child over all its lives. Not thread-safe: the thread that starts it must outlive it (it dies with that)."""
 
-    def __init__(self, spec: ChildSpec, logs: Path, ready_files: Path) -> None:
+    def __init__(self, spec: ChildSpec, logs: Path, ready_files: Path, inherits: tuple[int, ...] = ()) -> None:
+        """`inherits`: file descriptors that it keeps open, such as a lock's."""
         self.spec = spec
         self.log = logs / f"{spec.name}.log"
         self.addresses: Addresses = {}
         self.attempts = 0
         self.ready = False
         self.started_at = 0.0  # on the caller's clock
+        self._inherits = inherits
         self._ready_file = ready_files / f".{spec.name}.ready.json"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,7 +72,12 @@ class Child:
             log.write(f"===== {stamp} {self.spec.name}, attempt {self.attempts}: {' '.join(command)}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=self._inherits,
             )
 
     def check_ready(self) -> bool:

@@ -24,7 +24,9 @@ from headrace_cli.summary import shown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
     parser.add_argument(
-        "--checkpoint", default="best", metavar="best|latest|N", help="N is a number of updates; default: %(default)s"
+        "--checkpoint",
+        metavar="best|latest|N",
+        help="N is a number of updates; default: best, or latest if nothing has been evaluated yet",
     )
     parser.add_argument("--episodes", type=int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the episodes; default: %(default)s")
@@ -35,11 +37,12 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.episodes < 1:
         raise UsageError(f"--episodes {arguments.episodes}: expected 1 or more")
     run = open_run(arguments.directory)
-    checkpoint = run.checkpoint(arguments.checkpoint)
+    checkpoint = run.checkpoint(arguments.checkpoint or ("best" if run.has_best() else "latest"))
     workspace.ensure_built((workspace.ACTOR,), build=not arguments.no_build)
     result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed)
     console = Console()
-    console.print(result_table(shown(checkpoint), result))
+    console.print(f"{shown(checkpoint)}, {len(result['returns'])} episodes", highlight=False, soft_wrap=True)
+    console.print(result_table(result))
     return errors.DONE
 
 
@@ -64,9 +67,9 @@ def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int) -> dict[s
         raise CommandError(f"{' '.join(command)}: expected one line of JSON, got {result.stdout!r}") from error
 
 
-def result_table(checkpoint: str, result: dict[str, Any]) -> Table:
-    episodes = len(result["returns"])
-    table = Table(title=f"{checkpoint}, {episodes} episodes", title_justify="left")
+def result_table(result: dict[str, Any]) -> Table:
+    """Mean, spread and extremes over the episodes."""
+    table = Table()
     for column in ("", "mean", "std", "min", "max"):
         table.add_column(column, justify="right" if column else "left")
     for name, key in (("return", "returns"), ("length", "lengths")):

@@ -150,6 +150,13 @@ class CommandRunTest(unittest.TestCase):
         launcher.communicate()
         self.assert_nothing_left(pids)
 
+    def test_after_a_killed_launcher_the_same_command_goes_on(self) -> None:
+        launcher = self.launch()
+        self.wait_until_all_serve()
+        launcher.kill()
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
+
     def test_a_second_launcher_is_kept_out_of_the_directory(self) -> None:
         self.launch()
         self.wait_until_all_serve()

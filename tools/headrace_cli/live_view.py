@@ -14,9 +14,11 @@ from rich.text import Text
 from headrace_cli.csv_tail import Row
 from headrace_cli.status import Plan, Status
 
-# Between two tables on a terminal, and two lines elsewhere.
+# Between two tables on a terminal.
 REDRAW_SECONDS = 0.25
-PLAIN_SECONDS = 2.0
+# Between two lines elsewhere: the longer it has been going on, the longer, so that a run of days leaves a readable log.
+PLAIN_SECONDS = (2.0, 60.0)
+PLAIN_SHARE = 1 / 30
 _UNKNOWN = "–"
 
 
@@ -39,7 +41,8 @@ class View:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._next = 0.0
+        self._begin = clock()
+        self._next = self._begin
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "View":
@@ -61,7 +64,9 @@ class View:
             self._next = self._clock() + REDRAW_SECONDS
             self._live.update(Group(*(panel(run) for run in runs)), refresh=True)
         else:
-            self._next = self._clock() + PLAIN_SECONDS
+            shortest, longest = PLAIN_SECONDS
+            elapsed = self._clock() - self._begin
+            self._next = self._clock() + min(max(elapsed * PLAIN_SHARE, shortest), longest)
             for run in runs:
                 self.say(plain_line(run))
 

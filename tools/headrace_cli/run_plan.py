@@ -3,6 +3,8 @@
 The binaries stand alone: what is passed here is what their --help names, and a cluster passes the same.
 """
 
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,12 @@ def _shard(directory: RunDirectory, index: int) -> ChildSpec:
 
 def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None) -> ChildSpec:
     def arguments(addresses: Mapping[str, str]) -> list[str]:
-        given = [f"--config={directory.config}", f"--run_dir={directory.path}", _replay_flag(shards, addresses)]
+        given = [
+            f"--config={directory.config}",
+            f"--run_dir={directory.path}",
+            _replay_flag(shards, addresses),
+            f"--typed={shlex.join(sys.argv)}",
+        ]
         return given + ([f"--init_from={init_from}"] if init_from else [])
 
     return ChildSpec("learner", "learner", workspace.binary(workspace.LEARNER), arguments, completes_run=True)

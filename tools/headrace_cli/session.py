@@ -1,9 +1,7 @@
 """One run on this machine, from an empty or resumed directory to its summary."""
 
 import json
-import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +50,7 @@ class Session:
         self._scraper: Scraper | None = None
         self._started_at = time.monotonic()
         self._recorded = ""
+        self._closed = False
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -61,20 +60,18 @@ class Session:
         """
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
-        self.directory.create_and_lock()
+        self.directory.create_and_lock(self._say)
         if self.directory.is_run():
             self._check_resumable(resolved)
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
-        if not self.finished_before:
-            self._write_metadata()
 
     def start(self) -> None:
         self._started_at = time.monotonic()
         specs = stages_of(self._config, self.directory, self._request.init_from)
-        ready_files = self.directory.path
-        stages = [[Child(spec, self.directory.logs, ready_files) for spec in stage] for stage in specs]
+        logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
+        stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
         self._scraper = Scraper(plan_of(self._config), self._metrics_addresses)
         self._supervisor.start()
@@ -92,7 +89,10 @@ class Session:
             self._supervisor.interrupt()
 
     def close(self) -> None:
-        """Leaves no process behind; writes the result and the picture of a run that was started."""
+        """Leaves no process behind; writes the result and the picture of a run that was started. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
         if self._supervisor is not None:
             self._supervisor.kill_all()
         if self._scraper is not None:
@@ -165,24 +165,13 @@ class Session:
             }
             for child in self._supervisor.children
         ]
-        text = json.dumps(processes)
+        record = {"state": self._supervisor.state.value, "processes": processes}
+        text = json.dumps(record)
         if text == self._recorded:
             return
         self._recorded = text
-        write_json(self.directory.processes, {"state": self._supervisor.state.value, "processes": processes})
+        write_json(self.directory.processes, record)
         write_json(self.directory.targets, prometheus_targets(self.name, processes))
-
-    def _write_metadata(self) -> None:
-        write_json(
-            self.directory.metadata,
-            {
-                "command_line": sys.argv,
-                "version": source_version(),
-                "machine": {"host": platform.node(), "system": platform.platform(), "processor": processor_name()},
-                "seed": int(self._config.get("seed", 0)),
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            },
-        )
 
     def _write_result(self) -> None:
         """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
@@ -213,23 +202,3 @@ def prometheus_targets(run: str, processes: list[dict[str, Any]]) -> list[dict[s
         for process in processes
         if "metrics" in process["addresses"]
     ]
-
-
-def source_version() -> str:
-    """What git calls the sources; "unknown" outside of a clone."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--tags"]
-        result = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return "unknown"
-    return result.stdout.strip() or "unknown"
-
-
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,253 @@
+#include "actor/acting.h"
+
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "ATen/ops/zeros.h"
+#include "absl/strings/str_cat.h"
+#include "actor/observations.h"
+#include "common/log.h"
+#include "common/policy_version.h"
+#include "common/protocol.h"
+#include "common/status_macros.h"
+#include "model/weights.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two looks at should_stop
+constexpr std::chrono::milliseconds kReportInterval{100};
+constexpr std::chrono::seconds kDrainPatience{2};
+constexpr size_t kRecentEpisodes = 20;
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+uint64_t RandomWriter() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
+
+at::Tensor ActionTensor(const v1::EnvironmentSpec& environment, int64_t lanes) {
+  if (environment.discrete_actions() > 0) return at::zeros({lanes}, at::kInt);
+  return at::zeros({lanes, environment.action_low_size()}, at::kFloat);
+}
+
+const std::byte* RowOf(const at::Tensor& tensor, int64_t lane) {
+  return static_cast<const std::byte*>(tensor.const_data_ptr()) + lane * (tensor.nbytes() / tensor.size(0));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<Policy> policy,
+                                                       Attendance* attendance, ParameterSubscriber* parameters,
+                                                       ActorMetrics* metrics, std::function<bool()> should_stop) {
+  const v1::ActorConfig& actor = options.config.actor();
+  const int lanes = static_cast<int>(actor.environments());
+  const uint32_t index = options.lease.index();
+  std::unique_ptr<Acting> acting(
+      new Acting(std::move(options), std::move(policy), attendance, parameters, metrics, std::move(should_stop)));
+  const v1::RunConfig& config = acting->options_.config;
+  const v1::Signature& signature = acting->options_.experience.signature;
+  ASSIGN_OR_RETURN(acting->lanes_,
+                   VectorEnvironment::Create(config.environment().name(),
+                                             {.lanes = lanes,
+                                              .seed = config.seed(),
+                                              .role = StreamRole::kActor,
+                                              .first_lane = index * static_cast<uint32_t>(lanes),
+                                              .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
+  ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
+  const ArraySpec& native = acting->lanes_->facts().observation;
+  const v1::Column* observation = nullptr;
+  for (const v1::Column& column : signature.columns()) {
+    if (column.name() == "observation") observation = &column;
+  }
+  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, *observation, lanes));
+  ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, *observation, 1));
+  if (acting->options_.lease.observation_moments()) {
+    acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
+  }
+  const auto& shards = acting->options_.replay_addresses;
+  ASSIGN_OR_RETURN(acting->writer_,
+                   ReplayWriter::Start({.address = shards[index % shards.size()],
+                                        .peer = MakePeer(acting->options_.lease.run_id(), absl::StrCat("actor ", index)),
+                                        .writer = RandomWriter(),
+                                        .table = acting->options_.lease.table().name(),
+                                        .signature = signature,
+                                        .pattern = {.rows = acting->options_.experience.item_rows,
+                                                    .stride = acting->options_.experience.item_stride},
+                                        .chunk_rows = actor.chunk_rows(),
+                                        .window_bytes = actor.window_bytes(),
+                                        .lockstep = config.deterministic()}));
+  return acting;
+}
+
+Acting::Acting(ActingOptions options, std::unique_ptr<Policy> policy, Attendance* attendance,
+               ParameterSubscriber* parameters, ActorMetrics* metrics, std::function<bool()> should_stop)
+    : options_(std::move(options)),
+      policy_(std::move(policy)),
+      attendance_(attendance),
+      parameters_(parameters),
+      metrics_(metrics),
+      should_stop_(std::move(should_stop)),
+      drop_episodes_(options_.config.actor().on_backpressure() == v1::DROP_EPISODE),
+      exploration_(options_.config.seed(), StreamRole::kActor, options_.lease.index(), StreamPurpose::kExploration),
+      actions_(ActionTensor(options_.environment, options_.config.actor().environments())),
+      log_probs_(at::zeros({static_cast<int64_t>(options_.config.actor().environments())}, at::kFloat)),
+      in_episode_(options_.config.actor().environments()),
+      dropping_(options_.config.actor().environments()),
+      random_steps_left_(options_.lease.random_steps()) {}
+
+absl::Status Acting::Run() {
+  while (!should_stop_()) {
+    const absl::Status status = StepOnce();
+    if (absl::IsCancelled(status)) break;
+    RETURN_IF_ERROR(status);
+  }
+  Report(true);
+  // What has been experienced is handed in, unless the shard is gone or takes nothing more.
+  if (!attendance_->stopped()) (void)writer_->Drain(Clock::now() + kDrainPatience);
+  return attendance_->status();
+}
+
+absl::Status Acting::StepOnce() {
+  const Time begin = Clock::now();
+  RETURN_IF_ERROR(UseNewestWeights());
+  CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
+  const bool random = random_steps_left_ > 0;
+  policy_->Act(observations_, random ? ActMode::kRandom : ActMode::kExplore, exploration_, actions_, log_probs_);
+  acting_version_ = random ? 0 : loaded_version_;
+  const Time acted = Clock::now();
+  RETURN_IF_ERROR(StepLanes());
+  const Time stepped = Clock::now();
+  metrics_->policy_seconds.Increment(Seconds(acted - begin));
+  metrics_->step_seconds.Increment(Seconds(stepped - acted));
+  metrics_->env_steps.Increment(lanes_->size());
+  random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
+  for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
+  RETURN_IF_ERROR(Send());
+  Report(false);
+  return absl::OkStatus();
+}
+
+absl::Status Acting::UseNewestWeights() {
+  // Random actions need no weights; everything else waits for the first.
+  if (loaded_version_ == 0 && random_steps_left_ == 0) RETURN_IF_ERROR(WaitForPolicy(1));
+  if (parameters_->newest_version() == loaded_version_) return absl::OkStatus();
+  const std::shared_ptr<const Weights> weights = parameters_->Newest();
+  if (weights == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy_->Tensors()));
+  loaded_version_ = weights->version;
+  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(loaded_version_)));
+  return absl::OkStatus();
+}
+
+absl::Status Acting::StepLanes() {
+  const size_t elements = static_cast<size_t>(actions_.numel());
+  if (options_.environment.discrete_actions() > 0) {
+    return lanes_->Step(std::span<const int32_t>(actions_.data_ptr<int32_t>(), elements));
+  }
+  return lanes_->Step(std::span<const float>(actions_.data_ptr<float>(), elements));
+}
+
+void Acting::RecordLane(int lane) {
+  const LaneStep& step = lanes_->steps()[lane];
+  const std::byte* const observation = RowOf(observations_, lane);
+  if (moments_ != nullptr) {
+    moments_->Add({reinterpret_cast<const float*>(observation), static_cast<size_t>(observations_.stride(0))});
+  }
+  if (drop_episodes_ && !writer_->HasRoom() && !dropping_[lane]) {
+    // What is in replay of this episode ends here, with the observation that the next row would have held.
+    dropping_[lane] = true;
+    if (in_episode_[lane]) AppendFinal(lane, observation, v1::INTERRUPTED);
+  }
+  if (dropping_[lane]) {
+    metrics_->dropped_steps.Increment();
+  } else if (!step.interrupted) {
+    writer_->Append(static_cast<uint32_t>(lane),
+                    recorder_->Row({.observation = observation,
+                                    .action = RowOf(actions_, lane),
+                                    .reward = static_cast<float>(step.reward),
+                                    .terminated = step.terminated,
+                                    .truncated = step.truncated,
+                                    .behaviour_log_prob = log_probs_.numel() > 0 ? log_probs_.const_data_ptr<float>()[lane] : 0,
+                                    .policy_version = acting_version_}),
+                    v1::NOT_ENDED);
+    in_episode_[lane] = true;
+  }
+  if (!step.done()) return;
+  EndEpisode(lane, step.interrupted ? v1::INTERRUPTED : step.terminated ? v1::TERMINATED : v1::TRUNCATED);
+}
+
+void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
+  const LaneStep& step = lanes_->steps()[lane];
+  if (in_episode_[lane]) {
+    CopyObservations(lanes_->final_observation(lane), lanes_->facts().observation.data_type, final_observation_);
+    AppendFinal(lane, RowOf(final_observation_, 0), end);
+  }
+  dropping_[lane] = false;
+  v1::Episode& episode = *report_.add_episodes();
+  episode.set_episode_return(step.episode_return);
+  episode.set_length(static_cast<uint64_t>(step.episode_length));
+  episode.set_end(end);
+  episode.set_cause(step.cause);
+  episode.set_policy_version(acting_version_);
+  metrics_->episodes.Increment();
+  if (end == v1::INTERRUPTED) {
+    metrics_->interrupted_episodes.Increment();
+    LogWarning("lane %d: episode interrupted after %d steps: %s", lane, step.episode_length, step.cause);
+    return;
+  }
+  recent_returns_.push_back(step.episode_return);
+  if (recent_returns_.size() > kRecentEpisodes) recent_returns_.pop_front();
+  metrics_->episode_return.Set(std::accumulate(recent_returns_.begin(), recent_returns_.end(), 0.0) /
+                               static_cast<double>(recent_returns_.size()));
+}
+
+void Acting::AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end) {
+  writer_->Append(static_cast<uint32_t>(lane), recorder_->FinalRow(observation), end);
+  in_episode_[lane] = false;
+}
+
+absl::Status Acting::Send() {
+  if (drop_episodes_) {
+    const absl::Status status = writer_->Send(Clock::now());
+    return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
+  }
+  const Time begin = Clock::now();
+  absl::Status status;
+  do {
+    status = writer_->Send(Clock::now() + kPatience);
+    // Counted while it lasts, so that whoever looks sees it.
+    const Time now = Clock::now();
+    if (absl::IsDeadlineExceeded(status)) Report(false);
+    if (should_stop_()) return absl::CancelledError("stopping");
+    metrics_->blocked_seconds.Increment(Seconds(now - std::max(begin, now - kPatience)));
+  } while (absl::IsDeadlineExceeded(status));
+  RETURN_IF_ERROR(status);
+  return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
+}
+
+absl::Status Acting::WaitForPolicy(uint64_t version) {
+  while (true) {
+    const absl::Status status = parameters_->WaitFor(version, Clock::now() + kPatience).status();
+    if (!absl::IsDeadlineExceeded(status)) return status;
+    if (should_stop_()) return absl::CancelledError("stopping");
+  }
+}
+
+void Acting::Report(bool now) {
+  const Time time = Clock::now();
+  if (!now && time - last_report_ < kReportInterval) return;
+  last_report_ = time;
+  metrics_->unacknowledged_bytes.Set(static_cast<double>(writer_->unacknowledged_bytes()));
+  metrics_->reconnects.Set(static_cast<double>(writer_->reconnects()));
+  if (moments_ != nullptr && moments_->count() > 0) *report_.mutable_observation_moments() = moments_->Take();
+  if (report_.episodes().empty() && !report_.has_observation_moments()) return;
+  attendance_->Report(std::exchange(report_, {}));
+}
+
+}  // namespace headrace

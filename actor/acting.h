@@ -1,0 +1,95 @@
+// The acting loop: steps the lanes of one process with the newest policy and writes what happens to replay.
+//
+// Everything happens on the caller's thread but for what gRPC's threads do in the connections.
+#ifndef HEADRACE_ACTOR_ACTING_H_
+#define HEADRACE_ACTOR_ACTING_H_
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actor/actor_metrics.h"
+#include "actor/attendance.h"
+#include "actor/env/vector_environment.h"
+#include "actor/parameter_subscriber.h"
+#include "actor/row_recorder.h"
+#include "algorithm/algorithm.h"
+#include "model/moments_accumulator.h"
+#include "proto/config.pb.h"
+#include "proto/run.pb.h"
+#include "replay/writer.h"
+
+namespace headrace {
+
+struct ActingOptions {
+  v1::RunConfig config;
+  v1::EnvironmentSpec environment;
+  v1::Lease lease;
+  Experience experience;
+  std::vector<std::string> replay_addresses;
+};
+
+class Acting {
+ public:
+  // `should_stop` is asked at every step and in every wait. The other pointers must outlive this.
+  static absl::StatusOr<std::unique_ptr<Acting>> Create(ActingOptions options, std::unique_ptr<Policy> policy,
+                                                        Attendance* attendance, ParameterSubscriber* parameters,
+                                                        ActorMetrics* metrics, std::function<bool()> should_stop);
+
+  // Until should_stop. Not OK: the environment or the shard is of no further use, and why.
+  absl::Status Run();
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  Acting(ActingOptions options, std::unique_ptr<Policy> policy, Attendance* attendance, ParameterSubscriber* parameters,
+         ActorMetrics* metrics, std::function<bool()> should_stop);
+
+  absl::Status StepOnce();
+  absl::Status UseNewestWeights();
+  absl::Status StepLanes();
+  void RecordLane(int lane);
+  void AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end);
+  void EndEpisode(int lane, v1::EpisodeEnd end);
+  absl::Status Send();
+  absl::Status WaitForPolicy(uint64_t version);
+  void Report(bool now);
+
+  const ActingOptions options_;
+  const std::unique_ptr<Policy> policy_;
+  Attendance* const attendance_;
+  ParameterSubscriber* const parameters_;
+  ActorMetrics* const metrics_;
+  const std::function<bool()> should_stop_;
+  const bool drop_episodes_;
+
+  std::unique_ptr<VectorEnvironment> lanes_;
+  std::unique_ptr<ReplayWriter> writer_;
+  std::unique_ptr<RowRecorder> recorder_;
+  std::unique_ptr<MomentsAccumulator> moments_;  // null: not asked for
+  RandomStream exploration_;
+
+  at::Tensor observations_;  // o_t of every lane
+  at::Tensor actions_;
+  at::Tensor log_probs_;
+  at::Tensor final_observation_;  // of one lane
+  std::vector<bool> in_episode_;  // the lane has rows of its episode in replay
+  std::vector<bool> dropping_;    // the rest of the lane's episode is not recorded
+  uint64_t random_steps_left_;
+  uint64_t loaded_version_ = 0;
+  uint64_t acting_version_ = 0;  // of the policy that chose the current actions; 0: random
+
+  v1::AttendRequest report_;
+  Time last_report_{};
+  std::deque<double> recent_returns_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_ACTOR_ACTING_H_

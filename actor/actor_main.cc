@@ -1,0 +1,190 @@
+// The actor process: acts, or evaluates; also evaluates a checkpoint by itself.
+#include <unistd.h>
+
+#include <iostream>
+#include <numeric>
+
+#include "ATen/Parallel.h"
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "actor/acting.h"
+#include "actor/actor_metrics.h"
+#include "actor/attendance.h"
+#include "actor/env/registry.h"
+#include "actor/environment_spec.h"
+#include "actor/evaluation.h"
+#include "actor/fetch_weights.h"
+#include "actor/parameter_subscriber.h"
+#include "algorithm/registry.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "common/protocol.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "model/weights.h"
+#include "nlohmann/json.hpp"
+
+ABSL_FLAG(std::string, role, "act", "act: step environments and write to replay; evaluate: play what the learner asks for");
+ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
+ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(std::string, checkpoint, "",
+          "with --role=evaluate: evaluate the policy in this checkpoint directory, print the result as JSON, and end");
+ABSL_FLAG(uint32_t, episodes, 10, "with --checkpoint: how many episodes");
+ABSL_FLAG(uint64_t, seed, 0, "with --checkpoint: of the episodes' initial states");
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::milliseconds kPatience{200};
+constexpr std::chrono::seconds kFetchDeadline{30};
+
+struct Member {
+  v1::EnvironmentSpec environment;
+  std::unique_ptr<Attendance> attendance;
+  v1::Lease lease;
+};
+
+bool ShouldStop(const Attendance& attendance) {
+  return ShutdownSignal::Requested() || attendance.stopped() || !attendance.status().ok();
+}
+
+absl::StatusOr<v1::EnvironmentSpec> Environment(const v1::RunConfig& config) {
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(config.environment().name()));
+  v1::EnvironmentSpec environment =
+      MakeEnvironmentSpec(facts, static_cast<int>(config.environment().max_episode_steps()));
+  RETURN_IF_ERROR(CheckFits(config, environment));
+  return environment;
+}
+
+absl::StatusOr<Member> JoinRun(const v1::RunConfig& config, v1::Role role) {
+  const std::string learner = absl::GetFlag(FLAGS_learner);
+  if (learner.empty()) return absl::InvalidArgumentError("expected --learner=HOST:PORT, got none");
+  Member member;
+  ASSIGN_OR_RETURN(member.environment, Environment(config));
+  v1::Join join;
+  *join.mutable_peer() = MakePeer("", absl::StrCat(role == v1::ACTOR ? "actor" : "evaluator", " of process ", getpid()));
+  join.set_role(role);
+  *join.mutable_environment() = member.environment;
+  join.set_environments(role == v1::ACTOR ? config.actor().environments() : 0);
+  join.set_process_id(getpid());
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  join.set_host(host);
+  member.attendance = Attendance::Start(learner, join);
+  while (!ShouldStop(*member.attendance)) {
+    absl::StatusOr<v1::Lease> lease = member.attendance->WaitForLease(std::chrono::steady_clock::now() + kPatience);
+    if (absl::IsDeadlineExceeded(lease.status())) continue;
+    RETURN_IF_ERROR(lease.status());
+    member.lease = *lease;
+    return member;
+  }
+  RETURN_IF_ERROR(member.attendance->status());
+  return absl::CancelledError("stopped before the learner had granted a lease");
+}
+
+// A process that the learner sent home is done; one that was signalled was interrupted.
+absl::Status Farewell(const Attendance& attendance) {
+  RETURN_IF_ERROR(attendance.status());
+  return attendance.stopped() ? absl::OkStatus() : absl::CancelledError("interrupted");
+}
+
+absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& metrics) {
+  const std::vector<std::string> replay = absl::GetFlag(FLAGS_replay);
+  if (replay.size() != flags.config.replay().shards()) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
+                                                      flags.config.replay().shards(), replay.size()));
+  }
+  RETURN_IF_ERROR(Environment(flags.config).status());
+  RETURN_IF_ERROR(ports.Ready(flags, ""));
+  absl::StatusOr<Member> joined = JoinRun(flags.config, v1::ACTOR);
+  if (absl::IsCancelled(joined.status()) && !ShutdownSignal::Requested()) return absl::OkStatus();  // the run is over
+  ASSIGN_OR_RETURN(Member member, std::move(joined));
+  LogInfo("leased index %d of run %s", member.lease.index(), member.lease.run_id());
+  ASSIGN_OR_RETURN(Experience experience, MakeExperience(flags.config, member.environment));
+  ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
+  Attendance* const attendance = member.attendance.get();
+  const std::unique_ptr<ParameterSubscriber> parameters = ParameterSubscriber::Start(
+      absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
+                   Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay},
+                                  std::move(policy), attendance, parameters.get(), &metrics,
+                                  [attendance] { return ShouldStop(*attendance); }));
+  RETURN_IF_ERROR(acting->Run());
+  return Farewell(*attendance);
+}
+
+v1::EvaluationResult EvaluateOrder(const ProcessFlags& flags, const Member& member, const v1::Evaluate& order,
+                                   Policy& policy) {
+  const auto evaluate = [&]() -> absl::StatusOr<v1::EvaluationResult> {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Weights> weights,
+                     FetchWeights(absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), "evaluator"),
+                                  order.version(), std::chrono::steady_clock::now() + kFetchDeadline));
+    RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy.Tensors()));
+    return Evaluate(flags.config, policy, order.episodes(), order.seed(),
+                    [&] { return ShouldStop(*member.attendance); });
+  };
+  absl::StatusOr<v1::EvaluationResult> result = evaluate();
+  if (!result.ok()) {
+    LogError("evaluation failed: %s", result.status().ToString());
+    v1::EvaluationResult failed;
+    failed.set_error(result.status().ToString());
+    result = failed;
+  }
+  result->set_version(order.version());
+  return *std::move(result);
+}
+
+absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
+  RETURN_IF_ERROR(Environment(flags.config).status());
+  RETURN_IF_ERROR(ports.Ready(flags, ""));
+  absl::StatusOr<Member> joined = JoinRun(flags.config, v1::EVALUATOR);
+  if (absl::IsCancelled(joined.status()) && !ShutdownSignal::Requested()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Member member, std::move(joined));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
+  while (!ShouldStop(*member.attendance)) {
+    const std::optional<v1::Evaluate> order =
+        member.attendance->NextOrder(std::chrono::steady_clock::now() + kPatience);
+    if (!order.has_value()) continue;
+    v1::AttendRequest report;
+    *report.mutable_evaluation() = EvaluateOrder(flags, member, *order, *policy);
+    member.attendance->Report(std::move(report));
+  }
+  return Farewell(*member.attendance);
+}
+
+absl::Status EvaluateCheckpoint(const ProcessFlags& flags, const std::string& directory) {
+  ASSIGN_OR_RETURN(const v1::EnvironmentSpec environment, Environment(flags.config));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakePolicy(flags.config, environment));
+  ASSIGN_OR_RETURN(const std::string file, ReadFile(directory + "/policy.safetensors"));
+  RETURN_IF_ERROR(LoadTensors(file, policy->Tensors()));
+  ASSIGN_OR_RETURN(const v1::EvaluationResult result,
+                   Evaluate(flags.config, *policy, absl::GetFlag(FLAGS_episodes), absl::GetFlag(FLAGS_seed),
+                            [] { return ShutdownSignal::Requested(); }));
+  const std::vector<double> returns(result.returns().begin(), result.returns().end());
+  const std::vector<uint64_t> lengths(result.lengths().begin(), result.lengths().end());
+  std::cout << nlohmann::json{{"returns", returns}, {"lengths", lengths}}.dump() << std::endl;
+  return absl::OkStatus();
+}
+
+absl::Status RunActor(const ProcessFlags& flags) {
+  at::set_num_threads(static_cast<int>(flags.config.actor().threads()));
+  const std::string role = absl::GetFlag(FLAGS_role);
+  const std::string checkpoint = absl::GetFlag(FLAGS_checkpoint);
+  if (role != "act" && role != "evaluate") {
+    return absl::InvalidArgumentError(absl::StrCat("expected --role=act or --role=evaluate, got \"", role, "\""));
+  }
+  if (!checkpoint.empty()) return EvaluateCheckpoint(flags, checkpoint);
+  MetricRegistry registry(role == "act" ? "actor" : "evaluator");
+  ActorMetrics metrics(registry);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+  return role == "act" ? Act(flags, *ports, metrics) : EvaluateOrders(flags, *ports);
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main(int argc, char** argv) {
+  return headrace::RunProcess(argc, argv, "actor: steps environments and writes to replay, or evaluates",
+                              headrace::RunActor);
+}

@@ -1,0 +1,42 @@
+// An actor's Prometheus metrics.
+#ifndef HEADRACE_ACTOR_ACTOR_METRICS_H_
+#define HEADRACE_ACTOR_ACTOR_METRICS_H_
+
+#include "common/metrics.h"
+
+namespace headrace {
+
+struct ActorMetrics {
+  explicit ActorMetrics(MetricRegistry& r)
+      : env_steps(r.AddCounter("headrace_actor_env_steps_total", "Environment steps taken.")),
+        episodes(r.AddCounter("headrace_actor_episodes_total", "Episodes finished.")),
+        interrupted_episodes(r.AddCounter("headrace_actor_interrupted_episodes_total",
+                                          "Episodes that ended because the environment failed.")),
+        dropped_steps(r.AddCounter("headrace_actor_dropped_steps_total",
+                                   "Environment steps that were not recorded because replay was behind.")),
+        episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.")),
+        blocked_seconds(r.AddCounter("headrace_actor_inserts_blocked_seconds_total",
+                                     "Time that stepping stood still because replay took nothing more.")),
+        policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
+        step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
+        policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.")),
+        unacknowledged_bytes(r.AddGauge("headrace_actor_unacknowledged_bytes",
+                                        "Bytes sent to replay that it has not acknowledged.")),
+        reconnects(r.AddGauge("headrace_actor_replay_reconnects", "Times the connection to replay was made again.")) {}
+
+  prometheus::Counter& env_steps;
+  prometheus::Counter& episodes;
+  prometheus::Counter& interrupted_episodes;
+  prometheus::Counter& dropped_steps;
+  prometheus::Gauge& episode_return;
+  prometheus::Counter& blocked_seconds;
+  prometheus::Counter& policy_seconds;
+  prometheus::Counter& step_seconds;
+  prometheus::Gauge& policy_version;
+  prometheus::Gauge& unacknowledged_bytes;
+  prometheus::Gauge& reconnects;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_ACTOR_ACTOR_METRICS_H_

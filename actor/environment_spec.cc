@@ -1,0 +1,25 @@
+#include "actor/environment_spec.h"
+
+namespace headrace {
+
+v1::EnvironmentSpec MakeEnvironmentSpec(const EnvironmentFacts& facts, int max_episode_steps) {
+  v1::EnvironmentSpec spec;
+  spec.set_name(facts.name);
+  spec.mutable_observation()->set_name("observation");
+  spec.mutable_observation()->set_data_type(facts.observation.data_type);
+  spec.mutable_observation()->mutable_shape()->Add(facts.observation.shape.begin(), facts.observation.shape.end());
+  spec.mutable_action()->set_name("action");
+  if (facts.action.continuous()) {
+    spec.mutable_action()->set_data_type(v1::FLOAT32);
+    spec.mutable_action()->add_shape(static_cast<uint32_t>(facts.action.dimensions()));
+    spec.mutable_action_low()->Add(facts.action.low.begin(), facts.action.low.end());
+    spec.mutable_action_high()->Add(facts.action.high.begin(), facts.action.high.end());
+  } else {
+    spec.mutable_action()->set_data_type(v1::INT32);
+    spec.set_discrete_actions(static_cast<uint32_t>(facts.action.discrete));
+  }
+  spec.set_max_episode_steps(static_cast<uint32_t>(max_episode_steps > 0 ? max_episode_steps : facts.max_episode_steps));
+  return spec;
+}
+
+}  // namespace headrace

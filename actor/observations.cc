@@ -1,0 +1,36 @@
+#include "actor/observations.h"
+
+#include <cstring>
+#include <vector>
+
+#include "ATen/ops/zeros.h"
+#include "absl/strings/str_format.h"
+
+namespace headrace {
+
+absl::StatusOr<at::Tensor> MakeObservationTensor(const ArraySpec& native, const v1::Column& column, int64_t lanes) {
+  const bool narrowed = native.data_type == v1::FLOAT64 && column.data_type() == v1::FLOAT32;
+  if (native.data_type != column.data_type() && !narrowed) {
+    return absl::InvalidArgumentError(absl::StrFormat("observations are %s and cannot be recorded as %s",
+                                                      v1::DataType_Name(native.data_type),
+                                                      v1::DataType_Name(column.data_type())));
+  }
+  at::ScalarType type = at::kFloat;
+  if (column.data_type() == v1::UINT8) type = at::kByte;
+  if (column.data_type() == v1::FLOAT64) type = at::kDouble;
+  std::vector<int64_t> shape = {lanes};
+  shape.insert(shape.end(), native.shape.begin(), native.shape.end());
+  return at::zeros(shape, at::TensorOptions().dtype(type));
+}
+
+void CopyObservations(std::span<const std::byte> native, v1::DataType native_type, at::Tensor& tensor) {
+  if (native_type == v1::FLOAT64 && tensor.scalar_type() == at::kFloat) {
+    const double* const from = reinterpret_cast<const double*>(native.data());
+    float* const to = tensor.data_ptr<float>();
+    for (int64_t i = 0; i < tensor.numel(); ++i) to[i] = static_cast<float>(from[i]);
+  } else {
+    std::memcpy(tensor.data_ptr(), native.data(), native.size());
+  }
+}
+
+}  // namespace headrace

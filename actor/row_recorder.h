@@ -1,0 +1,54 @@
+// Turns the steps of lanes into rows of replay: one value for each column of the signature, by the column's name.
+//
+// Not thread-safe.
+#ifndef HEADRACE_ACTOR_ROW_RECORDER_H_
+#define HEADRACE_ACTOR_ROW_RECORDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/column.pb.h"
+
+namespace headrace {
+
+// One step; the pointers hold as many bytes as the columns of those names.
+struct StepValues {
+  const std::byte* observation;
+  const std::byte* action;
+  float reward;
+  bool terminated;
+  bool truncated;
+  float behaviour_log_prob;
+  uint64_t policy_version;
+};
+
+class RowRecorder {
+ public:
+  // InvalidArgument: a column that actors do not know how to fill, or of another type than they fill it with.
+  static absl::StatusOr<std::unique_ptr<RowRecorder>> Create(const v1::Signature& signature);
+
+  // The row's columns, in the order of the signature; valid until the next call.
+  std::span<const std::byte* const> Row(const StepValues& values);
+  // The row of a final observation: every other column is zero.
+  std::span<const std::byte* const> FinalRow(const std::byte* observation);
+
+ private:
+  enum class Source { kObservation, kAction, kReward, kTerminated, kTruncated, kLogProb, kPolicyVersion };
+
+  std::vector<Source> sources_;
+  std::vector<std::byte> zeros_;
+  std::vector<const std::byte*> columns_;
+  float reward_ = 0;
+  float log_prob_ = 0;
+  uint8_t terminated_ = 0;
+  uint8_t truncated_ = 0;
+  int64_t policy_version_ = 0;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_ACTOR_ROW_RECORDER_H_

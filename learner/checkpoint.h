@@ -1,0 +1,50 @@
+// A run's checkpoints: directories CHECKPOINTS/update-000000012345 with the learner's tensors, the policy alone, and a
+// manifest that is written last and makes the rest count. docs/formats/checkpoint.md describes the files.
+//
+// Not thread-safe; one process at a time uses a directory of checkpoints.
+#ifndef HEADRACE_LEARNER_CHECKPOINT_H_
+#define HEADRACE_LEARNER_CHECKPOINT_H_
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/checkpoint.pb.h"
+
+namespace headrace {
+
+// Names of the files in a checkpoint.
+inline constexpr char kAlgorithmFile[] = "algorithm.safetensors";
+inline constexpr char kOptimizerFile[] = "optimizer.safetensors";
+inline constexpr char kPolicyFile[] = "policy.safetensors";
+inline constexpr char kManifestFile[] = "MANIFEST.textproto";
+inline constexpr char kBestCheckpoint[] = "best";
+
+struct LoadedCheckpoint {
+  v1::CheckpointManifest manifest;
+  std::map<std::string, std::string> files;  // contents by name
+};
+
+// "update-000000012345"
+std::string CheckpointName(uint64_t updates);
+
+// Writes files and then the manifest, whose `files` are filled in here.
+absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
+                            const std::map<std::string, std::string>& files);
+// DataLoss: a file is missing, cut off or altered, or the manifest cannot be read.
+absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);
+
+// The newest checkpoint under `checkpoints` that is whole; damaged ones are reported and passed over. None: nullopt.
+absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints);
+// Removes all but the newest `keep`, and never the best one.
+absl::Status RemoveOldCheckpoints(const std::string& checkpoints, uint32_t keep);
+
+// Who this learner is: the same run as at the last start, and an incarnation more. Remembered before it returns.
+absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_CHECKPOINT_H_

@@ -1,0 +1,74 @@
+#include "learner/checkpoint_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/grpc_server.h"
+#include "common/grpc_status.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "grpcpp/client_context.h"
+#include "learner/checkpoint.h"
+#include "proto/replay.grpc.pb.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::seconds kShardDeadline{120};
+
+absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, const v1::CheckpointRequest& request) {
+  v1::CheckpointResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kShardDeadline);
+  const absl::Status status =
+      FromGrpc(v1::Replay::NewStub(MakeChannel(address))->Checkpoint(&context, request, &response));
+  if (!status.ok()) return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
+  return response;
+}
+
+}  // namespace
+
+void CheckpointWriter::Start(Cut cut) {
+  writing_ = std::async(std::launch::async, [this, moved = std::move(cut)]() mutable { return Write(std::move(moved)); });
+}
+
+std::optional<absl::Status> CheckpointWriter::Poll() {
+  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
+  return writing_.get();
+}
+
+absl::Status CheckpointWriter::Wait() { return writing_.valid() ? writing_.get() : absl::OkStatus(); }
+
+absl::Status CheckpointWriter::Write(Cut cut) const {
+  const auto start = std::chrono::steady_clock::now();
+  v1::CheckpointManifest& manifest = cut.manifest;
+  v1::CheckpointRequest request;
+  *request.mutable_peer() = peer_;
+  request.set_name(manifest.name());
+  request.set_keep(keep_);
+  std::vector<std::future<absl::StatusOr<v1::CheckpointResponse>>> answers;
+  for (const std::string& shard : shards_) answers.push_back(std::async(std::launch::async, AskShard, shard, request));
+  uint64_t bytes = 0;
+  uint64_t env_steps = manifest.counters().env_steps();
+  for (size_t i = 0; i < answers.size(); ++i) {
+    ASSIGN_OR_RETURN(v1::CheckpointResponse answer, answers[i].get());
+    bytes += answer.bytes();
+    // Steps that arrived between the learner's cut and this shard's are in the checkpoint: they count.
+    for (const v1::TableState& state : answer.tables()) {
+      if (i >= cut.states.size() || state.table() != cut.states[i].table() || state.incarnation() != cut.states[i].incarnation()) continue;
+      env_steps += state.inserted_steps() - std::min(state.inserted_steps(), cut.states[i].inserted_steps());
+    }
+    *manifest.add_shards() = std::move(answer);
+  }
+  manifest.mutable_counters()->set_env_steps(env_steps);
+  for (const auto& [name, contents] : cut.files) bytes += contents.size();
+  RETURN_IF_ERROR(SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, cut.files));
+  RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, keep_));
+  LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  return absl::OkStatus();
+}
+
+}  // namespace headrace

@@ -1,0 +1,56 @@
+// Writes checkpoints beside the training: the shards write theirs where they live, the learner's files follow, and the
+// manifest comes last. One at a time.
+//
+//   cut = {manifest, files, states}           on the learner's thread, between two updates
+//   writer->Start(std::move(cut));            returns at once
+//   writer->Poll() / Wait()                   what became of it
+//
+// Not thread-safe; the writing itself happens on a thread of its own.
+#ifndef HEADRACE_LEARNER_CHECKPOINT_WRITER_H_
+#define HEADRACE_LEARNER_CHECKPOINT_WRITER_H_
+
+#include <future>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/handshake.pb.h"
+
+namespace headrace {
+
+class CheckpointWriter {
+ public:
+  struct Cut {
+    v1::CheckpointManifest manifest;           // name and counters
+    std::map<std::string, std::string> files;  // contents by name
+    std::vector<v1::TableState> states;        // each shard's, at the moment the counters are of
+  };
+
+  // An empty list of shards: their contents are not written.
+  CheckpointWriter(std::string checkpoints, std::vector<std::string> shards, v1::Peer peer, uint32_t keep)
+      : checkpoints_(std::move(checkpoints)), shards_(std::move(shards)), peer_(std::move(peer)), keep_(keep) {}
+
+  bool writing() const { return writing_.valid(); }
+  // writing() must be false.
+  void Start(Cut cut);
+  // The result of a checkpoint that has ended since the last call; nullopt: there is none.
+  std::optional<absl::Status> Poll();
+  // The same, waiting for it; OK if nothing was being written.
+  absl::Status Wait();
+
+ private:
+  absl::Status Write(Cut cut) const;
+
+  const std::string checkpoints_;
+  const std::vector<std::string> shards_;
+  const v1::Peer peer_;
+  const uint32_t keep_;
+  std::future<absl::Status> writing_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_CHECKPOINT_WRITER_H_

@@ -1,0 +1,74 @@
+// The learner process: updates, weight broadcast, the run service, checkpoints.
+#include "absl/flags/flag.h"
+#include "algorithm/registry.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "common/run_directory.h"
+#include "common/status_macros.h"
+#include "learner/checkpoint.h"
+#include "learner/learner.h"
+#include "learner/learner_metrics.h"
+#include "learner/parameter_service.h"
+#include "learner/run_service.h"
+
+ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
+ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(std::string, typed, "", "what somebody typed to start this run, for metadata.json; default: this command line");
+ABSL_FLAG(std::string, init_from, "", "run directory whose networks a new run starts with");
+
+namespace headrace {
+namespace {
+
+absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const RunDirectory& run) {
+  LearnerOptions options;
+  options.config = flags.config;
+  options.run_path = absl::GetFlag(FLAGS_run_dir);
+  options.replay_addresses = absl::GetFlag(FLAGS_replay);
+  options.init_from = absl::GetFlag(FLAGS_init_from);
+  if (options.replay_addresses.size() != flags.config.replay().shards()) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
+                                                      flags.config.replay().shards(), options.replay_addresses.size()));
+  }
+  RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
+  ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
+  ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints()));
+  return options;
+}
+
+absl::Status RunLearner(const ProcessFlags& flags) {
+  RETURN_IF_ERROR(FactsOf(flags.config).status());
+  const std::string run_path = absl::GetFlag(FLAGS_run_dir);
+  if (run_path.empty()) return absl::InvalidArgumentError("expected --run_dir=DIR, got none");
+  const std::string typed = absl::GetFlag(FLAGS_typed);
+  ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
+                   RunDirectory::Open(run_path, flags.config,
+                                      typed.empty() ? flags.command_line : std::vector<std::string>{typed}, *RealClock()));
+  ASSIGN_OR_RETURN(LearnerOptions options, PrepareOptions(flags, *run));
+  LogInfo("run %s, start %d", options.identity.run_id(), options.identity.incarnation());
+
+  MetricRegistry registry("learner");
+  LearnerMetrics metrics(registry);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+  RunService members(options.identity.run_id(), [&flags](const v1::EnvironmentSpec& environment) {
+    return CheckFits(flags.config, environment);
+  });
+  ParameterService parameters(options.identity.run_id());
+  Learner learner(std::move(options), run.get(), &members, &parameters, &metrics);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {&members, &parameters}));
+  RETURN_IF_ERROR(ports->Ready(flags, server->address()));
+  if (const std::string end = learner.EndReached(); !end.empty()) {
+    LogInfo("this run has ended: %s", end);
+    members.Stop(end);
+    return absl::OkStatus();
+  }
+  return learner.Run();
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main(int argc, char** argv) {
+  return headrace::RunProcess(argc, argv, "learner: updates, weight broadcast, run service, checkpoints",
+                              headrace::RunLearner);
+}

@@ -1,0 +1,54 @@
+// The learning curve as it grows: a row of progress.csv and of the TensorBoard file in each log interval.
+//
+// Tags are those that Stable-Baselines3 and CleanRL use, so that curves of both lie on top of each other.
+//
+// Not thread-safe.
+#ifndef HEADRACE_LEARNER_PROGRESS_LOG_H_
+#define HEADRACE_LEARNER_PROGRESS_LOG_H_
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/event_file.h"
+#include "common/run_directory.h"
+#include "proto/run.pb.h"
+#include "replay/sampler.h"
+
+namespace headrace {
+
+class ProgressLog {
+ public:
+  using Scalars = std::vector<std::pair<std::string, double>>;
+
+  // `run` must outlive the log; `start` is where this start of the run begins.
+  static absl::StatusOr<std::unique_ptr<ProgressLog>> Open(RunDirectory* run, const RunPosition& start);
+
+  void AddEpisode(const v1::Episode& episode);
+  void AddWait(double seconds) { wait_seconds_ += seconds; }
+  void AddUpdate(double policy_lag) { policy_lag_ = policy_lag; }
+  double policy_lag() const { return policy_lag_; }
+  // Mean return of the last hundred finished episodes; NaN: there is none.
+  double RecentReturn() const;
+
+  absl::Status Write(const RunPosition& position, const ReplaySampler::Stats& replay, const Scalars& losses);
+  absl::Status WriteEvaluation(const RunPosition& position, const EvaluationRow& row);
+
+ private:
+  ProgressLog(RunDirectory* run, std::unique_ptr<EventFile> events, const RunPosition& start)
+      : run_(run), events_(std::move(events)), last_(start) {}
+
+  RunDirectory* const run_;
+  const std::unique_ptr<EventFile> events_;
+  RunPosition last_;  // of the newest row
+  double wait_seconds_ = 0;  // for batches, since then
+  double policy_lag_ = 0;
+  std::deque<v1::Episode> recent_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_PROGRESS_LOG_H_

@@ -1,0 +1,101 @@
+#include "replay/payload.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kRows = 7;
+
+class PayloadTest : public testing::Test {
+ protected:
+  PayloadTest() {
+    EXPECT_EQ(store_.Reserve(kRows, rows_), RowStore::Room::kReserved);
+    for (size_t i = 0; i + 1 < kRows; ++i) store_.SetNext(rows_[i], rows_[i + 1]);
+    // Whole columns, one after the other.
+    for (size_t column = 0; column < layout_.columns().size(); ++column) {
+      for (size_t row = 0; row < kRows; ++row) {
+        const TestRow values(3, row);
+        payload_.append(reinterpret_cast<const char*>(values.columns()[column]), layout_.columns()[column].bytes);
+      }
+    }
+  }
+
+  absl::Status Scatter(const std::string& payload) {
+    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
+                                              static_cast<int>(payload.size()));
+    return ScatterChunk(in, layout_, rows_, store_);
+  }
+
+  template <typename T>
+  std::string With(T value, size_t offset) {
+    std::string payload = payload_;
+    std::memcpy(payload.data() + offset, &value, sizeof(value));
+    return payload;
+  }
+
+  const RowLayout layout_ = *RowLayout::Create(TestSignature());
+  RowStore store_{layout_.stride(), 1 << 16};
+  std::vector<RowStore::Address> rows_;
+  std::string payload_;
+};
+
+TEST_F(PayloadTest, WhatIsScatteredIsGatheredAgain) {
+  ASSERT_TRUE(Scatter(payload_).ok());
+  // Three items of 3 rows, of which slices take one or two; the first column twice, in both ways.
+  const std::vector<ItemStore::Drawn> items = {{0, rows_[2], 3, 1}, {1, rows_[0], 3, 1}, {2, rows_[4], 3, 1}};
+  const std::vector<Slice> slices = {{0, 1, 2}, {3, 0, 1}, {2, 2, 1}, {1, 0, 3}};
+  std::vector<std::vector<std::byte>> blocks;
+  std::vector<std::byte*> targets;
+  for (const Slice& slice : slices) {
+    blocks.emplace_back(items.size() * BytesPerItem(slice, layout_));
+    targets.push_back(blocks.back().data());
+  }
+  GatherItems(items, slices, layout_, store_, targets);
+  for (size_t i = 0; i < items.size(); ++i) {
+    const uint64_t first = std::vector<uint64_t>{2, 0, 4}[i];
+    for (uint64_t k = 0; k < 2; ++k) {
+      EXPECT_EQ(std::memcmp(&blocks[0][(2 * i + k) * 8], TestRow(3, first + 1 + k).observation.data(), 8), 0);
+    }
+    EXPECT_EQ(blocks[1][i], std::byte{TestRow(3, first).terminated});
+    EXPECT_EQ(std::memcmp(&blocks[2][i * 8], TestRow(3, first + 2).columns()[2], 8), 0);
+    for (uint64_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(std::memcmp(&blocks[3][(3 * i + k) * 4], TestRow(3, first + k).columns()[1], 4), 0);
+    }
+  }
+}
+
+TEST_F(PayloadTest, ScatteringLeavesTheLinksAlone) {
+  ASSERT_TRUE(Scatter(payload_).ok());
+  EXPECT_EQ(store_.Next(rows_[0]), rows_[1]);
+  EXPECT_EQ(store_.Next(rows_[kRows - 1]), RowStore::kNoRow);
+}
+
+TEST_F(PayloadTest, NamesColumnAndRowOfNumbersThatAreNotFinite) {
+  // Columns begin at 0 (8 bytes a row), 56 (4) and 84 (8).
+  absl::Status status = Scatter(With(std::numeric_limits<float>::infinity(), 5 * 8 + 4));
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(status.message(), HasSubstr("column observation, row 5"));
+  status = Scatter(With(std::numeric_limits<float>::quiet_NaN(), 56 + 2 * 4));
+  EXPECT_THAT(status.message(), HasSubstr("column action, row 2"));
+  status = Scatter(With(-std::numeric_limits<double>::infinity(), 84 + 6 * 8));
+  EXPECT_THAT(status.message(), HasSubstr("column reward, row 6"));
+}
+
+TEST_F(PayloadTest, RefusesPayloadsThatAreCutOffAnywhere) {
+  for (size_t bytes = 0; bytes < payload_.size(); ++bytes) {
+    EXPECT_TRUE(absl::IsInvalidArgument(Scatter(payload_.substr(0, bytes)))) << bytes;
+  }
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,142 @@
+#include "replay/row_store.h"
+
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using Room = RowStore::Room;
+using Rows = std::vector<RowStore::Address>;
+
+constexpr size_t kStride = 16;
+// 16 slabs of 4 rows.
+constexpr uint64_t kBudget = 16 * 4 * kStride;
+
+void ReleaseAll(RowStore& store, Rows& rows) {
+  for (const RowStore::Address row : rows) store.Release(row);
+  rows.clear();
+}
+
+TEST(RowStoreTest, CutsASmallBudgetIntoSixteenSlabs) {
+  RowStore store(kStride, kBudget);
+  EXPECT_EQ(store.rows_per_slab(), 4u);
+  EXPECT_EQ(store.slab_bytes(), 64u);
+}
+
+TEST(RowStoreTest, GivesEveryRowMemoryOfItsOwn) {
+  RowStore store(kStride, kBudget);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
+  std::set<std::byte*> places;
+  for (const RowStore::Address row : rows) {
+    EXPECT_EQ(store.Next(row), RowStore::kNoRow);
+    EXPECT_LT(row, store.address_end());
+    places.insert(store.Row(row));
+  }
+  EXPECT_EQ(places.size(), 64u);
+  EXPECT_EQ(store.stored_bytes(), kBudget);
+}
+
+TEST(RowStoreTest, IsFullAtItsBudgetAndTakesNothingThen) {
+  RowStore store(kStride, kBudget);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
+  EXPECT_EQ(store.Reserve(1, rows), Room::kFull);
+  EXPECT_EQ(rows.size(), 64u);
+  // One slab's worth of old rows goes: the slab is used again.
+  for (size_t i = 0; i < 4; ++i) store.Release(rows[i]);
+  Rows more;
+  EXPECT_EQ(store.Reserve(4, more), Room::kReserved);
+  EXPECT_EQ(store.stored_bytes(), kBudget);
+}
+
+TEST(RowStoreTest, ASlabIsFreeWhenItsLastReferenceIsGone) {
+  RowStore store(kStride, kBudget);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(8, rows), Room::kReserved);
+  EXPECT_EQ(store.stored_bytes(), 128u);
+  store.Reference(rows[1]);
+  for (size_t i = 0; i < 4; ++i) store.Release(rows[i]);
+  EXPECT_EQ(store.stored_bytes(), 128u);
+  store.Release(rows[1]);
+  EXPECT_EQ(store.stored_bytes(), 64u);
+}
+
+// A table could refuse a chunk as too large although everything else had been removed: the slab being filled had no
+// references left, but was not given back.
+TEST(RowStoreTest, ASlabIsFreeAtOnceAlsoWhileItIsBeingFilled) {
+  RowStore store(kStride, kBudget);
+  for (const size_t count : {4, 3}) {
+    Rows rows;
+    ASSERT_EQ(store.Reserve(count, rows), Room::kReserved);
+    ReleaseAll(store, rows);
+    EXPECT_EQ(store.stored_bytes(), 0u);
+  }
+  Rows rows;
+  EXPECT_EQ(store.Reserve(64, rows), Room::kReserved);
+}
+
+// It used to take the rest of the slab being filled with it: a quarter of a small table.
+TEST(RowStoreTest, AReservationThatFailsTakesNothing) {
+  RowStore store(kStride, kBudget);
+  EXPECT_EQ(store.max_rows(), 64u);
+  Rows rows;
+  EXPECT_EQ(store.Reserve(65, rows), Room::kFull);
+  EXPECT_EQ(store.stored_bytes(), 0u);
+  ASSERT_EQ(store.Reserve(62, rows), Room::kReserved);
+  EXPECT_EQ(store.Reserve(3, rows), Room::kFull);
+  EXPECT_EQ(rows.size(), 62u);
+  EXPECT_EQ(store.Reserve(2, rows), Room::kReserved);
+}
+
+TEST(RowStoreTest, ReusesASlabOnlyAfterTheReadsThatMaySeeIt) {
+  RowStore store(kStride, kBudget);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
+  std::byte* const first = store.Row(rows[0]);
+  const uint64_t early = store.BeginRead();
+  Rows old(rows.begin(), rows.begin() + 4);
+  ReleaseAll(store, old);
+  const uint64_t late = store.BeginRead();  // cannot see the slab any more
+  Rows again;
+  ASSERT_EQ(store.Reserve(4, again), Room::kReserved);
+  EXPECT_NE(store.Row(again[0]), first) << "a spare slab is used as long as the early read goes on";
+  ReleaseAll(store, again);
+  store.EndRead(early);
+  ASSERT_EQ(store.Reserve(4, again), Room::kReserved);
+  EXPECT_EQ(store.Row(again[0]), first);
+  store.EndRead(late);
+}
+
+TEST(RowStoreTest, IsHeldBackWhenReadsKeepAllSpareSlabs) {
+  RowStore store(kStride, kBudget);
+  const uint64_t read = store.BeginRead();
+  // Each round frees a slab that the read may see; 16 slabs and 16 spare ones are soon used up.
+  Room room = Room::kReserved;
+  int rounds = 0;
+  while (room == Room::kReserved) {
+    Rows rows;
+    room = store.Reserve(4, rows);
+    ReleaseAll(store, rows);
+    ASSERT_LE(++rounds, 33);
+  }
+  EXPECT_EQ(room, Room::kHeldBack);
+  EXPECT_EQ(rounds, 33);
+  EXPECT_EQ(store.stored_bytes(), 0u);
+  store.EndRead(read);
+  Rows rows;
+  EXPECT_EQ(store.Reserve(64, rows), Room::kReserved);
+}
+
+TEST(RowStoreTest, HoldsTwoRowsHoweverSmallTheBudget) {
+  RowStore store(1000, 1);
+  Rows rows;
+  EXPECT_EQ(store.Reserve(2, rows), Room::kReserved);
+  EXPECT_EQ(store.Reserve(1, rows), Room::kFull);
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,415 @@
+#include "replay/table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+using Outcome = Table::Outcome;
+
+std::unique_ptr<Table> MakeTable(const v1::TableSpec& spec) {
+  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec, 1);
+  EXPECT_TRUE(table.ok()) << table.status();
+  return *std::move(table);
+}
+
+// The first rows of the items of a batch, as (lane, row).
+using Drawn = std::vector<std::pair<uint32_t, uint64_t>>;
+
+absl::StatusOr<Drawn> SampleFrom(
+    Table& table, uint32_t count, uint64_t key = 1, Table::Callback retry = [] {}) {
+  Table::Batch batch;
+  const absl::StatusOr<Outcome> outcome = table.Sample(count, 1, key, batch, {&table, std::move(retry)});
+  if (!outcome.ok()) return outcome.status();
+  if (*outcome == Outcome::kWait) return absl::UnavailableError("must wait");
+  std::vector<std::array<float, 2>> observations(batch.items().size());
+  const std::vector<Slice> slices = {{0, 0, 1}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(observations.data())};
+  table.Gather(batch.items(), slices, blocks);
+  Drawn drawn;
+  for (const auto& [lane, row] : observations) drawn.emplace_back(lane, row);
+  return drawn;
+}
+
+TEST(TableTest, RefusesSpecificationsThatAreNotUsable) {
+  const auto expect_refused = [](const std::function<void(v1::TableSpec&)>& change, const std::string& why) {
+    v1::TableSpec spec = TestSpec();
+    change(spec);
+    const absl::Status status = Table::Create(spec, 1).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << why;
+    EXPECT_THAT(status.message(), HasSubstr(why));
+  };
+  expect_refused([](v1::TableSpec& spec) { spec.clear_name(); }, "expected a name");
+  expect_refused([](v1::TableSpec& spec) { spec.clear_signature(); }, "signature with columns");
+  expect_refused([](v1::TableSpec& spec) { spec.clear_sampler(); }, "unknown selector 0");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(0); }, "max_item_rows from 1");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(70000); }, "max_item_rows from 1");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_times_sampled(70000); }, "max_times_sampled up to");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(100); }, "less than two items");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(0); }, "less than two items");
+  expect_refused([](v1::TableSpec& spec) { spec.set_min_items(1 << 20); }, "min_items is 1048576");
+}
+
+TEST(TableTest, SamplesWhatWasInserted) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 3, v1::TERMINATED);  // rows 0 to 2: 2 transitions
+  writer.Append(1, 2);                  // rows 0 and 1: 1 transition
+  ASSERT_TRUE(writer.Insert().ok());
+  writer.Append(1, 1);  // row 2: a transition that begins in the chunk before
+  ASSERT_TRUE(writer.Insert().ok());
+  const v1::TableState state = table->State();
+  EXPECT_EQ(state.items(), 4u);
+  EXPECT_EQ(state.inserted_steps(), 2u + 3u);
+  const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 1000);
+  ASSERT_TRUE(drawn.ok());
+  const std::set<std::pair<uint32_t, uint64_t>> distinct(drawn->begin(), drawn->end());
+  EXPECT_THAT(distinct,
+              testing::ElementsAre(testing::Pair(0, 0), testing::Pair(0, 1), testing::Pair(1, 0), testing::Pair(1, 1)));
+  EXPECT_EQ(table->State().sampled_items(), 1000u);
+}
+
+TEST(TableTest, TheSameKeyDrawsTheSameItems) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 500);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(*SampleFrom(*table, 50, 3), *SampleFrom(*table, 50, 3));
+  EXPECT_NE(*SampleFrom(*table, 50, 3), *SampleFrom(*table, 50, 4));
+}
+
+TEST(TableTest, StaysWithinItsBudgetAndKeepsTheNewest) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(100'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  uint64_t rows = 0;
+  for (int i = 0; i < 500; ++i) {
+    const uint32_t count = 1 + i * 37 % 90;
+    writer.Append(0, count, i % 5 == 0 ? v1::TRUNCATED : v1::NOT_ENDED);
+    ASSERT_TRUE(writer.Insert().ok());
+    rows += count;
+    ASSERT_LE(table->State().stored_bytes(), spec.max_bytes());
+  }
+  const v1::TableState state = table->State();
+  EXPECT_EQ(state.inserted_items(), state.items() + state.removed_items());
+  // A row takes 28 bytes and an item 40: 1470 of both, less two slabs of a sixteenth: one being emptied, one filled.
+  EXPECT_GT(state.items(), 1200u);
+  const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 5000);
+  for (const auto& [lane, row] : *drawn) EXPECT_GT(row + 1600, rows);
+}
+
+TEST(TableTest, RemovesTheOldestBeyondMaxItems) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_items(10);
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 31);  // 30 transitions
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(table->State().items(), 10u);
+  EXPECT_EQ(table->State().removed_items(), 20u);
+  EXPECT_THAT(*SampleFrom(*table, 1), testing::ElementsAre(testing::Pair(0, 20)));
+}
+
+TEST(TableTest, RefusesAChunkThatCanNeverFit) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(2000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 5);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(table->State().items(), 4u);
+  writer.Append(0, 100);
+  const absl::Status status = writer.Insert().status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  EXPECT_THAT(status.message(), HasSubstr("100 rows does not fit into the budget of 2000 bytes"));
+  EXPECT_EQ(table->State().items(), 4u) << "nothing was removed for it";
+}
+
+// Rows that the lanes of writers long gone may still refer to must not fill a table.
+TEST(TableTest, WritersThatAreGoneGiveWay) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  for (uint64_t id = 1; id <= 200; ++id) {
+    TestWriter writer(table.get(), id);
+    for (int i = 0; i < 10; ++i) {
+      writer.Append(0, 8);
+      ASSERT_TRUE(writer.Insert().ok()) << id;
+    }
+    table->CloseWriter(id, writer.opened().session);
+  }
+  EXPECT_EQ(table->State().writers(), 0u);
+}
+
+TEST(TableTest, SamplesWaitForMinItems) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_min_items(3);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  int woken = 0;
+  EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, 1, 1, [&] { ++woken; }).status()));
+  writer.Append(0, 3);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(woken, 1);
+  EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, 1, 1, [&] { ++woken; }).status()));
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(woken, 2);
+  EXPECT_EQ(SampleFrom(*table, 5)->size(), 5u) << "more than there are, with replacement";
+}
+
+TEST(TableTest, InsertionWaitsAtItsLimitAndGoesOnWithTheNextGrant) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(3);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  const Table::OpenedWriter opened = table->OpenWriter(7, 1);
+  ChunkBuilder builder(table->layout(), {});
+  const auto build = [&](uint64_t sequence) {
+    const TestRow row(0, sequence - 1);
+    builder.Append(0, row.columns(), v1::NOT_ENDED);
+    return builder.Build(sequence);
+  };
+  for (uint64_t sequence = 1; sequence <= 3; ++sequence) {
+    EXPECT_EQ(*InsertInto(*table, 7, opened.session, build(sequence)), Outcome::kDone);
+  }
+  const grpc::Slice fourth = build(4);
+  int woken = 0;
+  int told = 0;
+  table->WatchOnce(UINT64_MAX, {&told, [&] { ++told; }});
+  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth, [&] { ++woken; }), Outcome::kWait);
+  EXPECT_EQ(told, 1) << "who grants is told of the writer that waits";
+  EXPECT_EQ(table->State().blocked_writers(), 1u);
+  table->SetInsertLimit(3, 0);
+  EXPECT_EQ(woken, 0) << "nothing was granted";
+  table->SetInsertLimit(4, 0);
+  EXPECT_EQ(woken, 1);
+  EXPECT_EQ(table->State().blocked_writers(), 0u);
+  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth), Outcome::kDone);
+  EXPECT_EQ(table->State().inserted_steps(), 4u);
+}
+
+TEST(TableTest, AWaitingWriterThatGoesIsForgotten) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(0);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 1);
+  int woken = 0;
+  EXPECT_EQ(*writer.Insert([&] { ++woken; }), Outcome::kWait);
+  table->StopWaiting(table.get());  // the owner that InsertInto gives
+  EXPECT_EQ(table->State().blocked_writers(), 0u);
+  table->SetInsertLimit(10, 0);
+  EXPECT_EQ(woken, 0);
+}
+
+TEST(TableTest, AWatchIsOnlyEverTheOwnersNewest) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter writer(table.get(), 7);
+  int first = 0;
+  int second = 0;
+  table->WatchOnce(1, {&first, [&] { ++first; }});
+  table->WatchOnce(2, {&first, [&] { ++second; }});
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(first + second, 0);
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(second, 1);
+  table->WatchOnce(2, {&first, [&] { ++first; }});
+  EXPECT_EQ(first, 1) << "at once: the steps have been inserted";
+}
+
+TEST(TableTest, InLockstepAcknowledgementsWaitForFurtherSteps) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(2);
+  spec.set_lockstep(true);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  int woken = 0;
+  const auto acknowledge = [&] { return table->Acknowledge({&writer, [&] { ++woken; }}); };
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(acknowledge(), Outcome::kDone);
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(acknowledge(), Outcome::kWait);
+  table->SetInsertLimit(3, 42);
+  EXPECT_EQ(woken, 1);
+  EXPECT_EQ(acknowledge(), Outcome::kDone);
+  EXPECT_EQ(table->policy_version(), 42u);
+}
+
+TEST(TableTest, AQueueGivesEachItemOnceAndInOrder) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_times_sampled(1);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  uint64_t next = 0;
+  for (int i = 0; i < 50; ++i) {
+    writer.Append(0, 7);
+    ASSERT_TRUE(writer.Insert().ok());
+    while (table->State().items() >= 4) {
+      const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 4, i);
+      ASSERT_TRUE(drawn.ok());
+      for (const auto& [lane, row] : *drawn) EXPECT_EQ(row, next++);
+    }
+  }
+  EXPECT_GT(next, 340u);
+  // A batch is given whole or not at all.
+  const uint64_t left = table->State().items();
+  EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, static_cast<uint32_t>(left) + 1).status()));
+  EXPECT_EQ(table->State().items(), left);
+}
+
+TEST(TableTest, DropsRepeatedChunksAndRefusesMissingOnes) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  const Table::OpenedWriter opened = table->OpenWriter(7, 1);
+  ChunkBuilder builder(table->layout(), {});
+  const TestRow row(0, 0);
+  builder.Append(0, row.columns(), v1::NOT_ENDED);
+  const grpc::Slice first = builder.Build(1);
+  EXPECT_TRUE(InsertInto(*table, 7, opened.session, first).ok());
+  EXPECT_TRUE(InsertInto(*table, 7, opened.session, first).ok());
+  EXPECT_EQ(table->State().inserted_steps(), 1u);
+  builder.Append(0, row.columns(), v1::NOT_ENDED);
+  const absl::Status status = InsertInto(*table, 7, opened.session, builder.Build(3)).status();
+  EXPECT_THAT(status.message(), HasSubstr("expected chunk 2 next, got 3"));
+  EXPECT_EQ(table->OpenWriter(7, 1).last_sequence, 1u);
+}
+
+TEST(TableTest, ANewerStreamOfAWriterTakesOver) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter older(table.get(), 7);
+  older.Append(0, 2);
+  ASSERT_TRUE(older.Insert().ok());
+  const Table::OpenedWriter newer = table->OpenWriter(7, 1);
+  EXPECT_EQ(newer.last_sequence, 1u);
+  older.Append(0, 1);
+  EXPECT_TRUE(absl::IsAborted(older.Insert().status()));
+  table->CloseWriter(7, older.opened().session);
+  EXPECT_EQ(table->State().writers(), 1u) << "an older stream's end is not the writer's";
+  table->CloseWriter(7, newer.session);
+  EXPECT_EQ(table->State().writers(), 0u);
+}
+
+TEST(TableTest, CountsChunksThatTheWriterNoLongerHas) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 3);
+  ASSERT_TRUE(writer.Insert().ok());
+  // Chunks 2 to 4 were acknowledged by a life of this shard that was not saved.
+  EXPECT_EQ(table->OpenWriter(7, 5).last_sequence, 4u);
+  EXPECT_EQ(table->State().lost_chunks(), 3u);
+  TestWriter other(table.get(), 8);
+  EXPECT_EQ(table->State().lost_chunks(), 3u);
+  ASSERT_EQ(table->Writers().size(), 2u);
+}
+
+TEST(TableTest, RemembersWhatAWriterCommittedWhileManyOthersCome) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  for (uint64_t id = 1; id <= 300; ++id) {
+    TestWriter writer(table.get(), id);
+    writer.Append(0, 2);
+    ASSERT_TRUE(writer.Insert().ok());
+    table->CloseWriter(id, writer.opened().session);
+  }
+  EXPECT_EQ(table->OpenWriter(1, 2).last_sequence, 1u);
+  EXPECT_EQ(table->State().lost_chunks(), 0u);
+}
+
+TEST(TableTest, ABadChunkChangesNothing) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 2);
+  ASSERT_TRUE(writer.Insert().ok());
+  const std::string before = table->State().ShortDebugString();
+  ChunkBuilder builder(table->layout(), {});
+  TestRow row(3, 0);
+  row.reward = std::numeric_limits<double>::infinity();
+  builder.Append(3, row.columns(), v1::NOT_ENDED);
+  EXPECT_TRUE(absl::IsInvalidArgument(InsertInto(*table, 7, writer.opened().session, builder.Build(2)).status()));
+  EXPECT_EQ(table->State().ShortDebugString(), before);
+  // The same number again, with a good one.
+  ChunkBuilder good_builder(table->layout(), {});
+  const TestRow good(3, 0);
+  good_builder.Append(3, good.columns(), v1::NOT_ENDED);
+  EXPECT_TRUE(InsertInto(*table, 7, writer.opened().session, good_builder.Build(2)).ok());
+}
+
+TEST(TableTest, InsertionWaitsForReadsThatHoldMemoryBack) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  int woken = 0;
+  {
+    const Table::Snapshot snapshot = table->TakeSnapshot();
+    Outcome outcome = Outcome::kDone;
+    for (int i = 0; outcome == Outcome::kDone; ++i) {
+      ASSERT_LT(i, 1000);
+      writer.Append(0, 10);
+      outcome = *writer.Insert([&] { ++woken; });
+    }
+    EXPECT_EQ(woken, 0);
+  }
+  EXPECT_EQ(woken, 1);
+}
+
+// Every snapshot must be of one moment, while writers insert and samplers remove.
+TEST(TableTest, SnapshotsAreConsistentUnderLoad) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(100'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (uint64_t id = 1; id <= 2; ++id) {
+    threads.emplace_back([&, id] {
+      std::optional<TestWriter> writer(std::in_place, table.get(), id);
+      for (int i = 0; !stop; ++i) {
+        writer->Append(static_cast<uint32_t>(id), 20, i % 3 == 0 ? v1::TERMINATED : v1::NOT_ENDED);
+        // A chunk that must wait is dropped, and the writer with it.
+        if (const auto outcome = writer->Insert(); !outcome.ok() || *outcome != Outcome::kDone) {
+          writer.emplace(table.get(), id + static_cast<uint64_t>(i) * 2 + 2);
+        }
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    for (uint64_t key = 0; !stop; ++key) {
+      const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 64, key);
+      if (!drawn.ok()) continue;
+      for (const auto& [lane, row] : *drawn) EXPECT_LE(lane, 2u);
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    const Table::Snapshot snapshot = table->TakeSnapshot();
+    ASSERT_EQ(snapshot.items.size(), snapshot.state.items());
+
+    for (const Item& item : snapshot.items) {
+      std::array<float, 2> first;
+      std::array<float, 2> second;
+      const size_t offset = table->layout().columns()[0].offset;
+      std::memcpy(&first, table->rows().Row(item.first_row) + offset, sizeof(first));
+      std::memcpy(&second, table->rows().Row(table->rows().Next(item.first_row)) + offset, sizeof(second));
+      ASSERT_EQ(second[0], first[0]);
+      ASSERT_EQ(second[1], first[1] + 1);
+    }
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace headrace

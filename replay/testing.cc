@@ -1,0 +1,100 @@
+#include "replay/testing.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "common/check.h"
+#include "common/file.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "gtest/gtest.h"
+#include "replay/row_layout.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+template <typename T>
+const std::byte* BytesAt(const T& value) {
+  return reinterpret_cast<const std::byte*>(&value);
+}
+
+}  // namespace
+
+v1::Signature TestSignature() {
+  v1::Signature signature;
+  const auto add = [&](const std::string& name, v1::DataType type) {
+    v1::Column& column = *signature.add_columns();
+    column.set_name(name);
+    column.set_data_type(type);
+    return &column;
+  };
+  add("observation", v1::FLOAT32)->add_shape(2);
+  add("action", v1::FLOAT32);
+  add("reward", v1::FLOAT64);
+  add("terminated", v1::UINT8);
+  return signature;
+}
+
+v1::TableSpec TestSpec() {
+  v1::TableSpec spec;
+  spec.set_name("t");
+  *spec.mutable_signature() = TestSignature();
+  spec.set_sampler(v1::UNIFORM);
+  spec.set_remover(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_bytes(1 << 20);
+  spec.set_max_item_rows(4);
+  spec.set_initial_insert_limit(UINT64_MAX);
+  return spec;
+}
+
+TestRow::TestRow(uint32_t lane, uint64_t row)
+    : observation{static_cast<float>(lane), static_cast<float>(row)},
+      action(static_cast<float>(row) + 0.5f),
+      reward(lane * 1e6 + static_cast<double>(row)),
+      terminated(static_cast<uint8_t>(row % 251)) {}
+
+std::array<const std::byte*, 4> TestRow::columns() const {
+  return {BytesAt(observation), BytesAt(action), BytesAt(reward), BytesAt(terminated)};
+}
+
+bool TestRow::operator==(const TestRow& other) const {
+  return observation == other.observation && action == other.action && reward == other.reward &&
+         terminated == other.terminated;
+}
+
+absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
+                                          Table::Callback retry) {
+  google::protobuf::io::CodedInputStream in(message.begin(), static_cast<int>(message.size()));
+  v1::InsertRequest head;
+  size_t payload_bytes;
+  if (absl::Status status = ReadInsertRequest(in, head, payload_bytes); !status.ok()) return status;
+  return table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, std::move(retry)});
+}
+
+TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence)
+    : table_(table),
+      id_(id),
+      builder_(*RowLayout::Create(table->spec().signature()), pattern),
+      opened_(table->OpenWriter(id, first_sequence)),
+      next_sequence_(first_sequence) {}
+
+void TestWriter::Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end) {
+  for (uint32_t i = 0; i < rows; ++i) {
+    const TestRow row(lane, next_row_[lane]++);
+    builder_.Append(lane, row.columns(), i + 1 == rows ? end : v1::NOT_ENDED);
+  }
+}
+
+absl::StatusOr<Table::Outcome> TestWriter::Insert(Table::Callback retry) {
+  const grpc::Slice message = builder_.Build(next_sequence_++);
+  return InsertInto(*table_, id_, opened_.session, message, std::move(retry));
+}
+
+TestDirectory::TestDirectory() {
+  path_ = ::testing::TempDir() + "/replay.XXXXXX";
+  HEADRACE_CHECK(mkdtemp(path_.data()) != nullptr);
+}
+
+TestDirectory::~TestDirectory() { EXPECT_TRUE(RemoveTree(path_).ok()); }
+
+}  // namespace headrace

@@ -1,0 +1,76 @@
+// What the tests of this package share: rows whose contents say which row they are, and tables to put them into.
+#ifndef HEADRACE_REPLAY_TESTING_H_
+#define HEADRACE_REPLAY_TESTING_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/support/slice.h"
+#include "proto/replay.pb.h"
+#include "replay/chunk_builder.h"
+#include "replay/table.h"
+
+namespace headrace {
+
+// observation FLOAT32 [2], action FLOAT32 [], reward FLOAT64 [], terminated UINT8 []: 21 bytes.
+v1::Signature TestSignature();
+// A table "t" of 1 MiB with that signature, uniform over all items, oldest removed first, items of up to 4 rows, and no
+// insert limit.
+v1::TableSpec TestSpec();
+
+// Row `row` of `lane`: every column says so.
+struct TestRow {
+  TestRow(uint32_t lane, uint64_t row);
+
+  std::array<const std::byte*, 4> columns() const;
+  bool operator==(const TestRow& other) const;
+
+  std::array<float, 2> observation;
+  float action;
+  double reward;
+  uint8_t terminated;
+};
+
+// Inserts a message that a ChunkBuilder built.
+absl::StatusOr<Table::Outcome> InsertInto(
+    Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message, Table::Callback retry = [] {});
+
+// One writer of a table, in the same process: writes chunks of whole rows.
+class TestWriter {
+ public:
+  TestWriter(Table* table, uint64_t id, ItemPattern pattern = {}, uint64_t first_sequence = 1);
+
+  // Rows of `lane`, numbered on; with an `end` the last of them is the episode's final one.
+  void Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end = v1::NOT_ENDED);
+  // What was appended, as one chunk.
+  absl::StatusOr<Table::Outcome> Insert(Table::Callback retry = [] {});
+
+  uint64_t next_sequence() const { return next_sequence_; }
+  const Table::OpenedWriter& opened() const { return opened_; }
+
+ private:
+  Table* const table_;
+  const uint64_t id_;
+  ChunkBuilder builder_;
+  Table::OpenedWriter opened_;
+  uint64_t next_sequence_;
+  std::array<uint64_t, 8> next_row_{};  // by lane
+};
+
+// A directory of its own for a test, removed with it.
+class TestDirectory {
+ public:
+  TestDirectory();
+  ~TestDirectory();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_TESTING_H_

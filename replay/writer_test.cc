@@ -1,0 +1,218 @@
+// Writers against a real shard: exactly once, whatever breaks.
+#include "replay/writer.h"
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/checkpoint.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+class WriterTest : public testing::Test {
+ protected:
+  void CreateTable(v1::TableSpec spec = TestSpec()) {
+    const absl::StatusOr<Table*> table = shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
+    ASSERT_TRUE(table.ok()) << table.status();
+  }
+  std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options) {
+    absl::StatusOr<std::unique_ptr<ReplayWriter>> writer = ReplayWriter::Start(options);
+    EXPECT_TRUE(writer.ok()) << writer.status();
+    return *std::move(writer);
+  }
+  std::unique_ptr<ReplayWriter> StartWriter() { return StartWriter(TestWriterOptions(shard_.address())); }
+  // What a shard says to a writer with these options.
+  absl::Status Refusal(const ReplayWriterOptions& options) {
+    const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+    const TestRow row(0, 0);
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+    return writer->Drain(Soon());
+  }
+
+  TestDirectory directory_;
+  TestShard shard_{0, directory_.path()};
+};
+
+TEST_F(WriterTest, EveryStepArrives) {
+  CreateTable();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  uint64_t steps = 0;
+  for (uint32_t i = 0; i < 100; ++i) {
+    ASSERT_TRUE(episodes.Write(i % 3, 1 + i % 7, i % 5 == 0 ? v1::INTERRUPTED : v1::TRUNCATED).ok());
+    steps += 1 + i % 7;
+  }
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), steps);
+  EXPECT_EQ(shard_.table().State().inserted_items(), steps) << "one transition a step";
+  EXPECT_EQ(shard_.table().State().writers(), 1u);
+}
+
+TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 3).ok());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(writer->Drain(Now())));
+  CreateTable();
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 3u);
+}
+
+TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
+  CreateTable();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  uint64_t steps = 0;
+  for (int life = 0; life < 6; ++life) {
+    for (uint32_t i = 0; i < 40; ++i, steps += 3) ASSERT_TRUE(episodes.Write(i % 2, 3).ok());
+    // Chunks are on their way at this moment, and acknowledgements.
+    shard_.StopServing();
+    for (uint32_t i = 0; i < 10; ++i, steps += 2) ASSERT_TRUE(episodes.Write(i % 2, 2).ok());
+    shard_.Serve();
+    if (life % 2 == 0) {
+      ASSERT_TRUE(writer->Drain(Soon()).ok());
+    }
+  }
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), steps);
+  EXPECT_EQ(shard_.table().State().inserted_items(), steps);
+  EXPECT_EQ(shard_.table().State().lost_chunks(), 0u);
+  EXPECT_GE(writer->reconnects(), 3u);
+}
+
+TEST_F(WriterTest, AfterARestartFromACheckpointOnlyWhatWasNotSavedIsLost) {
+  CreateTable();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  ASSERT_TRUE(WriteCheckpoint(shard_.shard(), directory_.path(), "a", 1).ok());
+  shard_.Restart();
+  // The item of rows 4 and 5 begins before the checkpoint and ends after it.
+  ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  v1::TableState state = shard_.table().State();
+  EXPECT_EQ(state.inserted_steps(), 6u);
+  EXPECT_EQ(state.items(), 5u);
+  EXPECT_EQ(state.lost_chunks(), 0u);
+  // Two more chunks, acknowledged and not saved.
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(episodes.WriteStep(0).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  }
+  shard_.Restart();
+  ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  state = shard_.table().State();
+  EXPECT_EQ(state.inserted_steps(), 6u) << "five from the checkpoint, and the newest";
+  EXPECT_EQ(state.items(), 4u) << "the newest row follows a gap";
+  EXPECT_EQ(state.lost_chunks(), 3u);
+}
+
+TEST_F(WriterTest, AClosedLimitBlocksTheWriterAndLosesNothing) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(10);
+  CreateTable(spec);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.chunk_rows = 4;
+  options.window_bytes = 400;
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  uint64_t rows = 0;
+  absl::Status status;
+  while (status.ok()) {
+    const TestRow row(0, rows++);
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+    // Long enough for a shard that takes chunks, whichever way the threads run.
+    status = writer->Send(std::chrono::steady_clock::now() + std::chrono::milliseconds(300));
+    ASSERT_LT(rows, 1000u);
+  }
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_LT(shard_.table().State().inserted_steps(), rows);
+  EXPECT_GE(shard_.table().State().inserted_steps(), 10u);
+  EXPECT_EQ(shard_.table().State().blocked_writers(), 1u);
+  shard_.table().SetInsertLimit(UINT64_MAX, 0);
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), rows);
+}
+
+TEST_F(WriterTest, CancelEndsEveryWait) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(0);
+  CreateTable(spec);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const TestRow row(0, 0);
+  writer->Append(0, row.columns(), v1::NOT_ENDED);
+  std::thread waiting([&] { EXPECT_TRUE(absl::IsCancelled(writer->Drain(Soon()))); });
+  writer->Cancel();
+  waiting.join();
+  EXPECT_TRUE(absl::IsCancelled(writer->Send(Soon())));
+}
+
+TEST_F(WriterTest, AWriterCanBeDestroyedAtAnyTime) {
+  CreateTable();
+  for (int i = 0; i < 20; ++i) {
+    const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address(), 100 + i));
+    EpisodeWriter episodes(writer.get());
+    for (int step = 0; step < i; ++step) ASSERT_TRUE(episodes.WriteStep(0).ok());
+  }
+}
+
+TEST_F(WriterTest, IsToldWhyItIsRefused) {
+  CreateTable();
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.signature.mutable_columns(0)->set_name("pixels");
+  EXPECT_THAT(Refusal(options).ToString(), HasSubstr("expected the columns {observation FLOAT32 [2]"));
+
+  options = TestWriterOptions(shard_.address());
+  options.peer = MakePeer("another", "actor");
+  absl::Status status = Refusal(options);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.message(), HasSubstr("actor belongs to run another, this process to run run"));
+
+  options = TestWriterOptions(shard_.address());
+  options.peer.set_protocol_version(99);
+  status = Refusal(options);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.message(), HasSubstr("protocol version 99"));
+}
+
+TEST_F(WriterTest, InLockstepSendReturnsWithTheNextPolicy) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(1);
+  spec.set_lockstep(true);
+  CreateTable(spec);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.lockstep = true;
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  EpisodeWriter episodes(writer.get());
+  std::atomic<uint64_t> written = 0;
+  std::thread actor([&] {
+    for (uint64_t step = 1; step <= 20; ++step) {
+      ASSERT_TRUE(episodes.WriteStep(0).ok());
+      EXPECT_EQ(writer->policy_version(), step);
+      ++written;
+    }
+  });
+  for (uint64_t step = 1; step <= 20; ++step) {
+    std::promise<void> inserted;
+    int owner = 0;
+    shard_.table().WatchOnce(step, {&owner, [&] {
+                                      if (shard_.table().State().inserted_steps() >= step) inserted.set_value();
+                                    }});
+    inserted.get_future().wait();
+    EXPECT_EQ(written, step - 1);
+    shard_.table().SetInsertLimit(step + 1, step);
+  }
+  actor.join();
+}
+
+}  // namespace
+}  // namespace headrace

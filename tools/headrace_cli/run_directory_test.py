@@ -1,0 +1,97 @@
+"""Which checkpoint of a run is meant, and the files that others read while they are written."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from headrace_cli.errors import UsageError
+from headrace_cli.run_directory import RunDirectory, open_run, read_json, write_json
+
+
+class RunDirectoryTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.run_directory = RunDirectory(Path(temporary.name) / "run")
+        self.addCleanup(self.run_directory.unlock)
+        self.run_directory.create_and_lock()
+
+    def add_checkpoint(self, name: str, complete: bool = True) -> Path:
+        checkpoint = self.run_directory.checkpoints / name
+        checkpoint.mkdir()
+        if complete:
+            (checkpoint / "MANIFEST.textproto").touch()
+        return checkpoint
+
+    def test_the_latest_checkpoint_is_that_of_the_most_updates(self) -> None:
+        self.add_checkpoint("update-000000000900")
+        newest = self.add_checkpoint("update-000000010000")
+        self.assertEqual(self.run_directory.checkpoint("latest"), newest)
+
+    def test_a_checkpoint_without_manifest_does_not_exist(self) -> None:
+        complete = self.add_checkpoint("update-000000000900")
+        self.add_checkpoint("update-000000010000", complete=False)
+        self.assertEqual(self.run_directory.checkpoint("latest"), complete)
+
+    def test_a_checkpoint_is_found_by_its_updates(self) -> None:
+        checkpoint = self.add_checkpoint("update-000000000900")
+        self.assertEqual(self.run_directory.checkpoint("900"), checkpoint)
+
+    def test_a_missing_checkpoint_is_refused_with_those_that_there_are(self) -> None:
+        self.add_checkpoint("update-000000000900")
+        self.add_checkpoint("replay-0")
+        with self.assertRaisesRegex(UsageError, "no checkpoint '7'; of updates: 900"):
+            self.run_directory.checkpoint("7")
+
+    def test_the_best_checkpoint_needs_an_evaluation(self) -> None:
+        with self.assertRaisesRegex(UsageError, "no evaluation has been finished"):
+            self.run_directory.checkpoint("best")
+        best = self.add_checkpoint("best")
+        self.assertEqual(self.run_directory.checkpoint("best"), best)
+
+    def test_a_directory_without_configuration_is_no_run(self) -> None:
+        with self.assertRaisesRegex(UsageError, "is not a run directory"):
+            open_run(self.run_directory.path)
+
+    def test_a_second_launcher_does_not_get_the_directory_until_the_first_lets_go(self) -> None:
+        other = RunDirectory(self.run_directory.path)
+        with self.assertRaisesRegex(UsageError, "in use by another launcher"):
+            other.create_and_lock()
+        self.run_directory.unlock()
+        other.create_and_lock()
+        other.unlock()
+
+    def test_the_directory_is_free_only_when_the_processes_of_a_killed_launcher_have_left(self) -> None:
+        # A launcher that is gone, whose child holds the lock that it inherited until it is told to end.
+        reader, writer = os.pipe()
+        lock = self.run_directory.inherited_by_processes
+        orphan = subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=reader, pass_fds=lock)
+        self.addCleanup(orphan.wait)
+        os.close(reader)
+        gone = subprocess.Popen(["/bin/true"])
+        gone.wait()
+        (self.run_directory.path / "lock").write_text(f"{gone.pid}\n", encoding="utf-8")
+        self.run_directory.unlock()
+        reports: list[str] = []
+
+        def let_the_orphan_end(report: str) -> None:
+            reports.append(report)
+            os.close(writer)
+
+        other = RunDirectory(self.run_directory.path)
+        self.addCleanup(other.unlock)
+        other.create_and_lock(let_the_orphan_end)
+        self.assertIn("waiting for the processes of a launcher that was killed", reports[0])
+        self.assertEqual(orphan.wait(), 1)  # read met the end of its input
+
+    def test_files_are_replaced_as_a_whole(self) -> None:
+        write_json(self.run_directory.result, {"a": 1})
+        write_json(self.run_directory.result, {"b": 2})
+        self.assertEqual(read_json(self.run_directory.result), {"b": 2})
+        self.assertEqual(list(self.run_directory.path.glob("*.new")), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,170 @@
+// What scripts ask of a configuration, without starting anything. tools/headrace uses it.
+//
+//   inspect json CONFIG [path.to.field=value ...]      the resolved configuration as JSON
+//   inspect resolve CONFIG [path.to.field=value ...]   the same in text format
+//   inspect estimate CONFIG [path.to.field=value ...]  what it will take: memory, disk, network, as JSON
+//   inspect resumable STORED NEW                       whether a run of the one may go on with the other
+//   inspect list                                       algorithms, environments, selectors, topologies, as JSON
+//
+// Exit code 2: the configuration is refused, with the reason on standard error.
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "actor/env/registry.h"
+#include "actor/environment_spec.h"
+#include "algorithm/registry.h"
+#include "common/config.h"
+#include "common/process.h"
+#include "common/status_macros.h"
+#include "google/protobuf/util/json_util.h"
+#include "model/device.h"
+#include "nlohmann/json.hpp"
+#include "replay/item_store.h"
+#include "replay/row_layout.h"
+#include "replay/selector/selector.h"
+
+namespace headrace {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Checked {
+  v1::RunConfig config;
+  v1::EnvironmentSpec environment;
+  Experience experience;
+};
+
+// Everything that can be refused before a process starts.
+absl::StatusOr<Checked> Check(const std::string& path, const std::vector<std::string>& overrides) {
+  Checked checked;
+  ASSIGN_OR_RETURN(checked.config, LoadRunConfig(path, overrides));
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(checked.config.environment().name()));
+  checked.environment =
+      MakeEnvironmentSpec(facts, static_cast<int>(checked.config.environment().max_episode_steps()));
+  RETURN_IF_ERROR(CheckFits(checked.config, checked.environment));
+  ASSIGN_OR_RETURN(checked.experience, MakeExperience(checked.config, checked.environment));
+  RETURN_IF_ERROR(ParseDevice(checked.config.device()).status());
+  return checked;
+}
+
+absl::StatusOr<std::string> PrintJson(const v1::RunConfig& config) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.always_print_primitive_fields = true;
+  options.preserve_proto_field_names = true;
+  options.add_whitespace = true;
+  std::string text;
+  if (!google::protobuf::util::MessageToJsonString(config, &text, options).ok()) {
+    return absl::InternalError("the configuration cannot be printed as JSON");
+  }
+  return text;
+}
+
+absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
+  const v1::ReplayConfig& replay = checked.config.replay();
+  ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(checked.experience.signature));
+  const uint64_t per_item = layout.stride() * checked.experience.item_stride + ItemStore::kBookBytes;
+  const uint64_t wanted = replay.capacity() * per_item;
+  const uint64_t fitting = replay.budget_bytes() / per_item;
+  uint64_t batch_bytes = 0;
+  for (const v1::ColumnSlice& slice : checked.experience.slices) {
+    batch_bytes += layout.columns()[layout.Find(slice.column())].bytes * slice.rows() * checked.experience.batch_size;
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(checked.config, checked.environment));
+  uint64_t policy_bytes = 0;
+  uint64_t state_bytes = 0;
+  for (const NamedTensor& tensor : algorithm->PolicyTensors()) policy_bytes += tensor.tensor.nbytes();
+  for (const NamedTensor& tensor : algorithm->StateTensors()) state_bytes += tensor.tensor.nbytes();
+  const uint64_t replay_bytes = std::min(wanted, replay.budget_bytes());
+  const double interval = checked.config.learner().publish_interval_seconds();
+  Json estimate;
+  estimate["replay"] = {{"row_bytes", layout.stride()},
+                        {"transitions_that_fit", std::min(fitting, replay.capacity())},
+                        {"capacity", replay.capacity()},
+                        {"memory_bytes", replay_bytes},
+                        {"budget_bytes", replay.budget_bytes()}};
+  if (fitting < replay.capacity()) {
+    estimate["replay"]["warning"] = absl::StrFormat("the budget holds %d of %d items; for all of them it would be %d bytes",
+                                                    fitting, replay.capacity(), wanted);
+  }
+  estimate["learner"] = {{"algorithm_bytes", state_bytes}, {"prefetched_batch_bytes", batch_bytes * (checked.config.learner().prefetch() + 1)}};
+  estimate["network"] = {
+      {"insert_bytes_per_step", layout.payload_bytes()},
+      {"sample_bytes_per_update", batch_bytes},
+      {"weights_bytes_per_version", policy_bytes},
+      {"weights_bytes_per_second_at_most",
+       interval > 0 ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval : 0.0}};
+  estimate["disk"] = {{"checkpoint_bytes", 2 * state_bytes + policy_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0)},
+                      {"checkpoints_kept", checked.config.checkpoint().keep()}};
+  return estimate.dump(2);
+}
+
+Json DescribeAction(const EnvironmentFacts& facts) {
+  if (!facts.action.continuous()) return absl::StrCat(facts.action.discrete, " discrete actions");
+  return absl::StrCat("continuous [", facts.action.dimensions(), "]");
+}
+
+std::string List() {
+  Json list;
+  for (const AlgorithmFacts& facts : AllAlgorithms()) {
+    std::vector<std::string> topologies;
+    for (const v1::Topology topology : facts.topologies) topologies.push_back(v1::Topology_Name(topology));
+    std::vector<std::string> actions;
+    if (facts.continuous_actions) actions.push_back("continuous");
+    if (facts.discrete_actions) actions.push_back("discrete");
+    list["algorithms"].push_back({{"name", facts.name}, {"summary", facts.summary}, {"paper", facts.paper},
+                                  {"topologies", topologies}, {"actions", actions}});
+  }
+  for (const EnvironmentFacts& facts : AllEnvironments()) {
+    list["environments"].push_back(
+        {{"name", facts.name},
+         {"summary", facts.summary},
+         {"source", facts.source},
+         {"observation", absl::StrCat(absl::AsciiStrToLower(v1::DataType_Name(facts.observation.data_type)), " [",
+                                      absl::StrJoin(facts.observation.shape, ", "), "]")},
+         {"action", DescribeAction(facts)},
+         {"max_episode_steps", facts.max_episode_steps},
+         {"reward_threshold", facts.reward_threshold}});
+  }
+  for (const SelectorFacts& facts : AllSelectors()) {
+    list["selectors"].push_back({{"name", facts.name}, {"summary", facts.summary}});
+  }
+  list["topologies"].push_back(
+      {{"name", "REPLAY"}, {"summary", "the actor holds the policy, the learner samples from sharded replay"}});
+  return list.dump(2);
+}
+
+absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
+  const std::string command = words.empty() ? "" : words[0];
+  if (command == "list" && words.size() == 1) return List();
+  if (command == "resumable" && words.size() == 3) {
+    ASSIGN_OR_RETURN(const v1::RunConfig stored, LoadRunConfig(words[1], {}));
+    ASSIGN_OR_RETURN(const v1::RunConfig now, LoadRunConfig(words[2], {}));
+    RETURN_IF_ERROR(CheckResumable(stored, now));
+    return "";
+  }
+  if ((command != "json" && command != "resolve" && command != "estimate") || words.size() < 2) {
+    return absl::InvalidArgumentError(
+        "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, or list");
+  }
+  ASSIGN_OR_RETURN(const Checked checked, Check(words[1], {words.begin() + 2, words.end()}));
+  if (command == "resolve") return ResolvedText(checked.config);
+  return command == "json" ? PrintJson(checked.config) : PrintEstimate(checked);
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main(int argc, char** argv) {
+  const absl::StatusOr<std::string> output = headrace::Run({argv + 1, argv + argc});
+  if (!output.ok()) {
+    std::cerr << std::string(output.status().message()) << std::endl;
+    return headrace::kExitUsage;
+  }
+  std::cout << *output << std::endl;
+  return headrace::kExitDone;
+}
