@@ -215,7 +215,7 @@ void ReplaySampler::Grant() {
     const uint64_t notify_at =
         missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + std::max<uint64_t>(1, missing / shards_.size());
     const bool first = shard.notify_at == 0;
-    if (!first && !grown && (missing == 0 || notify_at == shard.notify_at)) continue;
+    if (!first && !changed && (missing == 0 || notify_at == shard.notify_at)) continue;
     shard.granted = limit;
     shard.notify_at = notify_at;
     v1::CoordinateRequest request;
