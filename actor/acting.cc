@@ -51,13 +51,14 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
       new Acting(std::move(options), std::move(policy), attendance, parameters, metrics, std::move(should_stop)));
   const v1::RunConfig& config = acting->options_.config;
   const v1::Signature& signature = acting->options_.experience.signature;
-  ASSIGN_OR_RETURN(acting->lanes_,
-                   VectorEnvironment::Create(config.environment().name(),
-                                             {.lanes = lanes,
-                                              .seed = config.seed(),
-                                              .role = StreamRole::kActor,
-                                              .first_lane = index * static_cast<uint32_t>(lanes),
-                                              .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
+  ASSIGN_OR_RETURN(
+      acting->lanes_,
+      VectorEnvironment::Create(config.environment().name(),
+                                {.lanes = lanes,
+                                 .seed = config.seed(),
+                                 .role = StreamRole::kActor,
+                                 .first_lane = index * static_cast<uint32_t>(lanes),
+                                 .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
   ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
   const v1::Column* observation = nullptr;
@@ -71,18 +72,18 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
     acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
   }
   const auto& shards = acting->options_.replay_addresses;
-  ASSIGN_OR_RETURN(acting->writer_,
-                   ReplayWriter::Start({.address = shards[index % shards.size()],
-                                        .peer = MakePeer(acting->options_.lease.run_id(), absl::StrCat("actor ", index)),
-                                        .writer = RandomWriter(),
-                                        .table = acting->options_.lease.table().name(),
-                                        .signature = signature,
-                                        .pattern = {.rows = acting->options_.experience.item_rows,
-                                                    .stride = acting->options_.experience.item_stride},
-                                        .chunk_rows = actor.chunk_rows(),
-                                        .window_bytes = actor.window_bytes(),
-                                        .window_rows = std::max<uint64_t>(1, config.replay().lead_steps()),
-                                        .lockstep = config.deterministic()}));
+  ASSIGN_OR_RETURN(
+      acting->writer_,
+      ReplayWriter::Start({.address = shards[index % shards.size()],
+                           .peer = MakePeer(acting->options_.lease.run_id(), absl::StrCat("actor ", index)),
+                           .writer = RandomWriter(),
+                           .table = acting->options_.lease.table().name(),
+                           .signature = signature,
+                           .pattern = {.rows = acting->options_.experience.item_rows,
+                                       .stride = acting->options_.experience.item_stride},
+                           .chunk_rows = actor.chunk_rows(),
+                           .window_bytes = actor.window_bytes(),
+                           .lockstep = config.deterministic()}));
   return acting;
 }
 
@@ -168,15 +169,16 @@ void Acting::RecordLane(int lane) {
   if (dropping_[lane]) {
     metrics_->dropped_steps.Increment();
   } else if (!step.interrupted) {
-    writer_->Append(static_cast<uint32_t>(lane),
-                    recorder_->Row({.observation = observation,
-                                    .action = RowOf(actions_, lane),
-                                    .reward = static_cast<float>(step.reward),
-                                    .terminated = step.terminated,
-                                    .truncated = step.truncated,
-                                    .behaviour_log_prob = log_probs_.numel() > 0 ? log_probs_.const_data_ptr<float>()[lane] : 0,
-                                    .policy_version = acting_version_}),
-                    v1::NOT_ENDED);
+    writer_->Append(
+        static_cast<uint32_t>(lane),
+        recorder_->Row({.observation = observation,
+                        .action = RowOf(actions_, lane),
+                        .reward = static_cast<float>(step.reward),
+                        .terminated = step.terminated,
+                        .truncated = step.truncated,
+                        .behaviour_log_prob = log_probs_.numel() > 0 ? log_probs_.const_data_ptr<float>()[lane] : 0,
+                        .policy_version = acting_version_}),
+        v1::NOT_ENDED);
     in_episode_[lane] = true;
   }
   if (!step.done()) return;

@@ -25,7 +25,8 @@
 #include "model/weights.h"
 #include "nlohmann/json.hpp"
 
-ABSL_FLAG(std::string, role, "act", "act: step environments and write to replay; evaluate: play what the learner asks for");
+ABSL_FLAG(std::string, role, "act",
+          "act: step environments and write to replay; evaluate: play what the learner asks for");
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
 ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
 ABSL_FLAG(std::string, checkpoint, "",
@@ -63,7 +64,8 @@ absl::StatusOr<Member> JoinRun(const v1::RunConfig& config, v1::Role role) {
   Member member;
   ASSIGN_OR_RETURN(member.environment, Environment(config));
   v1::Join join;
-  *join.mutable_peer() = MakePeer("", absl::StrCat(role == v1::ACTOR ? "actor" : "evaluator", " of process ", getpid()));
+  *join.mutable_peer() =
+      MakePeer("", absl::StrCat(role == v1::ACTOR ? "actor" : "evaluator", " of process ", getpid()));
   join.set_role(role);
   *join.mutable_environment() = member.environment;
   join.set_environments(role == v1::ACTOR ? config.actor().environments() : 0);
@@ -106,10 +108,10 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
   Attendance* const attendance = member.attendance.get();
   const std::unique_ptr<ParameterSubscriber> parameters = ParameterSubscriber::Start(
       absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
-                   Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay},
-                                  std::move(policy), attendance, parameters.get(), &metrics,
-                                  [attendance] { return ShouldStop(*attendance); }));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Acting> acting,
+      Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay}, std::move(policy),
+                     attendance, parameters.get(), &metrics, [attendance] { return ShouldStop(*attendance); }));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }

@@ -20,8 +20,8 @@ struct ActorMetrics {
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
         policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.")),
-        unacknowledged_bytes(r.AddGauge("headrace_actor_unacknowledged_bytes",
-                                        "Bytes sent to replay that it has not acknowledged.")),
+        unacknowledged_bytes(
+            r.AddGauge("headrace_actor_unacknowledged_bytes", "Bytes sent to replay that it has not acknowledged.")),
         reconnects(r.AddGauge("headrace_actor_replay_reconnects", "Times the connection to replay was made again.")) {}
 
   prometheus::Counter& env_steps;

@@ -15,7 +15,9 @@ constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
 constexpr size_t kMaxUnsent = 1000;
 
-bool IsFatal(const absl::Status& status) { return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status); }
+bool IsFatal(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+}
 
 }  // namespace
 
@@ -38,7 +40,8 @@ Attendance::~Attendance() {
 }
 
 void Attendance::KeepAttending() {
-  Backoff backoff(kFirstPause, kLongestPause, RandomStream(std::chrono::steady_clock::now().time_since_epoch().count()));
+  Backoff backoff(kFirstPause, kLongestPause,
+                  RandomStream(std::chrono::steady_clock::now().time_since_epoch().count()));
   while (true) {
     std::unique_ptr<ClientStream> stream =
         ClientStream::Open(channel_, "/headrace.v1.Run/Attend",
@@ -53,7 +56,8 @@ void Attendance::KeepAttending() {
       while (!closed_ && !stopping_) changed_.Wait(&mutex_);
       if (leased_) {
         backoff.Reset();
-        if (!stopping_ && !stopped_) LogWarning("connection to the learner at %s lost: %s", address_, close_status_.ToString());
+        if (!stopping_ && !stopped_)
+          LogWarning("connection to the learner at %s lost: %s", address_, close_status_.ToString());
       }
       leased_ = false;
       if (!stopping_ && IsFatal(close_status_)) fatal_ = close_status_;
@@ -94,8 +98,9 @@ void Attendance::OnMessage(const grpc::ByteBuffer& message) {
 void Attendance::TakeLease(const v1::Lease& lease) {
   if (lease_.has_value() && (lease.run_id() != lease_->run_id() ||
                              lease.table().SerializeAsString() != lease_->table().SerializeAsString())) {
-    fatal_ = absl::FailedPreconditionError(absl::StrFormat("the learner at %s is now of run %s with another table; this process is of run %s",
-                                                           address_, lease.run_id(), lease_->run_id()));
+    fatal_ = absl::FailedPreconditionError(
+        absl::StrFormat("the learner at %s is now of run %s with another table; this process is of run %s", address_,
+                        lease.run_id(), lease_->run_id()));
     return;
   }
   lease_ = lease;

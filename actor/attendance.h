@@ -1,5 +1,5 @@
-// An actor's or evaluator's place in the run: joins the learner's run service, keeps the lease over reconnects, reports,
-// and receives orders.
+// An actor's or evaluator's place in the run: joins the learner's run service, keeps the lease over reconnects,
+// reports, and receives orders.
 //
 //   auto attendance = Attendance::Start(learner_address, join);
 //   ASSIGN_OR_RETURN(v1::Lease lease, attendance->WaitForLease(deadline));

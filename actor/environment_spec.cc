@@ -18,7 +18,8 @@ v1::EnvironmentSpec MakeEnvironmentSpec(const EnvironmentFacts& facts, int max_e
     spec.mutable_action()->set_data_type(v1::INT32);
     spec.set_discrete_actions(static_cast<uint32_t>(facts.action.discrete));
   }
-  spec.set_max_episode_steps(static_cast<uint32_t>(max_episode_steps > 0 ? max_episode_steps : facts.max_episode_steps));
+  spec.set_max_episode_steps(
+      static_cast<uint32_t>(max_episode_steps > 0 ? max_episode_steps : facts.max_episode_steps));
   return spec;
 }
 

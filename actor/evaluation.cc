@@ -16,13 +16,14 @@ constexpr uint32_t kMaxLanes = 64;
 // One episode in each of `lanes` lanes.
 absl::Status PlayRound(const v1::RunConfig& config, Policy& policy, uint32_t first, uint32_t lanes, uint64_t seed,
                        const std::function<bool()>& should_stop, v1::EvaluationResult& result) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<VectorEnvironment> environment,
-                   VectorEnvironment::Create(config.environment().name(),
-                                             {.lanes = static_cast<int>(lanes),
-                                              .seed = seed,
-                                              .role = StreamRole::kEvaluator,
-                                              .first_lane = first,
-                                              .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<VectorEnvironment> environment,
+      VectorEnvironment::Create(config.environment().name(),
+                                {.lanes = static_cast<int>(lanes),
+                                 .seed = seed,
+                                 .role = StreamRole::kEvaluator,
+                                 .first_lane = first,
+                                 .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
   const EnvironmentFacts& facts = environment->facts();
   v1::Column column;
   column.set_data_type(facts.observation.data_type == v1::FLOAT64 ? v1::FLOAT32 : facts.observation.data_type);
@@ -66,8 +67,7 @@ absl::StatusOr<v1::EvaluationResult> Evaluate(const v1::RunConfig& config, Polic
                                               uint64_t seed, const std::function<bool()>& should_stop) {
   v1::EvaluationResult result;
   for (uint32_t first = 0; first < episodes; first += kMaxLanes) {
-    RETURN_IF_ERROR(
-        PlayRound(config, policy, first, std::min(kMaxLanes, episodes - first), seed, should_stop, result));
+    RETURN_IF_ERROR(PlayRound(config, policy, first, std::min(kMaxLanes, episodes - first), seed, should_stop, result));
   }
   return result;
 }

@@ -37,11 +37,14 @@ absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signa
   auto recorder = std::make_unique<RowRecorder>();
   size_t widest = 0;
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
-    const auto found = std::find_if(known->begin(), known->end(), [&](const Known& k) { return k.name == column.name; });
-    if (found == known->end()) return absl::InvalidArgumentError(absl::StrCat("actors do not record a column ", column.name));
+    const auto found =
+        std::find_if(known->begin(), known->end(), [&](const Known& k) { return k.name == column.name; });
+    if (found == known->end())
+      return absl::InvalidArgumentError(absl::StrCat("actors do not record a column ", column.name));
     const bool any_type = found->type == v1::DATA_TYPE_UNSPECIFIED;
     if (!any_type && (column.type != found->type || column.bytes != BytesOf(found->type))) {
-      return absl::InvalidArgumentError(absl::StrCat("expected column ", column.name, " to be one ", v1::DataType_Name(found->type)));
+      return absl::InvalidArgumentError(
+          absl::StrCat("expected column ", column.name, " to be one ", v1::DataType_Name(found->type)));
     }
     recorder->sources_.push_back(found->source);
     widest = std::max(widest, column.bytes);

@@ -57,7 +57,8 @@ absl::StatusOr<std::unique_ptr<BatchSlots>> BatchSlots::Create(const Experience&
         absl::StatusOr<at::Tensor> host = HostTensor(experience, slice, !device.is_cpu());
         if (!host.ok()) return host.status();
         slot.host.slices.push_back(*host);
-        slot.device.slices.push_back(device.is_cpu() ? *host : at::empty(host->sizes(), host->options().device(device).pinned_memory(false)));
+        slot.device.slices.push_back(
+            device.is_cpu() ? *host : at::empty(host->sizes(), host->options().device(device).pinned_memory(false)));
       }
       if (device.is_cpu()) continue;
       slot.copied.emplace(device.type());

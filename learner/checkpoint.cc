@@ -64,15 +64,16 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
   LoadedCheckpoint loaded;
   ASSIGN_OR_RETURN(loaded.manifest, ReadText<v1::CheckpointManifest>(directory + "/" + kManifestFile));
   if (loaded.manifest.format() != kFormat) {
-    return absl::DataLossError(absl::StrFormat("%s has format %d, this program reads %d", directory,
-                                               loaded.manifest.format(), kFormat));
+    return absl::DataLossError(
+        absl::StrFormat("%s has format %d, this program reads %d", directory, loaded.manifest.format(), kFormat));
   }
   for (const v1::CheckpointFile& file : loaded.manifest.files()) {
     const std::string path = directory + "/" + file.name();
     ASSIGN_OR_RETURN(std::string contents, ReadFile(path));
     if (contents.size() != file.bytes() || Checksum(contents) != file.xxh3()) {
-      return absl::DataLossError(absl::StrFormat("%s is not what was written: expected %d bytes with checksum %x, got %d with %x", path,
-                                                 file.bytes(), file.xxh3(), contents.size(), Checksum(contents)));
+      return absl::DataLossError(
+          absl::StrFormat("%s is not what was written: expected %d bytes with checksum %x, got %d with %x", path,
+                          file.bytes(), file.xxh3(), contents.size(), Checksum(contents)));
     }
     loaded.files[file.name()] = std::move(contents);
   }

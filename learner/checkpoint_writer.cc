@@ -24,14 +24,16 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, cons
   context.set_deadline(std::chrono::system_clock::now() + kShardDeadline);
   const absl::Status status =
       FromGrpc(v1::Replay::NewStub(MakeChannel(address))->Checkpoint(&context, request, &response));
-  if (!status.ok()) return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
+  if (!status.ok())
+    return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
   return response;
 }
 
 }  // namespace
 
 void CheckpointWriter::Start(Cut cut) {
-  writing_ = std::async(std::launch::async, [this, moved = std::move(cut)]() mutable { return Write(std::move(moved)); });
+  writing_ =
+      std::async(std::launch::async, [this, moved = std::move(cut)]() mutable { return Write(std::move(moved)); });
 }
 
 std::optional<absl::Status> CheckpointWriter::Poll() {
@@ -57,7 +59,9 @@ absl::Status CheckpointWriter::Write(Cut cut) const {
     bytes += answer.bytes();
     // Steps that arrived between the learner's cut and this shard's are in the checkpoint: they count.
     for (const v1::TableState& state : answer.tables()) {
-      if (i >= cut.states.size() || state.table() != cut.states[i].table() || state.incarnation() != cut.states[i].incarnation()) continue;
+      if (i >= cut.states.size() || state.table() != cut.states[i].table() ||
+          state.incarnation() != cut.states[i].incarnation())
+        continue;
       env_steps += state.inserted_steps() - std::min(state.inserted_steps(), cut.states[i].inserted_steps());
     }
     *manifest.add_shards() = std::move(answer);

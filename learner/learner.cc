@@ -42,7 +42,9 @@ EvaluationRow Summarize(const v1::EvaluationResult& result) {
   double squares = 0;
   for (const double value : result.returns()) squares += (value - mean) * (value - mean);
   const double lengths = std::accumulate(result.lengths().begin(), result.lengths().end(), 0.0);
-  return {.mean_return = mean, .std_return = std::sqrt(squares / n), .mean_length = lengths / n,
+  return {.mean_return = mean,
+          .std_return = std::sqrt(squares / n),
+          .mean_length = lengths / n,
           .episodes = static_cast<uint64_t>(result.returns_size())};
 }
 
@@ -123,6 +125,10 @@ absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(experience_, MakeExperience(options_.config, environment_));
   for (size_t i = 0; i < experience_.slices.size(); ++i) {
     if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
+  }
+  observation_elements_ = 1;
+  for (const uint32_t dimension : environment_.observation().shape()) {
+    observation_elements_ *= static_cast<int>(dimension);
   }
   const uint32_t threads = options_.config.learner().threads();
   at::set_num_threads(threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::thread::hardware_concurrency()));
@@ -298,7 +304,8 @@ absl::Status Learner::KeepHouse() {
   metrics_->env_steps.Increment(static_cast<double>(env_steps) - metrics_->env_steps.Value());
   counters_.set_env_steps(env_steps);
   RETURN_IF_ERROR(TakeReports());
-  if (!evaluation_.has_value() && counters_.updates() > 0 && counters_.env_steps() >= counters_.next_evaluation_step()) {
+  if (!evaluation_.has_value() && counters_.updates() > 0 &&
+      counters_.env_steps() >= counters_.next_evaluation_step()) {
     RETURN_IF_ERROR(OrderEvaluation(false));
   }
   if (Seconds(last_housekeeping_ - last_progress_) >= options_.config.learner().log_interval_seconds()) {
@@ -327,9 +334,19 @@ absl::Status Learner::TakeReports() {
     }
   }
   for (const v1::Moments& moments : reports.moments) {
-    ASSIGN_OR_RETURN(moments_, MergeMoments(moments_, moments));
+    // An actor that reports nonsense must not end the run, nor spoil what the others have reported.
+    const absl::StatusOr<v1::Moments> merged =
+        moments.mean_size() == observation_elements_
+            ? MergeMoments(moments_, moments)
+            : absl::InvalidArgumentError(
+                  absl::StrFormat("expected %d means, got %d", observation_elements_, moments.mean_size()));
+    if (!merged.ok()) {
+      LogWarning("observation moments dropped: %s", merged.status().ToString());
+      continue;
+    }
+    moments_ = *merged;
+    algorithm_->SetObservationMoments(moments_);
   }
-  if (!reports.moments.empty()) algorithm_->SetObservationMoments(moments_);
   for (const v1::EvaluationResult& result : reports.evaluations) RETURN_IF_ERROR(TakeEvaluation(result));
   // The evaluator died over it: another one will be asked.
   if (evaluation_.has_value() && !members_->Evaluating()) {
@@ -458,7 +475,8 @@ absl::Status Learner::Finish(const std::string& reason) {
   RETURN_IF_ERROR(checkpoints_->Wait());
   RETURN_IF_ERROR(StartCheckpoint());
   if (absl::Status written = checkpoints_->Wait(); !written.ok()) {
-    return absl::Status(written.code(), absl::StrCat("the last checkpoint failed, the ones before it stay: ", std::string(written.message())));
+    return absl::Status(written.code(), absl::StrCat("the last checkpoint failed, the ones before it stay: ",
+                                                     std::string(written.message())));
   }
   metrics_->checkpoints.Increment();
   if (reason.empty()) return absl::OkStatus();

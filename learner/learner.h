@@ -92,6 +92,7 @@ class Learner {
   Experience experience_;
   std::optional<size_t> version_slice_;  // which slice of a batch holds policy versions
   v1::EnvironmentSpec environment_;
+  int observation_elements_ = 0;
   std::unique_ptr<Algorithm> algorithm_;
   std::unique_ptr<LocalOptimizer> optimizer_;
   std::unique_ptr<BatchSlots> slots_;

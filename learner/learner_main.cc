@@ -14,7 +14,8 @@
 
 ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
 ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
-ABSL_FLAG(std::string, typed, "", "what somebody typed to start this run, for metadata.json; default: this command line");
+ABSL_FLAG(std::string, typed, "",
+          "what somebody typed to start this run, for metadata.json; default: this command line");
 ABSL_FLAG(std::string, init_from, "", "run directory whose networks a new run starts with");
 
 namespace headrace {
@@ -41,18 +42,18 @@ absl::Status RunLearner(const ProcessFlags& flags) {
   const std::string run_path = absl::GetFlag(FLAGS_run_dir);
   if (run_path.empty()) return absl::InvalidArgumentError("expected --run_dir=DIR, got none");
   const std::string typed = absl::GetFlag(FLAGS_typed);
-  ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
-                   RunDirectory::Open(run_path, flags.config,
-                                      typed.empty() ? flags.command_line : std::vector<std::string>{typed}, *RealClock()));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<RunDirectory> run,
+      RunDirectory::Open(run_path, flags.config, typed.empty() ? flags.command_line : std::vector<std::string>{typed},
+                         *RealClock()));
   ASSIGN_OR_RETURN(LearnerOptions options, PrepareOptions(flags, *run));
   LogInfo("run %s, start %d", options.identity.run_id(), options.identity.incarnation());
 
   MetricRegistry registry("learner");
   LearnerMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  RunService members(options.identity.run_id(), [&flags](const v1::EnvironmentSpec& environment) {
-    return CheckFits(flags.config, environment);
-  });
+  RunService members(options.identity.run_id(),
+                     [&flags](const v1::EnvironmentSpec& environment) { return CheckFits(flags.config, environment); });
   ParameterService parameters(options.identity.run_id());
   Learner learner(std::move(options), run.get(), &members, &parameters, &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {&members, &parameters}));

@@ -23,8 +23,9 @@ struct LearnerMetrics {
                                   LatencyBuckets())),
         update(r.AddHistogram("headrace_learner_update_seconds", "Time of an update, without the wait for its batch.",
                               LatencyBuckets())),
-        policy_lag(r.AddGauge("headrace_learner_policy_lag_updates",
-                              "Updates between the policy that chose the actions of a batch and now: mean of the newest batch.")),
+        policy_lag(r.AddGauge(
+            "headrace_learner_policy_lag_updates",
+            "Updates between the policy that chose the actions of a batch and now: mean of the newest batch.")),
         policy_version(r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.")),
         prefetched_batches(r.AddGauge("headrace_learner_prefetched_batches", "Batches that are ready.")),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),

@@ -31,7 +31,8 @@ double ProgressLog::RecentReturn() const {
   return sum / static_cast<double>(recent_.size());
 }
 
-absl::Status ProgressLog::Write(const RunPosition& position, const ReplaySampler::Stats& replay, const Scalars& losses) {
+absl::Status ProgressLog::Write(const RunPosition& position, const ReplaySampler::Stats& replay,
+                                const Scalars& losses) {
   const double seconds = position.wall_seconds - last_.wall_seconds;
   if (seconds <= 0) return absl::OkStatus();
   Scalars scalars = losses;

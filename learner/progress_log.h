@@ -43,7 +43,7 @@ class ProgressLog {
 
   RunDirectory* const run_;
   const std::unique_ptr<EventFile> events_;
-  RunPosition last_;  // of the newest row
+  RunPosition last_;         // of the newest row
   double wait_seconds_ = 0;  // for batches, since then
   double policy_lag_ = 0;
   std::deque<v1::Episode> recent_;

@@ -99,9 +99,8 @@ void RunService::GrantLease(Member& member) {
     order.mutable_lease()->set_random_steps(random_steps_());
   }
   order.mutable_lease()->set_actors(highest_actor_);
-  LogInfo("%s %d joined from %s (process %d, %d environments)",
-          member.join.role() == v1::ACTOR ? "actor" : "evaluator", *member.index, member.address,
-          member.join.process_id(), member.join.environments());
+  LogInfo("%s %d joined from %s (process %d, %d environments)", member.join.role() == v1::ACTOR ? "actor" : "evaluator",
+          *member.index, member.address, member.join.process_id(), member.join.environments());
   alive->Order(order);
 }
 

@@ -65,8 +65,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   void SetStatus(const v1::RunStatus& status) ABSL_LOCKS_EXCLUDED(mutex_);
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Attend(grpc::CallbackServerContext* context) override;
-  grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest* request,
-                      v1::RunStatus* response) override;
+  grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest* request, v1::RunStatus* response) override;
 
  private:
   friend class AttendStream;

@@ -13,8 +13,8 @@ namespace headrace {
 
 struct Ratio {
   double updates_per_step = 1;
-  uint64_t min_steps = 0;   // before the first update
-  uint64_t lead_steps = 1;  // that insertion may be ahead
+  uint64_t min_steps = 0;           // before the first update
+  uint64_t lead_steps = 1;          // that insertion may be ahead
   uint64_t max_steps = UINT64_MAX;  // of the run
 
   // Batches that may have been drawn when `steps` have been inserted: the most for which StepsNeeded is no more. The

@@ -209,14 +209,14 @@ void ReplaySampler::Grant() {
     const uint64_t weight = writers == 0 ? 1 : shard.state.writers();
     const uint64_t weights = writers == 0 ? shards_.size() : writers;
     const uint64_t limit = shard.state.inserted_steps() + (left * weight + weights - 1) / weights;
-    const bool grown =
-        limit >= shard.granted + hysteresis || (limit > shard.granted && shard.state.blocked_writers() > 0);
+    const bool changed = limit >= shard.granted + hysteresis || limit + hysteresis <= shard.granted ||
+                         (limit > shard.granted && shard.state.blocked_writers() > 0);
     // While the learner waits for steps it wants to hear of them.
     const uint64_t notify_at =
         missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + std::max<uint64_t>(1, missing / shards_.size());
     const bool first = shard.notify_at == 0;
     if (!first && !grown && (missing == 0 || notify_at == shard.notify_at)) continue;
-    shard.granted = std::max(limit, shard.granted);
+    shard.granted = limit;
     shard.notify_at = notify_at;
     v1::CoordinateRequest request;
     *request.mutable_peer() = options_.peer;

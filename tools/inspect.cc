@@ -44,8 +44,7 @@ absl::StatusOr<Checked> Check(const std::string& path, const std::vector<std::st
   Checked checked;
   ASSIGN_OR_RETURN(checked.config, LoadRunConfig(path, overrides));
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(checked.config.environment().name()));
-  checked.environment =
-      MakeEnvironmentSpec(facts, static_cast<int>(checked.config.environment().max_episode_steps()));
+  checked.environment = MakeEnvironmentSpec(facts, static_cast<int>(checked.config.environment().max_episode_steps()));
   RETURN_IF_ERROR(CheckFits(checked.config, checked.environment));
   ASSIGN_OR_RETURN(checked.experience, MakeExperience(checked.config, checked.environment));
   RETURN_IF_ERROR(ParseDevice(checked.config.device()).status());
@@ -88,18 +87,20 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
                         {"memory_bytes", replay_bytes},
                         {"budget_bytes", replay.budget_bytes()}};
   if (fitting < replay.capacity()) {
-    estimate["replay"]["warning"] = absl::StrFormat("the budget holds %d of %d items; for all of them it would be %d bytes",
-                                                    fitting, replay.capacity(), wanted);
+    estimate["replay"]["warning"] = absl::StrFormat(
+        "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, replay.capacity(), wanted);
   }
-  estimate["learner"] = {{"algorithm_bytes", state_bytes}, {"prefetched_batch_bytes", batch_bytes * (checked.config.learner().prefetch() + 1)}};
+  estimate["learner"] = {{"algorithm_bytes", state_bytes},
+                         {"prefetched_batch_bytes", batch_bytes * (checked.config.learner().prefetch() + 1)}};
   estimate["network"] = {
       {"insert_bytes_per_step", layout.payload_bytes()},
       {"sample_bytes_per_update", batch_bytes},
       {"weights_bytes_per_version", policy_bytes},
       {"weights_bytes_per_second_at_most",
        interval > 0 ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval : 0.0}};
-  estimate["disk"] = {{"checkpoint_bytes", 2 * state_bytes + policy_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0)},
-                      {"checkpoints_kept", checked.config.checkpoint().keep()}};
+  estimate["disk"] = {
+      {"checkpoint_bytes", 2 * state_bytes + policy_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0)},
+      {"checkpoints_kept", checked.config.checkpoint().keep()}};
   return estimate.dump(2);
 }
 
@@ -116,8 +117,11 @@ std::string List() {
     std::vector<std::string> actions;
     if (facts.continuous_actions) actions.push_back("continuous");
     if (facts.discrete_actions) actions.push_back("discrete");
-    list["algorithms"].push_back({{"name", facts.name}, {"summary", facts.summary}, {"paper", facts.paper},
-                                  {"topologies", topologies}, {"actions", actions}});
+    list["algorithms"].push_back({{"name", facts.name},
+                                  {"summary", facts.summary},
+                                  {"paper", facts.paper},
+                                  {"topologies", topologies},
+                                  {"actions", actions}});
   }
   for (const EnvironmentFacts& facts : AllEnvironments()) {
     list["environments"].push_back(
