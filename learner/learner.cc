@@ -242,10 +242,14 @@ absl::Status Learner::Run() {
       }
       if (std::chrono::steady_clock::now() - last_housekeeping_ >= kHousekeepingInterval) {
         RETURN_IF_ERROR(KeepHouse());
-        if (const std::string end = EndReached(); !end.empty()) {
-          LogInfo("%s", end);
+        if (!EndReached().empty()) {
           RETURN_IF_ERROR(EvaluateFinally());
-          return Finish(end);
+          // Asked again: the final weights may fall short of a score that those before them reached.
+          if (const std::string end = EndReached(); !end.empty()) {
+            LogInfo("%s", end);
+            return Finish(end);
+          }
+          waiting_since_ = std::chrono::steady_clock::now();
         }
       }
     }

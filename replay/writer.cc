@@ -122,6 +122,7 @@ void ReplayWriter::OnClosed(const absl::Status& status) {
 void ReplayWriter::Forget(uint64_t acknowledged) {
   while (!window_.empty() && window_.front().sequence <= acknowledged) {
     window_bytes_ -= window_.front().message.size();
+    window_rows_ -= window_.front().rows;
     window_.pop_front();
   }
 }
@@ -132,19 +133,23 @@ void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> colum
 }
 
 void ReplayWriter::SendChunk() {
-  Chunk chunk = {next_sequence_, builder_.Build(next_sequence_)};
+  const size_t rows = builder_.rows();
+  Chunk chunk = {next_sequence_, rows, builder_.Build(next_sequence_)};
   ++next_sequence_;
   window_bytes_ += chunk.message.size();
+  window_rows_ += rows;
   if (opened_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
   window_.push_back(std::move(chunk));
 }
 
 void ReplayWriter::SendIfDue() {
-  if (builder_.rows() == 0 || !HasRoomLocked()) return;
-  if (window_.empty() || builder_.rows() >= chunk_rows_) SendChunk();
+  if (builder_.rows() == 0) return;
+  if (window_.empty() || (builder_.rows() >= chunk_rows_ && window_bytes_ < options_.window_bytes)) SendChunk();
 }
 
-bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes; }
+bool ReplayWriter::HasRoomLocked() const {
+  return window_bytes_ < options_.window_bytes && window_rows_ + builder_.rows() < options_.window_rows;
+}
 
 absl::Status ReplayWriter::Fault() const {
   if (!fatal_.ok()) return fatal_;

@@ -7,8 +7,9 @@
 //
 // Rows leave in numbered chunks: at once when nothing is on its way, otherwise together with what comes until the last
 // chunk is acknowledged or the chunk is full. Chunks are kept until acknowledged and sent again after a reconnect; the
-// window of unacknowledged bytes is bounded, and Send waits while it is full: that is how a full queue or a closed rate
-// limiter reaches the environment loop. A shard that is gone is tried again with growing pauses, for ever.
+// window of what is not acknowledged is bounded in bytes and in rows, and Send waits while it is full: that is how a
+// full queue or a closed rate limiter reaches the environment loop. A shard that is gone is tried again with growing
+// pauses, for ever.
 //
 // Thread-safety: Append and Send belong to one thread; the rest may be called from any.
 #ifndef HEADRACE_REPLAY_WRITER_H_
@@ -42,6 +43,8 @@ struct ReplayWriterOptions {
   ItemPattern pattern;
   uint32_t chunk_rows = 64;
   uint64_t window_bytes = 4 << 20;
+  // How many rows the writer may be ahead of the shard. Small rows fill many bytes with old policies' experience.
+  uint64_t window_rows = UINT64_MAX;
   bool lockstep = false;  // Send waits until everything is acknowledged
 };
 
@@ -75,6 +78,7 @@ class ReplayWriter {
  private:
   struct Chunk {
     uint64_t sequence;
+    size_t rows;
     grpc::Slice message;
   };
 
@@ -99,6 +103,7 @@ class ReplayWriter {
   ChunkBuilder builder_ ABSL_GUARDED_BY(mutex_);
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;

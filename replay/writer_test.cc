@@ -143,6 +143,27 @@ TEST_F(WriterTest, AClosedLimitBlocksTheWriterAndLosesNothing) {
   EXPECT_EQ(shard_.table().State().inserted_steps(), rows);
 }
 
+// Four mebibytes are more than a hundred thousand rows of a small environment: whole trainings ahead of the learner.
+TEST_F(WriterTest, AClosedLimitBlocksTheWriterAfterAFewRows) {
+  CreateTable();
+  shard_.table().SetInsertLimit(0, 0);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.window_rows = 10;
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  uint32_t rows = 0;
+  while (rows < 100) {
+    const TestRow row(0, rows++);
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+    if (!writer->Send(Now()).ok()) break;
+  }
+  EXPECT_EQ(rows, 10u);
+  EXPECT_FALSE(writer->HasRoom());
+  shard_.table().SetInsertLimit(1000, 0);
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 10u);
+  EXPECT_TRUE(writer->HasRoom());
+}
+
 TEST_F(WriterTest, CancelEndsEveryWait) {
   v1::TableSpec spec = TestSpec();
   spec.set_initial_insert_limit(0);
