@@ -105,6 +105,7 @@ TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   ASSERT_TRUE(written.ok()) << written.status();
   EXPECT_EQ(written->path(), File("one"));
   EXPECT_EQ(written->bytes(), ReadFile(File("one"))->size());
+  EXPECT_EQ(written->xxh3(), Checksum(*ReadFile(File("one"))));
   const std::unique_ptr<Shard> restored = MakeShard();
   EXPECT_EQ(Restore(*restored), "one");
   EXPECT_EQ(restored->run_id(), "run");
@@ -237,6 +238,14 @@ TEST_F(CheckpointTest, RefusesNamesThatAreNoFileNames) {
     EXPECT_TRUE(absl::IsInvalidArgument(Write(*shard, name).status())) << name;
   }
   EXPECT_TRUE(Write(*shard, "Step-1_000").ok());
+}
+
+TEST_F(CheckpointTest, RemovesWhatACrashHasLeft) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  ASSERT_TRUE(WriteFileAtomically(File("two") + ".tmp", "HEADRACE").ok());
+  EXPECT_EQ(Restore(*MakeShard()), "one");
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre("one.replay"));
 }
 
 TEST_F(CheckpointTest, AnEmptyDirectoryRestoresNothing) {
