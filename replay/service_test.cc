@@ -77,8 +77,10 @@ TEST_F(ServiceTest, GarbageEndsAStreamAndNothingElse) {
   for (const std::string method : {"Insert", "Sample", "Coordinate"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(Converse(method, {Bytes("\xff\xff\xff garbage")}))) << method;
   }
-  EXPECT_TRUE(absl::IsInvalidArgument(Converse("Insert", {InsertOpen(), Bytes("\xff\xff\xff garbage")})));
-  EXPECT_TRUE(absl::IsInvalidArgument(Converse("Sample", {SampleOpen("t", "reward"), Bytes("\xff\xff garbage")})));
+  absl::Status status = Converse("Insert", {InsertOpen(), Bytes("\xff\xff\xff garbage")});
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  status = Converse("Sample", {SampleOpen("t", "reward"), Bytes("\xff\xff\xff garbage")});
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
   EXPECT_EQ(shard_.table().State().ShortDebugString(), before);
 }
 
