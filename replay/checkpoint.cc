@@ -27,6 +27,7 @@ constexpr char kMagic[] = "HEADRACE REPLAY\n";  // 16 bytes
 constexpr size_t kMagicBytes = sizeof(kMagic) - 1;
 constexpr uint32_t kFormat = 1;
 constexpr char kSuffix[] = ".replay";
+constexpr char kTemporarySuffix[] = ".tmp";
 
 struct ItemRecord {
   uint32_t first_row;  // number of the row in this file
@@ -80,7 +81,7 @@ class RowNumbers {
 // A file that is complete or not there: written under another name, then renamed.
 class CheckpointFile {
  public:
-  explicit CheckpointFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {}
+  explicit CheckpointFile(std::string path) : path_(std::move(path)), temporary_(path_ + kTemporarySuffix) {}
   ~CheckpointFile() {
     if (file_ < 0) return;
     close(file_);
@@ -101,8 +102,7 @@ class CheckpointFile {
 
   absl::Status Commit() {
     const uint64_t checksum = checksum_.value();
-    buffer_.append(Bytes(&checksum, sizeof(checksum)));
-    bytes_ += sizeof(checksum);
+    RETURN_IF_ERROR(Append(Bytes(&checksum, sizeof(checksum))));
     RETURN_IF_ERROR(Flush());
     if (fsync(file_) != 0) return ErrnoStatus("sync", temporary_);
     close(file_);
@@ -116,6 +116,7 @@ class CheckpointFile {
   }
 
   uint64_t bytes() const { return bytes_; }
+  // Of everything so far; after Commit of the whole file.
   uint64_t checksum() const { return checksum_.value(); }
 
  private:
@@ -203,13 +204,28 @@ absl::Status AppendTable(const TableCut& cut, CheckpointFile& file) {
 std::vector<std::filesystem::path> CheckpointFiles(const std::string& directory) {
   std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> files;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (entry.path().extension() == kSuffix) files.emplace_back(entry.last_write_time(error), entry.path());
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().extension() != kSuffix) continue;
+    std::error_code gone;
+    files.emplace_back(entry->last_write_time(gone), entry->path());
   }
   std::sort(files.rbegin(), files.rend());
   std::vector<std::filesystem::path> paths;
   for (auto& [time, path] : files) paths.push_back(std::move(path));
   return paths;
+}
+
+// What a life that ended while it wrote has left may be large, and nobody reads it.
+void RemoveUnfinished(const std::string& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().string().ends_with(absl::StrCat(kSuffix, kTemporarySuffix))) {
+      std::filesystem::remove(entry->path(), ignored);
+    }
+  }
 }
 
 // Removes all but `keep` files, of which `newest` is one. (Times of files are coarse: another may seem as new.)
@@ -334,6 +350,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
 }
 
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard) {
+  RemoveUnfinished(directory);
   for (const std::filesystem::path& path : CheckpointFiles(directory)) {
     absl::StatusOr<std::string> name = RestoreFile(path.string(), shard);
     if (name.ok()) return name;

@@ -53,7 +53,10 @@ class InsertStream final : public ServerStream {
   }
 
   absl::StatusOr<Table::Outcome> InsertChunk() {
-    grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(message_));
+    // A reference of our own: a chunk that has to wait may be inserted by another thread, and the next message read
+    // into *message_, before the reader here is gone.
+    grpc::ByteBuffer message(*message_);
+    grpc::ProtoBufferReader reader(&message);
     google::protobuf::io::CodedInputStream in(&reader);
     size_t payload_bytes;
     RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));

@@ -101,12 +101,14 @@ class SampleStream final : public ServerStream {
   void WaitUntilDeadline(uint64_t attempt) {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     auto alarm = std::make_shared<grpc::Alarm>();
+    std::chrono::system_clock::time_point deadline;
     {
       MutexLock lock(&mutex_);
       if (attempt_ != attempt) return;  // tried again already
       alarm_ = alarm;
+      deadline = deadline_;  // from here on it may be the next request's
     }
-    alarm->Set(deadline_, [this, weak, attempt](bool expired) {
+    alarm->Set(deadline, [this, weak, attempt](bool expired) {
       const auto alive = weak.lock();
       if (!expired || alive == nullptr || !ClaimAttempt(attempt)) return;
       const v1::TableState state = table_->State();

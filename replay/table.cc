@@ -454,9 +454,13 @@ absl::Status Table::Restore(const v1::TableState& state, const std::vector<v1::W
       lane.broken = saved_lane.broken();
       for (const uint64_t number : saved_lane.window()) {
         if (number >= count) return damaged("a lane's row is missing");
+        if (!lane.window.empty() && rows_.Next(lane.window.back()) != rows[number]) {
+          return damaged("a lane's rows do not follow each other");
+        }
         rows_.Reference(rows[number]);
         lane.window.push_back(rows[number]);
       }
+      if (lane.next_row < lane.window.size()) return damaged("a lane has more rows than it had");
     }
   }
   for (const RowStore::Address row : rows) rows_.Release(row);

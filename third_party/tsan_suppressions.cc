@@ -2,8 +2,6 @@
 // are none.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-extern "C" const char* __tsan_default_suppressions() {
-  return "race:libgrpc\nrace:libgpr\nrace:libupb\nrace:libabsl\nrace:libtorch\n";
-}
+extern "C" const char* __tsan_default_suppressions() { return "race:libgrpc\nrace:libgpr\nrace:libabsl\nrace:libtorch\n"; }
 #endif
 #endif

@@ -1,0 +1,265 @@
+#include "replay/checkpoint.h"
+
+#include <sys/resource.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/checksum.h"
+#include "common/file.h"
+#include "common/protocol.h"
+#include "common/random.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kBudget = 4 << 20;
+
+// Everything a table holds, in words: items with their rows, and writers with their lanes' rows.
+std::string Contents(Table& table) {
+  const Table::Snapshot snapshot = table.TakeSnapshot();
+  std::string text =
+      absl::StrFormat("%d steps, %d items, %d sampled, %d removed, %d lost\n", snapshot.state.inserted_steps(),
+                      snapshot.state.inserted_items(), snapshot.state.sampled_items(), snapshot.state.removed_items(),
+                      snapshot.state.lost_chunks());
+  const size_t bytes = table.layout().payload_bytes();
+  const auto row = [&](RowStore::Address address) {
+    return absl::BytesToHexString({reinterpret_cast<const char*>(table.rows().Row(address)) + 4, bytes});
+  };
+  for (const Item& item : snapshot.items) {
+    absl::StrAppend(&text, "item sampled ", item.times_sampled, ":");
+    RowStore::Address address = item.first_row;
+    for (uint16_t i = 0; i < item.rows; ++i, address = table.rows().Next(address))
+      absl::StrAppend(&text, " ", row(address));
+    text += "\n";
+  }
+  std::map<uint64_t, std::string> writers;
+  for (v1::WriterCheckpoint writer : snapshot.writers) {
+    std::map<uint32_t, std::string> lanes;
+    for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
+      std::string window;
+      for (const uint64_t address : lane.window()) absl::StrAppend(&window, " ", row(static_cast<uint32_t>(address)));
+      lane.clear_window();
+      lanes[lane.lane()] = lane.ShortDebugString() + window;
+    }
+    writer.clear_lanes();
+    std::string& out = writers[writer.writer()];
+    out = writer.ShortDebugString();
+    for (const auto& [number, lane] : lanes) absl::StrAppend(&out, "\n  ", lane);
+  }
+  for (const auto& [id, writer] : writers) absl::StrAppend(&text, writer, "\n");
+  return text;
+}
+
+class CheckpointTest : public testing::Test {
+ protected:
+  static std::unique_ptr<Shard> MakeShard() { return std::make_unique<Shard>(3, kBudget, 1); }
+  // A table with items of 4 rows, some sampled, some removed, from two writers in the middle of episodes.
+  std::unique_ptr<Shard> MakeFullShard() {
+    std::unique_ptr<Shard> shard = MakeShard();
+    v1::TableSpec spec = TestSpec();
+    spec.set_max_items(40);
+    Table& table = **shard->CreateTable(MakePeer("run", "learner"), spec);
+    TestWriter first(&table, 11, {.rows = 4, .stride = 2});
+    TestWriter second(&table, 12, {.rows = 4, .stride = 2}, 5);
+    for (int i = 0; i < 6; ++i) {
+      first.Append(0, 10, i % 2 == 0 ? v1::TERMINATED : v1::NOT_ENDED);
+      first.Append(1, 3);
+      EXPECT_TRUE(first.Insert().ok());
+      second.Append(0, 5);
+      EXPECT_TRUE(second.Insert().ok());
+    }
+    Table::Batch batch;
+    EXPECT_TRUE(table.Sample(30, 1, 1, batch, {&table, [] {}}).ok());
+    return shard;
+  }
+  absl::StatusOr<v1::CheckpointResponse> Write(const Shard& shard, const std::string& name, uint32_t keep = 10) {
+    return WriteCheckpoint(shard, directory_.path(), name, keep);
+  }
+  // The name of the checkpoint that a new shard restores.
+  std::string Restore(Shard& shard) {
+    const absl::StatusOr<std::string> name = RestoreNewest(directory_.path(), shard);
+    EXPECT_TRUE(name.ok()) << name.status();
+    return name.value_or("");
+  }
+  std::string File(const std::string& name) const { return directory_.path() + "/" + name + ".replay"; }
+
+  TestDirectory directory_;
+};
+
+TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  const absl::StatusOr<v1::CheckpointResponse> written = Write(*shard, "one");
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->path(), File("one"));
+  EXPECT_EQ(written->bytes(), ReadFile(File("one"))->size());
+  EXPECT_EQ(written->xxh3(), Checksum(*ReadFile(File("one"))));
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "one");
+  EXPECT_EQ(restored->run_id(), "run");
+  EXPECT_EQ(restored->Info().restored_from(), "one");
+  const std::string before = Contents(*shard->Tables()[0]);
+  EXPECT_THAT(before, HasSubstr("item sampled 2"));
+  EXPECT_EQ(Contents(*restored->Tables()[0]), before);
+  EXPECT_EQ(restored->Tables()[0]->spec().SerializeAsString(), shard->Tables()[0]->spec().SerializeAsString());
+}
+
+// An item that begins before the checkpoint and ends after the restore: its rows were no longer linked.
+TEST_F(CheckpointTest, LanesGoOnAfterTheRestore) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  const std::unique_ptr<Shard> shard = MakeShard();
+  Table& table = **shard->CreateTable(MakePeer("run", "learner"), spec);
+  ChunkBuilder builder(table.layout(), {.rows = 4, .stride = 1});
+  const auto build = [&](uint64_t sequence, uint64_t first, uint64_t end) {
+    for (uint64_t i = first; i < end; ++i) {
+      const TestRow row(2, i);
+      builder.Append(2, row.columns(), v1::NOT_ENDED);
+    }
+    return builder.Build(sequence);
+  };
+  const uint64_t session = table.OpenWriter(7, 1).session;
+  ASSERT_TRUE(InsertInto(table, 7, session, build(1, 0, 3)).ok());  // no item yet
+  ASSERT_TRUE(Write(*shard, "one").ok());
+
+  const std::unique_ptr<Shard> restored = MakeShard();
+  ASSERT_EQ(Restore(*restored), "one");
+  Table& again = *restored->Tables()[0];
+  const Table::OpenedWriter opened = again.OpenWriter(7, 1);
+  EXPECT_EQ(opened.last_sequence, 1u);
+  ASSERT_TRUE(InsertInto(again, 7, opened.session, build(2, 3, 4)).ok());
+  Table::Batch batch;
+  ASSERT_TRUE(again.Sample(1, 4, 1, batch, {&again, [] {}}).ok());
+  std::array<std::array<float, 2>, 4> observations;
+  const std::vector<Slice> slices = {{0, 0, 4}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(&observations)};
+  again.Gather(batch.items(), slices, blocks);
+  for (uint64_t row = 0; row < 4; ++row) EXPECT_EQ(observations[row], TestRow(2, row).observation);
+}
+
+TEST_F(CheckpointTest, DamagedFilesArePassedOver) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "old").ok());
+  ASSERT_TRUE(Write(*shard, "new").ok());
+  const std::string whole = *ReadFile(File("new"));
+  // The old file must be older for the clock of the file system, too.
+  const auto earlier = std::filesystem::last_write_time(File("new")) - std::chrono::seconds(10);
+  std::filesystem::last_write_time(File("old"), earlier);
+  const auto restored_from = [&](const std::string& bytes) {
+    EXPECT_TRUE(WriteFileAtomically(File("new"), bytes).ok());
+    const std::unique_ptr<Shard> restored = MakeShard();
+    return Restore(*restored);
+  };
+  EXPECT_EQ(restored_from(whole), "new");
+  // Every length around the header, and some of the rest; every byte around the header, and some of the rest.
+  for (size_t size = 0; size < whole.size(); size += size < 300 ? 7 : 211) {
+    ASSERT_EQ(restored_from(whole.substr(0, size)), "old") << size;
+  }
+  for (size_t i = 0; i < whole.size(); i += i < 300 ? 7 : 211) {
+    std::string damaged = whole;
+    damaged[i] = static_cast<char>(damaged[i] ^ (1 << i % 8));
+    ASSERT_EQ(restored_from(damaged), "old") << i;
+  }
+  EXPECT_EQ(restored_from(whole + "x"), "old");
+}
+
+// A checksum shows damage; a file that was made wrong has a right one. Every number in it is looked at.
+TEST_F(CheckpointTest, WrongContentsWithARightChecksumAreRefused) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "new").ok());
+  const std::string whole = *ReadFile(File("new"));
+  RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kSampling);
+  for (int i = 0; i < 200; ++i) {
+    std::string wrong = whole.substr(0, whole.size() - 8);
+    // In the header, and anywhere.
+    for (const size_t size : {size_t{800}, wrong.size()}) wrong[random.Below(size)] = static_cast<char>(random());
+    const uint64_t checksum = Checksum(wrong);
+    wrong.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
+    ASSERT_TRUE(WriteFileAtomically(File("new"), wrong).ok());
+    const std::unique_ptr<Shard> restored = MakeShard();
+    Restore(*restored);
+    // What is taken can be used.
+    for (Table* const table : restored->Tables()) {
+      Contents(*table);
+      TestWriter writer(table, 1000);
+      writer.Append(0, 100);
+      writer.Insert().IgnoreError();
+    }
+  }
+}
+
+TEST_F(CheckpointTest, AFullDiskLeavesOlderFilesAlone) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "old", 1).ok());
+  const std::string whole = *ReadFile(File("old"));
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 1000;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = Write(*shard, "new", 1).status();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(status.message(), HasSubstr("new.replay.tmp"));
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre("old.replay"));
+  EXPECT_EQ(*ReadFile(File("old")), whole);
+  ASSERT_TRUE(Write(*shard, "new", 1).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre("new.replay"));
+}
+
+TEST_F(CheckpointTest, KeepsAsManyAsAskedForAndAlwaysTheOneJustWritten) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  // Names that sort the other way round, faster than the clock of the file system.
+  for (const char* name : {"9", "8", "7", "6"}) ASSERT_TRUE(Write(*shard, name, 2).ok());
+  const std::vector<std::string> files = *ListDirectory(directory_.path());
+  EXPECT_EQ(files.size(), 2u);
+  EXPECT_EQ(files[0], "6.replay");
+  ASSERT_TRUE(Write(*shard, "5", 0).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre("5.replay"));
+}
+
+TEST_F(CheckpointTest, RefusesNamesThatAreNoFileNames) {
+  const std::unique_ptr<Shard> shard = MakeShard();
+  for (const char* name : {"", "a/b", "..", "a b", "a.b", "\xc3\xa4"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(Write(*shard, name).status())) << name;
+  }
+  EXPECT_TRUE(Write(*shard, "Step-1_000").ok());
+}
+
+TEST_F(CheckpointTest, RemovesWhatACrashHasLeft) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  ASSERT_TRUE(WriteFileAtomically(File("two") + ".tmp", "HEADRACE").ok());
+  EXPECT_EQ(Restore(*MakeShard()), "one");
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre("one.replay"));
+}
+
+TEST_F(CheckpointTest, AnEmptyDirectoryRestoresNothing) {
+  const std::unique_ptr<Shard> shard = MakeShard();
+  EXPECT_EQ(Restore(*shard), "");
+}
+
+TEST_F(CheckpointTest, EveryLifeHasAHigherIncarnation) {
+  const std::string directory = directory_.path() + "/shard-0";
+  EXPECT_EQ(*NextIncarnation(directory), 1u);
+  EXPECT_EQ(*NextIncarnation(directory), 2u);
+  ASSERT_TRUE(WriteFileAtomically(directory + "/incarnation", "seven").ok());
+  EXPECT_TRUE(absl::IsDataLoss(NextIncarnation(directory).status()));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,370 @@
+// Samplers and writers around real shards.
+#include "replay/sampler.h"
+
+#include <cmath>
+#include <functional>
+#include <set>
+#include <thread>
+
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::unique_ptr<ReplaySampler> StartSampler(const TestBatches& batches) {
+  absl::StatusOr<std::unique_ptr<ReplaySampler>> sampler = ReplaySampler::Start(batches.options);
+  EXPECT_TRUE(sampler.ok()) << sampler.status();
+  return *std::move(sampler);
+}
+
+std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options) {
+  absl::StatusOr<std::unique_ptr<ReplayWriter>> writer = ReplayWriter::Start(options);
+  EXPECT_TRUE(writer.ok()) << writer.status();
+  return *std::move(writer);
+}
+
+// Straight into a shard's table: `transitions` of one lane.
+void Fill(TestShard& shard, uint64_t id, uint32_t lane, uint32_t transitions) {
+  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  TestWriter writer(&shard.table(), id);
+  writer.Append(lane, transitions + 1);
+  ASSERT_TRUE(writer.Insert().ok());
+}
+
+TEST(SamplerTest, GivesTheTransitionsThatWereWritten) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 64, 3);
+  batches.options.table.set_initial_insert_limit(0);
+  batches.options.ratio = {.updates_per_step = 0.5, .lead_steps = 100};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  std::thread actor([&] {
+    const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard.address()));
+    EpisodeWriter episodes(writer.get());
+    // Several lanes, episodes of 1 to 11 steps, all ends.
+    for (uint32_t i = 0; i < 150; ++i) {
+      const v1::EpisodeEnd ends[] = {v1::TERMINATED, v1::TRUNCATED, v1::INTERRUPTED};
+      ASSERT_TRUE(episodes.Write(i % 4, 1 + i % 11, ends[i % 3]).ok());
+    }
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  });
+  for (int update = 1; update <= 400; ++update) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    EXPECT_EQ(filled->batch, static_cast<uint64_t>(update));
+    for (uint32_t i = 0; i < 64; ++i) EXPECT_LT(batches.Check(filled->slot, i).first, 4u);
+    const ReplaySampler::Stats stats = sampler->stats();
+    // The ratio holds both ways: an update for every two steps; no more steps than the lead and a chunk of 16 allow.
+    EXPECT_GE(stats.env_steps, 2u * update);
+    EXPECT_LE(stats.env_steps, 2u * update + 100 + 16);
+    sampler->Done(filled->slot, update);
+  }
+  actor.join();
+}
+
+// Chi-square of the draws over `items` items, each expected equally often, as a number of standard deviations.
+double Deviation(const std::vector<uint32_t>& counts) {
+  const double items = static_cast<double>(counts.size());
+  double draws = 0;
+  for (const uint32_t count : counts) draws += count;
+  double chi_square = 0;
+  for (const uint32_t count : counts) chi_square += std::pow(count - draws / items, 2) / (draws / items);
+  return (chi_square - (items - 1)) / std::sqrt(2 * (items - 1));
+}
+
+TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
+  constexpr uint32_t kItems[] = {30, 100, 250};
+  constexpr uint32_t kBatch = 1000;
+  constexpr uint32_t kBatches = 800;
+  std::vector<std::unique_ptr<TestShard>> shards;
+  std::vector<std::string> addresses;
+  for (uint32_t i = 0; i < 3; ++i) {
+    shards.push_back(std::make_unique<TestShard>(i));
+    Fill(*shards[i], i + 1, i, kItems[i]);
+    addresses.push_back(shards[i]->address());
+  }
+  TestBatches batches(addresses, kBatch, 4);
+  batches.options.ratio = {.updates_per_step = 1000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  // Batches that were drawn before all shards had connected are of those that had.
+  for (int i = 0; i < 4; ++i) sampler->Done(sampler->Next(Soon())->slot, 0);
+  std::vector<std::vector<uint32_t>> counts;
+  for (const uint32_t items : kItems) counts.emplace_back(items);
+  for (uint32_t k = 0; k < kBatches; ++k) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      const auto [lane, row] = batches.Check(filled->slot, i);
+      ++counts.at(lane).at(row);
+    }
+    sampler->Done(filled->slot, k);
+  }
+  std::vector<uint32_t> all;
+  for (const std::vector<uint32_t>& shard : counts) all.insert(all.end(), shard.begin(), shard.end());
+  EXPECT_LT(std::abs(Deviation(all)), 4);
+  // Over shards, too: as three cells, which show a bias in splitting the draws soonest. With two degrees of freedom 20
+  // is exceeded once in 20 thousand times.
+  const auto chi_square_of_shards = [&](double bias) {
+    const double draws = double{kBatch} * kBatches;
+    double chi_square = 0;
+    for (int i = 0; i < 3; ++i) {
+      double count = 0;
+      for (const uint32_t n : counts[i]) count += n;
+      if (i == 2) count *= 1 + bias;
+      const double expected = draws * kItems[i] / 380;
+      chi_square += std::pow(count - expected, 2) / expected;
+    }
+    return chi_square;
+  };
+  EXPECT_LT(chi_square_of_shards(0), 20);
+  // The same statistics would see a sampler that draws one shard's or half of all items 2% too often:
+  EXPECT_GT(std::max(chi_square_of_shards(0.02), chi_square_of_shards(-0.02)), 20);
+  std::vector<uint32_t> biased = all;
+  for (size_t i = 0; i < biased.size(); ++i) biased[i] = static_cast<uint32_t>(biased[i] * (i % 2 == 0 ? 1.02 : 0.98));
+  EXPECT_GT(Deviation(biased), 4);
+}
+
+TEST(SamplerTest, AShardThatDiesShrinksTheTableAndOneThatReturnsRejoins) {
+  TestDirectory directory;
+  TestShard first(0);
+  TestShard second(1);
+  Fill(first, 1, 0, 100);
+  Fill(second, 2, 1, 100);
+  TestBatches batches({first.address(), second.address()}, 50, 3);
+  batches.options.ratio = {.updates_per_step = 1000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  // Draws until a batch is of exactly these lanes.
+  const auto draw_until = [&](bool of_first, bool of_second) {
+    for (int i = 0; i < 100000; ++i) {
+      const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+      ASSERT_TRUE(filled.ok()) << filled.status();
+      bool seen[2] = {};
+      for (uint32_t k = 0; k < 50; ++k) seen[batches.Check(filled->slot, k).first] = true;
+      sampler->Done(filled->slot, 0);
+      if (seen[0] == of_first && seen[1] == of_second) return;
+    }
+    FAIL() << "no such batch";
+  };
+  for (int life = 0; life < 3; ++life) {
+    draw_until(true, true);
+    second.StopServing();
+    draw_until(true, false);
+    EXPECT_EQ(sampler->stats().connected_shards, 1u);
+    EXPECT_EQ(sampler->stats().items, 100u);
+    second.Serve();
+  }
+  draw_until(true, true);
+  EXPECT_EQ(sampler->stats().lost_steps, 0u);
+  // Without a checkpoint it comes back empty: its 101 steps are lost, and counted.
+  second.Restart();
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  draw_until(true, false);
+  while (sampler->stats().lost_steps == 0) draw_until(true, false);
+  EXPECT_EQ(sampler->stats().lost_steps, 101u);
+  EXPECT_EQ(sampler->env_steps(), 202u);
+}
+
+TEST(SamplerTest, WritersAndUpdatesKeepTheRatioOverSeveralShards) {
+  for (const double updates_per_step : {0.1, 1.0, 3.7}) {
+    TestShard first(0);
+    TestShard second(1);
+    TestBatches batches({first.address(), second.address()}, 8, 2);
+    batches.options.table.set_initial_insert_limit(0);
+    batches.options.ratio = {.updates_per_step = updates_per_step, .min_steps = 20, .lead_steps = 4};
+    const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+    std::vector<std::unique_ptr<ReplayWriter>> writers;
+    std::vector<std::thread> actors;
+    for (uint64_t id = 1; id <= 3; ++id) {
+      ReplayWriterOptions options = TestWriterOptions(id == 1 ? first.address() : second.address(), id);
+      options.chunk_rows = 1;
+      options.window_bytes = 1;
+      writers.push_back(StartWriter(options));
+      actors.emplace_back([id, writer = writers.back().get()] {
+        EpisodeWriter episodes(writer);
+        absl::Status status;
+        while (status.ok()) status = episodes.WriteStep(static_cast<uint32_t>(id));
+        EXPECT_TRUE(absl::IsCancelled(status)) << status;
+      });
+    }
+    for (uint64_t update = 1; update <= 300; ++update) {
+      const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+      ASSERT_TRUE(filled.ok()) << filled.status() << ", update " << update << " at " << updates_per_step;
+      EXPECT_GE(sampler->env_steps(), batches.options.ratio.StepsNeeded(update));
+      sampler->Done(filled->slot, update);
+    }
+    for (const auto& writer : writers) writer->Cancel();
+    for (std::thread& actor : actors) actor.join();
+  }
+}
+
+TEST(SamplerTest, AQueueOverTwoShardsGivesEachItemOnce) {
+  TestShard first(0);
+  TestShard second(1);
+  TestBatches batches({first.address(), second.address()}, 10, 2);
+  batches.options.table.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  batches.options.table.set_max_times_sampled(1);
+  batches.options.table.set_initial_insert_limit(0);
+  batches.options.ratio = {.updates_per_step = 0.1, .lead_steps = 40};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  std::vector<std::thread> actors;
+  for (uint64_t id = 1; id <= 2; ++id) {
+    actors.emplace_back([&, id] {
+      const std::unique_ptr<ReplayWriter> writer =
+          StartWriter(TestWriterOptions(id == 1 ? first.address() : second.address(), id));
+      EpisodeWriter episodes(writer.get());
+      ASSERT_TRUE(episodes.Write(static_cast<uint32_t>(id), 500).ok());
+      ASSERT_TRUE(writer->Drain(Soon()).ok());
+    });
+  }
+  std::set<std::pair<uint32_t, uint64_t>> seen;
+  for (int update = 1; update <= 100; ++update) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status() << ", update " << update;
+    for (uint32_t i = 0; i < 10; ++i) EXPECT_TRUE(seen.insert(batches.Check(filled->slot, i)).second);
+    sampler->Done(filled->slot, update);
+  }
+  for (std::thread& actor : actors) actor.join();
+  EXPECT_EQ(seen.size(), 1000u);
+}
+
+// Steps become items late: nothing for the first 7 rows of each of 3 lanes. The ratio alone would allow no more steps.
+TEST(SamplerTest, GrantsMoreStepsWhileThereAreNoItems) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 4, 2);
+  batches.options.table.set_initial_insert_limit(0);
+  batches.options.table.set_max_item_rows(8);
+  batches.options.ratio = {.updates_per_step = 1, .lead_steps = 2};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ReplayWriterOptions options = TestWriterOptions(shard.address());
+  options.pattern = {.rows = 8, .stride = 8};
+  options.chunk_rows = 1;
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  std::thread actor([&] {
+    EpisodeWriter episodes(writer.get());
+    for (int step = 0; step < 8; ++step) {
+      for (uint32_t lane = 0; lane < 3; ++lane) episodes.WriteStep(lane).IgnoreError();
+    }
+    writer->Drain(Soon()).IgnoreError();
+  });
+  const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  EXPECT_TRUE(filled.ok()) << filled.status();
+  writer->Cancel();
+  actor.join();
+}
+
+// One run of a learner and an actor in lockstep: what every batch held.
+std::string LockstepRun(uint64_t seed) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 16, 2);
+  batches.options.seed = seed;
+  batches.options.table.set_lockstep(true);
+  batches.options.table.set_initial_insert_limit(0);
+  batches.options.table.set_max_items(50);
+  batches.options.ratio = {.updates_per_step = 0.5, .min_steps = 10};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ReplayWriterOptions options = TestWriterOptions(shard.address());
+  options.lockstep = true;
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  std::thread actor([&] {
+    EpisodeWriter episodes(writer.get());
+    absl::Status status;
+    for (uint32_t episode = 0; status.ok(); ++episode) status = episodes.Write(0, 1 + episode % 7);
+    EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  });
+  std::string bytes;
+  for (uint64_t update = 1; update <= 52; ++update) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    EXPECT_TRUE(filled.ok()) << filled.status();
+    bytes += batches.Bytes(filled->slot);
+    sampler->Done(filled->slot, update);
+  }
+  writer->Cancel();
+  actor.join();
+  return bytes;
+}
+
+TEST(SamplerTest, LockstepGivesTheSameBytesTwice) {
+  const std::string first = LockstepRun(3);
+  EXPECT_TRUE(first == LockstepRun(3));
+  EXPECT_FALSE(first == LockstepRun(4));
+}
+
+TEST(SamplerTest, SaysWhatItWaitsForAndCanBeCancelled) {
+  TestBatches nobody({"127.0.0.1:1"}, 4, 1);
+  const std::unique_ptr<ReplaySampler> alone = StartSampler(nobody);
+  EXPECT_THAT(alone->Next(Now()).status().message(), HasSubstr("none is connected"));
+  EXPECT_FALSE(alone->WaitConnected(Now()));
+  std::thread waiting([&] { EXPECT_TRUE(absl::IsCancelled(alone->Next(Soon()).status())); });
+  alone->Cancel();
+  waiting.join();
+
+  TestShard shard;
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.ratio.min_steps = 100;
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  EXPECT_THAT(sampler->Next(Now()).status().message(),
+              HasSubstr("actors: 0 environment steps inserted, the next update needs 101"));
+}
+
+TEST(SamplerTest, IsToldWhyItIsRefused) {
+  TestShard shard;
+  Fill(shard, 1, 0, 10);
+  const auto refusal = [&](const std::function<void(ReplaySamplerOptions&)>& change) {
+    TestBatches batches({shard.address()}, 4, 1);
+    change(batches.options);
+    const absl::StatusOr<std::unique_ptr<ReplaySampler>> sampler = ReplaySampler::Start(batches.options);
+    return sampler.ok() ? (*sampler)->Next(Soon()).status() : sampler.status();
+  };
+  absl::Status status = refusal([](auto& options) { options.peer = MakePeer("other", "learner"); });
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.message(), HasSubstr("belongs to run other"));
+  status = refusal([](auto& options) { options.table.set_max_items(5); });
+  EXPECT_THAT(status.message(), HasSubstr("exists with another specification"));
+  EXPECT_THAT(status.message(), HasSubstr("max_items"));
+  status = refusal([](auto& options) {
+    options.table.set_name("big");
+    options.table.set_max_bytes(uint64_t{1} << 40);
+  });
+  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  status = refusal([](auto& options) { options.slices[0].set_column("cost"); });
+  EXPECT_THAT(status.message(), HasSubstr("no column \"cost\""));
+  status = refusal([](auto& options) { options.batch_size = 5; });
+  EXPECT_THAT(status.message(), HasSubstr("expected slots of 4 blocks, with 80 bytes for column \"observation\""));
+  status = refusal([](auto& options) { options.slices[1].set_first_row(9); });
+  EXPECT_THAT(status.message(), HasSubstr("expected rows within items of 4 rows, got rows 9 to 10"));
+  // Within the longest item the table may hold, but not within those it holds: only seen when one is drawn.
+  status = refusal([](auto& options) { options.slices[1].set_first_row(3); });
+  EXPECT_THAT(status.message(), HasSubstr("expected slices within items of 2 rows, got row 3"));
+}
+
+TEST(SamplerTest, GoesOnWhereAResumedRunWas) {
+  TestShard shard;
+  Fill(shard, 1, 0, 50);  // 51 steps
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.ratio = {.updates_per_step = 1, .lead_steps = 10};
+  batches.options.env_steps = 1040;  // of which this shard had told 40
+  batches.options.batches = 1045;
+  batches.options.states.emplace_back();
+  batches.options.states[0].set_inserted_steps(40);
+  batches.options.states[0].set_incarnation(1);
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  for (uint64_t batch = 1046; batch <= 1051; ++batch) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    EXPECT_EQ(filled->batch, batch);
+    sampler->Done(filled->slot, batch);
+  }
+  EXPECT_EQ(sampler->env_steps(), 1051u);
+  EXPECT_THAT(sampler->Next(Now()).status().message(), HasSubstr("the next update needs 1052"));
+}
+
+}  // namespace
+}  // namespace headrace
