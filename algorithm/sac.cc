@@ -50,7 +50,7 @@ Sac::Sac(const v1::SacOptions& options, const TanhGaussianPolicySpec& spec, at::
       target_entropy_(TargetEntropy(options, spec.action)),
       policy_(spec, device),
       critics_(CriticSpec(spec), device),
-      target_critics_(CriticSpec(spec), device),
+      target_critics_(MlpParameters::Zeros(critics_.parameters().spec, device)),
       log_alpha_(at::full({}, std::log(options.initial_temperature()), policy_.parameters().flat.options())),
       generator_(NewGenerator(device, RandomStream(seed, StreamRole::kLearner, 0, StreamPurpose::kUpdate).Bits64())),
       observations_(at::zeros({2, batch_size_, spec.observation}, log_alpha_.options())),
@@ -60,7 +60,7 @@ Sac::Sac(const v1::SacOptions& options, const TanhGaussianPolicySpec& spec, at::
   RandomStream random(seed, StreamRole::kLearner, 0, StreamPurpose::kInitialization);
   InitializeFanInUniform(policy_.parameters(), random);
   InitializeFanInUniform(critics_.parameters(), random);
-  target_critics_.parameters().flat.copy_(critics_.parameters().flat);
+  target_critics_.flat.copy_(critics_.parameters().flat);
   if (options.normalize_observations()) normalizer_.emplace(spec.observation, device);
 }
 
@@ -95,11 +95,12 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   const auto [log_prob, next_log_prob] = Halves(sample.log_prob);
 
   // Critics: y = r + discount (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')).
-  const at::Tensor next_q = target_critics_.Evaluate(next_s, next_a);
+  const at::Tensor next_q = critics_.Evaluate(target_critics_, next_s, next_a);
   const at::Tensor y = SoftQTarget(r, terminated, options_.discount(), next_q, alpha, next_log_prob);
   const at::Tensor q = critics_.Evaluate(s, a);
   const TemporalDifferenceLoss critic = SquaredTemporalDifferenceLoss(q, y);
-  const at::Tensor q_mean = q.mean();  // here: the critics' next evaluation takes the memory of q
+  const at::Tensor q_mean =
+      q.mean();  // now: the next evaluation takes the memory of q, as this one took that of next_q
   sink.Apply(kCritic, {critics_.ParameterGradient(critic.q_gradient)});
 
   // Policy: minimise alpha log pi(a~|s) - min_i Q_i(s, a~), with the critics just stepped.
@@ -112,7 +113,7 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   if (options_.automatic_temperature()) sink.Apply(kTemperature, {temperature.log_temperature_gradient});
 
   // Target networks: Q' <- (1 - tau) Q' + tau Q.
-  target_critics_.parameters().flat.lerp_(critics_.parameters().flat, options_.tau());
+  target_critics_.flat.lerp_(critics_.parameters().flat, options_.tau());
 
   at::stack_out(metrics_, {critic.loss, actor.loss, temperature.loss, alpha, log_prob.mean().neg_(), q_mean});
 }
@@ -139,7 +140,7 @@ std::vector<NamedTensor> Sac::PolicyTensors() const {
 std::vector<NamedTensor> Sac::StateTensors() const {
   std::vector<NamedTensor> tensors = PolicyTensors();
   for (NamedTensor& tensor : critics_.parameters().Named("critics")) tensors.push_back(std::move(tensor));
-  for (NamedTensor& tensor : target_critics_.parameters().Named("target_critics")) tensors.push_back(std::move(tensor));
+  for (NamedTensor& tensor : target_critics_.Named("target_critics")) tensors.push_back(std::move(tensor));
   tensors.push_back({"log_temperature", log_alpha_});
   at::Tensor(generator_state_).copy_(generator_.get_state());
   tensors.push_back({"generator", generator_state_});

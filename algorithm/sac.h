@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
+#include "model/mlp.h"
 #include "model/normalizer.h"
 #include "model/q_ensemble.h"
 #include "model/tanh_gaussian_policy.h"
@@ -56,7 +57,7 @@ class Sac : public Algorithm {
 
   TanhGaussianPolicy policy_;
   QEnsemble critics_;
-  QEnsemble target_critics_;
+  MlpParameters target_critics_;
   at::Tensor log_alpha_;  // []
   std::optional<Normalizer> normalizer_;
   at::Generator generator_;

@@ -17,12 +17,12 @@ QEnsemble::QEnsemble(const QEnsembleSpec& spec, at::Device device)
       parameters_(MlpParameters::Zeros(NetworkSpec(spec), device)),
       gradients_(MlpParameters::Zeros(NetworkSpec(spec), device)) {}
 
-at::Tensor QEnsemble::Evaluate(const at::Tensor& s, const at::Tensor& a) {
+at::Tensor QEnsemble::Evaluate(const MlpParameters& parameters, const at::Tensor& s, const at::Tensor& a) {
   if (!input_.defined() || input_.size(0) != s.size(0)) {
     input_ = at::empty({s.size(0), spec_.observation + spec_.action}, s.options());
   }
   at::cat_out(input_, {s, a}, 1);
-  return pass_.Forward(parameters_, input_).squeeze(2);
+  return pass_.Forward(parameters, input_).squeeze(2);
 }
 
 const at::Tensor& QEnsemble::ParameterGradient(const at::Tensor& q_gradient) {

@@ -24,9 +24,11 @@ class QEnsemble {
   QEnsemble(const QEnsembleSpec& spec, at::Device device);
 
   // s: [B, observation], a: [B, action]. Returns Q [members, B], valid until the next evaluation.
-  at::Tensor Evaluate(const at::Tensor& s, const at::Tensor& a);
-  // Of the last evaluation, for a loss whose derivative by Q is q_gradient [members, B]: derivatives by the parameters
-  // (a flat tensor like parameters().flat) and by a [B, action]; each computes nothing of the other.
+  at::Tensor Evaluate(const at::Tensor& s, const at::Tensor& a) { return Evaluate(parameters_, s, a); }
+  // The same with other parameters of the same sizes, those of target networks: in the same memory, which then is warm.
+  at::Tensor Evaluate(const MlpParameters& parameters, const at::Tensor& s, const at::Tensor& a);
+  // Of the last evaluation, with parameters(), for a loss whose derivative by Q is q_gradient [members, B]: derivatives
+  // by the parameters (a flat tensor like parameters().flat) and by a [B, action]; each computes nothing of the other.
   const at::Tensor& ParameterGradient(const at::Tensor& q_gradient);
   const at::Tensor& ActionGradient(const at::Tensor& q_gradient);
 

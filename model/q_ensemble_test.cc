@@ -32,6 +32,13 @@ TEST_F(QEnsembleTest, MembersAreIndependentNetworks) {
   EXPECT_FALSE(at::equal(q_.Evaluate(s_, a_)[1], values[1]));
 }
 
+TEST_F(QEnsembleTest, EvaluatesTheParametersOfATargetNetwork) {
+  MlpParameters target = MlpParameters::Zeros(q_.parameters().spec, at::kCPU);
+  target.flat.copy_(q_.parameters().flat.mul(0.5));
+  const at::Tensor expected = EvaluateMlp(target, at::cat({s_, a_}, 1)).squeeze(2);
+  EXPECT_TRUE(at::allclose(q_.Evaluate(target, s_, a_), expected, 1e-5, 1e-6));
+}
+
 TEST_F(QEnsembleTest, ActionGradientEqualsAutogradAndLeavesTheParametersAlone) {
   const at::Tensor q_gradient = at::randn({2, 5});
   const at::Tensor parameters = q_.parameters().flat.clone();

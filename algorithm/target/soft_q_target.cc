@@ -1,6 +1,5 @@
 #include "algorithm/target/soft_q_target.h"
 
-
 namespace headrace {
 
 at::Tensor SoftQTarget(const at::Tensor& reward, const at::Tensor& terminated, double discount,
