@@ -1,0 +1,165 @@
+"""Environment steps a second of one actor process that writes to a replay shard.
+
+    python actor.py [--json] [--seconds 0.5] [--rounds 6] [--environments Pendulum-v1,...] [--lanes 1,4,16]
+
+Three real processes: an actor, a shard, and actor_learner, which plays the learner's part and learns nothing. The actor,
+all of its threads, has the last core of this machine to itself, and everything else the others. Beside it stands what
+an actor cannot be faster than: actor_limit measures a bare simulator step and the bare network on the actor's core, in
+turn with the actor, which is stopped in the meantime. Each figure is the best of its rounds: whatever else runs on the
+machine can only make one slower.
+
+Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from headrace_cli import metrics, workspace
+from headrace_cli.child import Child, ChildSpec
+
+CONFIGURATION = "deploy/run/half_cheetah_sac.textproto"
+HIDDEN = 256
+STEPS = "headrace_actor_env_steps_total"
+PATIENCE = 60.0  # seconds
+
+
+def start(
+    directory: Path, name: str, cores: str, binary: str, serves: tuple[str, ...], arguments: list[str]
+) -> Child:
+    """Returns once it serves."""
+    command = ["--cpu-list", cores, str(workspace.binary(binary)), *arguments]
+    child = Child(ChildSpec(name, name, Path("/usr/bin/taskset"), lambda _: command, serves), directory, directory)
+    child.start({}, time.monotonic())
+    wait_until(lambda: child.check_ready() or not child.running, f"{name} to serve")
+    if not child.ready:
+        raise SystemExit(f"{name} has ended:\n{child.log_tail()}")
+    return child
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {PATIENCE:.0f} s for {what}")
+        time.sleep(0.02)
+
+
+@contextmanager
+def run_of(environment: str, policy: str, lanes: int, cores: Mapping[str, str]) -> Iterator[Child]:
+    """The actor of a run that goes on for ever."""
+    fields = [f"environment.name={environment}", f"actor.environments={lanes}"]
+    common = [f"--config={CONFIGURATION}", *(f"--set={field}" for field in fields)]
+    children: list[Child] = []
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
+        directory = Path(name)
+        try:
+            every = ("grpc", "metrics", "health")
+            children.append(start(directory, "replay", cores["others"], workspace.REPLAY, every, common))
+            replay = f"--replay={children[0].addresses['grpc']}"
+            arguments = [*common, replay, f"--random_policy={str(policy == 'random').lower()}"]
+            learner = "tools/bench/actor_learner"
+            children.append(start(directory, "learner", cores["others"], learner, every, arguments))
+            arguments = [*common, replay, f"--learner={children[1].addresses['grpc']}"]
+            actor = start(directory, "actor", cores["actor"], workspace.ACTOR, every[1:], arguments)
+            children.append(actor)
+            wait_until(lambda: steps_of(actor) > 0, "the first steps")
+            yield actor
+        finally:
+            for child in reversed(children):
+                child.kill()
+
+
+def steps_of(actor: Child) -> float:
+    scrape = metrics.fetch(actor.addresses["metrics"], timeout=PATIENCE)
+    if scrape is None:
+        raise SystemExit(f"the actor does not answer:\n{actor.log_tail()}")
+    return scrape.total(STEPS) or 0.0
+
+
+def steps_a_second(actor: Child, seconds: float) -> float:
+    begin, before = time.monotonic(), steps_of(actor)
+    time.sleep(seconds)
+    return (steps_of(actor) - before) / (time.monotonic() - begin)
+
+
+@contextmanager
+def limit_of(environment: str, lanes: int, cores: Mapping[str, str]) -> Iterator[Callable[[float], dict[str, float]]]:
+    """Measures for so many seconds."""
+    binary = workspace.binary("tools/bench/actor_limit")
+    arguments = [f"--environment={environment}", f"--lanes={lanes}", f"--hidden={HIDDEN}"]
+    command = ["taskset", "--cpu-list", cores["actor"], str(binary), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        requests, answers = process.stdin, process.stdout
+
+        def measure(seconds: float) -> dict[str, float]:
+            requests.write(f"{seconds}\n")
+            requests.flush()
+            answer: dict[str, float] = json.loads(answers.readline())
+            return answer
+
+        yield measure
+        requests.close()
+
+
+def measure(
+    environment: str, policy: str, lanes: int, options: argparse.Namespace, cores: Mapping[str, str]
+) -> tuple[float, float]:
+    """Steps a second of the actor, and at the limit."""
+    rates, limits = [], []
+    with run_of(environment, policy, lanes, cores) as actor, limit_of(environment, lanes, cores) as limit:
+        steps_a_second(actor, options.seconds)  # warm-up
+        for _ in range(options.rounds):
+            rates.append(steps_a_second(actor, options.seconds))
+            assert actor.pid is not None
+            os.kill(actor.pid, signal.SIGSTOP)
+            limits.append(limit(options.seconds))
+            os.kill(actor.pid, signal.SIGCONT)
+    seconds = min(one["step_seconds"] for one in limits)
+    if policy != "random":
+        seconds += min(one["network_seconds"] for one in limits)
+    return max(rates), 1 / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each round")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--environments", default="HalfCheetah-v5,Pendulum-v1")
+    parser.add_argument("--policies", default="random,mlp256")
+    parser.add_argument("--lanes", default="1,4,16")
+    options = parser.parse_args()
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        raise SystemExit("two cores are needed: one for the actor, one for everything else")
+    cores = {"actor": str(available[-1]), "others": ",".join(map(str, available[:-1]))}
+    os.sched_setaffinity(0, available[:-1])
+    for environment in options.environments.split(","):
+        for policy in options.policies.split(","):
+            for lanes in map(int, options.lanes.split(",")):
+                value, limit = measure(environment, policy, lanes, options, cores)
+                report(f"actor/{environment}/{policy}/lanes{lanes}", value, limit, options.json)
+
+
+def report(name: str, value: float, limit: float, as_json: bool) -> None:
+    if as_json:
+        figure = {"name": name, "value": value, "unit": "steps/s", "reference": limit, "ratio": value / limit}
+        print(json.dumps(figure), flush=True)
+    else:
+        print(f"{name:40} {value:10.0f} steps/s  limit {limit:10.0f}  ratio {value / limit:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
