@@ -122,8 +122,7 @@ int Main() {
     const double seconds = std::stod(line);
     const double step = SecondsPerCall(seconds / 2, [&] { simulator.Step(); });
     const double evaluation = SecondsPerCall(seconds / 2, [&] { network.Evaluate(); });
-    std::cout << nlohmann::json{{"step_seconds", step},
-                                {"network_seconds", evaluation / static_cast<double>(lanes)}}
+    std::cout << nlohmann::json{{"step_seconds", step}, {"network_seconds", evaluation / static_cast<double>(lanes)}}
               << std::endl;
   }
   return 0;
