@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/log.h"
@@ -12,6 +13,10 @@
 
 namespace headrace {
 namespace {
+
+// A signal of its own, because it may come several times: the threads of a parent that is killed die one after the
+// other, and each hands its children on to the next.
+constexpr int kParentDied = SIGUSR1;
 
 struct State {
   Mutex mutex;
@@ -30,6 +35,7 @@ sigset_t HandledSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, kParentDied);
   return set;
 }
 
@@ -47,11 +53,17 @@ void Request() {
 
 void HandleSignals() {
   const sigset_t set = HandledSignals();
-  int signal = 0;
-  sigwait(&set, &signal);
-  LogInfo("%s: finishing", signal == SIGINT ? "interrupted" : "terminated");
-  std::thread(Request).detach();
-  sigwait(&set, &signal);
+  bool requested = false;
+  for (int asked = 0; asked < 2;) {
+    int signal = 0;
+    sigwait(&set, &signal);
+    if (signal != kParentDied) ++asked;
+    if (std::exchange(requested, true)) continue;
+    LogInfo("%s: finishing", signal == SIGINT        ? "interrupted"
+                             : signal == kParentDied ? "the parent process has ended"
+                                                     : "terminated");
+    std::thread(Request).detach();
+  }
   LogWarning("second signal: ending at once");
   _exit(130);
 }
@@ -66,9 +78,9 @@ void ShutdownSignal::Install() {
 }
 
 void ShutdownSignal::DieWithParent() {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  prctl(PR_SET_PDEATHSIG, kParentDied);
   // The parent may have died before the call.
-  if (getppid() == 1) kill(getpid(), SIGTERM);
+  if (getppid() == 1) kill(getpid(), kParentDied);
 }
 
 bool ShutdownSignal::Requested() {

@@ -17,7 +17,7 @@ class ShutdownSignal {
  public:
   // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
   static void Install();
-  // SIGTERM for this process when its parent dies.
+  // The parent's end asks as a signal does, however often it is told. After Install.
   static void DieWithParent();
 
   static bool Requested();
