@@ -96,6 +96,7 @@ void ReplayWriter::OnMessage(const grpc::ByteBuffer& message) {
   MutexLock lock(&mutex_);
   Forget(response.acknowledged());
   policy_version_ = response.policy_version();
+  room_ = response.room();
   if (!opened_) Opened(response);
   SendIfDue();
   changed_.NotifyAll();
@@ -122,6 +123,7 @@ void ReplayWriter::OnClosed(const absl::Status& status) {
 void ReplayWriter::Forget(uint64_t acknowledged) {
   while (!window_.empty() && window_.front().sequence <= acknowledged) {
     window_bytes_ -= window_.front().message.size();
+    window_rows_ -= window_.front().rows;
     window_.pop_front();
   }
 }
@@ -132,9 +134,11 @@ void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> colum
 }
 
 void ReplayWriter::SendChunk() {
-  Chunk chunk = {next_sequence_, builder_.Build(next_sequence_)};
+  const size_t rows = builder_.rows();
+  Chunk chunk = {next_sequence_, rows, builder_.Build(next_sequence_)};
   ++next_sequence_;
   window_bytes_ += chunk.message.size();
+  window_rows_ += rows;
   if (opened_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
   window_.push_back(std::move(chunk));
 }
@@ -144,7 +148,12 @@ void ReplayWriter::SendIfDue() {
   if (window_.empty() || builder_.rows() >= chunk_rows_) SendChunk();
 }
 
-bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes; }
+bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes && window_rows_ <= room_; }
+
+bool ReplayWriter::MayGoOn() const {
+  // Rows that wait for the window count too, or they would pile up behind it.
+  return HasRoomLocked() && builder_.rows() < chunk_rows_ && window_rows_ + builder_.rows() <= room_;
+}
 
 absl::Status ReplayWriter::Fault() const {
   if (!fatal_.ok()) return fatal_;
@@ -157,8 +166,7 @@ absl::Status ReplayWriter::Send(Deadline deadline) {
   SendIfDue();
   while (true) {
     RETURN_IF_ERROR(Fault());
-    // Rows that wait for the window count too, or they would pile up behind it.
-    if (HasRoomLocked() && builder_.rows() < chunk_rows_) return absl::OkStatus();
+    if (MayGoOn()) return absl::OkStatus();
     if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard takes nothing more");
     SendIfDue();
   }

@@ -6,9 +6,10 @@
 //   RETURN_IF_ERROR(writer->Send(deadline));          // at the end of each (vectorised) environment step
 //
 // Rows leave in numbered chunks: at once when nothing is on its way, otherwise together with what comes until the last
-// chunk is acknowledged or the chunk is full. Chunks are kept until acknowledged and sent again after a reconnect; the
-// window of unacknowledged bytes is bounded, and Send waits while it is full: that is how a full queue or a closed rate
-// limiter reaches the environment loop. A shard that is gone is tried again with growing pauses, for ever.
+// chunk is acknowledged or the chunk is full. Chunks are kept until acknowledged and sent again after a reconnect. The
+// window of what is not acknowledged is bounded in bytes, and in rows by the room that the shard says it has; Send waits
+// while it is full: that is how a full queue or a closed rate limiter reaches the environment loop. A shard that is gone
+// is tried again with growing pauses, for ever.
 //
 // Thread-safety: Append and Send belong to one thread; the rest may be called from any.
 #ifndef HEADRACE_REPLAY_WRITER_H_
@@ -75,6 +76,7 @@ class ReplayWriter {
  private:
   struct Chunk {
     uint64_t sequence;
+    size_t rows;
     grpc::Slice message;
   };
 
@@ -89,6 +91,7 @@ class ReplayWriter {
   void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool MayGoOn() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;
   const size_t chunk_rows_;
@@ -99,6 +102,8 @@ class ReplayWriter {
   ChunkBuilder builder_ ABSL_GUARDED_BY(mutex_);
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;

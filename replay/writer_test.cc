@@ -58,12 +58,12 @@ TEST_F(WriterTest, EveryStepArrives) {
 
 TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {
   const std::unique_ptr<ReplayWriter> writer = StartWriter();
-  EpisodeWriter episodes(writer.get());
-  ASSERT_TRUE(episodes.Write(0, 3).ok());
-  EXPECT_TRUE(absl::IsDeadlineExceeded(writer->Drain(Now())));
+  const TestRow row(0, 0);
+  writer->Append(0, row.columns(), v1::NOT_ENDED);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(writer->Send(Now())));
   CreateTable();
   ASSERT_TRUE(writer->Drain(Soon()).ok());
-  EXPECT_EQ(shard_.table().State().inserted_steps(), 3u);
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 1u);
 }
 
 TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
@@ -140,6 +140,26 @@ TEST_F(WriterTest, AClosedLimitBlocksTheWriterAndLosesNothing) {
   EXPECT_EQ(shard_.table().State().blocked_writers(), 1u);
   shard_.table().SetInsertLimit(UINT64_MAX, 0);
   ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), rows);
+}
+
+TEST_F(WriterTest, DoesNotRunAheadOfAClosedLimit) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(10);
+  CreateTable(spec);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  uint64_t rows = 0;
+  absl::Status status;
+  while (status.ok()) {
+    const TestRow row(0, rows++);
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+    status = writer->Send(std::chrono::steady_clock::now() + std::chrono::milliseconds(300));
+  }
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_GE(rows, 11u) << "up to the limit nothing has to wait";
+  EXPECT_LE(rows, 12u) << "whatever the window still holds; the tenth step may have left together with the next";
+  shard_.table().SetInsertLimit(rows, 0);
+  EXPECT_TRUE(writer->Send(Soon()).ok()) << "an acknowledgement opens the window again";
   EXPECT_EQ(shard_.table().State().inserted_steps(), rows);
 }
 
