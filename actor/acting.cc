@@ -83,7 +83,6 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
                                        .stride = acting->options_.experience.item_stride},
                            .chunk_rows = actor.chunk_rows(),
                            .window_bytes = actor.window_bytes(),
-                           .window_rows = std::max<uint64_t>(1, config.replay().lead_steps()),
                            .lockstep = config.deterministic()}));
   return acting;
 }
