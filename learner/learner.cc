@@ -28,6 +28,7 @@ namespace {
 
 constexpr char kTable[] = "experience";
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
+constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
 constexpr std::chrono::seconds kEvaluationPatience{300};
 constexpr std::chrono::seconds kLeavePatience{10};
@@ -119,9 +120,19 @@ std::string Learner::EndReached() const {
   return "";
 }
 
-absl::Status Learner::SetUp() {
+absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
   LogInfo("waiting for the first actor");
-  ASSIGN_OR_RETURN(environment_, members_->WaitForEnvironment(start_ + kFirstActorPatience));
+  while (!ShutdownSignal::Requested()) {
+    const Time now = std::chrono::steady_clock::now();
+    absl::StatusOr<v1::EnvironmentSpec> environment =
+        members_->WaitForEnvironment(std::min(now + kSignalInterval, start_ + kFirstActorPatience));
+    if (!absl::IsDeadlineExceeded(environment.status()) || now >= start_ + kFirstActorPatience) return environment;
+  }
+  return absl::CancelledError("interrupted before the first actor came");
+}
+
+absl::Status Learner::SetUp() {
+  ASSIGN_OR_RETURN(environment_, WaitForEnvironment());
   ASSIGN_OR_RETURN(experience_, MakeExperience(options_.config, environment_));
   for (size_t i = 0; i < experience_.slices.size(); ++i) {
     if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
@@ -224,9 +235,8 @@ absl::Status Learner::StartSampler(const Experience& experience) {
 }
 
 absl::Status Learner::Run() {
-  ShutdownSignal::OnRequest([this] { members_->Cancel(); });
   try {
-    if (absl::Status status = SetUp(); !status.ok()) return status;
+    RETURN_IF_ERROR(SetUp());
     waiting_since_ = std::chrono::steady_clock::now();
     while (true) {
       if (ShutdownSignal::Requested()) {

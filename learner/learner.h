@@ -61,6 +61,7 @@ class Learner {
     std::string policy;  // its weights, in case they are the best
   };
 
+  absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment();
   absl::Status SetUp();
   absl::Status RestoreTensors();
   absl::Status StartSampler(const Experience& experience);

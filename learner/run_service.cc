@@ -140,16 +140,9 @@ void RunService::Leave(uint64_t stream) {
 absl::StatusOr<v1::EnvironmentSpec> RunService::WaitForEnvironment(Deadline deadline) {
   MutexLock lock(&mutex_);
   while (!environment_.has_value()) {
-    if (cancelled_) return absl::CancelledError("cancelled");
     if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("no actor has joined");
   }
   return *environment_;
-}
-
-void RunService::Cancel() {
-  MutexLock lock(&mutex_);
-  cancelled_ = true;
-  changed_.NotifyAll();
 }
 
 void RunService::Open(v1::Lease lease, std::function<uint64_t()> random_steps) {

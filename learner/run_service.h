@@ -42,9 +42,8 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
 
   RunService(std::string run_id, CheckEnvironment check_environment);
 
-  // The environment that the first actor brought. DeadlineExceeded: none has come. Cancelled.
+  // The environment that the first member brought. DeadlineExceeded: none has come.
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // From now on leases are given: `lease` with index, and random_steps() for an actor that joins now.
   void Open(v1::Lease lease, std::function<uint64_t()> random_steps) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -100,7 +99,6 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   uint32_t highest_actor_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string stop_reason_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   v1::RunStatus status_ ABSL_GUARDED_BY(mutex_);
 };
 
