@@ -316,7 +316,7 @@ absl::Status Learner::KeepHouse() {
   RETURN_IF_ERROR(TakeReports());
   if (!evaluation_.has_value() && counters_.updates() > 0 &&
       counters_.env_steps() >= counters_.next_evaluation_step()) {
-    RETURN_IF_ERROR(OrderEvaluation(false));
+    RETURN_IF_ERROR(OrderEvaluation());
   }
   if (Seconds(last_housekeeping_ - last_progress_) >= options_.config.learner().log_interval_seconds()) {
     RETURN_IF_ERROR(WriteProgress());
@@ -333,6 +333,8 @@ absl::Status Learner::KeepHouse() {
 }
 
 absl::Status Learner::TakeReports() {
+  // Asked before the reports are taken: a result that comes in between is then not mistaken for one that will not come.
+  const bool evaluating = members_->Evaluating();
   RunService::Reports reports = members_->TakeReports();
   for (const v1::Episode& episode : reports.episodes) {
     counters_.set_episodes(counters_.episodes() + 1);
@@ -359,14 +361,14 @@ absl::Status Learner::TakeReports() {
   }
   for (const v1::EvaluationResult& result : reports.evaluations) RETURN_IF_ERROR(TakeEvaluation(result));
   // The evaluator died over it: another one will be asked.
-  if (evaluation_.has_value() && !members_->Evaluating()) {
+  if (evaluation_.has_value() && !evaluating) {
     parameters_->Release(evaluation_->order.version());
     evaluation_.reset();
   }
   return absl::OkStatus();
 }
 
-absl::Status Learner::OrderEvaluation(bool final) {
+absl::Status Learner::OrderEvaluation() {
   if (!members_->HasEvaluator()) return absl::OkStatus();
   RETURN_IF_ERROR(Publish());
   Ordered ordered;
@@ -381,8 +383,6 @@ absl::Status Learner::OrderEvaluation(bool final) {
     return absl::OkStatus();  // no evaluator is idle; tried again
   }
   evaluation_ = std::move(ordered);
-  const uint64_t interval = options_.config.evaluation().interval_steps();
-  if (!final) counters_.set_next_evaluation_step((counters_.env_steps() / interval + 1) * interval);
   return absl::OkStatus();
 }
 
@@ -390,6 +390,9 @@ absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
   if (!evaluation_.has_value() || result.version() != evaluation_->order.version()) return absl::OkStatus();
   const Ordered ordered = *std::exchange(evaluation_, std::nullopt);
   parameters_->Release(ordered.order.version());
+  // Only now: an evaluation whose evaluator or learner dies over it is ordered again.
+  const uint64_t interval = options_.config.evaluation().interval_steps();
+  counters_.set_next_evaluation_step((ordered.position.env_steps / interval + 1) * interval);
   if (!result.error().empty() || result.returns().empty()) {
     LogError("evaluation failed: %s", result.error());
     return absl::OkStatus();
@@ -473,7 +476,7 @@ absl::Status Learner::EvaluateFinally() {
   while (std::chrono::steady_clock::now() < deadline && !ShutdownSignal::Requested()) {
     RETURN_IF_ERROR(TakeReports());
     if (evaluated_version_ == PackedVersion()) return absl::OkStatus();
-    if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation(true));
+    if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation());
     std::this_thread::sleep_for(kHousekeepingInterval);
   }
   LogWarning("the final evaluation was not done: no evaluator answered in %d s", kEvaluationPatience.count());

@@ -72,7 +72,7 @@ class Learner {
   absl::Status KeepHouse();
   absl::Status Publish();
   absl::Status TakeReports();
-  absl::Status OrderEvaluation(bool final);
+  absl::Status OrderEvaluation();
   absl::Status TakeEvaluation(const v1::EvaluationResult& result);
   absl::Status WriteProgress();
   absl::Status StartCheckpoint();
