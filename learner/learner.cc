@@ -453,7 +453,10 @@ absl::Status Learner::WriteProgress() {
 absl::Status Learner::StartCheckpoint() {
   last_checkpoint_ = std::chrono::steady_clock::now();
   CheckpointWriter::Cut cut;
-  counters_.set_env_steps(sampler_->env_steps());
+  // Both of one moment: the writer adds what each shard inserted after it.
+  ReplaySampler::Stats stats = sampler_->stats();
+  counters_.set_env_steps(stats.env_steps);
+  cut.states = std::move(stats.states);
   cut.manifest.set_run_id(options_.identity.run_id());
   cut.manifest.set_name(CheckpointName(counters_.updates()));
   v1::Counters& counters = *cut.manifest.mutable_counters();
@@ -464,7 +467,6 @@ absl::Status Learner::StartCheckpoint() {
   ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(algorithm_->StateTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(optimizer_->StateTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
-  cut.states = sampler_->stats().states;
   checkpoints_->Start(std::move(cut));
   return absl::OkStatus();
 }
