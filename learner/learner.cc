@@ -322,8 +322,7 @@ absl::Status Learner::KeepHouse() {
     RETURN_IF_ERROR(WriteProgress());
   }
   if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {
-    (written->ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-    if (!written->ok()) LogError("checkpoint failed, the ones before it stay: %s", written->ToString());
+    CountCheckpoint(*written);
   }
   const double interval = options_.config.checkpoint().interval_seconds();
   if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
@@ -485,21 +484,26 @@ absl::Status Learner::EvaluateFinally() {
   return absl::OkStatus();
 }
 
+void Learner::CountCheckpoint(const absl::Status& written) {
+  (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
+  if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+}
+
 absl::Status Learner::Finish(const std::string& reason) {
   RETURN_IF_ERROR(WriteProgress());
-  RETURN_IF_ERROR(checkpoints_->Wait());
+  if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
   RETURN_IF_ERROR(StartCheckpoint());
-  if (absl::Status written = checkpoints_->Wait(); !written.ok()) {
-    return absl::Status(written.code(), absl::StrCat("the last checkpoint failed, the ones before it stay: ",
-                                                     std::string(written.message())));
+  const absl::Status written = checkpoints_->Wait();
+  CountCheckpoint(written);
+  if (!reason.empty()) {
+    members_->Stop(reason);
+    if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {
+      LogWarning("not everybody has left; ending all the same");
+    }
   }
-  metrics_->checkpoints.Increment();
-  if (reason.empty()) return absl::OkStatus();
-  members_->Stop(reason);
-  if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {
-    LogWarning("not everybody has left; ending all the same");
-  }
-  return absl::OkStatus();
+  if (written.ok()) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("the last checkpoint failed, the ones before it stay: ", std::string(written.message())));
 }
 
 }  // namespace headrace

@@ -76,6 +76,7 @@ class Learner {
   absl::Status TakeEvaluation(const v1::EvaluationResult& result);
   absl::Status WriteProgress();
   absl::Status StartCheckpoint();
+  void CountCheckpoint(const absl::Status& written);
   absl::Status EvaluateFinally();
   absl::Status Finish(const std::string& reason);
 
