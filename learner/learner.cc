@@ -30,7 +30,10 @@ constexpr char kTable[] = "experience";
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
+// Of the final evaluation: for the whole of it, without any evaluator, and how often it may fail.
 constexpr std::chrono::seconds kEvaluationPatience{300};
+constexpr std::chrono::seconds kEvaluatorPatience{30};
+constexpr int kEvaluationAttempts = 3;
 constexpr std::chrono::seconds kLeavePatience{10};
 // The policy lag of a batch is measured at every so-manieth update.
 constexpr uint64_t kLagInterval = 16;
@@ -393,9 +396,11 @@ absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
   const uint64_t interval = options_.config.evaluation().interval_steps();
   counters_.set_next_evaluation_step((ordered.position.env_steps / interval + 1) * interval);
   if (!result.error().empty() || result.returns().empty()) {
+    ++failed_evaluations_;
     LogError("evaluation failed: %s", result.error());
     return absl::OkStatus();
   }
+  failed_evaluations_ = 0;
   evaluated_version_ = ordered.order.version();
   const EvaluationRow row = Summarize(result);
   LogInfo("evaluation at %d steps: mean return %.1f (std %.1f) over %d episodes", ordered.position.env_steps,
@@ -415,8 +420,19 @@ absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
   *manifest.mutable_counters() = counters_;
   manifest.mutable_counters()->set_env_steps(ordered.position.env_steps);
   manifest.mutable_counters()->set_updates(ordered.position.updates);
+  manifest.mutable_counters()->set_wall_seconds(ordered.position.wall_seconds);
   return SaveCheckpoint(absl::StrCat(run_->checkpoints(), "/", kBestCheckpoint), manifest,
                         {{kPolicyFile, ordered.policy}});
+}
+
+void Learner::SetStatus(const std::string& waiting_for) {
+  v1::RunStatus status;
+  status.set_env_steps(counters_.env_steps());
+  status.set_updates(counters_.updates());
+  status.set_episodes(counters_.episodes());
+  status.set_recent_return(progress_->RecentReturn());
+  status.set_waiting_for(waiting_for);
+  members_->SetStatus(status);
 }
 
 absl::Status Learner::WriteProgress() {
@@ -428,14 +444,7 @@ absl::Status Learner::WriteProgress() {
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();
   if (lost > 0) metrics_->lost_steps.Increment(lost);
 
-  v1::RunStatus status;
-  status.set_env_steps(counters_.env_steps());
-  status.set_updates(counters_.updates());
-  status.set_episodes(counters_.episodes());
-  status.set_recent_return(progress_->RecentReturn());
-  status.set_waiting_for(stats.waiting_for);
-  members_->SetStatus(status);
-
+  SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;
   if (counters_.updates() > 0) {
     const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
@@ -472,15 +481,29 @@ absl::Status Learner::StartCheckpoint() {
 
 absl::Status Learner::EvaluateFinally() {
   if (options_.config.evaluation().processes() == 0) return absl::OkStatus();
-  const Time deadline = std::chrono::steady_clock::now() + kEvaluationPatience;
+  SetStatus("evaluator: the final weights are being evaluated");
+  const Time begin = std::chrono::steady_clock::now();
+  Time evaluator_seen = begin;
+  failed_evaluations_ = 0;
+  std::string trouble;
   // One that is under way comes first; then the final weights, unless it was of them.
-  while (std::chrono::steady_clock::now() < deadline && !ShutdownSignal::Requested()) {
+  while (trouble.empty()) {
     RETURN_IF_ERROR(TakeReports());
     if (evaluated_version_ == PackedVersion()) return absl::OkStatus();
     if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation());
+    const Time now = std::chrono::steady_clock::now();
+    if (members_->HasEvaluator()) evaluator_seen = now;
+    if (ShutdownSignal::Requested()) trouble = "interrupted";
+    if (failed_evaluations_ >= kEvaluationAttempts) trouble = absl::StrFormat("it failed %d times", failed_evaluations_);
+    if (now - evaluator_seen >= kEvaluatorPatience) {
+      trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
+    }
+    if (now - begin >= kEvaluationPatience) {
+      trouble = absl::StrFormat("it took more than %d s", kEvaluationPatience.count());
+    }
     std::this_thread::sleep_for(kHousekeepingInterval);
   }
-  LogWarning("the final evaluation was not done: no evaluator answered in %d s", kEvaluationPatience.count());
+  LogWarning("the final weights were not evaluated: %s", trouble);
   return absl::OkStatus();
 }
 

@@ -74,6 +74,7 @@ class Learner {
   absl::Status TakeReports();
   absl::Status OrderEvaluation();
   absl::Status TakeEvaluation(const v1::EvaluationResult& result);
+  void SetStatus(const std::string& waiting_for);
   absl::Status WriteProgress();
   absl::Status StartCheckpoint();
   void CountCheckpoint(const absl::Status& written);
@@ -112,6 +113,7 @@ class Learner {
   Time waiting_since_;
   std::optional<Ordered> evaluation_;
   uint64_t evaluated_version_ = 0;  // of the newest evaluation
+  int failed_evaluations_ = 0;      // in a row
 };
 
 }  // namespace headrace
