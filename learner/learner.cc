@@ -494,7 +494,8 @@ absl::Status Learner::EvaluateFinally() {
     const Time now = std::chrono::steady_clock::now();
     if (members_->HasEvaluator()) evaluator_seen = now;
     if (ShutdownSignal::Requested()) trouble = "interrupted";
-    if (failed_evaluations_ >= kEvaluationAttempts) trouble = absl::StrFormat("it failed %d times", failed_evaluations_);
+    if (failed_evaluations_ >= kEvaluationAttempts)
+      trouble = absl::StrFormat("it failed %d times", failed_evaluations_);
     if (now - evaluator_seen >= kEvaluatorPatience) {
       trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
     }

@@ -73,13 +73,13 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
     std::string address;
     std::weak_ptr<AttendStream> stream;
     std::optional<uint32_t> index;  // once leased
-    bool evaluating = false;
+    std::optional<uint64_t> evaluating;  // the version it was asked to
   };
 
   // Called by streams, which are known by a number.
   absl::Status Join(uint64_t stream, const v1::Join& join, const std::string& address,
                     std::weak_ptr<AttendStream> member) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Report(uint64_t stream, v1::AttendRequest& report) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Report(uint64_t stream, v1::AttendRequest& report) ABSL_LOCKS_EXCLUDED(mutex_);
   void Leave(uint64_t stream) ABSL_LOCKS_EXCLUDED(mutex_);
 
   void GrantLease(Member& member) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
