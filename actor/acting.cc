@@ -69,6 +69,10 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, *observation, lanes));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, *observation, 1));
   if (acting->options_.lease.observation_moments()) {
+    if (observation->data_type() != v1::FLOAT32) {
+      return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 for their moments, got ",
+                                                     v1::DataType_Name(observation->data_type())));
+    }
     acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
   }
   const auto& shards = acting->options_.replay_addresses;

@@ -72,7 +72,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
     v1::Join join;
     std::string address;
     std::weak_ptr<AttendStream> stream;
-    std::optional<uint32_t> index;  // once leased
+    std::optional<uint32_t> index;       // once leased
     std::optional<uint64_t> evaluating;  // the version it was asked to
   };
 
