@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <thread>
-#include <vector>
 
 #include "common/log.h"
 #include "common/mutex.h"
@@ -17,7 +16,6 @@ struct State {
   Mutex mutex;
   ConditionVariable condition;
   bool requested ABSL_GUARDED_BY(mutex) = false;
-  std::vector<std::function<void()>> callbacks ABSL_GUARDED_BY(mutex);
 };
 
 State& GetState() {
@@ -35,14 +33,9 @@ sigset_t HandledSignals() {
 
 void Request() {
   State& state = GetState();
-  std::vector<std::function<void()>> callbacks;
-  {
-    MutexLock lock(&state.mutex);
-    state.requested = true;
-    callbacks.swap(state.callbacks);
-    state.condition.NotifyAll();
-  }
-  for (const auto& callback : callbacks) callback();
+  MutexLock lock(&state.mutex);
+  state.requested = true;
+  state.condition.NotifyAll();
 }
 
 void HandleSignals() {
@@ -50,7 +43,7 @@ void HandleSignals() {
   int signal = 0;
   sigwait(&set, &signal);
   LogInfo("%s: finishing", signal == SIGINT ? "interrupted" : "terminated");
-  std::thread(Request).detach();
+  Request();
   sigwait(&set, &signal);
   LogWarning("second signal: ending at once");
   _exit(130);
@@ -84,18 +77,6 @@ bool ShutdownSignal::WaitUntil(std::chrono::steady_clock::time_point deadline) {
     if (!state.condition.WaitUntil(&state.mutex, deadline)) return state.requested;
   }
   return true;
-}
-
-void ShutdownSignal::OnRequest(std::function<void()> callback) {
-  State& state = GetState();
-  {
-    MutexLock lock(&state.mutex);
-    if (!state.requested) {
-      state.callbacks.push_back(std::move(callback));
-      return;
-    }
-  }
-  callback();
 }
 
 }  // namespace headrace
