@@ -1,5 +1,7 @@
 #include "actor/acting.h"
 
+#include <algorithm>
+#include <exception>
 #include <numeric>
 #include <random>
 #include <utility>
@@ -41,24 +43,23 @@ const std::byte* RowOf(const at::Tensor& tensor, int64_t lane) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<Policy> policy,
-                                                       Attendance* attendance, ParameterSubscriber* parameters,
-                                                       ActorMetrics* metrics, std::function<bool()> should_stop) {
-  const v1::ActorConfig& actor = options.config.actor();
-  const int lanes = static_cast<int>(actor.environments());
-  const uint32_t index = options.lease.index();
-  std::unique_ptr<Acting> acting(
-      new Acting(std::move(options), std::move(policy), attendance, parameters, metrics, std::move(should_stop)));
+VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease) {
+  return {.lanes = static_cast<int>(config.actor().environments()),
+          .seed = config.seed(),
+          .role = StreamRole::kActor,
+          .first_lane = lease.index() * config.actor().environments(),
+          .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())};
+}
+
+absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
+                                                       std::unique_ptr<Policy> policy, Attendance* attendance,
+                                                       ParameterSubscriber* parameters, ActorMetrics* metrics,
+                                                       std::function<bool()> should_stop) {
+  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), std::move(policy), attendance,
+                                            parameters, metrics, std::move(should_stop)));
   const v1::RunConfig& config = acting->options_.config;
+  const uint32_t index = acting->options_.lease.index();
   const v1::Signature& signature = acting->options_.experience.signature;
-  ASSIGN_OR_RETURN(
-      acting->lanes_,
-      VectorEnvironment::Create(config.environment().name(),
-                                {.lanes = lanes,
-                                 .seed = config.seed(),
-                                 .role = StreamRole::kActor,
-                                 .first_lane = index * static_cast<uint32_t>(lanes),
-                                 .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())}));
   ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
   const v1::Column* observation = nullptr;
@@ -66,9 +67,13 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
     if (column.name() == "observation") observation = &column;
   }
   if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
-  ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, *observation, lanes));
+  ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, *observation, acting->lanes_->size()));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, *observation, 1));
   if (acting->options_.lease.observation_moments()) {
+    if (observation->data_type() != v1::FLOAT32) {
+      return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 for their moments, got ",
+                                                     v1::DataType_Name(observation->data_type())));
+    }
     acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
   }
   const auto& shards = acting->options_.replay_addresses;
@@ -81,16 +86,17 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
                            .signature = signature,
                            .pattern = {.rows = acting->options_.experience.item_rows,
                                        .stride = acting->options_.experience.item_stride},
-                           .chunk_rows = actor.chunk_rows(),
-                           .window_bytes = actor.window_bytes(),
-                           .window_rows = std::max<uint64_t>(1, config.replay().lead_steps()),
+                           .chunk_rows = config.actor().chunk_rows(),
+                           .window_bytes = config.actor().window_bytes(),
                            .lockstep = config.deterministic()}));
   return acting;
 }
 
-Acting::Acting(ActingOptions options, std::unique_ptr<Policy> policy, Attendance* attendance,
-               ParameterSubscriber* parameters, ActorMetrics* metrics, std::function<bool()> should_stop)
+Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<Policy> policy,
+               Attendance* attendance, ParameterSubscriber* parameters, ActorMetrics* metrics,
+               std::function<bool()> should_stop)
     : options_(std::move(options)),
+      lanes_(std::move(lanes)),
       policy_(std::move(policy)),
       attendance_(attendance),
       parameters_(parameters),
@@ -98,18 +104,23 @@ Acting::Acting(ActingOptions options, std::unique_ptr<Policy> policy, Attendance
       should_stop_(std::move(should_stop)),
       drop_episodes_(options_.config.actor().on_backpressure() == v1::DROP_EPISODE),
       exploration_(options_.config.seed(), StreamRole::kActor, options_.lease.index(), StreamPurpose::kExploration),
-      actions_(ActionTensor(options_.environment, options_.config.actor().environments())),
-      log_probs_(at::zeros({static_cast<int64_t>(options_.config.actor().environments())}, at::kFloat)),
-      in_episode_(options_.config.actor().environments()),
-      dropping_(options_.config.actor().environments()),
+      actions_(ActionTensor(options_.environment, lanes_->size())),
+      log_probs_(at::zeros({lanes_->size()}, at::kFloat)),
+      in_episode_(lanes_->size()),
+      dropping_(lanes_->size()),
       random_steps_left_(options_.lease.random_steps()) {}
 
-absl::Status Acting::Run() {
-  while (!should_stop_()) {
-    const absl::Status status = StepOnce();
-    if (absl::IsCancelled(status)) break;
-    RETURN_IF_ERROR(status);
+absl::Status Acting::StepUntilStopped() {
+  try {
+    while (!should_stop_()) RETURN_IF_ERROR(StepOnce());
+    return absl::CancelledError("stopping");
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());  // of LibTorch
   }
+}
+
+absl::Status Acting::Run() {
+  if (const absl::Status status = StepUntilStopped(); !absl::IsCancelled(status)) return status;
   Report(true);
   // What has been experienced is handed in, unless the shard is gone or takes nothing more.
   if (!attendance_->stopped()) (void)writer_->Drain(Clock::now() + kDrainPatience);

@@ -35,22 +35,29 @@ struct ActingOptions {
   std::vector<std::string> replay_addresses;
 };
 
+// The lanes of the actor that holds this lease: their numbers, and with them their seeds, follow from its index.
+VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease);
+
 class Acting {
  public:
-  // `should_stop` is asked at every step and in every wait. The other pointers must outlive this.
-  static absl::StatusOr<std::unique_ptr<Acting>> Create(ActingOptions options, std::unique_ptr<Policy> policy,
-                                                        Attendance* attendance, ParameterSubscriber* parameters,
-                                                        ActorMetrics* metrics, std::function<bool()> should_stop);
+  // `lanes` have the options above. `should_stop` is asked at every step and in every wait. The other pointers must
+  // outlive this. InvalidArgument: environment, signature and configuration do not fit each other.
+  static absl::StatusOr<std::unique_ptr<Acting>> Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
+                                                        std::unique_ptr<Policy> policy, Attendance* attendance,
+                                                        ParameterSubscriber* parameters, ActorMetrics* metrics,
+                                                        std::function<bool()> should_stop);
 
-  // Until should_stop. Not OK: the environment or the shard is of no further use, and why.
+  // Until should_stop. Not OK: the environment, the policy or the shard is of no further use, and why.
   absl::Status Run();
 
  private:
   using Time = std::chrono::steady_clock::time_point;
 
-  Acting(ActingOptions options, std::unique_ptr<Policy> policy, Attendance* attendance, ParameterSubscriber* parameters,
-         ActorMetrics* metrics, std::function<bool()> should_stop);
+  Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<Policy> policy,
+         Attendance* attendance, ParameterSubscriber* parameters, ActorMetrics* metrics,
+         std::function<bool()> should_stop);
 
+  absl::Status StepUntilStopped();
   absl::Status StepOnce();
   absl::Status UseNewestWeights();
   absl::Status StepLanes();
@@ -62,6 +69,7 @@ class Acting {
   void Report(bool now);
 
   const ActingOptions options_;
+  const std::unique_ptr<VectorEnvironment> lanes_;
   const std::unique_ptr<Policy> policy_;
   Attendance* const attendance_;
   ParameterSubscriber* const parameters_;
@@ -69,7 +77,6 @@ class Acting {
   const std::function<bool()> should_stop_;
   const bool drop_episodes_;
 
-  std::unique_ptr<VectorEnvironment> lanes_;
   std::unique_ptr<ReplayWriter> writer_;
   std::unique_ptr<RowRecorder> recorder_;
   std::unique_ptr<MomentsAccumulator> moments_;  // null: not asked for

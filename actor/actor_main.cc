@@ -11,6 +11,7 @@
 #include "actor/actor_metrics.h"
 #include "actor/attendance.h"
 #include "actor/env/registry.h"
+#include "actor/env/vector_environment.h"
 #include "actor/environment_spec.h"
 #include "actor/evaluation.h"
 #include "actor/fetch_weights.h"
@@ -105,13 +106,16 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
   LogInfo("leased index %d of run %s", member.lease.index(), member.lease.run_id());
   ASSIGN_OR_RETURN(Experience experience, MakeExperience(flags.config, member.environment));
   ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<VectorEnvironment> lanes,
+      VectorEnvironment::Create(flags.config.environment().name(), LaneOptions(flags.config, member.lease)));
   Attendance* const attendance = member.attendance.get();
   const std::unique_ptr<ParameterSubscriber> parameters = ParameterSubscriber::Start(
       absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Acting> acting,
-      Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay}, std::move(policy),
-                     attendance, parameters.get(), &metrics, [attendance] { return ShouldStop(*attendance); }));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
+                   Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay},
+                                  std::move(lanes), std::move(policy), attendance, parameters.get(), &metrics,
+                                  [attendance] { return ShouldStop(*attendance); }));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }

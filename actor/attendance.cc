@@ -60,6 +60,7 @@ void Attendance::KeepAttending() {
           LogWarning("connection to the learner at %s lost: %s", address_, close_status_.ToString());
       }
       leased_ = false;
+      orders_.clear();  // the learner asks somebody else
       if (!stopping_ && IsFatal(close_status_)) fatal_ = close_status_;
       changed_.NotifyAll();
       stream = std::move(stream_);

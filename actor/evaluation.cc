@@ -1,6 +1,7 @@
 #include "actor/evaluation.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_format.h"
@@ -65,11 +66,16 @@ absl::Status PlayRound(const v1::RunConfig& config, Policy& policy, uint32_t fir
 
 absl::StatusOr<v1::EvaluationResult> Evaluate(const v1::RunConfig& config, Policy& policy, uint32_t episodes,
                                               uint64_t seed, const std::function<bool()>& should_stop) {
-  v1::EvaluationResult result;
-  for (uint32_t first = 0; first < episodes; first += kMaxLanes) {
-    RETURN_IF_ERROR(PlayRound(config, policy, first, std::min(kMaxLanes, episodes - first), seed, should_stop, result));
+  try {
+    v1::EvaluationResult result;
+    for (uint32_t first = 0; first < episodes; first += kMaxLanes) {
+      RETURN_IF_ERROR(
+          PlayRound(config, policy, first, std::min(kMaxLanes, episodes - first), seed, should_stop, result));
+    }
+    return result;
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());  // of LibTorch
   }
-  return result;
 }
 
 }  // namespace headrace

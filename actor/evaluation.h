@@ -12,7 +12,7 @@
 namespace headrace {
 
 // Plays `episodes` episodes, many at a time: number i starts from the i-th initial state of `seed`. Cancelled:
-// `should_stop` said so. Internal: an episode was interrupted, and why.
+// `should_stop` said so. Internal: an episode was interrupted, or the policy cannot act, and why.
 absl::StatusOr<v1::EvaluationResult> Evaluate(const v1::RunConfig& config, Policy& policy, uint32_t episodes,
                                               uint64_t seed, const std::function<bool()>& should_stop);
 

@@ -16,8 +16,19 @@ absl::StatusOr<at::Tensor> MakeObservationTensor(const ArraySpec& native, const 
                                                       v1::DataType_Name(column.data_type())));
   }
   at::ScalarType type = at::kFloat;
-  if (column.data_type() == v1::UINT8) type = at::kByte;
-  if (column.data_type() == v1::FLOAT64) type = at::kDouble;
+  switch (column.data_type()) {
+    case v1::FLOAT32:
+      break;
+    case v1::FLOAT64:
+      type = at::kDouble;
+      break;
+    case v1::UINT8:
+      type = at::kByte;
+      break;
+    default:
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "expected observations of type FLOAT32, FLOAT64 or UINT8, got %s", v1::DataType_Name(column.data_type())));
+  }
   std::vector<int64_t> shape = {lanes};
   shape.insert(shape.end(), native.shape.begin(), native.shape.end());
   return at::zeros(shape, at::TensorOptions().dtype(type));

@@ -6,7 +6,6 @@
 
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "common/log.h"
 #include "common/mutex.h"
@@ -22,7 +21,6 @@ struct State {
   Mutex mutex;
   ConditionVariable condition;
   bool requested ABSL_GUARDED_BY(mutex) = false;
-  std::vector<std::function<void()>> callbacks ABSL_GUARDED_BY(mutex);
 };
 
 State& GetState() {
@@ -41,14 +39,9 @@ sigset_t HandledSignals() {
 
 void Request() {
   State& state = GetState();
-  std::vector<std::function<void()>> callbacks;
-  {
-    MutexLock lock(&state.mutex);
-    state.requested = true;
-    callbacks.swap(state.callbacks);
-    state.condition.NotifyAll();
-  }
-  for (const auto& callback : callbacks) callback();
+  MutexLock lock(&state.mutex);
+  state.requested = true;
+  state.condition.NotifyAll();
 }
 
 void HandleSignals() {
@@ -62,7 +55,7 @@ void HandleSignals() {
     LogInfo("%s: finishing", signal == SIGINT        ? "interrupted"
                              : signal == kParentDied ? "the parent process has ended"
                                                      : "terminated");
-    std::thread(Request).detach();
+    Request();
   }
   LogWarning("second signal: ending at once");
   _exit(130);
@@ -96,18 +89,6 @@ bool ShutdownSignal::WaitUntil(std::chrono::steady_clock::time_point deadline) {
     if (!state.condition.WaitUntil(&state.mutex, deadline)) return state.requested;
   }
   return true;
-}
-
-void ShutdownSignal::OnRequest(std::function<void()> callback) {
-  State& state = GetState();
-  {
-    MutexLock lock(&state.mutex);
-    if (!state.requested) {
-      state.callbacks.push_back(std::move(callback));
-      return;
-    }
-  }
-  callback();
 }
 
 }  // namespace headrace

@@ -2,14 +2,12 @@
 //
 //   ShutdownSignal::Install();              // before any thread is started
 //   while (!ShutdownSignal::Requested()) ...
-//   ShutdownSignal::OnRequest([&] { queue.Close(); });
 //
 // Thread-safe.
 #ifndef HEADRACE_COMMON_SHUTDOWN_H_
 #define HEADRACE_COMMON_SHUTDOWN_H_
 
 #include <chrono>
-#include <functional>
 
 namespace headrace {
 
@@ -23,8 +21,6 @@ class ShutdownSignal {
   static bool Requested();
   // False if the deadline passed first.
   static bool WaitUntil(std::chrono::steady_clock::time_point deadline);
-  // Runs on the signal thread; at once, on this one, if the signal has come already.
-  static void OnRequest(std::function<void()> callback);
 };
 
 }  // namespace headrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
@@ -28,10 +29,24 @@ absl::StatusOr<Message> ReadText(const std::string& path) {
   return message;
 }
 
-absl::Status WriteText(const std::string& path, const google::protobuf::Message& message) {
+std::string PrintText(const google::protobuf::Message& message) {
   std::string text;
   google::protobuf::TextFormat::PrintToString(message, &text);
-  return WriteFileAtomically(path, text);
+  return text;
+}
+
+// The last line of a manifest, a comment to text format: with it a manifest that was cut off between two lines, or
+// altered by hand, is known for what it is.
+std::string ChecksumLine(std::string_view text) { return absl::StrFormat("# xxh3 %016x\n", Checksum(text)); }
+
+absl::Status CheckChecksumLine(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const size_t length = ChecksumLine("").size();
+  if (text.size() >= length) {
+    const std::string_view before(text.data(), text.size() - length);
+    if (absl::EndsWith(text, ChecksumLine(before))) return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrFormat("%s is not what was written: its last line is not its checksum", path));
 }
 
 // Names of the checkpoints, newest first.
@@ -42,27 +57,11 @@ absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
   return names;
 }
 
-}  // namespace
-
-std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
-
-absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
-                            const std::map<std::string, std::string>& files) {
-  RETURN_IF_ERROR(MakeDirectories(directory));
-  manifest.set_format(kFormat);
-  for (const auto& [name, contents] : files) {
-    RETURN_IF_ERROR(WriteFileAtomically(directory + "/" + name, contents));
-    v1::CheckpointFile& entry = *manifest.add_files();
-    entry.set_name(name);
-    entry.set_bytes(contents.size());
-    entry.set_xxh3(Checksum(contents));
-  }
-  return WriteText(directory + "/" + kManifestFile, manifest);
-}
-
-absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
+absl::StatusOr<LoadedCheckpoint> LoadFiles(const std::string& directory) {
   LoadedCheckpoint loaded;
-  ASSIGN_OR_RETURN(loaded.manifest, ReadText<v1::CheckpointManifest>(directory + "/" + kManifestFile));
+  const std::string manifest = directory + "/" + kManifestFile;
+  RETURN_IF_ERROR(CheckChecksumLine(manifest));
+  ASSIGN_OR_RETURN(loaded.manifest, ReadText<v1::CheckpointManifest>(manifest));
   if (loaded.manifest.format() != kFormat) {
     return absl::DataLossError(
         absl::StrFormat("%s has format %d, this program reads %d", directory, loaded.manifest.format(), kFormat));
@@ -80,6 +79,31 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
   return loaded;
 }
 
+}  // namespace
+
+std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
+
+absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
+                            const std::map<std::string, std::string>& files) {
+  RETURN_IF_ERROR(MakeDirectories(directory));
+  manifest.set_format(kFormat);
+  for (const auto& [name, contents] : files) {
+    RETURN_IF_ERROR(WriteFileAtomically(directory + "/" + name, contents));
+    v1::CheckpointFile& entry = *manifest.add_files();
+    entry.set_name(name);
+    entry.set_bytes(contents.size());
+    entry.set_xxh3(Checksum(contents));
+  }
+  const std::string text = PrintText(manifest);
+  return WriteFileAtomically(directory + "/" + kManifestFile, text + ChecksumLine(text));
+}
+
+absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
+  absl::StatusOr<LoadedCheckpoint> loaded = LoadFiles(directory);
+  if (absl::IsNotFound(loaded.status())) return absl::DataLossError(loaded.status().message());
+  return loaded;
+}
+
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
   for (const std::string& name : names) {
@@ -92,7 +116,16 @@ absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::
 
 absl::Status RemoveOldCheckpoints(const std::string& checkpoints, uint32_t keep) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
-  for (size_t i = keep; i < names.size(); ++i) RETURN_IF_ERROR(RemoveTree(checkpoints + "/" + names[i]));
+  uint32_t kept = 0;
+  for (const std::string& name : names) {
+    const std::string directory = checkpoints + "/" + name;
+    // One that is damaged, or was never finished, must not take the place of one that is whole.
+    if (kept < keep && CheckChecksumLine(directory + "/" + kManifestFile).ok()) {
+      ++kept;
+    } else {
+      RETURN_IF_ERROR(RemoveTree(directory));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -106,7 +139,7 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
   }
   RETURN_IF_ERROR(identity.status());
   identity->set_incarnation(identity->incarnation() + 1);
-  RETURN_IF_ERROR(WriteText(path, *identity));
+  RETURN_IF_ERROR(WriteFileAtomically(path, PrintText(*identity)));
   return identity;
 }
 

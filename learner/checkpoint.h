@@ -39,7 +39,7 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);
 
 // The newest checkpoint under `checkpoints` that is whole; damaged ones are reported and passed over. None: nullopt.
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints);
-// Removes all but the newest `keep`, and never the best one.
+// Removes all but the newest `keep` that have a whole manifest, and never the best one.
 absl::Status RemoveOldCheckpoints(const std::string& checkpoints, uint32_t keep);
 
 // Who this learner is: the same run as at the last start, and an incarnation more. Remembered before it returns.

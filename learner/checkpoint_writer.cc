@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/log.h"
@@ -18,14 +19,20 @@ namespace {
 
 constexpr std::chrono::seconds kShardDeadline{120};
 
-absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, const v1::CheckpointRequest& request) {
+absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std::chrono::milliseconds connect_patience,
+                                                const v1::CheckpointRequest& request) {
+  const std::shared_ptr<grpc::Channel> channel = MakeChannel(address);
+  if (!channel->WaitForConnected(std::chrono::system_clock::now() + connect_patience)) {
+    return absl::UnavailableError(absl::StrFormat("replay shard %s cannot be reached: no connection within %.1f s",
+                                                  address, std::chrono::duration<double>(connect_patience).count()));
+  }
   v1::CheckpointResponse response;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kShardDeadline);
-  const absl::Status status =
-      FromGrpc(v1::Replay::NewStub(MakeChannel(address))->Checkpoint(&context, request, &response));
-  if (!status.ok())
+  const absl::Status status = FromGrpc(v1::Replay::NewStub(channel)->Checkpoint(&context, request, &response));
+  if (!status.ok()) {
     return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
+  }
   return response;
 }
 
@@ -51,7 +58,9 @@ absl::Status CheckpointWriter::Write(Cut cut) const {
   request.set_name(manifest.name());
   request.set_keep(keep_);
   std::vector<std::future<absl::StatusOr<v1::CheckpointResponse>>> answers;
-  for (const std::string& shard : shards_) answers.push_back(std::async(std::launch::async, AskShard, shard, request));
+  for (const std::string& shard : shards_) {
+    answers.push_back(std::async(std::launch::async, AskShard, shard, connect_patience_, request));
+  }
   uint64_t bytes = 0;
   uint64_t env_steps = manifest.counters().env_steps();
   for (size_t i = 0; i < answers.size(); ++i) {

@@ -9,6 +9,7 @@
 #ifndef HEADRACE_LEARNER_CHECKPOINT_WRITER_H_
 #define HEADRACE_LEARNER_CHECKPOINT_WRITER_H_
 
+#include <chrono>
 #include <future>
 #include <map>
 #include <optional>
@@ -29,9 +30,15 @@ class CheckpointWriter {
     std::vector<v1::TableState> states;        // each shard's, at the moment the counters are of
   };
 
-  // An empty list of shards: their contents are not written.
-  CheckpointWriter(std::string checkpoints, std::vector<std::string> shards, v1::Peer peer, uint32_t keep)
-      : checkpoints_(std::move(checkpoints)), shards_(std::move(shards)), peer_(std::move(peer)), keep_(keep) {}
+  // An empty list of shards: their contents are not written. A shard that is just being started again is waited for,
+  // `connect_patience` long.
+  CheckpointWriter(std::string checkpoints, std::vector<std::string> shards, v1::Peer peer, uint32_t keep,
+                   std::chrono::milliseconds connect_patience = std::chrono::seconds(10))
+      : checkpoints_(std::move(checkpoints)),
+        shards_(std::move(shards)),
+        peer_(std::move(peer)),
+        keep_(keep),
+        connect_patience_(connect_patience) {}
 
   bool writing() const { return writing_.valid(); }
   // writing() must be false.
@@ -48,6 +55,7 @@ class CheckpointWriter {
   const std::vector<std::string> shards_;
   const v1::Peer peer_;
   const uint32_t keep_;
+  const std::chrono::milliseconds connect_patience_;
   std::future<absl::Status> writing_;
 };
 

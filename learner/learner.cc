@@ -28,8 +28,12 @@ namespace {
 
 constexpr char kTable[] = "experience";
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
+constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
+// Of the final evaluation: for the whole of it, without any evaluator, and how often it may fail.
 constexpr std::chrono::seconds kEvaluationPatience{300};
+constexpr std::chrono::seconds kEvaluatorPatience{30};
+constexpr int kEvaluationAttempts = 3;
 constexpr std::chrono::seconds kLeavePatience{10};
 // The policy lag of a batch is measured at every so-manieth update.
 constexpr uint64_t kLagInterval = 16;
@@ -119,9 +123,19 @@ std::string Learner::EndReached() const {
   return "";
 }
 
-absl::Status Learner::SetUp() {
+absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
   LogInfo("waiting for the first actor");
-  ASSIGN_OR_RETURN(environment_, members_->WaitForEnvironment(start_ + kFirstActorPatience));
+  while (!ShutdownSignal::Requested()) {
+    const Time now = std::chrono::steady_clock::now();
+    absl::StatusOr<v1::EnvironmentSpec> environment =
+        members_->WaitForEnvironment(std::min(now + kSignalInterval, start_ + kFirstActorPatience));
+    if (!absl::IsDeadlineExceeded(environment.status()) || now >= start_ + kFirstActorPatience) return environment;
+  }
+  return absl::CancelledError("interrupted before the first actor came");
+}
+
+absl::Status Learner::SetUp() {
+  ASSIGN_OR_RETURN(environment_, WaitForEnvironment());
   ASSIGN_OR_RETURN(experience_, MakeExperience(options_.config, environment_));
   for (size_t i = 0; i < experience_.slices.size(); ++i) {
     if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
@@ -224,9 +238,8 @@ absl::Status Learner::StartSampler(const Experience& experience) {
 }
 
 absl::Status Learner::Run() {
-  ShutdownSignal::OnRequest([this] { members_->Cancel(); });
   try {
-    if (absl::Status status = SetUp(); !status.ok()) return status;
+    RETURN_IF_ERROR(SetUp());
     waiting_since_ = std::chrono::steady_clock::now();
     while (true) {
       if (ShutdownSignal::Requested()) {
@@ -306,14 +319,13 @@ absl::Status Learner::KeepHouse() {
   RETURN_IF_ERROR(TakeReports());
   if (!evaluation_.has_value() && counters_.updates() > 0 &&
       counters_.env_steps() >= counters_.next_evaluation_step()) {
-    RETURN_IF_ERROR(OrderEvaluation(false));
+    RETURN_IF_ERROR(OrderEvaluation());
   }
   if (Seconds(last_housekeeping_ - last_progress_) >= options_.config.learner().log_interval_seconds()) {
     RETURN_IF_ERROR(WriteProgress());
   }
   if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {
-    (written->ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-    if (!written->ok()) LogError("checkpoint failed, the ones before it stay: %s", written->ToString());
+    CountCheckpoint(*written);
   }
   const double interval = options_.config.checkpoint().interval_seconds();
   if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
@@ -323,6 +335,8 @@ absl::Status Learner::KeepHouse() {
 }
 
 absl::Status Learner::TakeReports() {
+  // Asked before the reports are taken: a result that comes in between is then not mistaken for one that will not come.
+  const bool evaluating = members_->Evaluating();
   RunService::Reports reports = members_->TakeReports();
   for (const v1::Episode& episode : reports.episodes) {
     counters_.set_episodes(counters_.episodes() + 1);
@@ -349,14 +363,14 @@ absl::Status Learner::TakeReports() {
   }
   for (const v1::EvaluationResult& result : reports.evaluations) RETURN_IF_ERROR(TakeEvaluation(result));
   // The evaluator died over it: another one will be asked.
-  if (evaluation_.has_value() && !members_->Evaluating()) {
+  if (evaluation_.has_value() && !evaluating) {
     parameters_->Release(evaluation_->order.version());
     evaluation_.reset();
   }
   return absl::OkStatus();
 }
 
-absl::Status Learner::OrderEvaluation(bool final) {
+absl::Status Learner::OrderEvaluation() {
   if (!members_->HasEvaluator()) return absl::OkStatus();
   RETURN_IF_ERROR(Publish());
   Ordered ordered;
@@ -371,8 +385,6 @@ absl::Status Learner::OrderEvaluation(bool final) {
     return absl::OkStatus();  // no evaluator is idle; tried again
   }
   evaluation_ = std::move(ordered);
-  const uint64_t interval = options_.config.evaluation().interval_steps();
-  if (!final) counters_.set_next_evaluation_step((counters_.env_steps() / interval + 1) * interval);
   return absl::OkStatus();
 }
 
@@ -380,10 +392,15 @@ absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
   if (!evaluation_.has_value() || result.version() != evaluation_->order.version()) return absl::OkStatus();
   const Ordered ordered = *std::exchange(evaluation_, std::nullopt);
   parameters_->Release(ordered.order.version());
+  // Only now: an evaluation whose evaluator or learner dies over it is ordered again.
+  const uint64_t interval = options_.config.evaluation().interval_steps();
+  counters_.set_next_evaluation_step((ordered.position.env_steps / interval + 1) * interval);
   if (!result.error().empty() || result.returns().empty()) {
+    ++failed_evaluations_;
     LogError("evaluation failed: %s", result.error());
     return absl::OkStatus();
   }
+  failed_evaluations_ = 0;
   evaluated_version_ = ordered.order.version();
   const EvaluationRow row = Summarize(result);
   LogInfo("evaluation at %d steps: mean return %.1f (std %.1f) over %d episodes", ordered.position.env_steps,
@@ -403,8 +420,19 @@ absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
   *manifest.mutable_counters() = counters_;
   manifest.mutable_counters()->set_env_steps(ordered.position.env_steps);
   manifest.mutable_counters()->set_updates(ordered.position.updates);
+  manifest.mutable_counters()->set_wall_seconds(ordered.position.wall_seconds);
   return SaveCheckpoint(absl::StrCat(run_->checkpoints(), "/", kBestCheckpoint), manifest,
                         {{kPolicyFile, ordered.policy}});
+}
+
+void Learner::SetStatus(const std::string& waiting_for) {
+  v1::RunStatus status;
+  status.set_env_steps(counters_.env_steps());
+  status.set_updates(counters_.updates());
+  status.set_episodes(counters_.episodes());
+  status.set_recent_return(progress_->RecentReturn());
+  status.set_waiting_for(waiting_for);
+  members_->SetStatus(status);
 }
 
 absl::Status Learner::WriteProgress() {
@@ -416,14 +444,7 @@ absl::Status Learner::WriteProgress() {
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();
   if (lost > 0) metrics_->lost_steps.Increment(lost);
 
-  v1::RunStatus status;
-  status.set_env_steps(counters_.env_steps());
-  status.set_updates(counters_.updates());
-  status.set_episodes(counters_.episodes());
-  status.set_recent_return(progress_->RecentReturn());
-  status.set_waiting_for(stats.waiting_for);
-  members_->SetStatus(status);
-
+  SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;
   if (counters_.updates() > 0) {
     const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
@@ -440,7 +461,10 @@ absl::Status Learner::WriteProgress() {
 absl::Status Learner::StartCheckpoint() {
   last_checkpoint_ = std::chrono::steady_clock::now();
   CheckpointWriter::Cut cut;
-  counters_.set_env_steps(sampler_->env_steps());
+  // Both of one moment: the writer adds what each shard inserted after it.
+  ReplaySampler::Stats stats = sampler_->stats();
+  counters_.set_env_steps(stats.env_steps);
+  cut.states = std::move(stats.states);
   cut.manifest.set_run_id(options_.identity.run_id());
   cut.manifest.set_name(CheckpointName(counters_.updates()));
   v1::Counters& counters = *cut.manifest.mutable_counters();
@@ -451,40 +475,59 @@ absl::Status Learner::StartCheckpoint() {
   ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(algorithm_->StateTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(optimizer_->StateTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
-  cut.states = sampler_->stats().states;
   checkpoints_->Start(std::move(cut));
   return absl::OkStatus();
 }
 
 absl::Status Learner::EvaluateFinally() {
   if (options_.config.evaluation().processes() == 0) return absl::OkStatus();
-  const Time deadline = std::chrono::steady_clock::now() + kEvaluationPatience;
+  SetStatus("evaluator: the final weights are being evaluated");
+  const Time begin = std::chrono::steady_clock::now();
+  Time evaluator_seen = begin;
+  failed_evaluations_ = 0;
+  std::string trouble;
   // One that is under way comes first; then the final weights, unless it was of them.
-  while (std::chrono::steady_clock::now() < deadline && !ShutdownSignal::Requested()) {
+  while (trouble.empty()) {
     RETURN_IF_ERROR(TakeReports());
     if (evaluated_version_ == PackedVersion()) return absl::OkStatus();
-    if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation(true));
+    if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation());
+    const Time now = std::chrono::steady_clock::now();
+    if (members_->HasEvaluator()) evaluator_seen = now;
+    if (ShutdownSignal::Requested()) trouble = "interrupted";
+    if (failed_evaluations_ >= kEvaluationAttempts)
+      trouble = absl::StrFormat("it failed %d times", failed_evaluations_);
+    if (now - evaluator_seen >= kEvaluatorPatience) {
+      trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
+    }
+    if (now - begin >= kEvaluationPatience) {
+      trouble = absl::StrFormat("it took more than %d s", kEvaluationPatience.count());
+    }
     std::this_thread::sleep_for(kHousekeepingInterval);
   }
-  LogWarning("the final evaluation was not done: no evaluator answered in %d s", kEvaluationPatience.count());
+  LogWarning("the final weights were not evaluated: %s", trouble);
   return absl::OkStatus();
+}
+
+void Learner::CountCheckpoint(const absl::Status& written) {
+  (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
+  if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
 }
 
 absl::Status Learner::Finish(const std::string& reason) {
   RETURN_IF_ERROR(WriteProgress());
-  RETURN_IF_ERROR(checkpoints_->Wait());
+  if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
   RETURN_IF_ERROR(StartCheckpoint());
-  if (absl::Status written = checkpoints_->Wait(); !written.ok()) {
-    return absl::Status(written.code(), absl::StrCat("the last checkpoint failed, the ones before it stay: ",
-                                                     std::string(written.message())));
+  const absl::Status written = checkpoints_->Wait();
+  CountCheckpoint(written);
+  if (!reason.empty()) {
+    members_->Stop(reason);
+    if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {
+      LogWarning("not everybody has left; ending all the same");
+    }
   }
-  metrics_->checkpoints.Increment();
-  if (reason.empty()) return absl::OkStatus();
-  members_->Stop(reason);
-  if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {
-    LogWarning("not everybody has left; ending all the same");
-  }
-  return absl::OkStatus();
+  if (written.ok()) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("the last checkpoint failed, the ones before it stay: ", std::string(written.message())));
 }
 
 }  // namespace headrace

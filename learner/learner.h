@@ -61,6 +61,7 @@ class Learner {
     std::string policy;  // its weights, in case they are the best
   };
 
+  absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment();
   absl::Status SetUp();
   absl::Status RestoreTensors();
   absl::Status StartSampler(const Experience& experience);
@@ -71,10 +72,12 @@ class Learner {
   absl::Status KeepHouse();
   absl::Status Publish();
   absl::Status TakeReports();
-  absl::Status OrderEvaluation(bool final);
+  absl::Status OrderEvaluation();
   absl::Status TakeEvaluation(const v1::EvaluationResult& result);
+  void SetStatus(const std::string& waiting_for);
   absl::Status WriteProgress();
   absl::Status StartCheckpoint();
+  void CountCheckpoint(const absl::Status& written);
   absl::Status EvaluateFinally();
   absl::Status Finish(const std::string& reason);
 
@@ -110,6 +113,7 @@ class Learner {
   Time waiting_since_;
   std::optional<Ordered> evaluation_;
   uint64_t evaluated_version_ = 0;  // of the newest evaluation
+  int failed_evaluations_ = 0;      // in a row
 };
 
 }  // namespace headrace

@@ -1,6 +1,7 @@
 #include "learner/run_service.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -11,6 +12,31 @@
 #include "google/protobuf/util/message_differencer.h"
 
 namespace headrace {
+
+namespace {
+
+// Far above the number of actors that a run may have, and low enough for the lanes of all of them to be numbered.
+constexpr uint32_t kMaxIndex = 1 << 16;
+
+absl::Status CheckReport(const v1::AttendRequest& report) {
+  for (const v1::Episode& episode : report.episodes()) {
+    if (!std::isfinite(episode.episode_return())) {
+      return absl::InvalidArgumentError(absl::StrFormat("an episode's return is %f", episode.episode_return()));
+    }
+  }
+  const v1::EvaluationResult& evaluation = report.evaluation();
+  if (evaluation.returns_size() != evaluation.lengths_size()) {
+    return absl::InvalidArgumentError(absl::StrFormat("an evaluation has %d returns but %d lengths",
+                                                      evaluation.returns_size(), evaluation.lengths_size()));
+  }
+  for (const double value : evaluation.returns()) {
+    if (!std::isfinite(value))
+      return absl::InvalidArgumentError(absl::StrFormat("an evaluation's return is %f", value));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 // One member's stream. Everything it learns goes to the service.
 class AttendStream final : public ServerStream {
@@ -30,12 +56,13 @@ class AttendStream final : public ServerStream {
                                   : absl::InvalidArgumentError("expected Join in a stream's first message");
       joined_ = status.ok();
     }
+    if (status.ok()) status = service_->Report(number_, request);
     if (!status.ok()) {
-      LogWarning("%s refused: %s", request.join().peer().name(), status.ToString());
+      LogWarning("%s at %s refused: %s", request.has_join() ? request.join().peer().name() : "a member", address_,
+                 status.ToString());
       Close(status);
       return;
     }
-    service_->Report(number_, request);
     ReadNext();
   }
 
@@ -110,20 +137,29 @@ uint32_t RunService::FreeIndex(const Member& member) const {
     if (other.join.role() == member.join.role() && other.index.has_value()) taken.push_back(*other.index);
   }
   const auto is_free = [&](uint32_t index) { return std::find(taken.begin(), taken.end(), index) == taken.end(); };
-  if (member.join.has_previous_index() && is_free(member.join.previous_index())) return member.join.previous_index();
+  if (member.join.has_previous_index() && member.join.previous_index() < kMaxIndex &&
+      is_free(member.join.previous_index())) {
+    return member.join.previous_index();
+  }
   uint32_t index = 0;
   while (!is_free(index)) ++index;
   return index;
 }
 
-void RunService::Report(uint64_t stream, v1::AttendRequest& report) {
+absl::Status RunService::Report(uint64_t stream, v1::AttendRequest& report) {
+  if (absl::Status status = CheckReport(report); !status.ok()) return status;
   MutexLock lock(&mutex_);
   for (v1::Episode& episode : *report.mutable_episodes()) reports_.episodes.push_back(std::move(episode));
   if (report.has_observation_moments()) reports_.moments.push_back(std::move(*report.mutable_observation_moments()));
   if (report.has_evaluation()) {
-    members_[stream].evaluating = false;
-    reports_.evaluations.push_back(std::move(*report.mutable_evaluation()));
+    // One that was ordered through an earlier stream of this member is of no use any more, and ends nothing.
+    std::optional<uint64_t>& evaluating = members_.at(stream).evaluating;
+    if (evaluating == report.evaluation().version()) {
+      evaluating.reset();
+      reports_.evaluations.push_back(std::move(*report.mutable_evaluation()));
+    }
   }
+  return absl::OkStatus();
 }
 
 void RunService::Leave(uint64_t stream) {
@@ -140,16 +176,9 @@ void RunService::Leave(uint64_t stream) {
 absl::StatusOr<v1::EnvironmentSpec> RunService::WaitForEnvironment(Deadline deadline) {
   MutexLock lock(&mutex_);
   while (!environment_.has_value()) {
-    if (cancelled_) return absl::CancelledError("cancelled");
     if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("no actor has joined");
   }
   return *environment_;
-}
-
-void RunService::Cancel() {
-  MutexLock lock(&mutex_);
-  cancelled_ = true;
-  changed_.NotifyAll();
 }
 
 void RunService::Open(v1::Lease lease, std::function<uint64_t()> random_steps) {
@@ -167,13 +196,13 @@ RunService::Reports RunService::TakeReports() {
 bool RunService::Evaluate(const v1::Evaluate& evaluate) {
   MutexLock lock(&mutex_);
   for (auto& [stream, member] : members_) {
-    if (member.join.role() != v1::EVALUATOR || !member.index.has_value() || member.evaluating) continue;
+    if (member.join.role() != v1::EVALUATOR || !member.index.has_value() || member.evaluating.has_value()) continue;
     const auto alive = member.stream.lock();
     if (alive == nullptr) continue;
     v1::RunOrder order;
     *order.mutable_evaluate() = evaluate;
     alive->Order(order);
-    member.evaluating = true;
+    member.evaluating = evaluate.version();
     return true;
   }
   return false;
@@ -181,7 +210,8 @@ bool RunService::Evaluate(const v1::Evaluate& evaluate) {
 
 bool RunService::Evaluating() const {
   MutexLock lock(&mutex_);
-  return std::any_of(members_.begin(), members_.end(), [](const auto& entry) { return entry.second.evaluating; });
+  return std::any_of(members_.begin(), members_.end(),
+                     [](const auto& entry) { return entry.second.evaluating.has_value(); });
 }
 
 bool RunService::HasEvaluator() const {

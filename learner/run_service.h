@@ -42,9 +42,8 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
 
   RunService(std::string run_id, CheckEnvironment check_environment);
 
-  // The environment that the first actor brought. DeadlineExceeded: none has come. Cancelled.
+  // The environment that the first member brought. DeadlineExceeded: none has come.
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // From now on leases are given: `lease` with index, and random_steps() for an actor that joins now.
   void Open(v1::Lease lease, std::function<uint64_t()> random_steps) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -73,14 +72,14 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
     v1::Join join;
     std::string address;
     std::weak_ptr<AttendStream> stream;
-    std::optional<uint32_t> index;  // once leased
-    bool evaluating = false;
+    std::optional<uint32_t> index;       // once leased
+    std::optional<uint64_t> evaluating;  // the version it was asked to
   };
 
   // Called by streams, which are known by a number.
   absl::Status Join(uint64_t stream, const v1::Join& join, const std::string& address,
                     std::weak_ptr<AttendStream> member) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Report(uint64_t stream, v1::AttendRequest& report) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Report(uint64_t stream, v1::AttendRequest& report) ABSL_LOCKS_EXCLUDED(mutex_);
   void Leave(uint64_t stream) ABSL_LOCKS_EXCLUDED(mutex_);
 
   void GrantLease(Member& member) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -100,7 +99,6 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   uint32_t highest_actor_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string stop_reason_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   v1::RunStatus status_ ABSL_GUARDED_BY(mutex_);
 };
 

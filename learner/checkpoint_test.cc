@@ -1,0 +1,158 @@
+#include "learner/checkpoint.h"
+
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "common/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
+
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() {
+    std::string name = testing::TempDir() + "/checkpoint_test.XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+  }
+  ~CheckpointTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
+
+  std::string Path(uint64_t updates) const { return directory_ + "/" + CheckpointName(updates); }
+
+  void Save(uint64_t updates) {
+    v1::CheckpointManifest manifest;
+    manifest.set_run_id("run");
+    manifest.set_name(CheckpointName(updates));
+    manifest.mutable_counters()->set_updates(updates);
+    manifest.mutable_counters()->set_best_evaluation(-150.25);
+    ASSERT_TRUE(SaveCheckpoint(Path(updates), manifest, kFiles).ok());
+  }
+
+  // Updates of the newest checkpoint that is whole; -1: there is none.
+  int64_t NewestUpdates() {
+    const absl::StatusOr<std::optional<LoadedCheckpoint>> newest = LoadNewestCheckpoint(directory_);
+    EXPECT_TRUE(newest.ok()) << newest.status();
+    return newest.ok() && newest->has_value() ? static_cast<int64_t>((*newest)->manifest.counters().updates()) : -1;
+  }
+
+  const std::map<std::string, std::string> kFiles = {
+      {kAlgorithmFile, std::string("networks\0and more", 17)}, {kOptimizerFile, "moments"}, {kPolicyFile, ""}};
+  std::string directory_;
+};
+
+TEST_F(CheckpointTest, WhatIsSavedIsLoaded) {
+  Save(12345);
+  EXPECT_TRUE(absl::EndsWith(Path(12345), "/update-000000012345"));
+  const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Path(12345));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->files, kFiles);
+  EXPECT_EQ(loaded->manifest.format(), 1);
+  EXPECT_EQ(loaded->manifest.run_id(), "run");
+  EXPECT_EQ(loaded->manifest.counters().updates(), 12345);
+  EXPECT_EQ(loaded->manifest.counters().best_evaluation(), -150.25);
+}
+
+TEST_F(CheckpointTest, TheNewestIsTheOneWithTheMostUpdates) {
+  EXPECT_EQ(NewestUpdates(), -1);
+  Save(1000000);
+  Save(999);
+  Save(20000);
+  EXPECT_EQ(NewestUpdates(), 1000000);
+}
+
+// Each file in turn, the manifest among them: cut off anywhere, with a bit flipped, with something appended, or gone.
+TEST_F(CheckpointTest, OneWithADamagedFileIsPassedOver) {
+  for (const std::string name : {kAlgorithmFile, kOptimizerFile, kPolicyFile, kManifestFile}) {
+    Save(1000);
+    Save(2000);
+    const std::string path = Path(2000) + "/" + name;
+    const std::string whole = *ReadFile(path);
+    std::vector<std::string> damaged = {whole + "x"};
+    for (size_t length = 0; length < whole.size(); length += 1 + whole.size() / 50) {
+      damaged.push_back(whole.substr(0, length));
+    }
+    if (!whole.empty()) {
+      damaged.push_back(whole);
+      damaged.back()[whole.size() / 2] ^= 1;
+    }
+    for (const std::string& contents : damaged) {
+      ASSERT_TRUE(WriteFileAtomically(path, contents).ok());
+      const absl::Status status = LoadCheckpoint(Path(2000)).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss)
+          << name << " of " << contents.size() << " bytes: " << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), name)) << status;
+      EXPECT_EQ(NewestUpdates(), 1000);
+    }
+    ASSERT_TRUE(RemoveTree(path).ok());
+    EXPECT_EQ(LoadCheckpoint(Path(2000)).status().code(), absl::StatusCode::kDataLoss) << name;
+    EXPECT_EQ(NewestUpdates(), 1000);
+  }
+}
+
+// Cut off between two lines, a text-format message is still one: without the checksum it would be a checkpoint without
+// files.
+TEST_F(CheckpointTest, AManifestCutOffBetweenTwoLinesIsNotTakenForAShorterOne) {
+  Save(1);
+  const std::string path = Path(1) + "/" + kManifestFile;
+  const std::string whole = *ReadFile(path);
+  const size_t files = whole.find("files {");
+  ASSERT_NE(files, std::string::npos);
+  ASSERT_TRUE(WriteFileAtomically(path, whole.substr(0, files)).ok());
+  EXPECT_EQ(LoadCheckpoint(Path(1)).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(CheckpointTest, WithoutAManifestThereIsNoCheckpoint) {
+  Save(5);
+  ASSERT_TRUE(RemoveTree(Path(5) + "/" + kManifestFile).ok());
+  EXPECT_EQ(NewestUpdates(), -1);
+}
+
+TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
+  for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
+  ASSERT_TRUE(SaveCheckpoint(directory_ + "/" + kBestCheckpoint, v1::CheckpointManifest(), {{kPolicyFile, "p"}}).ok());
+  ASSERT_TRUE(NextIdentity(directory_).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_),
+              UnorderedElementsAre("IDENTITY.textproto", "best", CheckpointName(300), CheckpointName(400)));
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 5).ok());
+  EXPECT_EQ(ListDirectory(directory_)->size(), 4);
+  EXPECT_EQ(LoadCheckpoint(directory_ + "/" + kBestCheckpoint)->files.at(kPolicyFile), "p");
+}
+
+// 300 was never finished: it must not take the place of 200, which may be the only one that is whole besides 400.
+TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
+  for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
+  ASSERT_TRUE(RemoveTree(Path(300) + "/" + kManifestFile).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(200), CheckpointName(400)));
+}
+
+TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
+  const absl::StatusOr<v1::LearnerIdentity> first = NextIdentity(directory_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->incarnation(), 1);
+  EXPECT_EQ(first->run_id().size(), 16);
+  for (const uint32_t incarnation : {2, 3}) {
+    const absl::StatusOr<v1::LearnerIdentity> next = NextIdentity(directory_);
+    ASSERT_TRUE(next.ok()) << next.status();
+    EXPECT_EQ(next->incarnation(), incarnation);
+    EXPECT_EQ(next->run_id(), first->run_id());
+  }
+}
+
+TEST_F(CheckpointTest, AnIdentityThatCannotBeReadIsNotReplacedByANewOne) {
+  ASSERT_TRUE(WriteFileAtomically(directory_ + "/IDENTITY.textproto", "run_id: ").ok());
+  const absl::Status status = NextIdentity(directory_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(status.message(), directory_ + "/IDENTITY.textproto")) << status;
+}
+
+}  // namespace
+}  // namespace headrace
