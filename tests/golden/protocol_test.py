@@ -1,4 +1,4 @@
-"""Messages, enums and services are those of protocol.txt, and changes keep older peers, configurations and files working.
+"""Messages, enums and services are those of protocol.txt; changes keep older peers, configurations and files working.
 
 A compatible change (a new message, field, enum value or service; another default) fails this test until
 `bazel run //tests/golden:protocol_test -- --update` has written it to protocol.txt, where reviewers see it.
@@ -125,7 +125,9 @@ def incompatibilities(old: Description, new: Description) -> list[str]:
 
 def check_incompatibilities_are_found() -> None:
     """The rules themselves, on changes that were made by hand."""
-    old = from_text("enum e\n  0: A\n\nmessage m\n  1: a optional int32 = 3\n  2: b repeated m2\n\nservice s\n  Do: x -> y\n")
+    old = from_text(
+        "enum e\n  0: A\n\nmessage m\n  1: a optional int32 = 3\n  2: b repeated m2\n\nservice s\n  Do: x -> y\n"
+    )
     compatible = (
         "enum e\n  0: A\n  1: B\n\nmessage m\n  reserved: 2 b\n  1: a optional int32 = 4\n  3: c optional bool\n\n"
         "message n\n  1: a optional int32\n\nservice s\n  Do: x -> y\n  Undo: x -> y\n"
@@ -159,8 +161,8 @@ def main(arguments: list[str]) -> int:
     if update:
         (Path(os.environ["BUILD_WORKSPACE_DIRECTORY"]) / committed).write_text(to_text(new), encoding="utf-8")
         return 0
-    difference = difflib.unified_diff(to_text(old).splitlines(), to_text(new).splitlines(), "committed", "now", lineterm="")
-    print(*difference, "", __doc__, sep="\n")
+    lines = (to_text(description).splitlines() for description in (old, new))
+    print(*difflib.unified_diff(*lines, "committed", "now", lineterm=""), "", __doc__, sep="\n")
     return 1
 
 

@@ -7,9 +7,12 @@ import subprocess
 import unittest
 from pathlib import Path
 
+import grpc
 from run import PENDULUM, TINY, Run, SystemTest, headrace
 
 BINARIES = Path(os.environ["HEADRACE_BINARIES"]).absolute()
+# Of a shard and the learner gRPC, metrics and health; of an actor and the evaluator the latter two.
+PORTS = 10
 
 
 class ConfigurationTest(SystemTest):
@@ -96,10 +99,8 @@ class ProcessTest(SystemTest):
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             for flag in ("--listen", "--metrics_listen", "--health_listen"):
                 self.assert_mentions(self.refusal(1, "replay/replay", f"{flag}={address}"), address)
-            self.assert_mentions(
-                self.refusal(1, "learner/learner", f"--run_dir={self.root / 'run'}", "--replay=a:1,b:2", f"--listen={address}"),
-                address,
-            )
+            run_flags = (f"--run_dir={self.root / 'run'}", "--replay=a:1,b:2")
+            self.assert_mentions(self.refusal(1, "learner/learner", *run_flags, f"--listen={address}"), address)
 
     def test_shards_that_do_not_match_the_addresses(self) -> None:
         expected = "expected 2 addresses in --replay (replay.shards), got 1"
@@ -185,16 +186,37 @@ class GarbageTest(SystemTest):
     def test_garbage_on_every_port_of_a_live_run(self) -> None:
         run = Run(self, *TINY, "evaluation.processes=1", "evaluation.episodes=1", "stop.env_steps=1000000")
         run.start()
-        run.wait_for_env_steps(200)
-        processes = run.processes()
+        run.wait_until(lambda: len(addresses(run)) == PORTS, "all serve")
         numbers = random.Random(1)
-        ports = 0
-        for process in processes.values():
-            for address in process["addresses"].values():
-                ports += 1
-                for garbage in self.garbage(numbers):
-                    throw(address, garbage)
-        self.assertEqual(ports, 10)  # gRPC, metrics and health of a shard and the learner; two of an actor and evaluator
+        for address in addresses(run):
+            for garbage in self.garbage(numbers):
+                throw(address, garbage)
+        self.assert_unhurt(run)
+
+    def test_messages_that_are_none_on_every_stream(self) -> None:
+        run = Run(self, *TINY, "stop.env_steps=1000000")
+        run.start()
+        run.wait_for_env_steps(200)
+        streams = {
+            "learner": ("Run/Attend", "Parameters/Subscribe"),
+            "replay-0": ("Replay/Insert", "Replay/Sample", "Replay/Coordinate"),
+        }
+        for process, methods in streams.items():
+            with grpc.insecure_channel(run.processes()[process]["addresses"]["grpc"]) as channel:
+                for method in methods:
+                    for message in (b"\xff" * 100, b"", random.Random(1).randbytes(1000)):
+                        self.check_refused(channel.stream_stream(f"/headrace.v1.{method}"), message, method)
+        self.assert_unhurt(run)
+
+    def check_refused(self, call: grpc.StreamStreamMultiCallable, message: bytes, method: str) -> None:
+        with self.subTest(method=method, bytes=len(message)):
+            with self.assertRaises(grpc.RpcError) as refused:
+                list(call(iter([message]), timeout=10))
+            # An empty message is well-formed, but names no protocol: FAILED_PRECONDITION where that is looked at first.
+            wanted = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+            self.assertIn(refused.exception.code(), wanted, refused.exception.details())
+
+    def assert_unhurt(self, run: Run) -> None:
         now = run.metric("learner", "headrace_learner_env_steps_total")
         assert now is not None
         run.wait_for_env_steps(now + 200)
@@ -213,8 +235,12 @@ class GarbageTest(SystemTest):
             b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             preface,
             preface + numbers.randbytes(10_000),
-            preface + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\xff\xff\xff\x01\x04\x00\x00\x00\x01" + numbers.randbytes(5000),
+            preface + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + numbers.randbytes(5000),  # after valid settings
         ]
+
+
+def addresses(run: Run) -> list[str]:
+    return [address for process in run.processes().values() for address in process["addresses"].values()]
 
 
 def throw(address: str, garbage: bytes) -> None:

@@ -82,6 +82,7 @@ class Run:
         self.launcher: subprocess.Popen[str] | None = None
         self._config = config
         self._test = test
+        self._told = False  # how the last start went
 
     def command(self, *arguments: str) -> list[str]:
         sets = [word for override in self.overrides for word in ("--set", override)]
@@ -92,6 +93,7 @@ class Run:
         return self.wait()
 
     def start(self, *arguments: str) -> None:
+        self._told = False
         with (self._test.root / "output").open("w", encoding="utf-8") as output:
             self.launcher = subprocess.Popen(
                 [sys.executable, "-c", _LAUNCHER, *self.command(*arguments)],
@@ -106,11 +108,26 @@ class Run:
         """Waits for the launcher's end. Returns its exit code and output, which goes to a failing test's log too."""
         assert self.launcher is not None
         code = self.launcher.wait(timeout=DEADLINE_SECONDS)
-        output = (self._test.root / "output").read_text(encoding="utf-8")
-        print(f"--- {self._test.id()}: exit code {code}\n{output}")
-        for log in sorted((self.path / "logs").glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text(encoding='utf-8', errors='replace')}", flush=True)
-        return code, output
+        self._tell()
+        return code, self.output()
+
+    def output(self) -> str:
+        """What the launcher has printed so far."""
+        return (self._test.root / "output").read_text(encoding="utf-8")
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits for something that happens while the run goes on."""
+        assert self.launcher is not None
+        launcher = self.launcher
+
+        def reached() -> bool:
+            if condition():
+                return True
+            if launcher.poll() is not None:
+                raise AssertionError(f"the run ended with code {launcher.returncode} before {what}")
+            return False
+
+        wait_until(reached, what)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.launcher is not None
@@ -137,13 +154,10 @@ class Run:
 
     def wait_for_metric(self, process: str, name: str, at_least: float) -> None:
         def reached() -> bool:
-            assert self.launcher is not None
-            if self.launcher.poll() is not None:
-                raise AssertionError(f"the run ended before {name} of {process} was {at_least}: {self.wait()[1]}")
             value = self.metric(process, name)
             return value is not None and value >= at_least
 
-        wait_until(reached, f"{name} of {process} is {at_least} or more")
+        self.wait_until(reached, f"{name} of {process} is {at_least} or more")
 
     def wait_for_env_steps(self, at_least: float) -> None:
         self.wait_for_metric("learner", "headrace_learner_env_steps_total", at_least)
@@ -177,9 +191,19 @@ class Run:
         assert block is not None
         return {name: float(value) for name, value in re.findall(r"^  (\w+): (\S+)$", block[1], re.MULTILINE)}
 
+    def _tell(self) -> None:
+        """For the log of a test that fails."""
+        self._told = True
+        assert self.launcher is not None
+        print(f"--- {self._test.id()}: exit code {self.launcher.poll()}\n{self.output()}")
+        for log in sorted((self.path / "logs").glob("*.log")):
+            print(f"--- {log.name}\n{log.read_text(encoding='utf-8', errors='replace')}", flush=True)
+
     def _end(self, launcher: subprocess.Popen[str]) -> None:
         launcher.kill()
         launcher.wait()
+        if launcher is self.launcher and not self._told:
+            self._tell()
         for process in self.processes().values():
             if process["running"] and not self.is_deserted():
                 try:
