@@ -9,7 +9,7 @@ from pathlib import Path
 
 from run import TINY, Run, SystemTest
 
-DETERMINISTIC = (*TINY, "deterministic=true", "learner.threads=1", "sac.batch_size=128", "stop.env_steps=1100")
+DETERMINISTIC = (*TINY, "deterministic=true", "learner.threads=1", "stop.env_steps=1100")
 
 
 class DeterminismTest(SystemTest):

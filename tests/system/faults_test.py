@@ -24,6 +24,8 @@ class FaultsTest(SystemTest):
         self.assertTrue(run.is_deserted())
 
     def kill_and_await(self, run: Run, name: str) -> None:
+        # Before it serves its death would end the run.
+        run.wait_until(lambda: bool(run.processes()[name]["addresses"]), f"{name} serves")
         run.kill_process(name)
         run.wait_until(lambda: run.processes()[name]["attempts"] == 2, f"{name} is started again")
 
