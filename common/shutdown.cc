@@ -58,10 +58,10 @@ void ShutdownSignal::Install() {
   std::thread(HandleSignals).detach();
 }
 
-void ShutdownSignal::DieWithParent() {
+void ShutdownSignal::DieWithParent(int parent) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   // The parent may have died before the call.
-  if (getppid() == 1) kill(getpid(), SIGTERM);
+  if (getppid() != parent) kill(getpid(), SIGTERM);
 }
 
 bool ShutdownSignal::Requested() {
