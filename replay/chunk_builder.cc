@@ -16,8 +16,12 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
     segment.set_episode_start(!lane.in_episode);
     if (!lane.in_episode) lane.next_item_row = lane.next_row;
   }
+  size_t end_of_row = lane.bytes.size();
+  lane.bytes.resize(end_of_row + layout_.payload_bytes());
   for (size_t i = 0; i < columns.size(); ++i) {
-    lane.bytes.insert(lane.bytes.end(), columns[i], columns[i] + layout_.columns()[i].bytes);
+    const size_t bytes = layout_.columns()[i].bytes;
+    std::memcpy(lane.bytes.data() + end_of_row, columns[i], bytes);
+    end_of_row += bytes;
   }
   v1::Segment& segment = lane.segments.back();
   segment.set_rows(segment.rows() + 1);

@@ -27,6 +27,7 @@ class CoordinateStream final : public ServerStream {
     if (table_ == nullptr) {
       RETURN_IF_ERROR(shard_->CheckPeer(request.peer()));
       ASSIGN_OR_RETURN(table_, shard_->FindTable(request.table()));
+      shard_->CoordinatorCame();
     }
     table_->SetInsertLimit(request.insert_limit(), request.policy_version());
     uint64_t newest;
@@ -72,7 +73,9 @@ class CoordinateStream final : public ServerStream {
   }
 
   void OnClosed() override {
-    if (table_ != nullptr) table_->StopWaiting(this);
+    if (table_ == nullptr) return;
+    table_->StopWaiting(this);
+    shard_->CoordinatorLeft();
   }
 
   Shard* const shard_;

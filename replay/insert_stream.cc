@@ -92,6 +92,7 @@ class InsertStream final : public ServerStream {
     response.set_policy_version(table_->policy_version());
     response.set_shard(shard_->number());
     response.set_incarnation(shard_->incarnation());
+    response.set_room(table_->StepsToLimit());
     Send(ToByteBuffer(response));
   }
 

@@ -1,5 +1,6 @@
 // The replay process: one shard of the replay service.
 #include <chrono>
+#include <thread>
 
 #include "absl/flags/flag.h"
 #include "common/file.h"
@@ -21,6 +22,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kMetricsInterval{250};
 constexpr std::chrono::milliseconds kShutdownGrace{500};
+// Below the 30 seconds that Kubernetes gives a process to end.
+constexpr std::chrono::seconds kLearnerPatience{25};
+constexpr std::chrono::milliseconds kLearnerPoll{20};
+
+// Where everything is told to end at once, the learner still writes a checkpoint, for which it needs its shards.
+void WaitForLearnerToLeave(const Shard& shard) {
+  const auto deadline = std::chrono::steady_clock::now() + kLearnerPatience;
+  while (shard.coordinators() > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kLearnerPoll);
+  }
+}
 
 absl::Status RunReplay(const ProcessFlags& flags) {
   const v1::ReplayConfig& config = flags.config.replay();
@@ -48,6 +60,7 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {service.get()}));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
+  WaitForLearnerToLeave(shard);
   server->Shutdown(kShutdownGrace);
   return absl::CancelledError("terminated");
 }

@@ -4,6 +4,7 @@
 #ifndef HEADRACE_REPLAY_SHARD_H_
 #define HEADRACE_REPLAY_SHARD_H_
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -35,6 +36,11 @@ class Shard {
   absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Learners that grant insertion and are connected now.
+  void CoordinatorCame() { ++coordinators_; }
+  void CoordinatorLeft() { --coordinators_; }
+  int coordinators() const { return coordinators_; }
+
   // For restoring, before anybody is served. Clear drops what a damaged checkpoint has left.
   void Clear() ABSL_LOCKS_EXCLUDED(mutex_);
   void SetRestored(const std::string& run_id, const std::string& checkpoint) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -43,6 +49,7 @@ class Shard {
   const uint32_t number_;
   const uint64_t budget_bytes_;
   const uint64_t incarnation_;
+  std::atomic<int> coordinators_ = 0;
 
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);

@@ -287,6 +287,11 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   }
 }
 
+uint64_t Table::StepsToLimit() const {
+  MutexLock lock(&mutex_);
+  return insert_limit_ - std::min(insert_limit_, inserted_steps_);
+}
+
 Table::Outcome Table::Acknowledge(Waiter retry) {
   MutexLock lock(&mutex_);
   if (!spec_.lockstep() || inserted_steps_ < insert_limit_) return Outcome::kDone;

@@ -69,6 +69,8 @@ class Table {
   // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
   Outcome Acknowledge(Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t policy_version() const { return policy_version_; }
+  // Steps that may be inserted before writers must wait.
+  uint64_t StepsToLimit() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // A batch that was drawn and not yet gathered. The rows stay as they are while it exists.
   class Batch {

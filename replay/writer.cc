@@ -12,6 +12,8 @@ namespace {
 
 // Rows are collected up to so many bytes, well below what a message may have.
 constexpr size_t kMaxChunkBytes = 4 << 20;
+// Chunks of few rows wait so long for more: each costs the two sides as much as some hundred rows do.
+constexpr std::chrono::milliseconds kChunkInterval{1};
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
 
@@ -39,7 +41,7 @@ ReplayWriter::~ReplayWriter() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    changed_.NotifyAll();
+    connection_changed_.NotifyAll();
   }
   connection_.join();
 }
@@ -62,7 +64,7 @@ void ReplayWriter::KeepConnected() {
       open.set_first_sequence(window_.empty() ? next_sequence_ : window_.front().sequence);
       stream->Send(ToByteBuffer(request));
       stream_ = std::move(stream);
-      while (!closed_ && !stopping_) changed_.Wait(&mutex_);
+      SendUntilClosed();
       if (connections_ > 0 && opened_) backoff.Reset();
       opened_ = false;
       closed_ = false;
@@ -81,12 +83,24 @@ void ReplayWriter::KeepConnected() {
     const auto until = ConditionVariable::Clock::now() + backoff.Next();
     while (!stopping_ && (!fatal_.ok() || ConditionVariable::Clock::now() < until)) {
       if (fatal_.ok()) {
-        changed_.WaitUntil(&mutex_, until);
+        connection_changed_.WaitUntil(&mutex_, until);
       } else {
-        changed_.Wait(&mutex_);
+        connection_changed_.Wait(&mutex_);
       }
     }
     if (stopping_) return;
+  }
+}
+
+void ReplayWriter::SendUntilClosed() {
+  while (!closed_ && !stopping_) {
+    if (timer_set_) {
+      connection_changed_.WaitUntil(&mutex_, last_sent_ + kChunkInterval);
+      timer_set_ = false;
+      SendIfDue();
+    } else {
+      connection_changed_.Wait(&mutex_);
+    }
   }
 }
 
@@ -96,6 +110,7 @@ void ReplayWriter::OnMessage(const grpc::ByteBuffer& message) {
   MutexLock lock(&mutex_);
   Forget(response.acknowledged());
   policy_version_ = response.policy_version();
+  room_ = response.room();
   if (!opened_) Opened(response);
   SendIfDue();
   changed_.NotifyAll();
@@ -116,7 +131,7 @@ void ReplayWriter::OnClosed(const absl::Status& status) {
   MutexLock lock(&mutex_);
   closed_ = true;
   last_close_ = status;
-  changed_.NotifyAll();
+  connection_changed_.NotifyAll();
 }
 
 void ReplayWriter::Forget(uint64_t acknowledged) {
@@ -138,17 +153,34 @@ void ReplayWriter::SendChunk() {
   ++next_sequence_;
   window_bytes_ += chunk.message.size();
   window_rows_ += rows;
+  last_sent_ = ConditionVariable::Clock::now();
   if (opened_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
   window_.push_back(std::move(chunk));
 }
 
-void ReplayWriter::SendIfDue() {
-  if (builder_.rows() == 0) return;
-  if (window_.empty() || (builder_.rows() >= chunk_rows_ && window_bytes_ < options_.window_bytes)) SendChunk();
+bool ReplayWriter::IsDue(Deadline now) const {
+  if (builder_.rows() >= chunk_rows_) return true;
+  if (!window_.empty()) return false;
+  // Nobody waits while rows are held that the shard could have.
+  return builder_.rows() > room_ || now >= last_sent_ + kChunkInterval;
 }
 
-bool ReplayWriter::HasRoomLocked() const {
-  return window_bytes_ < options_.window_bytes && window_rows_ + builder_.rows() < options_.window_rows;
+void ReplayWriter::SendIfDue() {
+  if (builder_.rows() == 0 || !HasRoomLocked()) return;
+  if (IsDue(ConditionVariable::Clock::now())) {
+    SendChunk();
+  } else if (window_.empty() && !timer_set_) {
+    // Somebody must come back to these rows, even if no further ones follow.
+    timer_set_ = true;
+    connection_changed_.NotifyAll();
+  }
+}
+
+bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes && window_rows_ <= room_; }
+
+bool ReplayWriter::MayGoOn() const {
+  // Rows that wait for the window count too, or they would pile up behind it.
+  return HasRoomLocked() && builder_.rows() < chunk_rows_ && window_rows_ + builder_.rows() <= room_;
 }
 
 absl::Status ReplayWriter::Fault() const {
@@ -162,8 +194,7 @@ absl::Status ReplayWriter::Send(Deadline deadline) {
   SendIfDue();
   while (true) {
     RETURN_IF_ERROR(Fault());
-    // Rows that wait for the window count too, or they would pile up behind it.
-    if (HasRoomLocked() && builder_.rows() < chunk_rows_) return absl::OkStatus();
+    if (MayGoOn()) return absl::OkStatus();
     if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard takes nothing more");
     SendIfDue();
   }

@@ -5,11 +5,11 @@
 //   writer->Append(lane, final_observation, v1::TERMINATED);
 //   RETURN_IF_ERROR(writer->Send(deadline));          // at the end of each (vectorised) environment step
 //
-// Rows leave in numbered chunks: at once when nothing is on its way, otherwise together with what comes until the last
-// chunk is acknowledged or the chunk is full. Chunks are kept until acknowledged and sent again after a reconnect; the
-// window of what is not acknowledged is bounded in bytes and in rows, and Send waits while it is full: that is how a
-// full queue or a closed rate limiter reaches the environment loop. A shard that is gone is tried again with growing
-// pauses, for ever.
+// Rows leave in numbered chunks. At once when nothing is on its way and nothing left in the last millisecond; otherwise
+// together with what comes until then, or until the chunk is full. Chunks are kept until acknowledged and sent again
+// after a reconnect. The window of what is not acknowledged is bounded in bytes, and in rows by the room that the shard
+// says it has; Send waits while it is full: that is how a full queue or a closed rate limiter reaches the environment
+// loop. A shard that is gone is tried again with growing pauses, for ever.
 //
 // Thread-safety: Append and Send belong to one thread; the rest may be called from any.
 #ifndef HEADRACE_REPLAY_WRITER_H_
@@ -43,8 +43,6 @@ struct ReplayWriterOptions {
   ItemPattern pattern;
   uint32_t chunk_rows = 64;
   uint64_t window_bytes = 4 << 20;
-  // How many rows the writer may be ahead of the shard. Small rows fill many bytes with old policies' experience.
-  uint64_t window_rows = UINT64_MAX;
   bool lockstep = false;  // Send waits until everything is acknowledged
 };
 
@@ -89,22 +87,29 @@ class ReplayWriter {
   void OnMessage(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnClosed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsDue(Deadline now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendUntilClosed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool MayGoOn() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;
   const size_t chunk_rows_;
   const std::shared_ptr<grpc::Channel> channel_;
 
   mutable Mutex mutex_;
-  ConditionVariable changed_;
+  ConditionVariable changed_;             // for callers that wait
+  ConditionVariable connection_changed_;  // for the connection thread
   ChunkBuilder builder_ ABSL_GUARDED_BY(mutex_);
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
+  Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};
+  bool timer_set_ ABSL_GUARDED_BY(mutex_) = false;  // the connection thread sends what is due
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // the shard has answered InsertOpen on this stream

@@ -2,6 +2,8 @@
 // are none.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-extern "C" const char* __tsan_default_suppressions() { return "race:libgrpc\nrace:libgpr\nrace:libabsl\nrace:libtorch\n"; }
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:libgrpc\nrace:libgpr\nrace:libabsl\nrace:libtorch\n";
+}
 #endif
 #endif

@@ -5,8 +5,10 @@
 Three real processes: an actor, a shard, and actor_learner, which plays the learner's part and learns nothing. The actor,
 all of its threads, has the last core of this machine to itself, and everything else the others. Beside it stands what
 an actor cannot be faster than: actor_limit measures a bare simulator step and the bare network on the actor's core, in
-turn with the actor, which is stopped in the meantime. Each figure is the best of its rounds: whatever else runs on the
-machine can only make one slower.
+turn with the actor, which is stopped in the meantime.
+
+A second is one of the processor's time, of all threads of the actor, or one that the actor waited for the shard: what
+else runs on the machine takes time from both sides and is not counted. Each figure is the best of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
 """
@@ -31,6 +33,8 @@ from headrace_cli.child import Child, ChildSpec
 CONFIGURATION = "deploy/run/half_cheetah_sac.textproto"
 HIDDEN = 256
 STEPS = "headrace_actor_env_steps_total"
+PROCESSOR_SECONDS = "process_cpu_seconds_total"
+BLOCKED_SECONDS = "headrace_actor_inserts_blocked_seconds_total"
 PATIENCE = 60.0  # seconds
 
 
@@ -73,24 +77,25 @@ def run_of(environment: str, policy: str, lanes: int, cores: Mapping[str, str]) 
             arguments = [*common, replay, f"--learner={children[1].addresses['grpc']}"]
             actor = start(directory, "actor", cores["actor"], workspace.ACTOR, every[1:], arguments)
             children.append(actor)
-            wait_until(lambda: steps_of(actor) > 0, "the first steps")
+            wait_until(lambda: counters_of(actor)[STEPS] > 0, "the first steps")
             yield actor
         finally:
             for child in reversed(children):
                 child.kill()
 
 
-def steps_of(actor: Child) -> float:
+def counters_of(actor: Child) -> dict[str, float]:
     scrape = metrics.fetch(actor.addresses["metrics"], timeout=PATIENCE)
     if scrape is None:
         raise SystemExit(f"the actor does not answer:\n{actor.log_tail()}")
-    return scrape.total(STEPS) or 0.0
+    return {name: scrape.total(name) or 0.0 for name in (STEPS, PROCESSOR_SECONDS, BLOCKED_SECONDS)}
 
 
 def steps_a_second(actor: Child, seconds: float) -> float:
-    begin, before = time.monotonic(), steps_of(actor)
+    before = counters_of(actor)
     time.sleep(seconds)
-    return (steps_of(actor) - before) / (time.monotonic() - begin)
+    increase = {name: total - before[name] for name, total in counters_of(actor).items()}
+    return increase[STEPS] / (increase[PROCESSOR_SECONDS] + increase[BLOCKED_SECONDS])
 
 
 @contextmanager

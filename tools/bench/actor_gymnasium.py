@@ -3,7 +3,7 @@
     python actor_gymnasium.py [--json] [--seconds 0.5] [--rounds 6] [--environments Pendulum-v1,...] [--lanes 1,4,16]
 
 SyncVectorEnv on one core, with random actions, or with those of a PyTorch network of the same size. Nothing is written
-anywhere. Each figure is the best of its rounds.
+anywhere. A second is one of the processor's time. Each figure is the best of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit.
 """
@@ -49,11 +49,11 @@ def measure(environment: str, policy: str, lanes: int, seconds: float, rounds: i
     observations, _ = environments.reset(seed=1)
     rates = []
     for _ in range(rounds + 1):  # the first one warms up
-        begin, steps, elapsed = time.monotonic(), 0, 0.0
+        begin, steps, elapsed = time.process_time(), 0, 0.0
         while elapsed < seconds:
             observations, *_ = environments.step(act(observations))
             steps += lanes
-            elapsed = time.monotonic() - begin
+            elapsed = time.process_time() - begin
         rates.append(steps / elapsed)
     environments.close()
     return max(rates[1:])

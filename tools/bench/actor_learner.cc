@@ -56,9 +56,8 @@ absl::Status CreateTable(const v1::TableSpec& table) {
 }
 
 absl::Status RunStandIn(const ProcessFlags& flags) {
-  RunService members(kRun, [&flags](const v1::EnvironmentSpec& environment) {
-    return CheckFits(flags.config, environment);
-  });
+  RunService members(kRun,
+                     [&flags](const v1::EnvironmentSpec& environment) { return CheckFits(flags.config, environment); });
   ParameterService parameters(kRun);
   MetricRegistry registry("learner");
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));

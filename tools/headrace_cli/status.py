@@ -129,18 +129,27 @@ class StatusTracker:
         return statistics.fmean(values) if values else None
 
     def _rate(self, names: Iterable[str], metric: str) -> float | None:
-        """The increase a second of a counter, summed over processes."""
-        (begin, old), (end, new) = self._history[0], self._history[-1]
-        increases = [_increase(old.get(name), new.get(name), metric) for name in names]
-        known = [increase for increase in increases if increase is not None]
-        return sum(known) / (end - begin) if known and end > begin else None
+        """The increase a second of a counter, summed over processes; of each since it was first seen in the window."""
+        growths = [growth for name in names if (growth := self._growth(name, metric)) is not None]
+        return sum(increase / seconds for increase, seconds in growths) if growths else None
+
+    def _growth(self, name: str, metric: str) -> tuple[float, float] | None:
+        """How much a process's counter grew in the window, and in how many seconds; None if it was seen but once."""
+        totals = [
+            (when, total)
+            for when, scrapes in self._history
+            if (scrape := scrapes.get(name)) and (total := scrape.total(metric)) is not None
+        ]
+        if len(totals) < 2 or totals[-1][0] != self._history[-1][0]:
+            return None
+        (begin, before), (end, after) = totals[0], totals[-1]
+        # A fallen counter started again from zero.
+        return (after - before if after >= before else after), end - begin
 
     def _histogram_mean(self, name: str, metric: str) -> float | None:
         """The mean of what a histogram observed in the window."""
-        old, new = self._history[0][1].get(name), self._history[-1][1].get(name)
-        total = _increase(old, new, metric + "_sum")
-        count = _increase(old, new, metric + "_count")
-        return total / count if total is not None and count else None
+        total, count = self._growth(name, metric + "_sum"), self._growth(name, metric + "_count")
+        return total[0] / count[0] if total and count and count[0] else None
 
     def _histogram_or_gauge(self, name: str, metric: str) -> float | None:
         mean = self._histogram_mean(name, metric)
@@ -166,14 +175,3 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     if status.env_steps_per_second == 0:
         return "the actors make no steps, and replay does not hold them back: see their logs"
     return ""
-
-
-def _increase(old: Scrape | None, new: Scrape | None, metric: str) -> float | None:
-    after = new.total(metric) if new else None
-    if after is None:
-        return None
-    before = old.total(metric) if old else None
-    # A fallen counter started again from zero; one never seen before may have counted long before the window.
-    if before is None:
-        return 0.0
-    return after - before if after >= before else after
