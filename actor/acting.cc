@@ -228,20 +228,17 @@ void Acting::AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd 
 }
 
 absl::Status Acting::Send() {
-  if (drop_episodes_) {
-    const absl::Status status = writer_->Send(Clock::now());
-    return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
-  }
-  const Time begin = Clock::now();
-  absl::Status status;
-  do {
+  absl::Status status = writer_->Send(Clock::now());
+  if (drop_episodes_) return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
+  for (Time begin = Clock::now(); absl::IsDeadlineExceeded(status);) {
+    if (should_stop_()) return absl::CancelledError("stopping");
     status = writer_->Send(Clock::now() + kPatience);
     // Counted while it lasts, so that whoever looks sees it.
     const Time now = Clock::now();
-    if (absl::IsDeadlineExceeded(status)) Report(false);
-    if (should_stop_()) return absl::CancelledError("stopping");
-    metrics_->blocked_seconds.Increment(Seconds(now - std::max(begin, now - kPatience)));
-  } while (absl::IsDeadlineExceeded(status));
+    metrics_->blocked_seconds.Increment(Seconds(now - begin));
+    begin = now;
+    Report(false);
+  }
   RETURN_IF_ERROR(status);
   return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
 }
