@@ -228,15 +228,14 @@ void Acting::AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd 
 }
 
 absl::Status Acting::Send() {
-  absl::Status status = writer_->Send(Clock::now());
+  absl::Status status = writer_->Send(Time{});  // without waiting
   if (drop_episodes_) return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
-  for (Time begin = Clock::now(); absl::IsDeadlineExceeded(status);) {
+  while (absl::IsDeadlineExceeded(status)) {
     if (should_stop_()) return absl::CancelledError("stopping");
-    status = writer_->Send(Clock::now() + kPatience);
+    const Time begin = Clock::now();
+    status = writer_->Send(begin + kPatience);
     // Counted while it lasts, so that whoever looks sees it.
-    const Time now = Clock::now();
-    metrics_->blocked_seconds.Increment(Seconds(now - begin));
-    begin = now;
+    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
     Report(false);
   }
   RETURN_IF_ERROR(status);
