@@ -228,20 +228,16 @@ void Acting::AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd 
 }
 
 absl::Status Acting::Send() {
-  if (drop_episodes_) {
-    const absl::Status status = writer_->Send(Clock::now());
-    return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
-  }
-  const Time begin = Clock::now();
-  absl::Status status;
-  do {
-    status = writer_->Send(Clock::now() + kPatience);
-    // Counted while it lasts, so that whoever looks sees it.
-    const Time now = Clock::now();
-    if (absl::IsDeadlineExceeded(status)) Report(false);
+  absl::Status status = writer_->Send(Time{});  // without waiting
+  if (drop_episodes_) return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
+  while (absl::IsDeadlineExceeded(status)) {
     if (should_stop_()) return absl::CancelledError("stopping");
-    metrics_->blocked_seconds.Increment(Seconds(now - std::max(begin, now - kPatience)));
-  } while (absl::IsDeadlineExceeded(status));
+    const Time begin = Clock::now();
+    status = writer_->Send(begin + kPatience);
+    // Counted while it lasts, so that whoever looks sees it.
+    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    Report(false);
+  }
   RETURN_IF_ERROR(status);
   return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
 }

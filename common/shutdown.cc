@@ -70,10 +70,10 @@ void ShutdownSignal::Install() {
   std::thread(HandleSignals).detach();
 }
 
-void ShutdownSignal::DieWithParent() {
+void ShutdownSignal::DieWithParent(int parent) {
   prctl(PR_SET_PDEATHSIG, kParentDied);
   // The parent may have died before the call.
-  if (getppid() == 1) kill(getpid(), kParentDied);
+  if (getppid() != parent) kill(getpid(), kParentDied);
 }
 
 bool ShutdownSignal::Requested() {

@@ -8,7 +8,7 @@ an actor cannot be faster than: actor_limit measures a bare simulator step and t
 turn with the actor, which is stopped in the meantime.
 
 A second is one of the processor's time, of all threads of the actor, or one that the actor waited for the shard: what
-else runs on the machine takes time from both sides and is not counted. Each figure is the best of its rounds.
+else runs on the machine takes time from both sides and is not counted. Each figure is the median of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
 """
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -131,10 +132,8 @@ def measure(
             os.kill(actor.pid, signal.SIGSTOP)
             limits.append(limit(options.seconds))
             os.kill(actor.pid, signal.SIGCONT)
-    seconds = min(one["step_seconds"] for one in limits)
-    if policy != "random":
-        seconds += min(one["network_seconds"] for one in limits)
-    return max(rates), 1 / seconds
+    parts = ("step_seconds",) if policy == "random" else ("step_seconds", "network_seconds")
+    return statistics.median(rates), statistics.median(1 / sum(one[part] for part in parts) for one in limits)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python actor_gymnasium.py [--json] [--seconds 0.5] [--rounds 6] [--environments Pendulum-v1,...] [--lanes 1,4,16]
 
 SyncVectorEnv on one core, with random actions, or with those of a PyTorch network of the same size. Nothing is written
-anywhere. A second is one of the processor's time. Each figure is the best of its rounds.
+anywhere. A second is one of the processor's time. Each figure is the median of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit.
 """
@@ -11,6 +11,7 @@ Output: a table, or with --json one object a line: name, value, unit.
 import argparse
 import json
 import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -56,7 +57,7 @@ def measure(environment: str, policy: str, lanes: int, seconds: float, rounds: i
             elapsed = time.process_time() - begin
         rates.append(steps / elapsed)
     environments.close()
-    return max(rates[1:])
+    return statistics.median(rates[1:])
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def estimate_table(estimate: dict[str, Any]) -> Table:
-    """A row for each figure; names that end in _bytes or _bytes_per_second are shown in units."""
+    """A row for each figure; those with bytes in their names are shown in units."""
     table = Table("what", "estimate", title="estimates", title_justify="left")
     for name, value in _flatten(estimate):
         table.add_row(*_readable(name, value))
@@ -52,9 +52,8 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _readable(name: str, value: Any) -> tuple[str, str]:
-    for suffix, unit in (("_bytes_per_second", "/s"), ("_bytes", "")):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix).replace("_", " "), size(float(value)) + unit
+    if "_bytes" in name:
+        return name.replace("_bytes", "").replace("_", " "), size(float(value))
     try:
         return name.replace("_", " "), number(float(value))
     except (TypeError, ValueError):

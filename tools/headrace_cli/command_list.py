@@ -7,9 +7,8 @@ tools/headrace list environments
 import argparse
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from headrace_cli import errors, inspector, workspace
 
@@ -26,25 +25,31 @@ def execute(arguments: argparse.Namespace) -> int:
     facts = inspector.facts()
     console = Console()
     for kind in [arguments.kind] if arguments.kind else KINDS:
-        console.print(facts_table(kind, facts.get(kind, [])))
+        console.print(Text(kind, style="bold"))
+        for entry in facts.get(kind, []):
+            for line in entry_lines(entry):
+                console.print(line, soft_wrap=True)
+        console.print()
     return errors.DONE
 
 
-def facts_table(kind: str, entries: list[Any]) -> Table:
-    """A row for each entry, which is a name or a record of facts; a column for each fact that any entry has."""
-    records = [entry if isinstance(entry, dict) else {"name": entry} for entry in entries]
-    columns = list(dict.fromkeys(name for record in records for name in record)) or ["name"]
-    table = Table(title=kind, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=column == "name")
-    for record in records:
-        table.add_row(*(_text(record.get(column)) for column in columns))
-    return table
+def entry_lines(entry: Any) -> list[Text]:
+    """An entry is a name or a record of facts: its name and summary make a line, its other facts another."""
+    if not isinstance(entry, dict):
+        return [Text(f"  {entry}")]
+    summary = f": {entry['summary']}" if entry.get("summary") else ""
+    lines = [Text.assemble("  ", (entry["name"], "cyan"), summary)]
+    facts = [
+        f"{name.replace('_', ' ')}: {_text(value)}"
+        for name, value in entry.items()
+        if name not in ("name", "summary") and value is not None
+    ]
+    if facts:
+        lines.append(Text(f"      {'; '.join(facts)}", style="dim"))
+    return lines
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,52 @@
+"""The table of results in README.md is made from the committed evaluations, and current."""
+
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+RESULTS = Path("tools/results")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(RESULTS), *arguments], capture_output=True, text=True, check=False)
+
+
+class ResultsTest(unittest.TestCase):
+    def test_the_committed_table_is_current(self) -> None:
+        result = run("--check", "--root", ".")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_rows_are_made_from_the_last_evaluation_of_each_seed(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            (root / "README.md").write_text("a\n<!-- results: made by tools/results -->\n<!-- end of results -->\nb\n")
+            self.make_runs(root / "runs")
+            self.assertEqual(run("--root", name, "--add", "task", str(root / "runs")).returncode, 0)
+            row = (root / "README.md").read_text().splitlines()[4]
+            self.assertEqual(
+                row,
+                "| Cart-v0 | 2 | 200 to 220 | 15 (4 episodes each) | 10 | 20 | 3 to 5 s "
+                "| `tools/headrace run c.textproto --seeds 2` |",
+            )
+            self.assertEqual(run("--root", name, "--check").returncode, 0)
+            evaluations = root / "docs/results/task/seed-1/evaluations.csv"
+            evaluations.write_text(evaluations.read_text().replace("10,1,9,4", "11,1,9,4"))
+            self.assertEqual(run("--root", name, "--check").returncode, 1)
+
+    def make_runs(self, runs: Path) -> None:
+        for seed, last in ((1, "200,3,90,10,1,9,4"), (2, "220,5,90,20,1,9,4")):
+            run_directory = runs / f"seed-{seed}"
+            run_directory.mkdir(parents=True)
+            header = "env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes"
+            (run_directory / "evaluations.csv").write_text(f"{header}\n100,1,50,-7,1,9,4\n{last}\n")
+            (run_directory / "config.textproto").write_text('seed: 1\nenvironment {\n  name: "Cart-v0"\n}\n')
+            (run_directory / "metadata.json").write_text(
+                '{"command_line": ["/somewhere/tools/headrace run c.textproto --seeds 2 --dir /tmp/runs --no-build"],'
+                f' "version": "1", "seed": {seed}, "machine": {{"cpu": "C", "cores": 2, "hostname": "h"}}}}'
+            )
+
+
+if __name__ == "__main__":
+    unittest.main()
