@@ -30,6 +30,7 @@ constexpr char kTable[] = "experience";
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
+constexpr std::chrono::seconds kTablePatience{2};
 // Of the final evaluation: for the whole of it, without any evaluator, and how often it may fail.
 constexpr std::chrono::seconds kEvaluationPatience{300};
 constexpr std::chrono::seconds kEvaluatorPatience{30};
@@ -157,6 +158,8 @@ absl::Status Learner::SetUp() {
       run_->checkpoints(), checkpoint.replay() ? options_.replay_addresses : std::vector<std::string>(), peer,
       checkpoint.keep());
   RETURN_IF_ERROR(StartSampler(experience_));
+  // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
+  (void)sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
   RETURN_IF_ERROR(Publish());
   v1::Lease lease;
   lease.set_run_id(options_.identity.run_id());
