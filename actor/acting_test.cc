@@ -314,7 +314,9 @@ TEST_F(ActingTest, AReplayThatIsFullBlocksTheEnvironmentUntilItGoesOn) {
   Start(/*episode_steps=*/4, {}, /*insert_limit=*/10);
   Publish(0, 1);
   std::thread actor([this] { EXPECT_TRUE(acting_->Run().ok()); });
-  while (metrics_.blocked_seconds.Value() == 0) std::this_thread::yield();
+  while (shard_.table().State().inserted_steps() < 10 || metrics_.blocked_seconds.Value() == 0) {
+    std::this_thread::yield();
+  }
   const double blocked_at = metrics_.env_steps.Value();
   EXPECT_GE(blocked_at, 10);
   // What the window and one chunk hold is all that may be ahead.
