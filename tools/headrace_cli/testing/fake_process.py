@@ -81,7 +81,7 @@ def serve(kind: str, arguments: list[str]) -> int:
         "run_dir",
     ):
         parser.add_argument(f"--{flag}")
-    for flag in ("learner", "replay", "role", "init_from"):
+    for flag in ("learner", "replay", "role", "init_from", "typed"):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--die_with_parent", action="store_true")
     flags = parser.parse_args(arguments)
