@@ -1,14 +1,13 @@
 #include "common/process.h"
 
 #include <exception>
-#include <string_view>
+#include <iostream>
 
 #include "absl/debugging/failure_signal_handler.h"
 #include "absl/debugging/symbolize.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "common/command_line.h"
 #include "common/config.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -22,7 +21,7 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; po
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics");
 ABSL_FLAG(std::string, health_listen, "127.0.0.1:0", "HOST:PORT of the gRPC health service, for probes");
 ABSL_FLAG(std::string, ready_file, "", "a file that is written, with the ports, once the process serves");
-ABSL_FLAG(bool, die_with_parent, false, "terminate when the parent process ends");
+ABSL_FLAG(int32_t, die_with_parent, 0, "process id of the parent: terminate when it ends; 0: go on without it");
 ABSL_FLAG(std::string, log_name, "", "name of this process in its log; default: the program's name");
 
 namespace headrace {
@@ -40,18 +39,6 @@ ExitCode ToExitCode(const absl::Status& status) {
     default:
       return kExitFailed;
   }
-}
-
-// Takes every --set=VALUE out of the arguments: Abseil's flags would keep only the last one.
-std::vector<std::string> TakeOverrides(std::vector<char*>& arguments) {
-  constexpr std::string_view kPrefix = "--set=";
-  std::vector<std::string> overrides;
-  std::erase_if(arguments, [&](const char* argument) {
-    if (!std::string_view(argument).starts_with(kPrefix)) return false;
-    overrides.emplace_back(argument + kPrefix.size());
-    return true;
-  });
-  return overrides;
 }
 
 absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_line,
@@ -76,22 +63,22 @@ int RunProcess(int argc, char** argv, const std::string& usage,
                const std::function<absl::Status(const ProcessFlags&)>& body) {
   absl::InitializeSymbolizer(argv[0]);
   absl::InstallFailureSignalHandler(absl::FailureSignalHandlerOptions());
-  absl::SetProgramUsageMessage(usage);
-  const std::vector<std::string> command_line(argv, argv + argc);
-  std::vector<char*> arguments(argv, argv + argc);
-  const std::vector<std::string> overrides = TakeOverrides(arguments);
-  const std::vector<char*> rest = absl::ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+  const absl::StatusOr<CommandLine> line = ReadCommandLine({argv + 1, argv + argc});
+  if (line.ok() && line->help) {
+    std::cout << HelpText(usage);
+    return kExitDone;
+  }
   const std::string program(argv[0]);
   const std::string name = absl::GetFlag(FLAGS_log_name);
   InitLog(name.empty() ? program.substr(program.rfind('/') + 1) : name);
   TuneAllocatorForStreaming();
   ShutdownSignal::Install();
-  if (absl::GetFlag(FLAGS_die_with_parent)) ShutdownSignal::DieWithParent();
+  if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) ShutdownSignal::DieWithParent(parent);
 
   absl::Status status;
-  if (rest.size() > 1) {
-    status = absl::InvalidArgumentError(absl::StrCat("expected flags only, got \"", rest[1], "\""));
-  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags(command_line, overrides); !flags.ok()) {
+  if (!line.ok()) {
+    status = line.status();
+  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags({argv, argv + argc}, line->overrides); !flags.ok()) {
     status = flags.status();
   } else {
     try {

@@ -5,12 +5,17 @@
 #include <unistd.h>
 
 #include <thread>
+#include <utility>
 
 #include "common/log.h"
 #include "common/mutex.h"
 
 namespace headrace {
 namespace {
+
+// A signal of its own, because it may come several times: the threads of a parent that is killed die one after the
+// other, and each hands its children on to the next.
+constexpr int kParentDied = SIGUSR1;
 
 struct State {
   Mutex mutex;
@@ -28,6 +33,7 @@ sigset_t HandledSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, kParentDied);
   return set;
 }
 
@@ -40,11 +46,17 @@ void Request() {
 
 void HandleSignals() {
   const sigset_t set = HandledSignals();
-  int signal = 0;
-  sigwait(&set, &signal);
-  LogInfo("%s: finishing", signal == SIGINT ? "interrupted" : "terminated");
-  Request();
-  sigwait(&set, &signal);
+  bool requested = false;
+  for (int asked = 0; asked < 2;) {
+    int signal = 0;
+    sigwait(&set, &signal);
+    if (signal != kParentDied) ++asked;
+    if (std::exchange(requested, true)) continue;
+    LogInfo("%s: finishing", signal == SIGINT        ? "interrupted"
+                             : signal == kParentDied ? "the parent process has ended"
+                                                     : "terminated");
+    Request();
+  }
   LogWarning("second signal: ending at once");
   _exit(130);
 }
@@ -58,10 +70,10 @@ void ShutdownSignal::Install() {
   std::thread(HandleSignals).detach();
 }
 
-void ShutdownSignal::DieWithParent() {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+void ShutdownSignal::DieWithParent(int parent) {
+  prctl(PR_SET_PDEATHSIG, kParentDied);
   // The parent may have died before the call.
-  if (getppid() == 1) kill(getpid(), SIGTERM);
+  if (getppid() != parent) kill(getpid(), kParentDied);
 }
 
 bool ShutdownSignal::Requested() {

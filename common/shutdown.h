@@ -15,8 +15,8 @@ class ShutdownSignal {
  public:
   // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
   static void Install();
-  // SIGTERM for this process when its parent dies.
-  static void DieWithParent();
+  // The end of the parent, of that process id, asks as a signal does, however often it is told. After Install.
+  static void DieWithParent(int parent);
 
   static bool Requested();
   // False if the deadline passed first.

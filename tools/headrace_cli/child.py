@@ -118,7 +118,7 @@ class Child:
 
     def _standard_arguments(self) -> list[str]:
         listen = [f"{_LISTEN_FLAGS[kind]}={self.addresses.get(kind, ANY_PORT)}" for kind in self.spec.serves]
-        return [*listen, f"--ready_file={self._ready_file}", "--die_with_parent"]
+        return [*listen, f"--ready_file={self._ready_file}", f"--die_with_parent={os.getpid()}"]
 
 
 def describe_exit(code: int) -> str:

@@ -83,7 +83,7 @@ def serve(kind: str, arguments: list[str]) -> int:
         parser.add_argument(f"--{flag}")
     for flag in ("learner", "replay", "role", "init_from", "typed"):
         parser.add_argument(f"--{flag}")
-    parser.add_argument("--die_with_parent", action="store_true")
+    parser.add_argument("--die_with_parent", type=int)
     flags = parser.parse_args(arguments)
     fake = json.loads(Path(flags.config).read_text(encoding="utf-8")).get("fake", {})
     name = kind if kind != "actor" or flags.role == "act" else "evaluator"

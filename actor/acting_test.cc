@@ -1,0 +1,384 @@
+// The acting loop with everything around it that is real, but for the environment and the policy: a replay shard, a run
+// service and a parameter service on loopback.
+#include "actor/acting.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "ATen/ops/full.h"
+#include "ATen/ops/zeros.h"
+#include "absl/strings/str_cat.h"
+#include "common/config.h"
+#include "common/grpc_server.h"
+#include "common/metrics.h"
+#include "common/policy_version.h"
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "learner/parameter_service.h"
+#include "learner/run_service.h"
+#include "model/weights.h"
+#include "replay/service_testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Counts: o_t is (episode, t), the reward of step t is t + 1. Terminates after `length` steps, and throws in those
+// steps, counted over all episodes from 0, that `crashes` names.
+class CountingEnvironment : public Environment {
+ public:
+  CountingEnvironment(int length, std::vector<int> crashes) : length_(length), crashes_(std::move(crashes)) {
+    facts_.name = "Counting";
+    facts_.observation = {.data_type = v1::FLOAT64, .shape = {2}};
+    facts_.action = {.low = {-1}, .high = {1}};
+  }
+  const EnvironmentFacts& facts() const override { return facts_; }
+  void Reset(RandomStream&, std::span<std::byte> observation) override {
+    ++episode_;
+    t_ = 0;
+    Observe(observation);
+  }
+  StepResult Step(const Action&, std::span<std::byte> observation) override {
+    const int step = steps_++;
+    if (std::find(crashes_.begin(), crashes_.end(), step) != crashes_.end()) {
+      throw std::runtime_error(absl::StrCat("crash in step ", step));
+    }
+    ++t_;
+    Observe(observation);
+    return {.reward = static_cast<double>(t_), .terminated = t_ == length_};
+  }
+  std::vector<double> State() const override { return {}; }
+  absl::Status SetState(std::span<const double>) override { return absl::UnimplementedError("has no state"); }
+
+ private:
+  void Observe(std::span<std::byte> observation) const {
+    const std::array<double, 2> values = {static_cast<double>(episode_), static_cast<double>(t_)};
+    std::memcpy(observation.data(), values.data(), sizeof(values));
+  }
+
+  const int length_;
+  const std::vector<int> crashes_;
+  EnvironmentFacts facts_;
+  int episode_ = -1;
+  int t_ = 0;
+  int steps_ = 0;
+};
+
+// Acts with 0.25 at random, with its only weight otherwise.
+class WeightPolicy : public Policy {
+ public:
+  void Act(const at::Tensor&, ActMode mode, RandomStream&, at::Tensor& actions, at::Tensor&) override {
+    if (mode == ActMode::kRandom) {
+      actions.fill_(0.25);
+    } else {
+      actions.fill_(weight_);
+    }
+  }
+  std::vector<NamedTensor> Tensors() const override { return {{"weight", weight_}}; }
+
+ private:
+  at::Tensor weight_ = at::zeros({}, at::kFloat);
+};
+
+// A transition as it lies in replay.
+struct Transition {
+  std::array<float, 4> observations;  // (episode, t), (episode, t + 1)
+  float action;
+  float reward;
+  uint8_t terminated;
+  int64_t version;
+};
+
+class ActingTest : public testing::Test {
+ protected:
+  ActingTest() : server_(*GrpcServer::Start("127.0.0.1:0", {&members_, &parameters_})), metrics_(registry_) {
+    const auto add = [&](const std::string& name, v1::DataType type, std::vector<uint32_t> shape = {}) {
+      v1::Column& column = *experience_.signature.add_columns();
+      column.set_name(name);
+      column.set_data_type(type);
+      column.mutable_shape()->Add(shape.begin(), shape.end());
+    };
+    add("observation", v1::FLOAT32, {2});
+    add("action", v1::FLOAT32, {1});
+    add("reward", v1::FLOAT32);
+    add("terminated", v1::UINT8);
+    add("policy_version", v1::INT64);
+    config_ = *ParseRunConfig("environment { name: \"Counting\" } sac {}", "test",
+                              {"actor.chunk_rows=8", "actor.window_bytes=1024"});
+  }
+
+  // `insert_limit`: steps that replay takes before it closes.
+  void Start(int episode_steps, std::vector<int> crashes, uint64_t insert_limit, uint64_t random_steps = 0) {
+    v1::TableSpec table;
+    table.set_name("experience");
+    *table.mutable_signature() = experience_.signature;
+    table.set_sampler(v1::FIRST_IN_FIRST_OUT);
+    table.set_remover(v1::FIRST_IN_FIRST_OUT);
+    table.set_max_times_sampled(1);
+    table.set_max_bytes(1 << 20);
+    table.set_max_item_rows(2);
+    table.set_initial_insert_limit(insert_limit);
+    ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), table).ok());
+    v1::Lease lease;
+    lease.set_run_id("run");
+    *lease.mutable_table() = table;
+    members_.Open(lease, [random_steps] { return random_steps; });
+    v1::Join join;
+    *join.mutable_peer() = MakePeer("", "actor");
+    join.set_role(v1::ACTOR);
+    attendance_ = Attendance::Start(server_->address(), join);
+    const absl::StatusOr<v1::Lease> granted = attendance_->WaitForLease(Soon());
+    ASSERT_TRUE(granted.ok()) << granted.status();
+    subscriber_ = ParameterSubscriber::Start(server_->address(), MakePeer("run", "actor 0"));
+
+    std::vector<std::unique_ptr<Environment>> environments;
+    environments.push_back(std::make_unique<CountingEnvironment>(episode_steps, std::move(crashes)));
+    v1::EnvironmentSpec environment;
+    environment.add_action_low(-1);
+    environment.add_action_high(1);
+    absl::StatusOr<std::unique_ptr<Acting>> acting =
+        Acting::Create({config_, environment, *granted, experience_, {shard_.address()}},
+                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, *granted)),
+                       std::make_unique<WeightPolicy>(), attendance_.get(), subscriber_.get(), &metrics_,
+                       [this] { return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_); });
+    ASSERT_TRUE(acting.ok()) << acting.status();
+    acting_ = *std::move(acting);
+  }
+
+  void Publish(float weight, uint64_t update) {
+    const absl::StatusOr<std::string> file = SaveTensors({{"weight", at::full({}, weight)}}, {});
+    ASSERT_TRUE(file.ok()) << file.status();
+    parameters_.Publish(PackPolicyVersion(1, update), 0, *file);
+  }
+
+  // On this thread, so many steps.
+  void Act(double steps) {
+    steps_wanted_ = metrics_.env_steps.Value() + steps;
+    const absl::Status status = acting_->Run();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+
+  // All transitions in replay, oldest first.
+  std::vector<Transition> Transitions() {
+    const uint32_t count = static_cast<uint32_t>(shard_.table().State().items());
+    std::vector<Transition> transitions(count);
+    if (count == 0) return transitions;
+    Table::Batch batch;
+    const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(count, 2, 0, batch, {this, [] {}});
+    EXPECT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
+    std::vector<std::array<float, 4>> observations(count);
+    std::vector<float> actions(count), rewards(count);
+    std::vector<uint8_t> terminated(count);
+    std::vector<int64_t> versions(count);
+    const std::vector<Slice> slices = {{0, 0, 2}, {1, 0, 1}, {2, 0, 1}, {3, 0, 1}, {4, 0, 1}};
+    const std::vector<std::byte*> blocks = {
+        reinterpret_cast<std::byte*>(observations.data()), reinterpret_cast<std::byte*>(actions.data()),
+        reinterpret_cast<std::byte*>(rewards.data()), reinterpret_cast<std::byte*>(terminated.data()),
+        reinterpret_cast<std::byte*>(versions.data())};
+    shard_.table().Gather(batch.items(), slices, blocks);
+    for (uint32_t i = 0; i < count; ++i) {
+      transitions[i] = {observations[i], actions[i], rewards[i], terminated[i], versions[i]};
+    }
+    return transitions;
+  }
+
+  std::vector<v1::Episode> Episodes(size_t count) {
+    std::vector<v1::Episode> episodes;
+    while (episodes.size() < count) {
+      for (v1::Episode& episode : members_.TakeReports().episodes) episodes.push_back(std::move(episode));
+    }
+    return episodes;
+  }
+
+  TestShard shard_;
+  RunService members_{"run", [](const v1::EnvironmentSpec&) { return absl::OkStatus(); }};
+  ParameterService parameters_{"run"};
+  std::unique_ptr<GrpcServer> server_;
+  MetricRegistry registry_{"actor"};
+  ActorMetrics metrics_;
+  Experience experience_;
+  v1::RunConfig config_;
+  std::atomic<bool> stop_ = false;
+  double steps_wanted_ = 0;
+  std::unique_ptr<Attendance> attendance_;
+  std::unique_ptr<ParameterSubscriber> subscriber_;
+  std::unique_ptr<Acting> acting_;
+};
+
+// Two episodes of 3 steps and one of which 2 steps are done: 3 + 3 + 2 steps, and as many transitions but for the last,
+// whose next observation has not come.
+TEST_F(ActingTest, StepsBecomeTransitionsThatNeverSpanEpisodes) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000);
+  Publish(0.5, 7);
+  Act(8);
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 8);
+  const std::vector<Transition> transitions = Transitions();
+  ASSERT_EQ(transitions.size(), 7);
+  for (int i = 0; i < 7; ++i) {
+    const float episode = static_cast<float>(i / 3), t = static_cast<float>(i % 3);
+    EXPECT_EQ(transitions[i].observations, (std::array<float, 4>{episode, t, episode, t + 1})) << i;
+    EXPECT_EQ(transitions[i].action, 0.5f);
+    EXPECT_EQ(transitions[i].reward, t + 1);
+    EXPECT_EQ(transitions[i].terminated, t == 2 ? 1 : 0);
+    EXPECT_EQ(transitions[i].version, static_cast<int64_t>(PackPolicyVersion(1, 7)));
+  }
+  const std::vector<v1::Episode> episodes = Episodes(2);
+  EXPECT_EQ(episodes[1].episode_return(), 1 + 2 + 3);
+  EXPECT_EQ(episodes[1].length(), 3);
+  EXPECT_EQ(episodes[1].end(), v1::TERMINATED);
+  EXPECT_EQ(episodes[1].policy_version(), PackPolicyVersion(1, 7));
+}
+
+// Step 4 is the second of episode 1: its transition is dropped, the one before it stays, and episode 2 begins.
+TEST_F(ActingTest, ACrashCostsOneEpisodeAndItsLastTransition) {
+  Start(/*episode_steps=*/3, /*crashes=*/{4}, /*insert_limit=*/1000);
+  Publish(0, 1);
+  Act(8);
+  std::vector<std::pair<float, float>> starts;
+  for (const Transition& transition : Transitions()) {
+    EXPECT_EQ(transition.observations[0], transition.observations[2]);
+    EXPECT_EQ(transition.observations[1] + 1, transition.observations[3]);
+    starts.emplace_back(transition.observations[0], transition.observations[1]);
+  }
+  const std::vector<std::pair<float, float>> expected = {{0, 0}, {0, 1}, {0, 2}, {1, 0}, {2, 0}, {2, 1}, {2, 2}};
+  EXPECT_EQ(starts, expected);
+  const std::vector<v1::Episode> episodes = Episodes(3);
+  EXPECT_EQ(episodes[1].end(), v1::INTERRUPTED);
+  EXPECT_EQ(episodes[1].cause(), "crash in step 4");
+  EXPECT_EQ(episodes[1].length(), 1);
+  EXPECT_EQ(metrics_.interrupted_episodes.Value(), 1);
+}
+
+TEST_F(ActingTest, ACrashInTheFirstStepOfAnEpisodeLeavesNothingOfIt) {
+  Start(/*episode_steps=*/2, /*crashes=*/{0, 1, 4}, /*insert_limit=*/1000);
+  Publish(0, 1);
+  Act(7);
+  // Episodes 0 and 1 have no step, 2 has two (steps 2 and 3), 3 has none, 4 has two (steps 5 and 6).
+  std::vector<float> episodes;
+  for (const Transition& transition : Transitions()) episodes.push_back(transition.observations[0]);
+  EXPECT_THAT(episodes, testing::ElementsAre(2, 2, 4, 4));
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 4);
+}
+
+TEST_F(ActingTest, AnEnvironmentThatCannotBeResetEndsTheLoopWithTheCause) {
+  class Hopeless : public CountingEnvironment {
+   public:
+    Hopeless() : CountingEnvironment(1, {}) {}
+    void Reset(RandomStream& random, std::span<std::byte> observation) override {
+      if (resets_++ > 0) throw std::runtime_error("the licence has expired");
+      CountingEnvironment::Reset(random, observation);
+    }
+
+   private:
+    int resets_ = 0;
+  };
+  Start(/*episode_steps=*/1, {}, /*insert_limit=*/1000);
+  Publish(0, 1);
+  std::vector<std::unique_ptr<Environment>> environments;
+  environments.push_back(std::make_unique<Hopeless>());
+  v1::EnvironmentSpec environment;
+  environment.add_action_low(-1);
+  const v1::Lease lease = *attendance_->WaitForLease(Soon());
+  const std::unique_ptr<Acting> acting = *Acting::Create(
+      {config_, environment, lease, experience_, {shard_.address()}},
+      *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease)),
+      std::make_unique<WeightPolicy>(), attendance_.get(), subscriber_.get(), &metrics_, [] { return false; });
+  const absl::Status status = acting->Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the licence has expired"));
+}
+
+TEST_F(ActingTest, RandomStepsNeedNoWeightsAndCarryNoVersion) {
+  Start(/*episode_steps=*/100, {}, /*insert_limit=*/1000, /*random_steps=*/5);
+  Act(5);
+  Publish(-1, 3);
+  ASSERT_TRUE(subscriber_->WaitFor(1, Soon()).ok());
+  Act(3);
+  const std::vector<Transition> transitions = Transitions();
+  ASSERT_EQ(transitions.size(), 7);
+  for (int i = 0; i < 7; ++i) {
+    EXPECT_EQ(transitions[i].action, i < 5 ? 0.25f : -1.0f) << i;
+    EXPECT_EQ(transitions[i].version, i < 5 ? 0 : static_cast<int64_t>(PackPolicyVersion(1, 3))) << i;
+  }
+}
+
+// Replay takes 10 steps, then nothing until it is told to: the environment stands still, and nothing is lost.
+TEST_F(ActingTest, AReplayThatIsFullBlocksTheEnvironmentUntilItGoesOn) {
+  Start(/*episode_steps=*/4, {}, /*insert_limit=*/10);
+  Publish(0, 1);
+  std::thread actor([this] { EXPECT_TRUE(acting_->Run().ok()); });
+  while (metrics_.blocked_seconds.Value() == 0) std::this_thread::yield();
+  const double blocked_at = metrics_.env_steps.Value();
+  EXPECT_GE(blocked_at, 10);
+  // What the window and one chunk hold is all that may be ahead.
+  EXPECT_LT(blocked_at, 200);
+  shard_.table().SetInsertLimit(1000, 0);
+  while (shard_.table().State().inserted_steps() < 500) std::this_thread::yield();
+  stop_ = true;
+  actor.join();
+  EXPECT_EQ(metrics_.dropped_steps.Value(), 0);
+  // Every step from the first on is there: none was dropped while replay was full.
+  int i = 0;
+  for (const Transition& transition : Transitions()) {
+    EXPECT_EQ(transition.observations[0], static_cast<float>(i / 4)) << i;
+    EXPECT_EQ(transition.observations[1], static_cast<float>(i % 4)) << i;
+    ++i;
+  }
+  EXPECT_GE(i, 499);
+}
+
+TEST_F(ActingTest, StopEndsALoopThatIsBlocked) {
+  Start(/*episode_steps=*/4, {}, /*insert_limit=*/10);
+  Publish(0, 1);
+  std::thread actor([this] { EXPECT_TRUE(acting_->Run().ok()); });
+  while (metrics_.blocked_seconds.Value() == 0) std::this_thread::yield();
+  members_.Stop("enough");
+  stop_ = true;
+  actor.join();
+}
+
+TEST_F(ActingTest, StopEndsALoopThatWaitsForItsFirstWeights) {
+  Start(/*episode_steps=*/4, {}, /*insert_limit=*/10);
+  std::thread actor([this] { EXPECT_TRUE(acting_->Run().ok()); });
+  stop_ = true;
+  actor.join();
+  EXPECT_EQ(metrics_.env_steps.Value(), 0);
+}
+
+// The environment goes on; what replay holds are whole beginnings of episodes.
+TEST_F(ActingTest, DropEpisodeGoesOnWithoutReplayAndCountsWhatIsDropped) {
+  config_.mutable_actor()->set_on_backpressure(v1::DROP_EPISODE);
+  Start(/*episode_steps=*/50, {}, /*insert_limit=*/10);
+  Publish(0, 1);
+  Act(2000);
+  EXPECT_EQ(metrics_.env_steps.Value(), 2000);
+  const double dropped = metrics_.dropped_steps.Value();
+  EXPECT_GT(dropped, 1000);
+  EXPECT_EQ(Episodes(40).size(), 40);  // they are reported all the same
+  // Let in what was waiting, and some more.
+  shard_.table().SetInsertLimit(100000, 0);
+  Act(500);
+  const v1::TableState state = shard_.table().State();
+  EXPECT_EQ(static_cast<double>(state.inserted_steps()) + metrics_.dropped_steps.Value(), metrics_.env_steps.Value());
+  float episode = -1, next = 0;
+  for (const Transition& transition : Transitions()) {
+    EXPECT_EQ(transition.observations[0], transition.observations[2]);
+    EXPECT_EQ(transition.observations[1] + 1, transition.observations[3]);
+    if (transition.observations[0] != episode) {
+      EXPECT_GT(transition.observations[0], episode);
+      episode = transition.observations[0];
+      next = 0;
+    }
+    EXPECT_EQ(transition.observations[1], next++) << "of episode " << episode;
+  }
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,63 @@
+#include "actor/observations.h"
+
+#include <array>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::Column ColumnOf(v1::DataType type) {
+  v1::Column column;
+  column.set_data_type(type);
+  return column;
+}
+
+TEST(ObservationsTest, DoublesBecomeFloats) {
+  absl::StatusOr<at::Tensor> tensor =
+      MakeObservationTensor({.data_type = v1::FLOAT64, .shape = {3}}, ColumnOf(v1::FLOAT32), 2);
+  ASSERT_TRUE(tensor.ok()) << tensor.status();
+  EXPECT_EQ(tensor->sizes(), (std::vector<int64_t>{2, 3}));
+  ASSERT_EQ(tensor->scalar_type(), at::kFloat);
+  const std::array<double, 6> native = {0.1, -2, 1e300, 4, 5, 6.5};
+  CopyObservations(std::as_bytes(std::span(native)), v1::FLOAT64, *tensor);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(tensor->data_ptr<float>()[i], static_cast<float>(native[i]));
+}
+
+TEST(ObservationsTest, ImagesAreCopiedByteForByte) {
+  absl::StatusOr<at::Tensor> tensor =
+      MakeObservationTensor({.data_type = v1::UINT8, .shape = {2, 2}}, ColumnOf(v1::UINT8), 1);
+  ASSERT_TRUE(tensor.ok()) << tensor.status();
+  EXPECT_EQ(tensor->sizes(), (std::vector<int64_t>{1, 2, 2}));
+  const std::array<uint8_t, 4> native = {0, 1, 254, 255};
+  CopyObservations(std::as_bytes(std::span(native)), v1::UINT8, *tensor);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(tensor->data_ptr<uint8_t>()[i], native[i]);
+}
+
+TEST(ObservationsTest, DoublesStayDoublesWhereTheyAreRecordedAsSuch) {
+  absl::StatusOr<at::Tensor> tensor =
+      MakeObservationTensor({.data_type = v1::FLOAT64, .shape = {}}, ColumnOf(v1::FLOAT64), 2);
+  ASSERT_TRUE(tensor.ok()) << tensor.status();
+  const std::array<double, 2> native = {0.1, 1e300};
+  CopyObservations(std::as_bytes(std::span(native)), v1::FLOAT64, *tensor);
+  EXPECT_EQ(tensor->data_ptr<double>()[0], 0.1);
+  EXPECT_EQ(tensor->data_ptr<double>()[1], 1e300);
+}
+
+TEST(ObservationsTest, WhatCannotBeRecordedIsRefused) {
+  const absl::Status widened =
+      MakeObservationTensor({.data_type = v1::UINT8, .shape = {4}}, ColumnOf(v1::FLOAT32), 1).status();
+  EXPECT_EQ(widened.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(widened.message()), HasSubstr("UINT8 and cannot be recorded as FLOAT32"));
+  // No policy takes it, and its bytes are no floats.
+  const absl::Status integers =
+      MakeObservationTensor({.data_type = v1::INT32, .shape = {4}}, ColumnOf(v1::INT32), 1).status();
+  EXPECT_EQ(integers.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(integers.message()), HasSubstr("INT32"));
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,82 @@
+"""What a process tells its parent: exit codes, the ready file, messages."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SERVER = sys.argv.pop(1)
+
+
+class ProcessTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+        self.config = self.directory / "config.textproto"
+        self.config.write_text('environment { name: "Pendulum-v1" } sac {}\n')
+
+    def run_server(self, *arguments):
+        return subprocess.run([SERVER, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+    def test_help_explains_every_flag_and_is_no_error(self):
+        result = self.run_server("--help")
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("test: a process for tests", result.stdout)
+        for flag in ["--config", "--set", "--listen", "--ready_file", "--then"]:
+            self.assertIn(flag, result.stdout)
+
+    def test_mistakes_of_the_user_are_exit_code_2(self):
+        config = f"--config={self.config}"
+        for arguments, message in [
+            ([], "expected --config=FILE"),
+            (["--config=/nowhere/config.textproto"], "/nowhere/config.textproto"),
+            ([config, "--redy_file=x"], "did you mean --ready_file?"),
+            ([config, "run"], 'expected flags only, got "run"'),
+            ([config, "--die_with_parent=mother"], "mother"),
+            ([config, "--set=lerner.threads=1"], "learner"),
+            ([config, "--set", "learner.threads=many"], "learner.threads"),
+            ([config, "--then=refused"], "another run"),
+        ]:
+            with self.subTest(arguments):
+                result = self.run_server(*arguments)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertIn(message, result.stderr)
+
+    def test_other_ends_have_their_codes(self):
+        for then, code in [("done", 0), ("unavailable", 1), ("throw", 1)]:
+            with self.subTest(then):
+                result = self.run_server(f"--config={self.config}", f"--then={then}")
+                self.assertEqual(result.returncode, code, result.stderr)
+
+    def test_the_ready_file_holds_the_ports_that_were_chosen(self):
+        ready = self.directory / "ready.json"
+        result = self.run_server(f"--config={self.config}", f"--ready_file={ready}")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        addresses = json.loads(ready.read_text())
+        self.assertEqual(sorted(addresses), ["grpc", "health", "metrics"])
+        self.assertEqual(addresses["grpc"], "127.0.0.1:4711")
+        for name in ["health", "metrics"]:
+            host, port = addresses[name].rsplit(":", 1)
+            self.assertEqual(host, "127.0.0.1")
+            self.assertGreater(int(port), 0)
+
+    def test_a_process_whose_parent_is_gone_already_ends(self):
+        # Its parent is this test, not process 1.
+        result = self.run_server(f"--config={self.config}", "--then=wait", "--die_with_parent=1")
+        self.assertEqual(result.returncode, 130, result.stderr)
+
+    def test_a_signal_ends_a_process_that_serves(self):
+        ready = self.directory / "ready.json"
+        arguments = [f"--config={self.config}", f"--ready_file={ready}", "--then=wait"]
+        with subprocess.Popen([SERVER, *arguments], stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if "ready: serving on" in line:
+                    process.terminate()
+            self.assertEqual(process.wait(timeout=60), 130)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,39 @@
+// A process that does nothing but to serve metrics and health, and to end as --then says.
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "common/metrics.h"
+#include "common/process.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+
+ABSL_FLAG(std::string, then, "done", "how to end: done, unavailable, refused, throw, or when it is told to: wait");
+
+namespace headrace {
+namespace {
+
+absl::Status Serve(const ProcessFlags& flags) {
+  MetricRegistry registry("test");
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+  RETURN_IF_ERROR(ports->Ready(flags, "127.0.0.1:4711"));
+  const std::string then = absl::GetFlag(FLAGS_then);
+  if (then == "unavailable") return absl::UnavailableError("nobody answers");
+  if (then == "refused") return absl::FailedPreconditionError("another run");
+  if (then == "wait") {
+    return ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + std::chrono::seconds(60))
+               ? absl::CancelledError("interrupted")
+               : absl::DeadlineExceededError("nobody has told me to");
+  }
+  if (then == "throw") throw std::runtime_error("out of tensors");
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main(int argc, char** argv) {
+  return headrace::RunProcess(argc, argv, "test: a process for tests", headrace::Serve);
+}

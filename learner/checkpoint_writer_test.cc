@@ -1,0 +1,145 @@
+// Against replay shards that serve on loopback.
+#include "learner/checkpoint_writer.h"
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "common/file.h"
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "learner/checkpoint.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class CheckpointWriterTest : public testing::Test {
+ protected:
+  CheckpointWriterTest() {
+    for (TestShard* const shard : {&first_, &second_}) {
+      EXPECT_TRUE(shard->shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+    }
+  }
+
+  std::string Checkpoints() const { return directory_.path(); }
+  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) const {
+    return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep,
+                            std::chrono::milliseconds(100));
+  }
+
+  // Of the moment at which it is called.
+  CheckpointWriter::Cut Cut(uint64_t updates, uint64_t env_steps) {
+    CheckpointWriter::Cut cut;
+    cut.manifest.set_run_id("run");
+    cut.manifest.set_name(CheckpointName(updates));
+    cut.manifest.mutable_counters()->set_updates(updates);
+    cut.manifest.mutable_counters()->set_env_steps(env_steps);
+    cut.files = {{kPolicyFile, "policy"}};
+    cut.states = {first_.table().State(), second_.table().State()};
+    return cut;
+  }
+  // Steps of one lane that is never continued.
+  static void Insert(TestShard& shard, uint64_t writer, uint32_t steps) {
+    TestWriter into(&shard.table(), writer);
+    into.Append(0, steps);
+    ASSERT_TRUE(into.Insert().ok());
+  }
+
+  TestDirectory directory_;
+  TestDirectory first_directory_, second_directory_;
+  TestShard first_{0, first_directory_.path()};
+  TestShard second_{1, second_directory_.path()};
+};
+
+TEST_F(CheckpointWriterTest, StepsThatCameBetweenTheCutAndTheShardsAreCounted) {
+  Insert(first_, 1, 10);
+  Insert(second_, 2, 20);
+  CheckpointWriter::Cut cut = Cut(7, 30);
+  Insert(first_, 3, 5);
+  Insert(second_, 4, 1);
+  CheckpointWriter writer = Writer({first_.address(), second_.address()});
+  EXPECT_FALSE(writer.Poll().has_value());
+  writer.Start(std::move(cut));
+  EXPECT_TRUE(writer.writing());
+  const absl::Status written = writer.Wait();
+  ASSERT_TRUE(written.ok()) << written;
+  EXPECT_FALSE(writer.writing());
+
+  const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Checkpoints() + "/" + CheckpointName(7));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->manifest.counters().env_steps(), 30 + 5 + 1);
+  EXPECT_EQ(loaded->manifest.counters().updates(), 7);
+  EXPECT_EQ(loaded->files.at(kPolicyFile), "policy");
+  ASSERT_EQ(loaded->manifest.shards_size(), 2);
+  EXPECT_EQ(loaded->manifest.shards(1).shard(), 1);
+  EXPECT_EQ(loaded->manifest.shards(1).tables(0).inserted_steps(), 21);
+  EXPECT_GT(loaded->manifest.shards(1).bytes(), 0);
+}
+
+// Between the cut and its answer the shard was started anew and lost its 10 steps: the learner has counted them, and
+// what the new life holds says nothing about steps after the cut.
+TEST_F(CheckpointWriterTest, AShardThatStartedAnewInBetweenAddsNoSteps) {
+  Insert(first_, 1, 10);
+  CheckpointWriter::Cut cut = Cut(7, 10);
+  first_.Restart();
+  ASSERT_TRUE(first_.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  Insert(first_, 1, 3);
+  CheckpointWriter writer = Writer({first_.address(), second_.address()});
+  writer.Start(std::move(cut));
+  ASSERT_TRUE(writer.Wait().ok());
+  EXPECT_EQ(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(7))->manifest.counters().env_steps(), 10);
+}
+
+TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  writer.Start(Cut(1, 0));
+  ASSERT_TRUE(writer.Wait().ok());
+  second_.StopServing();
+  writer.Start(Cut(2, 0));
+  const absl::Status status = writer.Wait();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(second_.address()));
+  EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(1)));
+  EXPECT_TRUE(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1)).ok());
+  // Once it is back, so are checkpoints.
+  second_.Serve();
+  writer.Start(Cut(3, 0));
+  const absl::Status written = writer.Wait();
+  EXPECT_TRUE(written.ok()) << written;
+  EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(3)));
+}
+
+TEST_F(CheckpointWriterTest, AShardOfAnotherRunRefuses) {
+  TestDirectory directory;
+  TestShard strange(0, directory.path());
+  ASSERT_TRUE(strange.shard().CreateTable(MakePeer("another run", "learner"), TestSpec()).ok());
+  CheckpointWriter writer = Writer({strange.address()});
+  writer.Start(Cut(1, 0));
+  const absl::Status status = writer.Wait();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("another run"));
+  EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre());
+}
+
+TEST_F(CheckpointWriterTest, WithoutShardsTheLearnersFilesAreAllThereIs) {
+  CheckpointWriter writer = Writer({});
+  writer.Start(Cut(1, 5));
+  std::optional<absl::Status> written;
+  while (!written.has_value()) written = writer.Poll();
+  ASSERT_TRUE(written->ok()) << *written;
+  EXPECT_FALSE(writer.Poll().has_value());
+  EXPECT_TRUE(writer.Wait().ok());
+  const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->manifest.shards_size(), 0);
+  EXPECT_EQ(loaded->manifest.counters().env_steps(), 5);
+}
+
+}  // namespace
+}  // namespace headrace

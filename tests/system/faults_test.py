@@ -1,0 +1,124 @@
+"""Processes that are killed in mid-run: training goes on, and what was lost is told."""
+
+import os
+import signal
+import stat
+import unittest
+from pathlib import Path
+
+from run import Run, SystemTest
+
+LOST_CHUNKS = "headrace_replay_lost_chunks_total"
+LOST_STEPS = "headrace_learner_lost_steps_total"
+# The score is that of a solved pendulum; the last evaluation is of the final weights.
+SCORE = -200.0
+
+
+class FaultsTest(SystemTest):
+    def assert_learned_in_spite_of(self, run: Run, *killed: str) -> None:
+        code, output = run.wait()
+        self.assertEqual(code, 0)
+        for name in killed:
+            self.assertIn(f"{name} died (killed by SIGKILL) and is started again", output)
+        self.assertGreaterEqual(run.evaluations()[-1]["mean_return"], SCORE)
+        self.assertTrue(run.is_deserted())
+
+    def kill_and_await(self, run: Run, name: str) -> None:
+        run.kill_process(name)
+        run.wait_until(lambda: run.processes()[name]["attempts"] == 2, f"{name} is started again")
+
+    def test_an_actor_and_the_evaluator_are_killed(self) -> None:
+        run = Run(self)
+        run.start()
+        run.wait_for_env_steps(1500)
+        self.kill_and_await(run, "actor-0")
+        self.kill_and_await(run, "evaluator")
+        self.assert_learned_in_spite_of(run, "actor-0", "evaluator")
+        self.assertEqual(run.processes()["actor-1"]["attempts"], 1)
+
+    def test_a_shard_without_a_checkpoint_comes_back_empty_and_its_loss_is_counted(self) -> None:
+        run = Run(self, "learner.log_interval_seconds=0.1")
+        run.start()
+        run.wait_for_env_steps(1500)
+        self.kill_and_await(run, "replay-0")
+        run.wait_for_metric("learner", LOST_STEPS, 1)
+        # Its writer has numbered its chunks since the beginning: the new life knows how many it never got.
+        run.wait_for_metric("replay-0", LOST_CHUNKS, 1)
+        self.assert_learned_in_spite_of(run, "replay-0")
+        self.assertIn("shard 0 came back with", run.log("learner"))
+        self.assertGreater(run.progress()[-1]["replay/lost_steps"], 0)
+
+    def test_a_shard_with_a_checkpoint_loses_only_what_came_after(self) -> None:
+        run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0.2")
+        run.start()
+        run.wait_for_env_steps(1500)
+        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 1)
+        before = run.metric("replay-0", "headrace_replay_inserted_steps_total") or 0
+        self.kill_and_await(run, "replay-0")
+        self.assert_learned_in_spite_of(run, "replay-0")
+        self.assertIn("restored from checkpoint update-", run.log("replay-0"))
+        self.assertLess(run.progress()[-1]["replay/lost_steps"], before)
+
+    def test_the_learner_goes_on_from_its_checkpoint(self) -> None:
+        run = Run(self, "checkpoint.interval_seconds=0.2")
+        run.start()
+        run.wait_for_env_steps(1500)
+        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 1)
+        self.kill_and_await(run, "learner")
+        self.assert_learned_in_spite_of(run, "learner")
+        self.assertIn("resumed at", run.log("learner"))
+        for name in ("actor-0", "actor-1", "evaluator", "replay-0", "replay-1"):
+            self.assertEqual(run.processes()[name]["attempts"], 1, f"{name} waited for the learner")
+
+    def test_the_learner_begins_again_without_a_checkpoint(self) -> None:
+        run = Run(self)
+        run.start()
+        run.wait_for_env_steps(1500)
+        self.kill_and_await(run, "learner")
+        self.assert_learned_in_spite_of(run, "learner")
+        self.assertNotIn("resumed at", run.log("learner"))
+
+    def test_three_deaths_in_a_minute_end_the_run(self) -> None:
+        run = Run(self, "stop.score=", "stop.env_steps=1000000")
+        run.start()
+        run.wait_for_env_steps(100)
+        for attempt in (1, 2, 3):
+            run.wait_until(lambda n=attempt: run.log("actor-1").count("leased index") == n, f"start {attempt}")
+            run.kill_process("actor-1")
+        code, output = run.wait()
+        self.assertEqual(code, 1)
+        self.assert_mentions(output, "actor-1 died 3 times within 60 s (last: killed by SIGKILL)")
+        self.assert_mentions(output, "actor-1.log", "leased index")
+        self.assertTrue(run.is_deserted())
+
+    def test_a_death_before_it_serves_ends_the_run(self) -> None:
+        binaries = Path(os.environ["HEADRACE_BINARIES"]).absolute()
+        broken = self.root / "binaries"
+        for name in ("learner/learner", "replay/replay", "tools/inspect"):
+            (broken / name).parent.mkdir(parents=True, exist_ok=True)
+            (broken / name).symlink_to(binaries / name)
+        actor = broken / "actor" / "actor"
+        actor.parent.mkdir()
+        actor.write_text("#!/bin/sh\necho the simulator has no licence\nexit 7\n", encoding="utf-8")
+        actor.chmod(actor.stat().st_mode | stat.S_IXUSR)
+        self.addCleanup(os.environ.__setitem__, "HEADRACE_BINARIES", str(binaries))
+        os.environ["HEADRACE_BINARIES"] = str(broken)
+        run = Run(self)
+        code, output = run.to_end()
+        self.assertEqual(code, 1)
+        self.assert_mentions(output, "ended before it served (exit code 7)", "the simulator has no licence", "actor-")
+        self.assertTrue(run.is_deserted())
+
+    def test_ctrl_c_twice_kills(self) -> None:
+        run = Run(self, "stop.score=", "stop.env_steps=1000000")
+        run.start()
+        run.wait_for_env_steps(100)
+        run.signal(signal.SIGINT)
+        run.signal(signal.SIGINT)
+        code, _ = run.wait()
+        self.assertEqual(code, 130)
+        self.assertTrue(run.is_deserted())
+
+
+if __name__ == "__main__":
+    unittest.main()

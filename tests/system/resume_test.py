@@ -1,0 +1,109 @@
+"""A run that is interrupted goes on where it was."""
+
+import math
+import signal
+import unittest
+
+from run import Run, SystemTest, wait_until
+from safetensors.numpy import load_file
+
+# Two of each, and evaluations; no score, so that runs are as long as they are told to be.
+PARTS = ("stop.score=", "evaluation.episodes=2", "evaluation.interval_steps=500", "learner.log_interval_seconds=0.1")
+
+
+def temperature(run: Run) -> float:
+    return math.exp(float(load_file(run.checkpoints()[-1] / "algorithm.safetensors")["log_temperature"]))
+
+
+class ResumeTest(SystemTest):
+    def assert_unbroken(self, run: Run) -> None:
+        """The curves have no fold: nothing is told twice, and time and counts only grow."""
+        for rows in (run.progress(), run.evaluations()):
+            self.assertGreater(len(rows), 2)
+            for earlier, later in zip(rows, rows[1:], strict=False):
+                self.assertLess(earlier["wall_seconds"], later["wall_seconds"])
+                self.assertLessEqual(earlier["env_steps"], later["env_steps"])
+                self.assertLessEqual(earlier["updates"], later["updates"])
+
+    def interrupt_at(self, run: Run, env_steps: int) -> None:
+        run.start()
+        run.wait_for_env_steps(env_steps)
+        run.signal(signal.SIGINT)
+        code, output = run.wait()
+        self.assertEqual(code, 130)
+        self.assert_mentions(output, "interrupted; the same command resumes it")
+        self.assertTrue(run.is_deserted())
+
+    def test_after_an_interrupt_everything_continues(self) -> None:
+        run = Run(self, *PARTS, "stop.env_steps=4000")
+        self.interrupt_at(run, 2000)
+        before = run.counters()
+        temperature_before = temperature(run)
+        self.assertGreaterEqual(before["env_steps"], 2000)
+        self.assertGreater(before["updates"], 0)
+        items = stored_items(run)
+
+        code, _ = run.to_end()
+        self.assertEqual(code, 0)
+        self.assertIn(
+            f"resumed at {before['env_steps']:.0f} environment steps and {before['updates']:.0f} updates",
+            run.log("learner"),
+        )
+        for shard in range(2):
+            self.assertIn("restored from checkpoint update-", run.log(f"replay-{shard}"))
+        after = run.counters()
+        self.assertGreaterEqual(after["env_steps"], 4000)
+        self.assertGreater(after["episodes"], before["episodes"])
+        self.assertGreater(after["wall_seconds"], before["wall_seconds"])
+        self.assertEqual(after["learner_incarnation"], before["learner_incarnation"] + 1)
+        # Every step but the last of each episode's items is kept: nothing was removed, and nothing came twice.
+        self.assertGreater(stored_items(run), items)
+        self.assertLessEqual(stored_items(run), after["env_steps"])
+        self.assert_unbroken(run)
+
+        # Adam's step counts are those of all updates, of both lives.
+        state = load_file(run.checkpoints()[-1] / "optimizer.safetensors")
+        steps = {name: float(tensor) for name, tensor in state.items() if name.endswith("/step")}
+        self.assertGreater(len(steps), 0)
+        self.assertEqual(set(steps.values()), {after["updates"]})
+
+        # Adam moves a parameter by at most about its learning rate an update (3.2 times it at worst: (1 - 0.9) over
+        # the root of 1 - 0.999), and the temperature is the exponential of one.
+        first = next(row for row in run.progress() if row["updates"] > before["updates"])
+        moved = abs(math.log(first["charts/temperature"] / temperature_before))
+        self.assertLessEqual(moved, 3.2e-3 * (first["updates"] - before["updates"]))
+
+    def test_a_killed_launcher_leaves_nothing_behind_and_the_same_command_goes_on(self) -> None:
+        run = Run(self, *PARTS, "stop.env_steps=3000")
+        run.start()
+        run.wait_for_env_steps(1500)
+        run.signal(signal.SIGKILL)
+        run.wait()
+        wait_until(run.is_deserted, "every process has ended")
+        before = run.counters()
+        self.assertGreaterEqual(before["env_steps"], 1500, "the processes drained, and the learner wrote a checkpoint")
+        code, _ = run.to_end()
+        self.assertEqual(code, 0)
+        self.assertIn(f"resumed at {before['env_steps']:.0f} environment steps", run.log("learner"))
+        self.assert_unbroken(run)
+
+    def test_stop_conditions_may_be_raised_on_a_finished_run(self) -> None:
+        run = Run(self, *PARTS, "stop.env_steps=1500")
+        self.assertEqual(run.to_end()[0], 0)
+        before = run.counters()
+        run.overrides.append("stop.env_steps=2500")
+        self.assertEqual(run.to_end()[0], 0)
+        after = run.counters()
+        self.assertGreaterEqual(after["env_steps"], 2500)
+        self.assertGreater(after["updates"], before["updates"])
+        self.assert_unbroken(run)
+
+
+def stored_items(run: Run) -> int:
+    """What the shards held at the newest checkpoint, as its manifest says."""
+    manifest = (run.checkpoints()[-1] / "MANIFEST.textproto").read_text(encoding="utf-8")
+    return sum(int(line.split(":")[1]) for line in manifest.splitlines() if line.strip().startswith("items:"))
+
+
+if __name__ == "__main__":
+    unittest.main()
