@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--lanes", default="1,4,16")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.chdir(tempfile.gettempdir())  # MuJoCo's Python package writes MUJOCO_LOG.TXT where it is
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     for environment in options.environments.split(","):
         for policy in options.policies.split(","):
