@@ -43,7 +43,6 @@ absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const 
   experience.updates_per_step = options.updates_per_step();
   experience.random_steps = options.random_steps();
   experience.observation_moments = options.normalize_observations();
-  experience.observation_moments = options.normalize_observations();
   return experience;
 }
 
