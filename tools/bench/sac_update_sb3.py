@@ -93,12 +93,11 @@ def run_measurement(arguments, preload):
     return figures
 
 
-def report(arguments, name, value, reference):
+def report(arguments, name, beside, value):
     if arguments.json:
-        figure = {"name": name, "value": value, "unit": "updates/s", "reference": reference, "ratio": value / reference}
-        print(json.dumps(figure), flush=True)
+        print(json.dumps({"name": name, "beside": beside, "value": value, "unit": "updates/s"}), flush=True)
     else:
-        print(f"{name:60} {value:10.1f} updates/s  as installed {reference:10.1f}  ratio {value / reference:5.2f}")
+        print(f"{name:45} {beside:35} {value:10.1f} updates/s")
 
 
 def main():
@@ -119,8 +118,8 @@ def main():
         subprocess.run(compile_command, input=FREE_MKL, text=True, check=True)
         freed = run_measurement(arguments, library)
     for figure, value in installed.items():
-        report(arguments, f"sac_update_sb3/{figure}/as_installed", value, value)
-        report(arguments, f"sac_update_sb3/{figure}/mkl_freed", freed[figure], value)
+        report(arguments, f"sac_update/{figure}", "Stable-Baselines3", value)
+        report(arguments, f"sac_update/{figure}", "Stable-Baselines3, MKL freed", freed[figure])
 
 
 main()

@@ -108,19 +108,22 @@ def measure(side: Side) -> list[Line]:
 def compare(measured: list[Line], reference: list[Line], beside: str = "the reference") -> list[Figure]:
     """Figures for each name that the measured side printed, in its order, as medians over the repeats.
 
-    What is measured against a limit of its own and against the other side too makes two figures, the second one named
-    "NAME vs BESIDE".
+    What is measured against a limit of its own and against the other side too makes several figures, the later ones
+    named "NAME vs BESIDE". A line of the other side may say itself what it is, by `beside`.
     """
     figures = []
     for name in _names(measured):
         value = _median(measured, name, "value")
         unit = next(str(line.get("unit", "")) for line in measured if line["name"] == name)
-        own, other = _median(measured, name, "reference"), _median(reference, name, "value")
+        own = _median(measured, name, "reference")
+        others = [line for line in reference if line["name"] == name]
         assert value is not None
-        if own is not None or other is None:
+        if own is not None or not others:
             figures.append(_figure(name, value, unit, own))
-        if other is not None:
-            figures.append(_figure(name if own is None else f"{name} vs {beside}", value, unit, other))
+        for label in dict.fromkeys(str(line.get("beside", "")) for line in others):
+            other = _median([line for line in others if line.get("beside", "") == label], name, "value")
+            plain = own is None and not label
+            figures.append(_figure(name if plain else f"{name} vs {label or beside}", value, unit, other))
     return figures
 
 

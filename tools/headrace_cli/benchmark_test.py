@@ -31,6 +31,12 @@ class BenchmarkTest(unittest.TestCase):
         self.assertEqual([one.name for one in figures], ["sac", "sac vs Stable-Baselines3"])
         self.assertEqual([one.ratio for one in figures], [0.5, 2])
 
+    def test_the_other_side_may_name_several_counterparts(self) -> None:
+        theirs = [{**figure("sac", 50), "beside": "installed"}, {**figure("sac", 80), "beside": "tuned"}]
+        figures = compare([figure("sac", 200, reference=400)], theirs, "unused")
+        self.assertEqual([one.name for one in figures], ["sac", "sac vs installed", "sac vs tuned"])
+        self.assertEqual([one.ratio for one in figures], [0.5, 4, 2.5])
+
     def test_a_figure_without_counterpart_has_no_ratio(self) -> None:
         (alone,) = compare([figure("sac", 1)], [figure("td3", 1)])
         self.assertIsNone(alone.reference)

@@ -70,7 +70,7 @@ def _list_table(known: dict[str, benchmark.Benchmark]) -> Table:
 def _figures_table(chosen: benchmark.Benchmark, figures: list[benchmark.Figure], repeats: int) -> Table:
     table = Table(title=f"{chosen.summary}: medians of {repeats}, in turn", title_justify="left")
     for column in ("figure", "value", "unit", "reference", "ratio"):
-        table.add_column(column, justify="left" if column in ("figure", "unit") else "right")
+        table.add_column(column, justify="left" if column in ("figure", "unit") else "right", overflow="fold")
     for figure in figures:
         ratio = "–" if figure.ratio is None else f"{figure.ratio:.2f}"
         table.add_row(figure.name, number(figure.value), figure.unit, number(figure.reference), ratio)
