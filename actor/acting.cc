@@ -1,6 +1,7 @@
 #include "actor/acting.h"
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <numeric>
 #include <random>
@@ -8,7 +9,7 @@
 
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
-#include "actor/observations.h"
+#include "actor/lane_tensors.h"
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/protocol.h"
@@ -32,9 +33,10 @@ uint64_t RandomWriter() {
   return uint64_t{random()} << 32 | random();
 }
 
-at::Tensor ActionTensor(const v1::EnvironmentSpec& environment, int64_t lanes) {
-  if (environment.discrete_actions() > 0) return at::zeros({lanes}, at::kInt);
-  return at::zeros({lanes, environment.action_low_size()}, at::kFloat);
+// Experience that the shard refuses is no mistake in a configuration that was good enough to write it.
+absl::Status AsFailure(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status) && !absl::IsFailedPrecondition(status)) return status;
+  return absl::InternalError(absl::StrCat("replay refuses this actor: ", status.message()));
 }
 
 const std::byte* RowOf(const at::Tensor& tensor, int64_t lane) {
@@ -43,9 +45,19 @@ const std::byte* RowOf(const at::Tensor& tensor, int64_t lane) {
 
 }  // namespace
 
+uint64_t SeedOf(const v1::RunConfig& config, const v1::Lease& lease) {
+  // One that follows another in the same place must not live through the same again.
+  const uint64_t generation = lease.generation();
+  const uint64_t seed = config.seed();
+  const std::array<uint32_t, 4> block =
+      Philox4x32({static_cast<uint32_t>(generation), static_cast<uint32_t>(generation >> 32), 0, 0},
+                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  return block[0] | uint64_t{block[1]} << 32;
+}
+
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease) {
   return {.lanes = static_cast<int>(config.actor().environments()),
-          .seed = config.seed(),
+          .seed = SeedOf(config, lease),
           .role = StreamRole::kActor,
           .first_lane = lease.index() * config.actor().environments(),
           .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())};
@@ -62,17 +74,12 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   const v1::Signature& signature = acting->options_.experience.signature;
   ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
-  const v1::Column* observation = nullptr;
-  for (const v1::Column& column : signature.columns()) {
-    if (column.name() == "observation") observation = &column;
-  }
-  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
-  ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, *observation, acting->lanes_->size()));
-  ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, *observation, 1));
+  ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, signature, acting->lanes_->size()));
+  ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, signature, 1));
   if (acting->options_.lease.observation_moments()) {
-    if (observation->data_type() != v1::FLOAT32) {
+    if (acting->observations_.scalar_type() != at::kFloat) {
       return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 for their moments, got ",
-                                                     v1::DataType_Name(observation->data_type())));
+                                                     at::toString(acting->observations_.scalar_type())));
     }
     acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
   }
@@ -103,8 +110,9 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, 
       metrics_(metrics),
       should_stop_(std::move(should_stop)),
       drop_episodes_(options_.config.actor().on_backpressure() == v1::DROP_EPISODE),
-      exploration_(options_.config.seed(), StreamRole::kActor, options_.lease.index(), StreamPurpose::kExploration),
-      actions_(ActionTensor(options_.environment, lanes_->size())),
+      exploration_(SeedOf(options_.config, options_.lease), StreamRole::kActor, options_.lease.index(),
+                   StreamPurpose::kExploration),
+      actions_(MakeActionTensor(lanes_->facts().action, lanes_->size())),
       log_probs_(at::zeros({lanes_->size()}, at::kFloat)),
       in_episode_(lanes_->size()),
       dropping_(lanes_->size()),
@@ -123,7 +131,11 @@ absl::Status Acting::Run() {
   if (const absl::Status status = StepUntilStopped(); !absl::IsCancelled(status)) return status;
   Report(true);
   // What has been experienced is handed in, unless the shard is gone or takes nothing more.
-  if (!attendance_->stopped()) (void)writer_->Drain(Clock::now() + kDrainPatience);
+  if (!attendance_->stopped()) {
+    if (const absl::Status drained = writer_->Drain(Clock::now() + kDrainPatience); !drained.ok()) {
+      LogWarning("%d bytes of experience are lost: %s", writer_->unacknowledged_bytes(), drained.ToString());
+    }
+  }
   return attendance_->status();
 }
 
@@ -135,19 +147,20 @@ absl::Status Acting::StepOnce() {
   policy_->Act(observations_, random ? ActMode::kRandom : ActMode::kExplore, exploration_, actions_, log_probs_);
   acting_version_ = random ? 0 : loaded_version_;
   const Time acted = Clock::now();
-  RETURN_IF_ERROR(StepLanes());
+  RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   const Time stepped = Clock::now();
   metrics_->policy_seconds.Increment(Seconds(acted - begin));
   metrics_->step_seconds.Increment(Seconds(stepped - acted));
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
   for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
-  RETURN_IF_ERROR(Send());
+  RETURN_IF_ERROR(AsFailure(Send()));
   Report(false);
   return absl::OkStatus();
 }
 
 absl::Status Acting::UseNewestWeights() {
+  RETURN_IF_ERROR(parameters_->status());  // else it would act on what it has for ever
   // Random actions need no weights; everything else waits for the first.
   if (loaded_version_ == 0 && random_steps_left_ == 0) RETURN_IF_ERROR(WaitForPolicy(1));
   if (parameters_->newest_version() == loaded_version_) return absl::OkStatus();
@@ -157,14 +170,6 @@ absl::Status Acting::UseNewestWeights() {
   loaded_version_ = weights->version;
   metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(loaded_version_)));
   return absl::OkStatus();
-}
-
-absl::Status Acting::StepLanes() {
-  const size_t elements = static_cast<size_t>(actions_.numel());
-  if (options_.environment.discrete_actions() > 0) {
-    return lanes_->Step(std::span<const int32_t>(actions_.data_ptr<int32_t>(), elements));
-  }
-  return lanes_->Step(std::span<const float>(actions_.data_ptr<float>(), elements));
 }
 
 void Acting::RecordLane(int lane) {
@@ -256,6 +261,8 @@ void Acting::Report(bool now) {
   last_report_ = time;
   metrics_->unacknowledged_bytes.Set(static_cast<double>(writer_->unacknowledged_bytes()));
   metrics_->reconnects.Set(static_cast<double>(writer_->reconnects()));
+  metrics_->dropped_episode_reports.Increment(static_cast<double>(attendance_->dropped_episodes()) -
+                                              metrics_->dropped_episode_reports.Value());
   if (moments_ != nullptr && moments_->count() > 0) *report_.mutable_observation_moments() = moments_->Take();
   if (report_.episodes().empty() && !report_.has_observation_moments()) return;
   attendance_->Report(std::exchange(report_, {}));

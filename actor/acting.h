@@ -20,6 +20,7 @@
 #include "actor/parameter_subscriber.h"
 #include "actor/row_recorder.h"
 #include "algorithm/algorithm.h"
+#include "common/random.h"
 #include "model/moments_accumulator.h"
 #include "proto/config.pb.h"
 #include "proto/run.pb.h"
@@ -29,13 +30,15 @@ namespace headrace {
 
 struct ActingOptions {
   v1::RunConfig config;
-  v1::EnvironmentSpec environment;
   v1::Lease lease;
   Experience experience;
   std::vector<std::string> replay_addresses;
 };
 
-// The lanes of the actor that holds this lease: their numbers, and with them their seeds, follow from its index.
+// Of all random streams of the actor that holds this lease.
+uint64_t SeedOf(const v1::RunConfig& config, const v1::Lease& lease);
+
+// The lanes of the actor that holds this lease: their numbers follow from its index.
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease);
 
 class Acting {
@@ -47,7 +50,8 @@ class Acting {
                                                         ParameterSubscriber* parameters, ActorMetrics* metrics,
                                                         std::function<bool()> should_stop);
 
-  // Until should_stop. Not OK: the environment, the policy or the shard is of no further use, and why.
+  // Until should_stop. Internal: the environment, the policy or the shard is of no further use, and why. What the
+  // learner refuses this process with.
   absl::Status Run();
 
  private:
@@ -60,7 +64,6 @@ class Acting {
   absl::Status StepUntilStopped();
   absl::Status StepOnce();
   absl::Status UseNewestWeights();
-  absl::Status StepLanes();
   void RecordLane(int lane);
   void AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end);
   void EndEpisode(int lane, v1::EpisodeEnd end);

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -34,7 +35,9 @@ using ::testing::HasSubstr;
 // steps, counted over all episodes from 0, that `crashes` names.
 class CountingEnvironment : public Environment {
  public:
-  CountingEnvironment(int length, std::vector<int> crashes) : length_(length), crashes_(std::move(crashes)) {
+  // `unit`: t is counted in it.
+  CountingEnvironment(int length, std::vector<int> crashes, double unit = 1)
+      : length_(length), crashes_(std::move(crashes)), unit_(unit) {
     facts_.name = "Counting";
     facts_.observation = {.data_type = v1::FLOAT64, .shape = {2}};
     facts_.action = {.low = {-1}, .high = {1}};
@@ -59,22 +62,25 @@ class CountingEnvironment : public Environment {
 
  private:
   void Observe(std::span<std::byte> observation) const {
-    const std::array<double, 2> values = {static_cast<double>(episode_), static_cast<double>(t_)};
+    const std::array<double, 2> values = {static_cast<double>(episode_), t_ * unit_};
     std::memcpy(observation.data(), values.data(), sizeof(values));
   }
 
   const int length_;
   const std::vector<int> crashes_;
+  const double unit_;
   EnvironmentFacts facts_;
   int episode_ = -1;
   int t_ = 0;
   int steps_ = 0;
 };
 
-// Acts with 0.25 at random, with its only weight otherwise.
+// Acts with 0.25 at random, with its only weight otherwise, and draws a number each time.
 class WeightPolicy : public Policy {
  public:
-  void Act(const at::Tensor&, ActMode mode, RandomStream&, at::Tensor& actions, at::Tensor&) override {
+  explicit WeightPolicy(std::vector<uint32_t>* drawn = nullptr) : drawn_(drawn) {}
+  void Act(const at::Tensor&, ActMode mode, RandomStream& random, at::Tensor& actions, at::Tensor&) override {
+    if (drawn_ != nullptr) drawn_->push_back(random());
     if (mode == ActMode::kRandom) {
       actions.fill_(0.25);
     } else {
@@ -84,6 +90,7 @@ class WeightPolicy : public Policy {
   std::vector<NamedTensor> Tensors() const override { return {{"weight", weight_}}; }
 
  private:
+  std::vector<uint32_t>* const drawn_;
   at::Tensor weight_ = at::zeros({}, at::kFloat);
 };
 
@@ -133,23 +140,28 @@ class ActingTest : public testing::Test {
     v1::Join join;
     *join.mutable_peer() = MakePeer("", "actor");
     join.set_role(v1::ACTOR);
-    attendance_ = Attendance::Start(server_->address(), join);
+    attendance_ = std::make_unique<Attendance>(server_->address(), join);
     const absl::StatusOr<v1::Lease> granted = attendance_->WaitForLease(Soon());
     ASSERT_TRUE(granted.ok()) << granted.status();
-    subscriber_ = ParameterSubscriber::Start(server_->address(), MakePeer("run", "actor 0"));
+    subscriber_ = std::make_unique<ParameterSubscriber>(server_->address(), MakePeer("run", "actor 0"));
 
+    lease_ = *granted;
+    acting_ = Make(std::make_unique<CountingEnvironment>(episode_steps, std::move(crashes)),
+                   std::make_unique<WeightPolicy>(), subscriber_.get());
+  }
+
+  // An actor under lease_.
+  std::unique_ptr<Acting> Make(std::unique_ptr<Environment> environment, std::unique_ptr<Policy> policy,
+                               ParameterSubscriber* parameters) {
     std::vector<std::unique_ptr<Environment>> environments;
-    environments.push_back(std::make_unique<CountingEnvironment>(episode_steps, std::move(crashes)));
-    v1::EnvironmentSpec environment;
-    environment.add_action_low(-1);
-    environment.add_action_high(1);
+    environments.push_back(std::move(environment));
     absl::StatusOr<std::unique_ptr<Acting>> acting =
-        Acting::Create({config_, environment, *granted, experience_, {shard_.address()}},
-                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, *granted)),
-                       std::make_unique<WeightPolicy>(), attendance_.get(), subscriber_.get(), &metrics_,
+        Acting::Create({config_, lease_, experience_, {shard_.address()}},
+                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+                       std::move(policy), attendance_.get(), parameters, &metrics_,
                        [this] { return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_); });
-    ASSERT_TRUE(acting.ok()) << acting.status();
-    acting_ = *std::move(acting);
+    EXPECT_TRUE(acting.ok()) << acting.status();
+    return *std::move(acting);
   }
 
   void Publish(float weight, uint64_t update) {
@@ -198,7 +210,7 @@ class ActingTest : public testing::Test {
   }
 
   TestShard shard_;
-  RunService members_{"run", [](const v1::EnvironmentSpec&) { return absl::OkStatus(); }};
+  RunService members_{"run", 1, [](const v1::EnvironmentSpec&) { return absl::OkStatus(); }};
   ParameterService parameters_{"run"};
   std::unique_ptr<GrpcServer> server_;
   MetricRegistry registry_{"actor"};
@@ -209,6 +221,7 @@ class ActingTest : public testing::Test {
   double steps_wanted_ = 0;
   std::unique_ptr<Attendance> attendance_;
   std::unique_ptr<ParameterSubscriber> subscriber_;
+  v1::Lease lease_;
   std::unique_ptr<Acting> acting_;
 };
 
@@ -281,18 +294,90 @@ TEST_F(ActingTest, AnEnvironmentThatCannotBeResetEndsTheLoopWithTheCause) {
   };
   Start(/*episode_steps=*/1, {}, /*insert_limit=*/1000);
   Publish(0, 1);
-  std::vector<std::unique_ptr<Environment>> environments;
-  environments.push_back(std::make_unique<Hopeless>());
-  v1::EnvironmentSpec environment;
-  environment.add_action_low(-1);
-  const v1::Lease lease = *attendance_->WaitForLease(Soon());
-  const std::unique_ptr<Acting> acting = *Acting::Create(
-      {config_, environment, lease, experience_, {shard_.address()}},
-      *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease)),
-      std::make_unique<WeightPolicy>(), attendance_.get(), subscriber_.get(), &metrics_, [] { return false; });
-  const absl::Status status = acting->Run();
+  acting_ = Make(std::make_unique<Hopeless>(), std::make_unique<WeightPolicy>(), subscriber_.get());
+  const absl::Status status = acting_->Run();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the licence has expired"));
+}
+
+// An actor that took the place of one that was killed used to explore as that one had.
+TEST_F(ActingTest, ExploresAnewUnderAnotherLeaseOfTheSameIndex) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/1000);
+  const auto explored = [&](uint64_t generation) {
+    lease_.set_generation(generation);
+    std::vector<uint32_t> drawn;
+    acting_ = Make(std::make_unique<CountingEnvironment>(3, std::vector<int>{}), std::make_unique<WeightPolicy>(&drawn),
+                   subscriber_.get());
+    Act(4);
+    return drawn;
+  };
+  EXPECT_EQ(explored(1), explored(1));
+  EXPECT_NE(explored(1), explored(2));
+}
+
+TEST(LaneOptionsTest, AnotherLeaseOfTheSameIndexStartsFromOtherStates) {
+  const v1::RunConfig config = *ParseRunConfig("environment { name: \"Pendulum-v1\" } sac {}", "test", {});
+  const auto initial = [&](uint64_t generation) {
+    v1::Lease lease;
+    lease.set_generation(generation);
+    const auto lanes = *VectorEnvironment::Create("Pendulum-v1", LaneOptions(config, lease));
+    return std::vector<std::byte>(lanes->observations().begin(), lanes->observations().end());
+  };
+  EXPECT_EQ(initial(1), initial(1));
+  EXPECT_NE(initial(1), initial(2));
+}
+
+// 0, 2e38 and 4e38, of which a float32 makes infinity: replay used to refuse the actor for good.
+TEST_F(ActingTest, AnObservationThatOverflowsOnlyInReplayCostsAnEpisode) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000);
+  Publish(0, 1);
+  acting_ = Make(std::make_unique<CountingEnvironment>(3, std::vector<int>{}, 2e38), std::make_unique<WeightPolicy>(),
+                 subscriber_.get());
+  steps_wanted_ = 4;
+  const absl::Status status = acting_->Run();
+  ASSERT_TRUE(status.ok()) << status;
+  const std::vector<v1::Episode> episodes = Episodes(2);
+  EXPECT_EQ(episodes[0].end(), v1::INTERRUPTED);
+  EXPECT_EQ(episodes[0].length(), 1);
+  EXPECT_EQ(episodes[0].cause(), "observation[1] is 4e+38");
+  EXPECT_EQ(Transitions().size(), 2);
+}
+
+// Neither is the configuration's fault, which a status of bad arguments would be taken for.
+TEST_F(ActingTest, ADivergedPolicyIsAFailure) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000);
+  Publish(std::numeric_limits<float>::quiet_NaN(), 1);
+  const absl::Status status = acting_->Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("action[0] of lane 0 of Counting is not a number"));
+}
+
+TEST_F(ActingTest, ExperienceThatTheShardRefusesIsAFailure) {
+  class DivergedPolicy : public WeightPolicy {
+   public:
+    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
+             at::Tensor& log_probs) override {
+      WeightPolicy::Act(observations, mode, random, actions, log_probs);
+      actions.fill_(std::numeric_limits<float>::infinity());
+    }
+  };
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/1000);
+  acting_ = Make(std::make_unique<CountingEnvironment>(3, std::vector<int>{}), std::make_unique<DivergedPolicy>(),
+                 subscriber_.get());
+  const absl::Status status = acting_->Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("action"));
+}
+
+// Such an actor used to act on the weights that it had, for ever.
+TEST_F(ActingTest, WeightsThatWillNotComeEndTheLoop) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/1000);
+  const auto refused = std::make_unique<ParameterSubscriber>(server_->address(), MakePeer("another", "actor 0"));
+  ASSERT_EQ(refused->WaitFor(1, Soon()).status().code(), absl::StatusCode::kFailedPrecondition);
+  acting_ = Make(std::make_unique<CountingEnvironment>(3, std::vector<int>{}), std::make_unique<WeightPolicy>(),
+                 refused.get());
+  steps_wanted_ = 100;
+  EXPECT_EQ(acting_->Run().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(ActingTest, RandomStepsNeedNoWeightsAndCarryNoVersion) {

@@ -17,12 +17,12 @@
 #include "actor/fetch_weights.h"
 #include "actor/parameter_subscriber.h"
 #include "algorithm/registry.h"
-#include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "learner/checkpoint.h"
 #include "model/weights.h"
 #include "nlohmann/json.hpp"
 
@@ -74,7 +74,7 @@ absl::StatusOr<Member> JoinRun(const v1::RunConfig& config, v1::Role role) {
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
   join.set_host(host);
-  member.attendance = Attendance::Start(learner, join);
+  member.attendance = std::make_unique<Attendance>(learner, join);
   while (!ShouldStop(*member.attendance)) {
     absl::StatusOr<v1::Lease> lease = member.attendance->WaitForLease(std::chrono::steady_clock::now() + kPatience);
     if (absl::IsDeadlineExceeded(lease.status())) continue;
@@ -110,35 +110,35 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
       std::unique_ptr<VectorEnvironment> lanes,
       VectorEnvironment::Create(flags.config.environment().name(), LaneOptions(flags.config, member.lease)));
   Attendance* const attendance = member.attendance.get();
-  const std::unique_ptr<ParameterSubscriber> parameters = ParameterSubscriber::Start(
+  const std::unique_ptr<ParameterSubscriber> parameters = std::make_unique<ParameterSubscriber>(
       absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
-                   Acting::Create({flags.config, member.environment, member.lease, std::move(experience), replay},
-                                  std::move(lanes), std::move(policy), attendance, parameters.get(), &metrics,
-                                  [attendance] { return ShouldStop(*attendance); }));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Acting> acting,
+      Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes), std::move(policy),
+                     attendance, parameters.get(), &metrics, [attendance] { return ShouldStop(*attendance); }));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }
 
-v1::EvaluationResult EvaluateOrder(const ProcessFlags& flags, const Member& member, const v1::Evaluate& order,
-                                   Policy& policy) {
-  const auto evaluate = [&]() -> absl::StatusOr<v1::EvaluationResult> {
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Weights> weights,
-                     FetchWeights(absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), "evaluator"),
-                                  order.version(), std::chrono::steady_clock::now() + kFetchDeadline));
-    RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy.Tensors()));
-    return Evaluate(flags.config, policy, order.episodes(), order.seed(),
-                    [&] { return ShouldStop(*member.attendance); });
+absl::StatusOr<EvaluationOptions> OptionsOf(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  ASSIGN_OR_RETURN(Experience experience, MakeExperience(config, environment));
+  return EvaluationOptions{
+      .make_environment = [name = environment.name()] { return MakeEnvironment(name); },
+      .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
+      .signature = std::move(experience.signature),
   };
-  absl::StatusOr<v1::EvaluationResult> result = evaluate();
-  if (!result.ok()) {
-    LogError("evaluation failed: %s", result.status().ToString());
-    v1::EvaluationResult failed;
-    failed.set_error(result.status().ToString());
-    result = failed;
-  }
-  result->set_version(order.version());
-  return *std::move(result);
+}
+
+absl::StatusOr<v1::EvaluationResult> EvaluateOrder(const Member& member, const v1::Evaluate& order,
+                                                   EvaluationOptions options, Policy& policy) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Weights> weights,
+                   FetchWeights(absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), "evaluator"),
+                                order.version(), std::chrono::steady_clock::now() + kFetchDeadline));
+  RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy.Tensors()));
+  options.episodes = order.episodes();
+  options.seed = order.seed();
+  options.should_stop = [&] { return ShouldStop(*member.attendance); };
+  return Evaluate(options, policy);
 }
 
 absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
@@ -148,12 +148,21 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
   if (absl::IsCancelled(joined.status()) && !ShutdownSignal::Requested()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Member member, std::move(joined));
   ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
+  ASSIGN_OR_RETURN(const EvaluationOptions options, OptionsOf(flags.config, member.environment));
   while (!ShouldStop(*member.attendance)) {
     const std::optional<v1::Evaluate> order =
         member.attendance->NextOrder(std::chrono::steady_clock::now() + kPatience);
     if (!order.has_value()) continue;
+    absl::StatusOr<v1::EvaluationResult> result = EvaluateOrder(member, *order, options, *policy);
+    if (!result.ok() && ShouldStop(*member.attendance)) break;  // another evaluator is asked once this one has left
     v1::AttendRequest report;
-    *report.mutable_evaluation() = EvaluateOrder(flags, member, *order, *policy);
+    if (result.ok()) {
+      *report.mutable_evaluation() = *std::move(result);
+    } else {
+      LogError("evaluation failed: %s", result.status().ToString());
+      report.mutable_evaluation()->set_error(result.status().ToString());
+    }
+    report.mutable_evaluation()->set_version(order->version());
     member.attendance->Report(std::move(report));
   }
   return Farewell(*member.attendance);
@@ -162,11 +171,13 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
 absl::Status EvaluateCheckpoint(const ProcessFlags& flags, const std::string& directory) {
   ASSIGN_OR_RETURN(const v1::EnvironmentSpec environment, Environment(flags.config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakePolicy(flags.config, environment));
-  ASSIGN_OR_RETURN(const std::string file, ReadFile(directory + "/policy.safetensors"));
-  RETURN_IF_ERROR(LoadTensors(file, policy->Tensors()));
-  ASSIGN_OR_RETURN(const v1::EvaluationResult result,
-                   Evaluate(flags.config, *policy, absl::GetFlag(FLAGS_episodes), absl::GetFlag(FLAGS_seed),
-                            [] { return ShutdownSignal::Requested(); }));
+  ASSIGN_OR_RETURN(LoadedCheckpoint checkpoint, LoadCheckpoint(directory));
+  RETURN_IF_ERROR(LoadTensors(checkpoint.files[kPolicyFile], policy->Tensors()));
+  ASSIGN_OR_RETURN(EvaluationOptions options, OptionsOf(flags.config, environment));
+  options.episodes = absl::GetFlag(FLAGS_episodes);
+  options.seed = absl::GetFlag(FLAGS_seed);
+  options.should_stop = [] { return ShutdownSignal::Requested(); };
+  ASSIGN_OR_RETURN(const v1::EvaluationResult result, Evaluate(options, *policy));
   const std::vector<double> returns(result.returns().begin(), result.returns().end());
   const std::vector<uint64_t> lengths(result.lengths().begin(), result.lengths().end());
   std::cout << nlohmann::json{{"returns", returns}, {"lengths", lengths}}.dump() << std::endl;

@@ -14,6 +14,8 @@ struct ActorMetrics {
                                           "Episodes that ended because the environment failed.")),
         dropped_steps(r.AddCounter("headrace_actor_dropped_steps_total",
                                    "Environment steps that were not recorded because replay was behind.")),
+        dropped_episode_reports(r.AddCounter("headrace_actor_dropped_episode_reports_total",
+                                             "Episodes that the learner was not told of because it was away.")),
         episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.")),
         blocked_seconds(r.AddCounter("headrace_actor_inserts_blocked_seconds_total",
                                      "Time that stepping stood still because replay took nothing more.")),
@@ -28,6 +30,7 @@ struct ActorMetrics {
   prometheus::Counter& episodes;
   prometheus::Counter& interrupted_episodes;
   prometheus::Counter& dropped_steps;
+  prometheus::Counter& dropped_episode_reports;
   prometheus::Gauge& episode_return;
   prometheus::Counter& blocked_seconds;
   prometheus::Counter& policy_seconds;

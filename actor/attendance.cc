@@ -2,82 +2,82 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/backoff.h"
 #include "common/byte_buffer.h"
 #include "common/grpc_server.h"
 #include "common/log.h"
+#include "model/moments.h"
 
 namespace headrace {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{2000};
-constexpr size_t kMaxUnsent = 1000;
-
-bool IsFatal(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
-}
+constexpr int kMaxUnsentEpisodes = 1000;
+// How long a member that leaves waits for its last reports to arrive.
+constexpr std::chrono::seconds kFarewell{2};
 
 }  // namespace
 
-std::unique_ptr<Attendance> Attendance::Start(const std::string& address, const v1::Join& join) {
-  std::unique_ptr<Attendance> attendance(new Attendance(address, join));
-  attendance->thread_ = std::thread([raw = attendance.get()] { raw->KeepAttending(); });
-  return attendance;
-}
-
 Attendance::Attendance(const std::string& address, const v1::Join& join)
-    : address_(address), channel_(MakeChannel(address)), join_(join) {}
+    : address_(address),
+      channel_(MakeChannel(address)),
+      join_(join),
+      connection_(absl::StrCat("the learner at ", address), {.open = [this] { return OpenStream(); },
+                                                             .close = [this] { CloseStream(); },
+                                                             .lost =
+                                                                 [this](const absl::Status& status, bool final) {
+                                                                   MutexLock lock(&mutex_);
+                                                                   if (final) Fail(status);
+                                                                 }}) {}
 
 Attendance::~Attendance() {
-  {
-    MutexLock lock(&mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
+  const Deadline deadline = ConditionVariable::Clock::now() + kFarewell;
+  MutexLock lock(&mutex_);
+  leaving_ = true;
+  if (!leased_) return;
+  stream_->FinishSending();
+  while (!ended_ && changed_.WaitUntil(&mutex_, deadline)) {
   }
-  thread_.join();
 }
 
-void Attendance::KeepAttending() {
-  Backoff backoff(kFirstPause, kLongestPause,
-                  RandomStream(std::chrono::steady_clock::now().time_since_epoch().count()));
-  while (true) {
-    std::unique_ptr<ClientStream> stream =
-        ClientStream::Open(channel_, "/headrace.v1.Run/Attend",
-                           {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
-                            .closed = [this](const absl::Status& status) { OnClosed(status); }});
-    {
-      MutexLock lock(&mutex_);
-      v1::AttendRequest request;
-      *request.mutable_join() = join_;
-      stream->Send(ToByteBuffer(request));
-      stream_ = std::move(stream);
-      while (!closed_ && !stopping_) changed_.Wait(&mutex_);
-      if (leased_) {
-        backoff.Reset();
-        if (!stopping_ && !stopped_)
-          LogWarning("connection to the learner at %s lost: %s", address_, close_status_.ToString());
-      }
-      leased_ = false;
-      orders_.clear();  // the learner asks somebody else
-      if (!stopping_ && IsFatal(close_status_)) fatal_ = close_status_;
-      changed_.NotifyAll();
-      stream = std::move(stream_);
-    }
-    stream.reset();  // outside the mutex: its last callback takes it
+absl::Status Attendance::OpenStream() {
+  {
     MutexLock lock(&mutex_);
-    closed_ = false;
-    const auto until = ConditionVariable::Clock::now() + backoff.Next();
-    while (!stopping_ && (!fatal_.ok() || ConditionVariable::Clock::now() < until)) {
-      if (fatal_.ok()) {
-        changed_.WaitUntil(&mutex_, until);
-      } else {
-        changed_.Wait(&mutex_);
-      }
-    }
-    if (stopping_) return;
+    ended_ = false;  // before the stream is opened: it may end at once
   }
+  std::unique_ptr<ClientStream> stream =
+      ClientStream::Open(channel_, "/headrace.v1.Run/Attend",
+                         {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
+                          .closed = [this](const absl::Status& status) { OnClosed(status); }});
+  MutexLock lock(&mutex_);
+  v1::AttendRequest request;
+  *request.mutable_join() = join_;
+  stream->Send(ToByteBuffer(request));
+  stream_ = std::move(stream);
+  return absl::OkStatus();
+}
+
+void Attendance::CloseStream() {
+  std::unique_ptr<ClientStream> stream;  // destroyed outside the mutex: its last callbacks take it
+  MutexLock lock(&mutex_);
+  stream = std::move(stream_);
+  leased_ = false;
+  orders_.clear();  // the learner asks somebody else
+}
+
+void Attendance::OnClosed(const absl::Status& status) {
+  {
+    MutexLock lock(&mutex_);
+    ended_ = true;
+    changed_.NotifyAll();
+    if (leaving_) return;
+  }
+  connection_.Lost(status);
+}
+
+void Attendance::Fail(const absl::Status& status) {
+  fatal_ = status;
+  changed_.NotifyAll();
 }
 
 void Attendance::OnMessage(const grpc::ByteBuffer& message) {
@@ -87,6 +87,7 @@ void Attendance::OnMessage(const grpc::ByteBuffer& message) {
     return;
   }
   MutexLock lock(&mutex_);
+  if (stream_ == nullptr) return;  // it is being closed
   if (order.has_lease()) TakeLease(order.lease());
   if (order.has_evaluate()) orders_.push_back(order.evaluate());
   if (!order.stop().empty()) {
@@ -99,25 +100,18 @@ void Attendance::OnMessage(const grpc::ByteBuffer& message) {
 void Attendance::TakeLease(const v1::Lease& lease) {
   if (lease_.has_value() && (lease.run_id() != lease_->run_id() ||
                              lease.table().SerializeAsString() != lease_->table().SerializeAsString())) {
-    fatal_ = absl::FailedPreconditionError(
+    Fail(absl::FailedPreconditionError(
         absl::StrFormat("the learner at %s is now of run %s with another table; this process is of run %s", address_,
-                        lease.run_id(), lease_->run_id()));
+                        lease.run_id(), lease_->run_id())));
     return;
   }
+  connection_.Proven();
   lease_ = lease;
   leased_ = true;
   join_.set_previous_index(lease.index());
   join_.mutable_peer()->set_run_id(lease.run_id());
-  if (stream_ == nullptr) return;  // stopping
-  for (const v1::AttendRequest& report : unsent_) stream_->Send(ToByteBuffer(report));
-  unsent_.clear();
-}
-
-void Attendance::OnClosed(const absl::Status& status) {
-  MutexLock lock(&mutex_);
-  closed_ = true;
-  close_status_ = status;
-  changed_.NotifyAll();
+  if (unsent_.ByteSizeLong() > 0) stream_->Send(ToByteBuffer(unsent_));
+  unsent_.Clear();
 }
 
 absl::StatusOr<v1::Lease> Attendance::WaitForLease(Deadline deadline) {
@@ -134,12 +128,31 @@ absl::StatusOr<v1::Lease> Attendance::WaitForLease(Deadline deadline) {
 
 void Attendance::Report(v1::AttendRequest report) {
   MutexLock lock(&mutex_);
-  if (leased_ && stream_ != nullptr) {
+  if (leased_) {
     stream_->Send(ToByteBuffer(report));
-    return;
+  } else {
+    Keep(std::move(report));
   }
-  unsent_.push_back(std::move(report));
-  if (unsent_.size() > kMaxUnsent) unsent_.pop_front();
+}
+
+void Attendance::Keep(v1::AttendRequest report) {
+  for (v1::Episode& episode : *report.mutable_episodes()) *unsent_.add_episodes() = std::move(episode);
+  if (const int excess = unsent_.episodes_size() - kMaxUnsentEpisodes; excess > 0) {
+    unsent_.mutable_episodes()->DeleteSubrange(0, excess);
+    dropped_episodes_ += static_cast<uint64_t>(excess);
+  }
+  if (!report.has_observation_moments()) return;
+  absl::StatusOr<v1::Moments> merged = MergeMoments(unsent_.observation_moments(), report.observation_moments());
+  if (merged.ok()) {
+    *unsent_.mutable_observation_moments() = *std::move(merged);
+  } else {
+    LogWarning("observation moments dropped: %s", merged.status().ToString());
+  }
+}
+
+uint64_t Attendance::dropped_episodes() const {
+  MutexLock lock(&mutex_);
+  return dropped_episodes_;
 }
 
 std::optional<v1::Evaluate> Attendance::NextOrder(Deadline deadline) {

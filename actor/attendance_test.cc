@@ -2,6 +2,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/grpc_server.h"
 #include "common/protocol.h"
@@ -37,7 +39,7 @@ class TestLearner {
  public:
   explicit TestLearner(const std::string& run_id = "run", const std::string& address = "127.0.0.1:0",
                        const std::string& table = "experience")
-      : service_(run_id, [](const v1::EnvironmentSpec&) { return absl::OkStatus(); }),
+      : service_(run_id, 1, [](const v1::EnvironmentSpec&) { return absl::OkStatus(); }),
         server_(*GrpcServer::Start(address, {&service_})) {
     v1::Lease lease;
     lease.set_run_id(run_id);
@@ -63,7 +65,7 @@ class TestLearner {
 
 TEST(AttendanceTest, GrantsTheLeaseOfTheLearner) {
   TestLearner learner;
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(learner.address(), Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(learner.address(), Join(v1::ACTOR));
   const absl::StatusOr<v1::Lease> lease = attendance->WaitForLease(Soon());
   ASSERT_TRUE(lease.ok()) << lease.status();
   EXPECT_EQ(lease->run_id(), "run");
@@ -75,7 +77,7 @@ TEST(AttendanceTest, GrantsTheLeaseOfTheLearner) {
 TEST(AttendanceTest, WaitsForALearnerThatIsNotThereYet) {
   std::string address;
   { address = TestLearner().address(); }
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(address, Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::ACTOR));
   const absl::Status status = attendance->WaitForLease(Now()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(status.message()), HasSubstr(address));
@@ -86,23 +88,39 @@ TEST(AttendanceTest, WaitsForALearnerThatIsNotThereYet) {
 TEST(AttendanceTest, KeepsItsIndexOverAReconnectAndHandsInWhatWasReportedMeanwhile) {
   auto learner = std::make_unique<TestLearner>();
   const std::string address = learner->address();
-  const std::unique_ptr<Attendance> first = Attendance::Start(address, Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> first = std::make_unique<Attendance>(address, Join(v1::ACTOR));
   ASSERT_EQ(first->WaitForLease(Soon())->index(), 0);
-  const std::unique_ptr<Attendance> second = Attendance::Start(address, Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> second = std::make_unique<Attendance>(address, Join(v1::ACTOR));
   ASSERT_EQ(second->WaitForLease(Soon())->index(), 1);
-  learner.reset();
-  second->Report(EpisodeReport(1));
-  second->Report(EpisodeReport(2));
+  learner = nullptr;
   learner = std::make_unique<TestLearner>("run", address);
-  EXPECT_THAT(learner->Returns(2), testing::ElementsAre(1, 2));
-  second->Report(EpisodeReport(3));
-  EXPECT_THAT(learner->Returns(1), testing::ElementsAre(3));
+  // What is reported before the loss has been noticed goes with the stream; nothing does after that.
+  int reported = 0;
+  std::vector<double> returns;
+  while (returns.empty() || returns.back() < reported) {
+    if (returns.empty()) second->Report(EpisodeReport(++reported));
+    for (const v1::Episode& episode : learner->service().TakeReports().episodes) {
+      if (!returns.empty()) EXPECT_EQ(episode.episode_return(), returns.back() + 1);
+      returns.push_back(episode.episode_return());
+    }
+  }
   EXPECT_EQ(second->WaitForLease(Soon())->index(), 1);
+}
+
+TEST(AttendanceTest, WhatWasReportedBeforeLeavingArrives) {
+  TestLearner learner;
+  {
+    Attendance attendance(learner.address(), Join(v1::ACTOR));
+    ASSERT_TRUE(attendance.WaitForLease(Soon()).ok());
+    for (int i = 0; i < 100; ++i) attendance.Report(EpisodeReport(i));
+  }
+  ASSERT_TRUE(learner.service().WaitUntilEmpty(Soon()));
+  EXPECT_EQ(learner.service().TakeReports().episodes.size(), 100u);
 }
 
 TEST(AttendanceTest, OrdersArriveAndResultsGoBack) {
   TestLearner learner;
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(learner.address(), Join(v1::EVALUATOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(learner.address(), Join(v1::EVALUATOR));
   ASSERT_TRUE(attendance->WaitForLease(Soon()).ok());
   EXPECT_FALSE(attendance->NextOrder(Now()).has_value());
   v1::Evaluate order;
@@ -124,7 +142,7 @@ TEST(AttendanceTest, OrdersArriveAndResultsGoBack) {
 TEST(AttendanceTest, AnOrderIsForgottenWithTheStreamItCameThrough) {
   auto learner = std::make_unique<TestLearner>();
   const std::string address = learner->address();
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(address, Join(v1::EVALUATOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::EVALUATOR));
   ASSERT_TRUE(attendance->WaitForLease(Soon()).ok());
   v1::Evaluate order;
   order.set_version(1);
@@ -139,7 +157,7 @@ TEST(AttendanceTest, AnOrderIsForgottenWithTheStreamItCameThrough) {
 
 TEST(AttendanceTest, TheEndOfTheRunEndsAllWaits) {
   TestLearner learner;
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(learner.address(), Join(v1::EVALUATOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(learner.address(), Join(v1::EVALUATOR));
   ASSERT_TRUE(attendance->WaitForLease(Soon()).ok());
   learner.service().Stop("enough");
   EXPECT_FALSE(attendance->NextOrder(Soon()).has_value());
@@ -150,9 +168,10 @@ TEST(AttendanceTest, TheEndOfTheRunEndsAllWaits) {
 
 TEST(AttendanceTest, ARefusalIsFinalAndSaysWhy) {
   TestLearner learner;
-  const std::unique_ptr<Attendance> fits = Attendance::Start(learner.address(), Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> fits = std::make_unique<Attendance>(learner.address(), Join(v1::ACTOR));
   ASSERT_TRUE(fits->WaitForLease(Soon()).ok());
-  const std::unique_ptr<Attendance> differs = Attendance::Start(learner.address(), Join(v1::ACTOR, /*shape=*/4));
+  const std::unique_ptr<Attendance> differs =
+      std::make_unique<Attendance>(learner.address(), Join(v1::ACTOR, /*shape=*/4));
   const absl::Status status = differs->WaitForLease(Soon()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("observation.shape"));
@@ -163,7 +182,7 @@ TEST(AttendanceTest, ARefusalIsFinalAndSaysWhy) {
 TEST(AttendanceTest, ALearnerOfAnotherRunOnTheSamePortIsRefusedByBoth) {
   auto learner = std::make_unique<TestLearner>();
   const std::string address = learner->address();
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(address, Join(v1::EVALUATOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::EVALUATOR));
   ASSERT_TRUE(attendance->WaitForLease(Soon()).ok());
   learner = nullptr;
   learner = std::make_unique<TestLearner>("another", address);
@@ -176,7 +195,7 @@ TEST(AttendanceTest, ALearnerOfAnotherRunOnTheSamePortIsRefusedByBoth) {
 TEST(AttendanceTest, ALearnerWithAnotherTableEndsThisProcess) {
   auto learner = std::make_unique<TestLearner>();
   const std::string address = learner->address();
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(address, Join(v1::EVALUATOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::EVALUATOR));
   ASSERT_TRUE(attendance->WaitForLease(Soon()).ok());
   learner = nullptr;
   learner = std::make_unique<TestLearner>("run", address, "another table");
@@ -187,12 +206,34 @@ TEST(AttendanceTest, ALearnerWithAnotherTableEndsThisProcess) {
 TEST(AttendanceTest, ReportsThatNobodyTakesAreBounded) {
   std::string address;
   { address = TestLearner().address(); }
-  const std::unique_ptr<Attendance> attendance = Attendance::Start(address, Join(v1::ACTOR));
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::ACTOR));
   for (int i = 0; i < 1500; ++i) attendance->Report(EpisodeReport(i));
   TestLearner learner("run", address);
   const std::vector<double> returns = learner.Returns(1000);
   EXPECT_EQ(returns.size(), 1000);
   EXPECT_EQ(returns.front(), 500);  // the oldest 500 are gone
+  EXPECT_EQ(attendance->dropped_episodes(), 500);
+}
+
+// The means 1 of one number and 4 of two become 3 of three; squared deviations are 0 + 0 + 3^2 * 1 * 2 / 3 = 6.
+TEST(AttendanceTest, MomentsThatNobodyTakesAreMergedAndNoneIsLost) {
+  std::string address;
+  { address = TestLearner().address(); }
+  const std::unique_ptr<Attendance> attendance = std::make_unique<Attendance>(address, Join(v1::ACTOR));
+  for (const auto& [count, mean] : {std::pair{1, 1}, std::pair{2, 4}}) {
+    v1::AttendRequest report;
+    report.mutable_observation_moments()->set_count(count);
+    report.mutable_observation_moments()->add_mean(mean);
+    report.mutable_observation_moments()->add_m2(0);
+    attendance->Report(report);
+  }
+  TestLearner learner("run", address);
+  RunService::Reports reports;
+  while (reports.moments.empty()) reports = learner.service().TakeReports();
+  ASSERT_EQ(reports.moments.size(), 1);
+  EXPECT_EQ(reports.moments[0].count(), 3);
+  EXPECT_EQ(reports.moments[0].mean(0), 3);
+  EXPECT_EQ(reports.moments[0].m2(0), 6);
 }
 
 }  // namespace

@@ -3,18 +3,30 @@
 #define HEADRACE_ACTOR_EVALUATION_H_
 
 #include <functional>
+#include <memory>
 
 #include "absl/status/statusor.h"
+#include "actor/env/environment.h"
 #include "algorithm/algorithm.h"
-#include "proto/config.pb.h"
+#include "proto/column.pb.h"
 #include "proto/run.pb.h"
 
 namespace headrace {
 
-// Plays `episodes` episodes, many at a time: number i starts from the i-th initial state of `seed`. Cancelled:
-// `should_stop` said so. Internal: an episode was interrupted, or the policy cannot act, and why.
-absl::StatusOr<v1::EvaluationResult> Evaluate(const v1::RunConfig& config, Policy& policy, uint32_t episodes,
-                                              uint64_t seed, const std::function<bool()>& should_stop);
+struct EvaluationOptions {
+  std::function<absl::StatusOr<std::unique_ptr<Environment>>()> make_environment;
+  int max_episode_steps = 0;  // 0: the environment's own limit
+  v1::Signature signature;    // of the experience that the policy learns from
+  uint32_t episodes = 0;
+  uint64_t seed = 0;
+  std::function<bool()> should_stop;
+};
+
+// Plays many episodes at a time: number i starts from the i-th initial state of the seed, or, if the environment breaks
+// it off, once more from another one. What make_environment says; InvalidArgument: the environment does not fit the
+// signature; Cancelled: should_stop said so; Internal: the policy cannot act, or an episode was broken off too often,
+// and why.
+absl::StatusOr<v1::EvaluationResult> Evaluate(const EvaluationOptions& options, Policy& policy);
 
 }  // namespace headrace
 

@@ -2,10 +2,8 @@
 
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/backoff.h"
 #include "common/byte_buffer.h"
 #include "common/grpc_server.h"
 #include "common/log.h"
@@ -13,28 +11,16 @@
 #include "proto/parameter.pb.h"
 
 namespace headrace {
-namespace {
-
-constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{2000};
-
-bool IsFatal(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
-}
-
-}  // namespace
-
-std::unique_ptr<ParameterSubscriber> ParameterSubscriber::Start(const std::string& address, const v1::Peer& peer) {
-  return std::unique_ptr<ParameterSubscriber>(new ParameterSubscriber(address, peer));
-}
 
 ParameterSubscriber::ParameterSubscriber(const std::string& address, const v1::Peer& peer)
-    : address_(address), peer_(peer), channel_(MakeChannel(address)), thread_([this] { KeepSubscribed(); }) {}
-
-ParameterSubscriber::~ParameterSubscriber() {
-  Cancel();
-  thread_.join();
-}
+    : address_(address),
+      peer_(peer),
+      channel_(MakeChannel(address)),
+      assembler_(peer.run_id()),
+      connection_(absl::StrCat("the weights of the learner at ", address),
+                  {.open = [this] { return OpenStream(); },
+                   .close = [this] { CloseStream(); },
+                   .lost = [this](const absl::Status& status, bool final) { OnLost(status, final); }}) {}
 
 std::shared_ptr<const Weights> ParameterSubscriber::Newest() const {
   MutexLock lock(&mutex_);
@@ -64,11 +50,7 @@ void ParameterSubscriber::Cancel() {
   MutexLock lock(&mutex_);
   cancelled_ = true;
   changed_.NotifyAll();
-}
-
-bool ParameterSubscriber::connected() const {
-  MutexLock lock(&mutex_);
-  return stream_ != nullptr && !closed_ && channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
+  connection_.Stop();
 }
 
 absl::Status ParameterSubscriber::status() const {
@@ -76,63 +58,52 @@ absl::Status ParameterSubscriber::status() const {
   return fatal_;
 }
 
-void ParameterSubscriber::KeepSubscribed() {
-  Backoff backoff(kFirstPause, kLongestPause, RandomStream(absl::HashOf(address_, peer_.name())));
-  while (true) {
-    bool delivered = false;
-    const absl::Status status = Converse(delivered);
-    if (delivered) backoff.Reset();
-    if (!Pause(status, backoff.Next())) return;
-  }
-}
-
-absl::Status ParameterSubscriber::Converse(bool& delivered) {
-  WeightsAssembler assembler(peer_.run_id());
-  {
-    MutexLock lock(&mutex_);
-    delivered_ = false;
-    closed_ = false;
-  }
-  std::unique_ptr<ClientStream> stream = ClientStream::Open(
-      channel_, "/headrace.v1.Parameters/Subscribe",
-      {.message = [this, &assembler](const grpc::ByteBuffer& message) { OnFrame(assembler, message); },
-       .closed = [this](const absl::Status& status) { OnClosed(status); }});
+absl::Status ParameterSubscriber::OpenStream() {
+  assembler_ = WeightsAssembler(peer_.run_id());
+  std::unique_ptr<ClientStream> stream =
+      ClientStream::Open(channel_, "/headrace.v1.Parameters/Subscribe",
+                         {.message = [this](const grpc::ByteBuffer& message) { OnFrame(message); },
+                          .closed = [this](const absl::Status& status) { connection_.Lost(status); }});
   v1::SubscribeRequest open;
   *open.mutable_peer() = peer_;
-  absl::Status status;
-  {
-    MutexLock lock(&mutex_);
-    stream_ = std::move(stream);
-    stream_->Send(ToByteBuffer(open));
-    while (!closed_ && !cancelled_) changed_.Wait(&mutex_);
-    stream = std::move(stream_);
-    status = close_status_;
-    delivered = delivered_;
-  }
-  // Outside the mutex: the stream's last callbacks take it.
-  stream.reset();
-  return status.ok() ? absl::UnavailableError("the learner ended the stream") : status;
+  MutexLock lock(&mutex_);
+  stream->Send(ToByteBuffer(open));
+  stream_ = std::move(stream);
+  return absl::OkStatus();
 }
 
-void ParameterSubscriber::OnFrame(WeightsAssembler& assembler, const grpc::ByteBuffer& message) {
-  const absl::StatusOr<bool> complete = assembler.Add(message);
+void ParameterSubscriber::CloseStream() {
+  std::unique_ptr<ClientStream> stream;  // destroyed outside the mutex: its last callbacks take it
+  MutexLock lock(&mutex_);
+  stream = std::move(stream_);
+}
+
+void ParameterSubscriber::OnLost(const absl::Status& status, bool final) {
+  MutexLock lock(&mutex_);
+  trouble_ = status;
+  if (!final) return;
+  fatal_ = status;
+  changed_.NotifyAll();
+}
+
+void ParameterSubscriber::OnFrame(const grpc::ByteBuffer& message) {
+  const absl::StatusOr<bool> complete = assembler_.Add(message);
   if (!complete.ok()) {
-    OnClosed(complete.status());
+    connection_.Lost(complete.status());
     return;
   }
   if (!*complete) return;
-  std::shared_ptr<const Weights> weights = assembler.Take();
+  std::shared_ptr<const Weights> weights = assembler_.Take();
   v1::SubscribeRequest confirmation;
   confirmation.set_received(weights->version);
   MutexLock lock(&mutex_);
-  if (stream_ == nullptr || closed_) return;
+  if (stream_ == nullptr) return;  // it is being closed
   stream_->Send(ToByteBuffer(confirmation));
   Install(std::move(weights));
 }
 
 void ParameterSubscriber::Install(std::shared_ptr<const Weights> weights) {
-  if (!delivered_ && newest_ != nullptr) ++reconnects_;
-  delivered_ = true;
+  connection_.Proven();
   trouble_ = absl::OkStatus();
   if (newest_ != nullptr && weights->version < newest_->version) {
     LogWarning("kept weights %s: the learner at %s sent the older %s", PolicyVersionName(newest_->version), address_,
@@ -142,31 +113,6 @@ void ParameterSubscriber::Install(std::shared_ptr<const Weights> weights) {
   newest_ = std::move(weights);
   newest_version_ = newest_->version;
   changed_.NotifyAll();
-}
-
-void ParameterSubscriber::OnClosed(const absl::Status& status) {
-  MutexLock lock(&mutex_);
-  if (closed_) return;  // the first to close says why
-  closed_ = true;
-  close_status_ = status;
-  changed_.NotifyAll();
-}
-
-bool ParameterSubscriber::Pause(const absl::Status& cause, std::chrono::milliseconds pause) {
-  const Clock::time_point until = Clock::now() + pause;
-  MutexLock lock(&mutex_);
-  if (cancelled_) return false;
-  if (IsFatal(cause)) {
-    LogError("the learner at %s refused the subscription: %s", address_, cause.ToString());
-    fatal_ = cause;
-    changed_.NotifyAll();
-    return false;
-  }
-  // Each attempt fails the same way while the learner is away: once is enough for the log.
-  if (trouble_.code() != cause.code()) LogWarning("no weights from %s: %s", address_, cause.ToString());
-  trouble_ = cause;
-  while (!cancelled_ && Clock::now() < until) changed_.WaitUntil(&mutex_, until);
-  return !cancelled_;
 }
 
 }  // namespace headrace

@@ -1,7 +1,7 @@
 // Keeps the newest weights of the learner: a subscription that is opened again, with growing pauses, for as long as the
 // object lives.
 //
-//   auto parameters = ParameterSubscriber::Start(learner_address, MakePeer(run_id, "actor 3"));
+//   auto parameters = std::make_unique<ParameterSubscriber>(learner_address, MakePeer(run_id, "actor 3"));
 //   ASSIGN_OR_RETURN(auto weights, parameters->WaitFor(1, deadline));  // the first ones
 //   if (parameters->newest_version() > weights->version) weights = parameters->Newest();
 //
@@ -14,13 +14,13 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actor/weights_assembler.h"
 #include "common/client_stream.h"
+#include "common/kept_connection.h"
 #include "common/mutex.h"
 #include "grpcpp/channel.h"
 #include "proto/handshake.pb.h"
@@ -31,8 +31,7 @@ class ParameterSubscriber {
  public:
   using Clock = ConditionVariable::Clock;
 
-  static std::unique_ptr<ParameterSubscriber> Start(const std::string& address, const v1::Peer& peer);
-  ~ParameterSubscriber();
+  ParameterSubscriber(const std::string& address, const v1::Peer& peer);
 
   // 0: none yet.
   uint64_t newest_version() const { return newest_version_; }
@@ -45,42 +44,35 @@ class ParameterSubscriber {
   // Ends the subscription for good, and every WaitFor, now and later. What was received stays.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  bool connected() const ABSL_LOCKS_EXCLUDED(mutex_);
   // How often weights arrived again after the subscription had been lost.
-  uint64_t reconnects() const { return reconnects_; }
+  uint64_t reconnects() const { return connection_.reconnects(); }
   // Not OK: the learner refused this process (FailedPrecondition: another run or protocol), and no further attempt is
   // made. A learner that is merely away is waited for.
   absl::Status status() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  ParameterSubscriber(const std::string& address, const v1::Peer& peer);
-
-  void KeepSubscribed() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Converse(bool& delivered) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnFrame(WeightsAssembler& assembler, const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnClosed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status OpenStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CloseStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnLost(const absl::Status& status, bool final) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnFrame(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
   void Install(std::shared_ptr<const Weights> weights) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool Pause(const absl::Status& cause, std::chrono::milliseconds pause) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string address_;
   const v1::Peer peer_;
   const std::shared_ptr<grpc::Channel> channel_;
 
   std::atomic<uint64_t> newest_version_ = 0;
-  std::atomic<uint64_t> reconnects_ = 0;
 
   mutable Mutex mutex_;  // taken before the stream's own
   ConditionVariable changed_;
   std::shared_ptr<const Weights> newest_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mutex_);
-  bool delivered_ ABSL_GUARDED_BY(mutex_) = false;  // by the current stream
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;     // the current stream is
-  absl::Status close_status_ ABSL_GUARDED_BY(mutex_);
   absl::Status trouble_ ABSL_GUARDED_BY(mutex_);  // why the last attempt failed; OK after a success
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 
-  std::thread thread_;
+  WeightsAssembler assembler_;  // touched by one callback at a time, and while there is no stream
+  KeptConnection connection_;
 };
 
 }  // namespace headrace

@@ -35,13 +35,11 @@ class WeightsAssembler {
   // to what was announced; FailedPrecondition: the weights are of another run. After an error the object is of no use.
   absl::StatusOr<bool> Add(const grpc::ByteBuffer& message);
   std::shared_ptr<const Weights> Take();
-  // Nothing was received, or everything taken.
-  bool empty() const { return weights_ == nullptr; }
 
  private:
   absl::Status Begin(const v1::WeightsHeader& header);
 
-  const std::string run_id_;
+  std::string run_id_;
   v1::WeightsFrame frame_;
   std::shared_ptr<Weights> weights_;  // null between versions
   uint64_t bytes_ = 0;                // announced

@@ -25,4 +25,8 @@ absl::Status CheckFraction(std::string_view name, double value) {
   return Check(value >= 0 && value <= 1, name, "a number in [0, 1]", value);
 }
 
+absl::Status CheckCount(std::string_view name, double value, double most) {
+  return Check(value >= 1 && value <= most, name, absl::StrCat("a number from 1 to ", most).c_str(), value);
+}
+
 }  // namespace headrace

@@ -12,7 +12,8 @@ namespace headrace {
 // `name` is the option's path in the configuration.
 absl::Status CheckFinite(std::string_view name, double value);
 absl::Status CheckPositive(std::string_view name, double value);
-absl::Status CheckFraction(std::string_view name, double value);  // in [0, 1]
+absl::Status CheckFraction(std::string_view name, double value);            // in [0, 1]
+absl::Status CheckCount(std::string_view name, double value, double most);  // in [1, most]
 
 }  // namespace headrace
 

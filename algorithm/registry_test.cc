@@ -97,8 +97,8 @@ TEST(SacExperienceTest, RefusesImageObservations) {
 
 TEST(SacExperienceTest, RefusesOptionsOutOfTheirRange) {
   const std::vector<std::pair<void (*)(v1::SacOptions&), std::string>> cases = {
-      {[](v1::SacOptions& o) { o.set_batch_size(0); }, "sac.batch_size: expected a number above 0, got 0"},
-      {[](v1::SacOptions& o) { o.add_hidden(0); }, "sac.hidden: expected a number above 0, got 0"},
+      {[](v1::SacOptions& o) { o.set_batch_size(0); }, "sac.batch_size: expected a number from 1 to 65536, got 0"},
+      {[](v1::SacOptions& o) { o.add_hidden(0); }, "sac.hidden: expected a number from 1 to 8192, got 0"},
       {[](v1::SacOptions& o) { o.set_discount(1.5); }, "sac.discount: expected a number in [0, 1], got 1.5"},
       {[](v1::SacOptions& o) { o.set_tau(-0.1); }, "sac.tau: expected a number in [0, 1], got -0.1"},
       {[](v1::SacOptions& o) { o.set_actor_learning_rate(std::numeric_limits<double>::quiet_NaN()); },

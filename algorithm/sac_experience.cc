@@ -9,9 +9,13 @@
 namespace headrace {
 namespace {
 
+// Far above what anybody has used, and low enough that networks and buffers of that size can be made.
+constexpr double kMostUnits = 1 << 13;
+constexpr double kMostTransitions = 1 << 16;
+
 absl::Status CheckOptions(const v1::SacOptions& options) {
-  for (const uint32_t units : options.hidden()) RETURN_IF_ERROR(CheckPositive("sac.hidden", units));
-  RETURN_IF_ERROR(CheckPositive("sac.batch_size", options.batch_size()));
+  for (const uint32_t units : options.hidden()) RETURN_IF_ERROR(CheckCount("sac.hidden", units, kMostUnits));
+  RETURN_IF_ERROR(CheckCount("sac.batch_size", options.batch_size(), kMostTransitions));
   RETURN_IF_ERROR(CheckFraction("sac.discount", options.discount()));
   RETURN_IF_ERROR(CheckFraction("sac.tau", options.tau()));
   RETURN_IF_ERROR(CheckPositive("sac.actor_learning_rate", options.actor_learning_rate()));

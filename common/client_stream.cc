@@ -26,9 +26,16 @@ ClientStream::~ClientStream() {
 
 void ClientStream::Send(grpc::ByteBuffer message) {
   MutexLock lock(&mutex_);
-  if (ended_) return;
+  if (ended_ || finishing_) return;
   queue_.push_back(std::move(message));
   if (queue_.size() == 1) WriteNext();
+}
+
+void ClientStream::FinishSending() {
+  MutexLock lock(&mutex_);
+  if (ended_ || finishing_) return;
+  finishing_ = true;
+  if (queue_.empty()) StartWritesDone();
 }
 
 size_t ClientStream::unsent() const {
@@ -66,6 +73,8 @@ void ClientStream::OnWriteDone(bool ok) {
     queue_.clear();
   } else if (!queue_.empty()) {
     WriteNext();
+  } else if (finishing_) {
+    StartWritesDone();
   }
 }
 

@@ -40,6 +40,8 @@ class ClientStream final : private grpc::ClientBidiReactor<grpc::ByteBuffer, grp
 
   // Queued and sent in order; dropped if the stream has ended.
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tells the peer, after what is queued, that no more will come; the peer then ends the stream.
+  void FinishSending() ABSL_LOCKS_EXCLUDED(mutex_);
   // Messages that are queued or on their way out.
   size_t unsent() const ABSL_LOCKS_EXCLUDED(mutex_);
   void Cancel();
@@ -58,7 +60,8 @@ class ClientStream final : private grpc::ClientBidiReactor<grpc::ByteBuffer, grp
   mutable Mutex mutex_;
   ConditionVariable done_condition_;
   std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front one is being written
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;                  // nothing can be sent any more
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // nothing can be sent any more
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

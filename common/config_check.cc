@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "google/protobuf/descriptor.h"
 
 namespace headrace {
@@ -97,8 +98,21 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
     if (config.replay().shards() != 1) {
       violations.push_back({"replay.shards", absl::StrCat(config.replay().shards(), kReason)});
     }
+    if (config.actor().on_backpressure() == v1::DROP_EPISODE) {
+      violations.push_back({"actor.on_backpressure",
+                            "DROP_EPISODE with deterministic: true: what is dropped depends on how fast replay is"});
+    }
+    if (config.sac().normalize_observations()) {
+      violations.push_back({"sac.normalize_observations",
+                            "true with deterministic: true: moments reach the learner when they do, not at a step"});
+    }
   }
   const v1::StopConfig& stop = config.stop();
+  if (stop.env_steps() > 0 && config.replay().min_steps() >= stop.env_steps()) {
+    violations.push_back({"replay.min_steps", absl::StrFormat("%d, but the run ends at stop.env_steps, %d: there would "
+                                                              "be no update",
+                                                              config.replay().min_steps(), stop.env_steps())});
+  }
   if (stop.env_steps() == 0 && stop.wall_seconds() == 0 && !stop.has_score()) {
     violations.push_back({"stop", "the run would never end: set env_steps, wall_seconds or score"});
   }

@@ -131,6 +131,10 @@ TEST(ConfigTest, RefusesDeterministicRunsThatHaveSeveralOfAnything) {
   const std::string error = Refusal(kMinimal, {"deterministic=true", "actor.processes=2", "replay.shards=3"});
   EXPECT_THAT(error, HasSubstr("actor.processes: 2 with deterministic: true, which needs 1"));
   EXPECT_THAT(error, HasSubstr("replay.shards: 3 with deterministic: true, which needs 1"));
+  EXPECT_THAT(Refusal(kMinimal, {"deterministic=true", "actor.on_backpressure=DROP_EPISODE"}),
+              HasSubstr("actor.on_backpressure: DROP_EPISODE with deterministic: true"));
+  EXPECT_THAT(Refusal(kMinimal, {"deterministic=true", "sac.normalize_observations=true"}),
+              HasSubstr("sac.normalize_observations: true with deterministic: true"));
   EXPECT_TRUE(Parsed(kMinimal, {"deterministic=true", "actor.environments=8"}).deterministic());
 }
 
@@ -158,8 +162,8 @@ TEST(ResumeTest, AllowsTheSameConfigurationWithDefaultsWrittenOrNot) {
 }
 
 TEST(ResumeTest, AllowsChangesOfFieldsMarkedSo) {
-  EXPECT_TRUE(CheckResumable(Parsed(kMinimal), Parsed(kMinimal, {"actor.processes=4", "stop.env_steps=5", "device=cuda",
-                                                                 "stop.score=10"}))
+  EXPECT_TRUE(CheckResumable(Parsed(kMinimal), Parsed(kMinimal, {"actor.processes=4", "stop.env_steps=5000",
+                                                                 "device=cuda", "stop.score=10"}))
                   .ok());
 }
 

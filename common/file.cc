@@ -8,39 +8,19 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 
 namespace headrace {
 namespace {
 
 absl::Status ErrorCodeStatus(const std::string& verb, const std::string& path, const std::error_code& error) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat(verb, " ", path));
-}
-
-absl::Status WriteAll(int file, std::string_view contents, const std::string& path) {
-  while (!contents.empty()) {
-    const ssize_t written = ::write(file, contents.data(), contents.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoStatus("write", path);
-    }
-    contents.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WriteAndSync(const std::string& path, std::string_view contents) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file < 0) return ErrnoStatus("create", path);
-  absl::Status status = WriteAll(file, contents, path);
-  if (status.ok() && ::fsync(file) != 0) status = ErrnoStatus("sync", path);
-  // A network file system reports a full disk as late as here.
-  if (::close(file) != 0 && status.ok()) status = ErrnoStatus("close", path);
-  return status;
 }
 
 absl::Status SyncDirectoryOf(const std::string& path) {
@@ -85,18 +65,61 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return contents;
 }
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {
+absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(const std::string& path) {
   static std::atomic<uint64_t> count = 0;
   const std::string temporary = absl::StrCat(path, ".", ::getpid(), ".", count.fetch_add(1), ".tmp");
   // Left by a process of the same number that crashed.
   ::unlink(temporary.c_str());
-  absl::Status status = WriteAndSync(temporary, contents);
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoStatus("rename to", path);
-  if (!status.ok()) {
-    ::unlink(temporary.c_str());
-    return status;
+  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file < 0) return ErrnoStatus("create", temporary);
+  return std::unique_ptr<AtomicFile>(new AtomicFile(path, temporary, file));
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_ >= 0) ::close(file_);
+  if (!committed_) ::unlink(temporary_.c_str());
+}
+
+absl::Status AtomicFile::Append(std::string_view contents) {
+  constexpr size_t kBufferBytes = 1 << 20;
+  if (buffer_.size() + contents.size() < kBufferBytes) {
+    buffer_.append(contents);
+    return absl::OkStatus();
   }
-  return SyncDirectoryOf(path);
+  absl::Status status = Write(buffer_);
+  if (status.ok()) status = Write(contents);
+  buffer_.clear();
+  return status;
+}
+
+absl::Status AtomicFile::Write(std::string_view contents) {
+  while (!contents.empty()) {
+    const ssize_t written = ::write(file_, contents.data(), contents.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus("write", temporary_);
+    }
+    contents.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFile::Commit() {
+  absl::Status status = Write(buffer_);
+  if (status.ok() && ::fsync(file_) != 0) status = ErrnoStatus("sync", temporary_);
+  // A network file system reports a full disk as late as here.
+  if (::close(std::exchange(file_, -1)) != 0 && status.ok()) status = ErrnoStatus("close", temporary_);
+  if (status.ok() && ::rename(temporary_.c_str(), path_.c_str()) != 0) status = ErrnoStatus("rename to", path_);
+  if (!status.ok()) return status;
+  committed_ = true;
+  return SyncDirectoryOf(path_);
+}
+
+absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {
+  absl::StatusOr<std::unique_ptr<AtomicFile>> file = AtomicFile::Create(path);
+  if (!file.ok()) return file.status();
+  if (absl::Status status = (*file)->Append(contents); !status.ok()) return status;
+  return (*file)->Commit();
 }
 
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
@@ -121,6 +144,18 @@ absl::Status MakeDirectories(const std::string& path) {
     return absl::AlreadyExistsError(absl::StrCat("create directory ", path, ": there is a file of this name"));
   }
   return absl::OkStatus();
+}
+
+absl::Status ReplaceDirectory(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    RETURN_IF_ERROR(SyncDirectoryOf(to));
+    return RemoveTree(from);
+  }
+  // Network file systems cannot exchange: there is then a moment without either.
+  if (errno != EINVAL && errno != ENOSYS) return ErrnoStatus("replace", to);
+  RETURN_IF_ERROR(RemoveTree(to));
+  if (::rename(from.c_str(), to.c_str()) != 0) return ErrnoStatus("rename to", to);
+  return SyncDirectoryOf(to);
 }
 
 absl::Status RemoveTree(const std::string& path) {

@@ -9,8 +9,10 @@
 #ifndef HEADRACE_COMMON_FILE_H_
 #define HEADRACE_COMMON_FILE_H_
 
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,8 +22,35 @@ namespace headrace {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// A reader sees the old contents or the new, also after a loss of power: writes PATH.PID.N.tmp beside it, syncs,
-// renames and syncs the directory. What a crash leaves is such a .tmp file, which nobody reads.
+// A file that is complete or not there: a reader sees the old contents or the new, also after a loss of power. What is
+// appended goes to PATH.PID.N.tmp beside it; Commit syncs, renames and syncs the directory. Without Commit nothing is
+// left; what a crash leaves is such a .tmp file, which nobody reads.
+//
+// One file belongs to one thread.
+class AtomicFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(const std::string& path);
+  ~AtomicFile();
+
+  // Small pieces are collected.
+  absl::Status Append(std::string_view contents);
+  // The last call.
+  absl::Status Commit();
+
+ private:
+  AtomicFile(std::string path, std::string temporary, int file)
+      : path_(std::move(path)), temporary_(std::move(temporary)), file_(file) {}
+
+  absl::Status Write(std::string_view contents);
+
+  const std::string path_;
+  const std::string temporary_;
+  int file_;  // -1: closed
+  bool committed_ = false;
+  std::string buffer_;
+};
+
+// One with these contents.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
 // Names of the entries, without "." and "..", sorted.
@@ -32,6 +61,9 @@ absl::Status MakeDirectories(const std::string& path);
 
 // Removes a file, or a directory and all below it, without following links. A path that does not exist is fine.
 absl::Status RemoveTree(const std::string& path);
+
+// Puts the directory `from` in the place of `to`, which exists, in one step, and removes what was there.
+absl::Status ReplaceDirectory(const std::string& from, const std::string& to);
 
 // "VERB PATH: what errno says", for those who make system calls of their own. Call it before errno can change.
 absl::Status ErrnoStatus(const std::string& verb, const std::string& path);

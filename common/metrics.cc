@@ -18,22 +18,6 @@ prometheus::Labels MakeLabels(const std::vector<std::string>& names, const std::
   return labels;
 }
 
-const char* TypeName(prometheus::MetricType type) {
-  switch (type) {
-    case prometheus::MetricType::Counter:
-      return "counter";
-    case prometheus::MetricType::Gauge:
-      return "gauge";
-    case prometheus::MetricType::Histogram:
-      return "histogram";
-    case prometheus::MetricType::Summary:
-      return "summary";
-    case prometheus::MetricType::Untyped:
-      break;
-  }
-  return "untyped";
-}
-
 }  // namespace
 
 std::vector<double> LatencyBuckets() {
@@ -43,12 +27,6 @@ std::vector<double> LatencyBuckets() {
     for (const double step : {1.0, 2.0, 5.0}) buckets.push_back(step / decade);
   }
   buckets.push_back(10);
-  return buckets;
-}
-
-std::vector<double> SizeBuckets(double largest) {
-  std::vector<double> buckets = {1};
-  while (buckets.back() < largest) buckets.push_back(2 * buckets.back());
   return buckets;
 }
 
@@ -62,15 +40,8 @@ prometheus::Gauge& GaugeFamily::With(const std::vector<std::string>& values) con
 
 void GaugeFamily::Remove(prometheus::Gauge& metric) const { family_->Remove(&metric); }
 
-prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& values) const {
-  return family_->Add(MakeLabels(labels_, values), buckets_);
-}
-
 MetricRegistry::MetricRegistry(const std::string& process)
     : collectables_({registry_, std::make_shared<ProcessMetrics>()}) {
-  for (const prometheus::MetricFamily& family : collectables_.back()->Collect()) {
-    declared_.push_back({family.name, TypeName(family.type), family.help, {}});
-  }
   AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"process", "version"})
       .With({process, kVersion})
       .Set(1);
@@ -86,12 +57,13 @@ prometheus::Gauge& MetricRegistry::AddGauge(const std::string& name, const std::
 
 prometheus::Histogram& MetricRegistry::AddHistogram(const std::string& name, const std::string& help,
                                                     std::vector<double> buckets) {
-  return AddHistogramFamily(name, help, {}, std::move(buckets)).With({});
+  Declare(name, false, help);
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add({}, std::move(buckets));
 }
 
 CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const std::string& help,
                                                std::vector<std::string> labels) {
-  Declare({name, "counter", help, labels});
+  Declare(name, true, help);
   CounterFamily family;
   family.family_ = &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
@@ -100,26 +72,11 @@ CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const st
 
 GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::string& help,
                                            std::vector<std::string> labels) {
-  Declare({name, "gauge", help, labels});
+  Declare(name, false, help);
   GaugeFamily family;
   family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
   return family;
-}
-
-HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, const std::string& help,
-                                                   std::vector<std::string> labels, std::vector<double> buckets) {
-  Declare({name, "histogram", help, labels});
-  HistogramFamily family;
-  family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
-  family.labels_ = std::move(labels);
-  family.buckets_ = std::move(buckets);
-  return family;
-}
-
-std::vector<MetricInfo> MetricRegistry::List() const {
-  MutexLock lock(&mutex_);
-  return declared_;
 }
 
 std::string MetricRegistry::Text() const {
@@ -128,13 +85,12 @@ std::string MetricRegistry::Text() const {
   return text.str();
 }
 
-void MetricRegistry::Declare(MetricInfo info) {
-  HEADRACE_CHECK(info.name.starts_with("headrace_"));
-  HEADRACE_CHECK(info.name.ends_with("_total") == (info.type == "counter"));
-  HEADRACE_CHECK(!info.help.empty());
+void MetricRegistry::Declare(const std::string& name, bool is_counter, const std::string& help) {
+  HEADRACE_CHECK(name.starts_with("headrace_"));
+  HEADRACE_CHECK(name.ends_with("_total") == is_counter);
+  HEADRACE_CHECK(!help.empty());
   MutexLock lock(&mutex_);
-  for (const MetricInfo& other : declared_) HEADRACE_CHECK(other.name != info.name);
-  declared_.push_back(std::move(info));
+  HEADRACE_CHECK(declared_.insert(name).second);
 }
 
 }  // namespace headrace

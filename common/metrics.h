@@ -4,9 +4,9 @@
 //   struct LearnerMetrics {
 //     explicit LearnerMetrics(MetricRegistry& r)
 //         : updates(r.AddCounter("headrace_learner_updates_total", "Gradient updates done.")),
-//           latency(r.AddHistogramFamily("headrace_inference_latency_seconds", "...", {"part"}, LatencyBuckets())) {}
+//           update(r.AddHistogram("headrace_learner_update_seconds", "Time of an update.", LatencyBuckets())) {}
 //     prometheus::Counter& updates;
-//     HistogramFamily latency;
+//     prometheus::Histogram& update;
 //   };
 //
 // Names begin with headrace_, are in base units, and end in _total if and only if they are counters. A name that breaks
@@ -17,6 +17,7 @@
 #define HEADRACE_COMMON_METRICS_H_
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,18 +32,8 @@
 
 namespace headrace {
 
-// What documentation says about a metric.
-struct MetricInfo {
-  std::string name;
-  std::string type;  // "counter", "gauge" or "histogram"
-  std::string help;
-  std::vector<std::string> labels;
-};
-
 // Upper bounds 1, 2 and 5 times the powers of ten from 10 microseconds to 10 seconds.
 std::vector<double> LatencyBuckets();
-// 1, 2, 4 ... up to the first power of two that is not below `largest`.
-std::vector<double> SizeBuckets(double largest);
 
 // Metrics of one name that differ in the values of their labels. Cheap to copy; valid as long as the registry.
 class CounterFamily {
@@ -68,17 +59,6 @@ class GaugeFamily {
   std::vector<std::string> labels_;
 };
 
-class HistogramFamily {
- public:
-  prometheus::Histogram& With(const std::vector<std::string>& values) const;
-
- private:
-  friend class MetricRegistry;
-  prometheus::Family<prometheus::Histogram>* family_;
-  std::vector<std::string> labels_;
-  std::vector<double> buckets_;
-};
-
 class MetricRegistry {
  public:
   // Has headrace_build_info{process, version} and the process_... metrics from the start.
@@ -90,23 +70,19 @@ class MetricRegistry {
 
   CounterFamily AddCounterFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
   GaugeFamily AddGaugeFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
-  HistogramFamily AddHistogramFamily(const std::string& name, const std::string& help, std::vector<std::string> labels,
-                                     std::vector<double> buckets);
 
-  // Everything declared so far, in that order: the source of docs/metrics.md.
-  std::vector<MetricInfo> List() const;
   // The page as Prometheus scrapes it.
   std::string Text() const;
   // For the server.
   const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables() const { return collectables_; }
 
  private:
-  void Declare(MetricInfo info);
+  void Declare(const std::string& name, bool is_counter, const std::string& help);
 
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
-  mutable Mutex mutex_;
-  std::vector<MetricInfo> declared_ ABSL_GUARDED_BY(mutex_);
+  Mutex mutex_;
+  std::set<std::string> declared_ ABSL_GUARDED_BY(mutex_);  // names
 };
 
 }  // namespace headrace

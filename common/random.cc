@@ -85,10 +85,4 @@ void RandomStream::FillNormal(std::span<float> values) {
   for (float& value : values) value = static_cast<float>(Normal());
 }
 
-void RandomStream::Seek(uint64_t position) {
-  position_ = position;
-  used_ = 4;
-  has_spare_normal_ = false;
-}
-
 }  // namespace headrace

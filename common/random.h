@@ -1,8 +1,7 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
 //
 // A stream is named by (seed, role, index, purpose). Two different names give independent streams, the same name gives
-// the same numbers on every machine, and a position in a stream can be saved and sought, so that a process that is
-// started again draws what it would have drawn.
+// the same numbers on every machine.
 //
 //   RandomStream reset(config.seed(), StreamRole::kActor, lane, StreamPurpose::kEnvironment);
 //   double angle = reset.Uniform(-M_PI, M_PI);
@@ -25,11 +24,10 @@ enum class StreamPurpose : uint16_t {
   kEnvironment = 3,
   kExploration = 4,
   kSampling = 5,
-  kWriter = 6,
-  kBackoff = 7,
+  kRemoval = 8,
 };
 
-// One block of Philox4x32-10: the bijection itself, for known-answer tests.
+// One block of Philox4x32-10: the bijection itself.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 // Satisfies UniformRandomBitGenerator.
@@ -55,9 +53,8 @@ class RandomStream {
   double Normal();
   void FillNormal(std::span<float> values);
 
-  // Blocks of four numbers drawn so far; Seek discards the rest of the current block.
+  // Blocks of four numbers drawn so far.
   uint64_t position() const { return position_; }
-  void Seek(uint64_t position);
 
  private:
   void Refill();

@@ -64,33 +64,6 @@ TEST(RandomStreamTest, StreamsAreUncorrelated) {
   EXPECT_LT(std::abs(sum / kPairs), 5 / std::sqrt(kPairs));
 }
 
-TEST(RandomStreamTest, SeekContinuesFromASavedPosition) {
-  RandomStream stream = TestStream();
-  for (int i = 0; i < 7; ++i) stream();
-  EXPECT_EQ(stream.position(), 2u);  // four numbers of the first block, three of the second
-  const uint64_t position = stream.position();
-  stream.Seek(position);
-  const std::vector<uint32_t> expected = Draw(stream, 16);
-
-  RandomStream restarted = TestStream();
-  restarted.Seek(position);
-  EXPECT_EQ(Draw(restarted, 16), expected);
-  EXPECT_THAT(Draw(TestStream(), 24), testing::Contains(expected[0]));
-}
-
-TEST(RandomStreamTest, SeekForgetsTheSecondOfAPairOfNormals) {
-  RandomStream stream = TestStream(), fresh = TestStream();
-  stream.Normal();
-  stream.Seek(0);
-  EXPECT_EQ(stream.Normal(), fresh.Normal());
-}
-
-TEST(RandomStreamTest, PositionsBeyond32BitsAreDifferentBlocks) {
-  RandomStream low = TestStream(), high = TestStream();
-  high.Seek(uint64_t{1} << 32);
-  EXPECT_NE(Draw(low, 4), Draw(high, 4));
-}
-
 TEST(RandomStreamTest, UniformHasTheMomentsOfItsDistribution) {
   constexpr int kCount = 200'000;
   RandomStream stream = TestStream();

@@ -4,11 +4,15 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/flags/declare.h"
+#include "absl/flags/flag.h"
 #include "common/config.h"
 #include "common/file.h"
 #include "common/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+ABSL_DECLARE_FLAG(std::string, revision);
 
 namespace headrace {
 namespace {
@@ -51,12 +55,14 @@ TEST_F(RunDirectoryTest, HasAllItsFilesFromTheStart) {
 }
 
 TEST_F(RunDirectoryTest, TellsInMetadataWhatRanWhereAndWhen) {
+  absl::SetFlag(&FLAGS_revision, "0c1d2e3f-dirty");
   ASSERT_TRUE(Open(Config({"seed=7"})).ok());
   clock_.Advance(std::chrono::hours(1));
   ASSERT_TRUE(Open(Config({"seed=7"})).ok());
   const nlohmann::json metadata = nlohmann::json::parse(Read("metadata.json"));
   EXPECT_EQ(metadata["command_line"], nlohmann::json({"learner", "--config=a b"}));
   EXPECT_EQ(metadata["version"], kVersion);
+  EXPECT_EQ(metadata["revision"], "0c1d2e3f-dirty");
   EXPECT_EQ(metadata["seed"], 7);
   EXPECT_GE(metadata["machine"]["cores"], 1);
   EXPECT_GT(metadata["machine"]["memory_bytes"], 1 << 20);

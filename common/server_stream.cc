@@ -73,10 +73,7 @@ void ServerStream::OnWriteDone(bool ok) {
         status_ = absl::CancelledError("the peer is gone");
       }
     }
-    if (!queue_.empty()) {
-      WriteNext();
-      return;
-    }
+    if (!queue_.empty()) WriteNext();
     FinishIfDrained();
     if (closing_) return;
   }

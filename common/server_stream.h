@@ -45,7 +45,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   virtual void OnMessage(const grpc::ByteBuffer& message) = 0;
   // The client has finished sending, or is gone. Closes by default.
   virtual void OnEnd() { Close(absl::OkStatus()); }
-  // Everything queued has left.
+  // A message has left; unsent() says how many are still to go.
   virtual void OnSent() {}
   // The last call of all.
   virtual void OnClosed() {}

@@ -168,6 +168,15 @@ TEST_F(StreamTest, WhatWasSentBeforeAnOrderlyEndArrives) {
   EXPECT_EQ(client.Messages(1000).size(), 1000u);
 }
 
+TEST_F(StreamTest, WhatAClientSentBeforeItFinishedArrivesAndIsAnswered) {
+  Client client(server_->address());
+  for (int i = 0; i < 1000; ++i) client.Send(std::to_string(i));
+  client.stream().FinishSending();
+  client.Send("dropped");
+  EXPECT_TRUE(client.Closed().ok());
+  EXPECT_EQ(client.Messages(1000).size(), 1000u);
+}
+
 TEST_F(StreamTest, ARefusalSaysWhy) {
   Client client(server_->address());
   client.Send("burst");

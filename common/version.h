@@ -1,4 +1,4 @@
-// The version of this software, as --version, metadata.json and headrace_build_info tell it.
+// The version of this software, as metadata.json and headrace_build_info tell it.
 #ifndef HEADRACE_COMMON_VERSION_H_
 #define HEADRACE_COMMON_VERSION_H_
 

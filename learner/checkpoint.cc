@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t kFormat = 1;
 constexpr char kPrefix[] = "update-";
+constexpr char kNewSuffix[] = ".new";  // of one that is to replace another
 constexpr char kIdentityFile[] = "/IDENTITY.textproto";
 
 template <typename Message>
@@ -52,39 +53,15 @@ absl::Status CheckChecksumLine(const std::string& path) {
 // Names of the checkpoints, newest first.
 absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(checkpoints));
-  std::erase_if(names, [](const std::string& name) { return !absl::StartsWith(name, kPrefix); });
+  std::erase_if(names, [](const std::string& name) {
+    return !absl::StartsWith(name, kPrefix) || absl::EndsWith(name, kNewSuffix);
+  });
   std::sort(names.rbegin(), names.rend());
   return names;
 }
 
-absl::StatusOr<LoadedCheckpoint> LoadFiles(const std::string& directory) {
-  LoadedCheckpoint loaded;
-  const std::string manifest = directory + "/" + kManifestFile;
-  RETURN_IF_ERROR(CheckChecksumLine(manifest));
-  ASSIGN_OR_RETURN(loaded.manifest, ReadText<v1::CheckpointManifest>(manifest));
-  if (loaded.manifest.format() != kFormat) {
-    return absl::DataLossError(
-        absl::StrFormat("%s has format %d, this program reads %d", directory, loaded.manifest.format(), kFormat));
-  }
-  for (const v1::CheckpointFile& file : loaded.manifest.files()) {
-    const std::string path = directory + "/" + file.name();
-    ASSIGN_OR_RETURN(std::string contents, ReadFile(path));
-    if (contents.size() != file.bytes() || Checksum(contents) != file.xxh3()) {
-      return absl::DataLossError(
-          absl::StrFormat("%s is not what was written: expected %d bytes with checksum %x, got %d with %x", path,
-                          file.bytes(), file.xxh3(), contents.size(), Checksum(contents)));
-    }
-    loaded.files[file.name()] = std::move(contents);
-  }
-  return loaded;
-}
-
-}  // namespace
-
-std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
-
-absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
-                            const std::map<std::string, std::string>& files) {
+absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest manifest,
+                        const std::map<std::string, std::string>& files) {
   RETURN_IF_ERROR(MakeDirectories(directory));
   manifest.set_format(kFormat);
   for (const auto& [name, contents] : files) {
@@ -98,29 +75,72 @@ absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest
   return WriteFileAtomically(directory + "/" + kManifestFile, text + ChecksumLine(text));
 }
 
+}  // namespace
+
+std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
+
+absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
+                            const std::map<std::string, std::string>& files) {
+  if (!ReadFile(directory + "/" + kManifestFile).ok()) return WriteFiles(directory, std::move(manifest), files);
+  const std::string replacement = directory + kNewSuffix;
+  RETURN_IF_ERROR(RemoveTree(replacement));
+  RETURN_IF_ERROR(WriteFiles(replacement, std::move(manifest), files));
+  return ReplaceDirectory(replacement, directory);
+}
+
 absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
-  absl::StatusOr<LoadedCheckpoint> loaded = LoadFiles(directory);
-  if (absl::IsNotFound(loaded.status())) return absl::DataLossError(loaded.status().message());
+  LoadedCheckpoint loaded;
+  const std::string manifest = directory + "/" + kManifestFile;
+  RETURN_IF_ERROR(CheckChecksumLine(manifest));
+  ASSIGN_OR_RETURN(loaded.manifest, ReadText<v1::CheckpointManifest>(manifest));
+  if (loaded.manifest.format() != kFormat) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s has format %d, this program reads %d", directory, loaded.manifest.format(), kFormat));
+  }
+  for (const v1::CheckpointFile& file : loaded.manifest.files()) {
+    const std::string path = directory + "/" + file.name();
+    absl::StatusOr<std::string> read = ReadFile(path);
+    if (absl::IsNotFound(read.status())) return absl::DataLossError(read.status().message());
+    ASSIGN_OR_RETURN(std::string contents, std::move(read));
+    if (contents.size() != file.bytes() || Checksum(contents) != file.xxh3()) {
+      return absl::DataLossError(
+          absl::StrFormat("%s is not what was written: expected %d bytes with checksum %x, got %d with %x", path,
+                          file.bytes(), file.xxh3(), contents.size(), Checksum(contents)));
+    }
+    loaded.files[file.name()] = std::move(contents);
+  }
   return loaded;
 }
 
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
+  absl::Status damage;
   for (const std::string& name : names) {
     absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(checkpoints + "/" + name);
     if (loaded.ok()) return *std::move(loaded);
-    LogError("checkpoint %s is not usable (%s); trying the one before it", name, loaded.status().ToString());
+    if (absl::IsNotFound(loaded.status())) {
+      LogWarning("checkpoint %s was never finished", name);
+    } else if (absl::IsDataLoss(loaded.status())) {
+      LogError("checkpoint %s is not usable (%s); trying the one before it", name, loaded.status().ToString());
+      damage.Update(loaded.status());
+    } else {
+      return loaded.status();
+    }
   }
-  return std::nullopt;
+  if (damage.ok()) return std::nullopt;
+  return absl::FailedPreconditionError(
+      absl::StrFormat("no checkpoint under %s is usable (%s); remove them to begin anew, or use another directory",
+                      checkpoints, std::string(damage.message())));
 }
 
-absl::Status RemoveOldCheckpoints(const std::string& checkpoints, uint32_t keep) {
+absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest, uint32_t keep) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
-  uint32_t kept = 0;
+  uint32_t kept = 1;
   for (const std::string& name : names) {
+    if (name == newest) continue;
     const std::string directory = checkpoints + "/" + name;
     // One that is damaged, or was never finished, must not take the place of one that is whole.
-    if (kept < keep && CheckChecksumLine(directory + "/" + kManifestFile).ok()) {
+    if (name < newest && kept < keep && CheckChecksumLine(directory + "/" + kManifestFile).ok()) {
       ++kept;
     } else {
       RETURN_IF_ERROR(RemoveTree(directory));

@@ -31,16 +31,21 @@ struct LoadedCheckpoint {
 // "update-000000012345"
 std::string CheckpointName(uint64_t updates);
 
-// Writes files and then the manifest, whose `files` are filled in here.
+// Writes files and then the manifest, whose `files` are filled in here. A checkpoint that is there already is replaced
+// in one step.
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
                             const std::map<std::string, std::string>& files);
-// DataLoss: a file is missing, cut off or altered, or the manifest cannot be read.
+// NotFound: there is no manifest. DataLoss: a file is missing, cut off or altered, or the manifest cannot be read.
+// FailedPrecondition: it has another format.
 absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);
 
-// The newest checkpoint under `checkpoints` that is whole; damaged ones are reported and passed over. None: nullopt.
+// The newest checkpoint under `checkpoints` that is whole; those that were never finished or are damaged are reported
+// and passed over. nullopt: none was ever finished. FailedPrecondition: there are some, and none is usable; a run that
+// began anew in their place would lose what they may still be good for.
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints);
-// Removes all but the newest `keep` that have a whole manifest, and never the best one.
-absl::Status RemoveOldCheckpoints(const std::string& checkpoints, uint32_t keep);
+// Keeps `newest`, which was just written, and of those before it so many that `keep` have a whole manifest. Those after
+// it were passed over when the run was resumed from an older one. The best one stays.
+absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest, uint32_t keep);
 
 // Who this learner is: the same run as at the last start, and an incarnation more. Remembered before it returns.
 absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints);

@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "common/checksum.h"
 #include "common/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -91,7 +94,9 @@ TEST_F(CheckpointTest, OneWithADamagedFileIsPassedOver) {
       EXPECT_EQ(NewestUpdates(), 1000);
     }
     ASSERT_TRUE(RemoveTree(path).ok());
-    EXPECT_EQ(LoadCheckpoint(Path(2000)).status().code(), absl::StatusCode::kDataLoss) << name;
+    EXPECT_EQ(LoadCheckpoint(Path(2000)).status().code(),
+              name == kManifestFile ? absl::StatusCode::kNotFound : absl::StatusCode::kDataLoss)
+        << name;
     EXPECT_EQ(NewestUpdates(), 1000);
   }
 }
@@ -118,10 +123,10 @@ TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(SaveCheckpoint(directory_ + "/" + kBestCheckpoint, v1::CheckpointManifest(), {{kPolicyFile, "p"}}).ok());
   ASSERT_TRUE(NextIdentity(directory_).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_),
               UnorderedElementsAre("IDENTITY.textproto", "best", CheckpointName(300), CheckpointName(400)));
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 5).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 5).ok());
   EXPECT_EQ(ListDirectory(directory_)->size(), 4);
   EXPECT_EQ(LoadCheckpoint(directory_ + "/" + kBestCheckpoint)->files.at(kPolicyFile), "p");
 }
@@ -130,8 +135,63 @@ TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
 TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(RemoveTree(Path(300) + "/" + kManifestFile).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(200), CheckpointName(400)));
+}
+
+// 300 was damaged, the run went on from 200, and has written 250: whatever 300 is, it is in the way.
+TEST_F(CheckpointTest, TheOneJustWrittenStaysWhateverIsNewerThanIt) {
+  for (const uint64_t updates : {100, 200, 250, 300}) Save(updates);
+  ASSERT_TRUE(WriteFileAtomically(Path(300) + "/" + kPolicyFile, "damaged").ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(250), 1).ok());
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(250)));
+}
+
+TEST_F(CheckpointTest, ARunWhoseCheckpointsAreAllUnusableIsNotBegunAnew) {
+  Save(100);
+  Save(200);
+  for (const uint64_t updates : {100, 200}) {
+    ASSERT_TRUE(WriteFileAtomically(Path(updates) + "/" + kPolicyFile, "damaged").ok());
+  }
+  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(absl::StrContains(status.message(), Path(200) + "/" + kPolicyFile)) << status;
+}
+
+// It may hold more than this program knows of: it is neither passed over nor replaced.
+TEST_F(CheckpointTest, AnotherFormatIsRefusedByItsNumber) {
+  Save(100);
+  Save(200);
+  const std::string path = Path(200) + "/" + kManifestFile;
+  std::string text = *ReadFile(path);
+  text = absl::StrReplaceAll(text.substr(0, text.rfind("# xxh3 ")), {{"format: 1", "format: 2"}});
+  ASSERT_TRUE(WriteFileAtomically(path, absl::StrFormat("%s# xxh3 %016x\n", text, Checksum(text))).ok());
+  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(absl::StrContains(status.message(), "format 2")) << status;
+}
+
+TEST_F(CheckpointTest, AnErrorOfTheFileSystemIsNotTakenForDamage) {
+  Save(100);
+  Save(200);
+  const std::string path = Path(200) + "/" + kPolicyFile;
+  ASSERT_TRUE(RemoveTree(path).ok());
+  ASSERT_TRUE(MakeDirectories(path).ok());  // EISDIR
+  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_FALSE(absl::IsDataLoss(status)) << status;
+}
+
+TEST_F(CheckpointTest, OneThatIsThereIsReplacedAsAWhole) {
+  Save(100);
+  v1::CheckpointManifest manifest;
+  manifest.set_name("another");
+  ASSERT_TRUE(SaveCheckpoint(Path(100), manifest, {{kPolicyFile, "newer"}}).ok());
+  const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Path(100));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->manifest.name(), "another");
+  EXPECT_THAT(*ListDirectory(Path(100)), UnorderedElementsAre(kPolicyFile, kManifestFile));
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(100)));
 }
 
 TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {

@@ -50,16 +50,23 @@ std::optional<absl::Status> CheckpointWriter::Poll() {
 
 absl::Status CheckpointWriter::Wait() { return writing_.valid() ? writing_.get() : absl::OkStatus(); }
 
-absl::Status CheckpointWriter::Write(Cut cut) const {
+absl::Status CheckpointWriter::Write(Cut cut) {
   const auto start = std::chrono::steady_clock::now();
   v1::CheckpointManifest& manifest = cut.manifest;
   v1::CheckpointRequest request;
   *request.mutable_peer() = peer_;
   request.set_name(manifest.name());
   request.set_keep(keep_);
+  request.set_committed(committed_);
   std::vector<std::future<absl::StatusOr<v1::CheckpointResponse>>> answers;
   for (const std::string& shard : shards_) {
     answers.push_back(std::async(std::launch::async, AskShard, shard, connect_patience_, request));
+  }
+  // Also of shards whose contents are not saved: what they had inserted is how the next learner counts on.
+  for (size_t i = 0; i < cut.states.size(); ++i) {
+    v1::CheckpointResponse& shard = *manifest.add_shards();
+    shard.set_shard(static_cast<uint32_t>(i));
+    *shard.add_tables() = cut.states[i];
   }
   uint64_t bytes = 0;
   uint64_t env_steps = manifest.counters().env_steps();
@@ -68,17 +75,16 @@ absl::Status CheckpointWriter::Write(Cut cut) const {
     bytes += answer.bytes();
     // Steps that arrived between the learner's cut and this shard's are in the checkpoint: they count.
     for (const v1::TableState& state : answer.tables()) {
-      if (i >= cut.states.size() || state.table() != cut.states[i].table() ||
-          state.incarnation() != cut.states[i].incarnation())
-        continue;
+      if (state.table() != cut.states[i].table() || state.incarnation() != cut.states[i].incarnation()) continue;
       env_steps += state.inserted_steps() - std::min(state.inserted_steps(), cut.states[i].inserted_steps());
     }
-    *manifest.add_shards() = std::move(answer);
+    *manifest.mutable_shards(static_cast<int>(i)) = std::move(answer);
   }
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
   RETURN_IF_ERROR(SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, cut.files));
-  RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, keep_));
+  committed_ = manifest.name();
+  RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   return absl::OkStatus();

@@ -27,17 +27,19 @@ class CheckpointWriter {
   struct Cut {
     v1::CheckpointManifest manifest;           // name and counters
     std::map<std::string, std::string> files;  // contents by name
-    std::vector<v1::TableState> states;        // each shard's, at the moment the counters are of
+    std::vector<v1::TableState> states;        // of every shard, at the moment the counters are of
   };
 
-  // An empty list of shards: their contents are not written. A shard that is just being started again is waited for,
-  // `connect_patience` long.
+  // An empty list of shards: their contents are not written. `committed`: the checkpoint that the run was resumed from,
+  // which shards must not remove before there is another; empty: none. A shard that is just being started again is
+  // waited for, `connect_patience` long.
   CheckpointWriter(std::string checkpoints, std::vector<std::string> shards, v1::Peer peer, uint32_t keep,
-                   std::chrono::milliseconds connect_patience = std::chrono::seconds(10))
+                   std::string committed, std::chrono::milliseconds connect_patience = std::chrono::seconds(10))
       : checkpoints_(std::move(checkpoints)),
         shards_(std::move(shards)),
         peer_(std::move(peer)),
         keep_(keep),
+        committed_(std::move(committed)),
         connect_patience_(connect_patience) {}
 
   bool writing() const { return writing_.valid(); }
@@ -49,12 +51,13 @@ class CheckpointWriter {
   absl::Status Wait();
 
  private:
-  absl::Status Write(Cut cut) const;
+  absl::Status Write(Cut cut);
 
   const std::string checkpoints_;
   const std::vector<std::string> shards_;
   const v1::Peer peer_;
   const uint32_t keep_;
+  std::string committed_;  // touched by the writing thread alone
   const std::chrono::milliseconds connect_patience_;
   std::future<absl::Status> writing_;
 };

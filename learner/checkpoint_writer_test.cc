@@ -30,7 +30,7 @@ class CheckpointWriterTest : public testing::Test {
   std::string Checkpoints() const { return directory_.path(); }
   CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) const {
     return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep,
-                            std::chrono::milliseconds(100));
+                            /*committed=*/"", std::chrono::milliseconds(100));
   }
 
   // Of the moment at which it is called.
@@ -115,6 +115,20 @@ TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
   EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(3)));
 }
 
+// The first shard writes its part each time, and yet keeps the one that a resumed run will ask for.
+TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) {
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  writer.Start(Cut(1, 0));
+  ASSERT_TRUE(writer.Wait().ok());
+  second_.StopServing();
+  for (const uint64_t updates : {2, 3, 4}) {
+    writer.Start(Cut(updates, 0));
+    EXPECT_FALSE(writer.Wait().ok());
+  }
+  const std::vector<std::string> files = *ListDirectory(first_directory_.path());
+  EXPECT_THAT(files, testing::Contains(HasSubstr(CheckpointName(1))));
+}
+
 TEST_F(CheckpointWriterTest, AShardOfAnotherRunRefuses) {
   TestDirectory directory;
   TestShard strange(0, directory.path());
@@ -128,6 +142,7 @@ TEST_F(CheckpointWriterTest, AShardOfAnotherRunRefuses) {
 }
 
 TEST_F(CheckpointWriterTest, WithoutShardsTheLearnersFilesAreAllThereIs) {
+  Insert(second_, 1, 3);
   CheckpointWriter writer = Writer({});
   writer.Start(Cut(1, 5));
   std::optional<absl::Status> written;
@@ -137,8 +152,11 @@ TEST_F(CheckpointWriterTest, WithoutShardsTheLearnersFilesAreAllThereIs) {
   EXPECT_TRUE(writer.Wait().ok());
   const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1));
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->manifest.shards_size(), 0);
   EXPECT_EQ(loaded->manifest.counters().env_steps(), 5);
+  // How much each shard had been given is known all the same: the next learner counts on from there.
+  ASSERT_EQ(loaded->manifest.shards_size(), 2);
+  EXPECT_EQ(loaded->manifest.shards(1).tables(0).inserted_steps(), 3);
+  EXPECT_EQ(loaded->manifest.shards(1).path(), "");
 }
 
 }  // namespace

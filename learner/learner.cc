@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <numeric>
-#include <optional>
+#include <limits>
 #include <span>
 #include <thread>
 #include <utility>
@@ -19,6 +18,8 @@
 #include "common/protocol.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "learner/restore.h"
+#include "learner/table_spec.h"
 #include "model/device.h"
 #include "model/moments.h"
 #include "model/weights.h"
@@ -26,7 +27,6 @@
 namespace headrace {
 namespace {
 
-constexpr char kTable[] = "experience";
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
@@ -39,21 +39,20 @@ constexpr std::chrono::seconds kLeavePatience{10};
 // The policy lag of a batch is measured at every so-manieth update.
 constexpr uint64_t kLagInterval = 16;
 
-double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-EvaluationRow Summarize(const v1::EvaluationResult& result) {
-  const double n = result.returns_size();
-  const double mean = std::accumulate(result.returns().begin(), result.returns().end(), 0.0) / n;
-  double squares = 0;
-  for (const double value : result.returns()) squares += (value - mean) * (value - mean);
-  const double lengths = std::accumulate(result.lengths().begin(), result.lengths().end(), 0.0);
-  return {.mean_return = mean,
-          .std_return = std::sqrt(squares / n),
-          .mean_length = lengths / n,
-          .episodes = static_cast<uint64_t>(result.returns_size())};
+// LibTorch's threads. Where the configuration does not say, their number is chosen between one and all cores; not in
+// lockstep, because it has a part in the last bits of a product.
+int MostThreads(const v1::RunConfig& config) {
+  const uint32_t threads = config.learner().threads();
+  return threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::thread::hardware_concurrency());
 }
 
-// Mean over those of which it is known; random actions and those of an earlier learner have none.
+bool ThreadsAreChosen(const v1::RunConfig& config) {
+  return config.learner().threads() == 0 && !config.deterministic() && config.device() == "cpu";
+}
+
+double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+// Mean over those of which it is known; random actions and those of an earlier learner have none. NaN: of none.
 double MeanPolicyLag(uint64_t current, std::span<const int64_t> versions) {
   double sum = 0;
   double known = 0;
@@ -63,33 +62,47 @@ double MeanPolicyLag(uint64_t current, std::span<const int64_t> versions) {
       ++known;
     }
   }
-  return known > 0 ? sum / known : 0;
+  return known > 0 ? sum / known : std::numeric_limits<double>::quiet_NaN();
 }
 
-Ratio MakeRatio(const v1::RunConfig& config, const Experience& experience) {
-  const uint64_t end = config.stop().env_steps();
-  return {.updates_per_step = experience.updates_per_step,
-          .min_steps = config.replay().min_steps(),
-          .lead_steps = config.deterministic() ? 1 : config.replay().lead_steps(),
-          .max_steps = end > 0 ? end : UINT64_MAX};
+prometheus::Counter& CounterOf(ReplaySampler::Wait wait, const LearnerMetrics::Waiting& waiting) {
+  switch (wait) {
+    case ReplaySampler::Wait::kShards:
+      return waiting.shards;
+    case ReplaySampler::Wait::kActors:
+      return waiting.actors;
+    case ReplaySampler::Wait::kItems:
+      return waiting.items;
+    case ReplaySampler::Wait::kBatch:
+    case ReplaySampler::Wait::kNothing:
+      return waiting.batch;
+  }
+  return waiting.batch;
 }
 
 }  // namespace
 
 Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members, ParameterService* parameters,
                  LearnerMetrics* metrics)
-    : options_(std::move(options)),
+    : config_(std::move(options.config)),
+      identity_(std::move(options.identity)),
+      replay_addresses_(std::move(options.replay_addresses)),
+      resume_from_(std::move(options.resume_from)),
+      init_from_(std::move(options.init_from)),
       run_(run),
       members_(members),
       parameters_(parameters),
       metrics_(metrics),
       start_(std::chrono::steady_clock::now()),
+      threads_(ThreadsAreChosen(config_) ? MostThreads(config_) : 1),
       last_checkpoint_(start_),
-      waiting_since_(start_) {
-  if (options_.resume_from.has_value()) {
-    counters_ = options_.resume_from->manifest.counters();
-    moments_ = counters_.observation_moments();
-  }
+      waiting_since_(start_),
+      counted_until_(start_) {
+  if (!resume_from_.has_value()) return;
+  counters_ = resume_from_->manifest.counters();
+  // Before anybody reads them: a jump would look like an enormous rate.
+  metrics_->updates.Increment(static_cast<double>(counters_.updates()));
+  metrics_->env_steps.Increment(static_cast<double>(counters_.env_steps()));
 }
 
 Learner::~Learner() = default;
@@ -102,20 +115,19 @@ double Learner::WallSeconds() const {
   return counters_.wall_seconds() + Seconds(std::chrono::steady_clock::now() - start_);
 }
 
-uint64_t Learner::PackedVersion() const {
-  return PackPolicyVersion(options_.identity.incarnation(), counters_.updates());
-}
+uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.incarnation(), counters_.updates()); }
+
+std::string Learner::EndedBefore() const { return counters_.end_reason().empty() ? "" : EndReached(); }
 
 std::string Learner::EndReached() const {
-  const v1::StopConfig& stop = options_.config.stop();
-  if (stop.has_score() && counters_.evaluations_at_score() >= stop.consecutive()) {
+  const v1::StopConfig& stop = config_.stop();
+  if (ScoreReached(stop, counters_)) {
     return absl::StrFormat("the score of %g is reached: %.1f", stop.score(), counters_.last_evaluation());
   }
   if (stop.env_steps() > 0 && counters_.env_steps() >= stop.env_steps()) {
-    // The updates that the last steps allow belong to the run. Before the set-up it is not known how many those are.
+    // The updates that the last steps allow belong to the run.
     const bool updates_missing =
-        algorithm_ != nullptr &&
-        counters_.updates() < MakeRatio(options_.config, experience_).BatchesAllowed(stop.env_steps());
+        algorithm_ != nullptr && counters_.updates() < MakeRatio(config_, experience_).BatchesAllowed(stop.env_steps());
     if (!updates_missing) return absl::StrFormat("%d environment steps are done", counters_.env_steps());
   }
   if (stop.wall_seconds() > 0 && WallSeconds() >= stop.wall_seconds()) {
@@ -124,12 +136,22 @@ std::string Learner::EndReached() const {
   return "";
 }
 
+void Learner::CountWaiting(prometheus::Counter& what) {
+  const Time now = std::chrono::steady_clock::now();
+  what.Increment(Seconds(now - counted_until_));
+  counted_until_ = now;
+}
+
 absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
   LogInfo("waiting for the first actor");
+  v1::RunStatus status;
+  status.set_waiting_for("the first actor");
+  members_->SetStatus(status);
   while (!ShutdownSignal::Requested()) {
     const Time now = std::chrono::steady_clock::now();
     absl::StatusOr<v1::EnvironmentSpec> environment =
         members_->WaitForEnvironment(std::min(now + kSignalInterval, start_ + kFirstActorPatience));
+    CountWaiting(metrics_->waiting.first_actor);
     if (!absl::IsDeadlineExceeded(environment.status()) || now >= start_ + kFirstActorPatience) return environment;
   }
   return absl::CancelledError("interrupted before the first actor came");
@@ -137,141 +159,135 @@ absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
 
 absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(environment_, WaitForEnvironment());
-  ASSIGN_OR_RETURN(experience_, MakeExperience(options_.config, environment_));
+  ASSIGN_OR_RETURN(experience_, MakeExperience(config_, environment_));
   for (size_t i = 0; i < experience_.slices.size(); ++i) {
     if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
   }
-  observation_elements_ = 1;
-  for (const uint32_t dimension : environment_.observation().shape()) {
-    observation_elements_ *= static_cast<int>(dimension);
-  }
-  const uint32_t threads = options_.config.learner().threads();
-  at::set_num_threads(threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::thread::hardware_concurrency()));
-  ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(options_.config, environment_));
+  at::set_num_threads(MostThreads(config_));
+  ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
   optimizer_ = std::make_unique<LocalOptimizer>(algorithm_->ParameterGroups());
   RETURN_IF_ERROR(RestoreTensors());
   RETURN_IF_ERROR(run_->ForgetAfter(counters_.env_steps()));
-  ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position()));
-  const v1::CheckpointConfig& checkpoint = options_.config.checkpoint();
-  const v1::Peer peer = MakePeer(options_.identity.run_id(), "learner");
+  ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position(), counters_.recent_episodes()));
+  const v1::CheckpointConfig& checkpoint = config_.checkpoint();
   checkpoints_ = std::make_unique<CheckpointWriter>(
-      run_->checkpoints(), checkpoint.replay() ? options_.replay_addresses : std::vector<std::string>(), peer,
-      checkpoint.keep());
-  RETURN_IF_ERROR(StartSampler(experience_));
+      run_->checkpoints(), checkpoint.replay() ? replay_addresses_ : std::vector<std::string>(),
+      MakePeer(identity_.run_id(), "learner"), checkpoint.keep(),
+      resume_from_.has_value() ? resume_from_->manifest.name() : "");
+  evaluations_ = std::make_unique<Evaluations>(
+      config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
+                                         identity_.run_id(), run_->checkpoints()});
+  RETURN_IF_ERROR(StartSampler());
   // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
   (void)sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
+  CompareShards();
+  resume_from_.reset();
+  init_from_.reset();
+  counters_.clear_end_reason();
   RETURN_IF_ERROR(Publish());
-  v1::Lease lease;
-  lease.set_run_id(options_.identity.run_id());
-  *lease.mutable_table() = MakeTable(experience_);
-  lease.set_observation_moments(experience_.observation_moments);
-  members_->Open(std::move(lease), [this] {
+  members_->Open(MakeLease(), [this] {
     const uint64_t done = sampler_->env_steps();
     const uint64_t left = experience_.random_steps > done ? experience_.random_steps - done : 0;
-    const uint64_t processes = std::max<uint64_t>(1, options_.config.actor().processes());
+    const uint64_t processes = std::max<uint64_t>(1, config_.actor().processes());
     return (left + processes - 1) / processes;
   });
   return absl::OkStatus();
 }
 
 absl::Status Learner::RestoreTensors() {
-  if (options_.resume_from.has_value()) {
-    const auto& files = options_.resume_from->files;
-    for (const auto& [file, tensors] : {std::pair(kAlgorithmFile, algorithm_->StateTensors()),
-                                        std::pair(kOptimizerFile, optimizer_->StateTensors())}) {
-      const auto contents = files.find(file);
-      if (contents == files.end()) return absl::DataLossError(absl::StrCat("the checkpoint has no ", file));
-      RETURN_IF_ERROR(LoadTensors(contents->second, tensors));
-    }
-    RETURN_IF_ERROR(algorithm_->StateLoaded());
-    if (moments_.count() > 0) algorithm_->SetObservationMoments(moments_);
-    metrics_->updates.Increment(static_cast<double>(counters_.updates()));
+  if (resume_from_.has_value()) {
+    RETURN_IF_ERROR(RestoreAll(*resume_from_, *algorithm_, *optimizer_));
     LogInfo("resumed at %d environment steps and %d updates", counters_.env_steps(), counters_.updates());
-  } else if (!options_.init_from.empty()) {
-    ASSIGN_OR_RETURN(const std::optional<LoadedCheckpoint> other,
-                     LoadNewestCheckpoint(options_.init_from + "/checkpoints"));
-    if (!other.has_value()) return absl::NotFoundError(absl::StrCat(options_.init_from, " has no checkpoint"));
-    RETURN_IF_ERROR(LoadTensors(other->files.at(kAlgorithmFile), algorithm_->StateTensors()));
-    RETURN_IF_ERROR(algorithm_->StateLoaded());
-    LogInfo("networks taken from %s, checkpoint %s", options_.init_from, other->manifest.name());
+  } else if (init_from_.has_value()) {
+    RETURN_IF_ERROR(RestoreNetworks(*init_from_, *algorithm_));
+    // They belong to the networks, which expect inputs that are scaled by them.
+    *counters_.mutable_observation_moments() = init_from_->manifest.counters().observation_moments();
+    LogInfo("networks taken from checkpoint %s of run %s", init_from_->manifest.name(), init_from_->manifest.run_id());
+  }
+  if (counters_.observation_moments().count() > 0) {
+    algorithm_->SetObservationMoments(counters_.observation_moments());
   }
   return absl::OkStatus();
 }
 
-v1::TableSpec Learner::MakeTable(const Experience& experience) const {
-  const v1::ReplayConfig& replay = options_.config.replay();
-  v1::TableSpec table;
-  table.set_name(kTable);
-  *table.mutable_signature() = experience.signature;
-  table.set_sampler(experience.sampler);
-  table.set_remover(experience.remover);
-  table.set_max_items(std::max<uint64_t>(1, replay.capacity() / replay.shards()));
-  table.set_max_bytes(replay.budget_bytes() / replay.shards());
-  table.set_max_times_sampled(experience.max_times_sampled);
-  table.set_max_item_rows(experience.item_rows);
-  table.set_lockstep(options_.config.deterministic());
-  return table;
-}
-
-absl::Status Learner::StartSampler(const Experience& experience) {
-  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options_.config.device()));
-  const size_t prefetch = options_.config.learner().prefetch();
-  ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience, prefetch + 1, device));
+absl::Status Learner::StartSampler() {
+  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device()));
+  ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience_, config_.learner().prefetch() + 1, device));
   ReplaySamplerOptions sampler;
-  sampler.addresses = options_.replay_addresses;
-  sampler.peer = MakePeer(options_.identity.run_id(), "learner");
-  sampler.table = MakeTable(experience);
-  sampler.slices = experience.slices;
-  sampler.batch_size = experience.batch_size;
-  sampler.ratio = MakeRatio(options_.config, experience);
-  sampler.seed = options_.config.seed();
+  sampler.addresses = replay_addresses_;
+  sampler.peer = MakePeer(identity_.run_id(), "learner");
+  sampler.table = MakeTableSpec(config_, experience_);
+  sampler.slices = experience_.slices;
+  sampler.batch_size = experience_.batch_size;
+  sampler.ratio = MakeRatio(config_, experience_);
+  sampler.seed = config_.seed();
   sampler.slots = slots_->Blocks();
   sampler.env_steps = counters_.env_steps();
   sampler.batches = counters_.updates();
-  if (options_.resume_from.has_value()) {
-    sampler.states.resize(options_.replay_addresses.size());
-    for (const v1::CheckpointResponse& shard : options_.resume_from->manifest.shards()) {
-      for (const v1::TableState& state : shard.tables()) {
-        if (state.table() == kTable && shard.shard() < sampler.states.size()) sampler.states[shard.shard()] = state;
-      }
-    }
+  if (resume_from_.has_value()) {
+    sampler.states = ShardStates(resume_from_->manifest, sampler.table.name(), replay_addresses_.size());
   }
   ASSIGN_OR_RETURN(sampler_, ReplaySampler::Start(std::move(sampler)));
   return absl::OkStatus();
 }
 
+void Learner::CompareShards() const {
+  if (!resume_from_.has_value()) return;
+  const v1::CheckpointManifest& manifest = resume_from_->manifest;
+  const ReplaySampler::Stats stats = sampler_->stats();
+  const std::vector<v1::TableState> saved =
+      ShardStates(manifest, MakeTableSpec(config_, experience_).name(), stats.states.size());
+  for (size_t i = 0; i < saved.size(); ++i) {
+    // In the same life it has only gone on.
+    if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name()) continue;
+    LogWarning(
+        "shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks", i,
+        stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
+        manifest.name());
+  }
+}
+
+v1::Lease Learner::MakeLease() const {
+  v1::Lease lease;
+  lease.set_run_id(identity_.run_id());
+  *lease.mutable_table() = MakeTableSpec(config_, experience_);
+  lease.set_observation_moments(experience_.observation_moments);
+  return lease;
+}
+
 absl::Status Learner::Run() {
   try {
     RETURN_IF_ERROR(SetUp());
-    waiting_since_ = std::chrono::steady_clock::now();
-    while (true) {
-      if (ShutdownSignal::Requested()) {
-        RETURN_IF_ERROR(Finish(""));
-        return absl::CancelledError("interrupted");
-      }
-      const absl::StatusOr<ReplaySampler::Filled> filled =
-          sampler_->Next(std::chrono::steady_clock::now() + kHousekeepingInterval);
-      if (filled.ok()) {
-        RETURN_IF_ERROR(UpdateOnce(*filled));
-      } else if (!absl::IsDeadlineExceeded(filled.status())) {
-        return filled.status();
-      }
-      if (std::chrono::steady_clock::now() - last_housekeeping_ >= kHousekeepingInterval) {
-        RETURN_IF_ERROR(KeepHouse());
-        if (!EndReached().empty()) {
-          RETURN_IF_ERROR(EvaluateFinally());
-          // Asked again: the final weights may fall short of a score that those before them reached.
-          if (const std::string end = EndReached(); !end.empty()) {
-            LogInfo("%s", end);
-            return Finish(end);
-          }
-          waiting_since_ = std::chrono::steady_clock::now();
-        }
-      }
-    }
+    return Train();
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());  // of LibTorch
   }
+}
+
+absl::Status Learner::Train() {
+  waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  while (!ShutdownSignal::Requested()) {
+    const absl::StatusOr<ReplaySampler::Filled> filled =
+        sampler_->Next(std::chrono::steady_clock::now() + kHousekeepingInterval);
+    if (filled.ok()) {
+      RETURN_IF_ERROR(UpdateOnce(*filled));
+    } else if (absl::IsDeadlineExceeded(filled.status())) {
+      CountWaiting(CounterOf(sampler_->stats().wait, metrics_->waiting));
+    } else {
+      return filled.status();
+    }
+    if (std::chrono::steady_clock::now() - last_housekeeping_ < kHousekeepingInterval) continue;
+    RETURN_IF_ERROR(KeepHouse());
+    if (EndReached().empty()) continue;
+    RETURN_IF_ERROR(EvaluateFinally());
+    // Asked again: the final weights may fall short of a score that those before them reached.
+    const std::string end = EndReached();
+    if (end.empty() || ShutdownSignal::Requested()) continue;
+    LogInfo("%s", end);
+    return Finish(end);
+  }
+  RETURN_IF_ERROR(Finish(""));
+  return absl::CancelledError("interrupted");
 }
 
 absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
@@ -279,68 +295,92 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   const double waited = Seconds(begin - waiting_since_);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
+  CountWaiting(metrics_->waiting.batch);
 
   const Batch& batch = slots_->OnDevice(filled.slot);
   algorithm_->Update(batch, *optimizer_);
+  updated_ = true;
   counters_.set_updates(counters_.updates() + 1);
   if (version_slice_.has_value() && counters_.updates() % kLagInterval == 0) {
     const at::Tensor& versions = slots_->OnHost(filled.slot, *version_slice_);
     const int64_t* const values = versions.data_ptr<int64_t>();
     const double lag = MeanPolicyLag(PackedVersion(), {values, static_cast<size_t>(versions.numel())});
-    progress_->AddUpdate(lag);
+    progress_->SetPolicyLag(lag);
     metrics_->policy_lag.Set(lag);
   }
   slots_->Release(filled.slot);
-
-  const v1::LearnerConfig& config = options_.config.learner();
   const Time end = std::chrono::steady_clock::now();
-  if (options_.config.deterministic() || Seconds(end - last_publish_) >= config.publish_interval_seconds()) {
+  metrics_->update.Observe(Seconds(end - begin));
+  const int threads = threads_.threads();
+  threads_.Add(Seconds(end - begin));
+  if (threads_.threads() != threads) at::set_num_threads(threads_.threads());
+  metrics_->updates.Increment();
+
+  const bool lockstep = config_.deterministic();
+  if (lockstep || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
     RETURN_IF_ERROR(Publish());
   }
   sampler_->Done(filled.slot, published_version_);
-  waiting_since_ = std::chrono::steady_clock::now();
-  metrics_->update.Observe(Seconds(waiting_since_ - begin));
-  metrics_->updates.Increment();
+  waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
   return absl::OkStatus();
 }
 
 absl::Status Learner::Publish() {
   if (published_version_ == PackedVersion()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(std::string policy, SaveTensors(algorithm_->PolicyTensors(), {}));
+  const Time begin = std::chrono::steady_clock::now();
+  const std::vector<NamedTensor> tensors = algorithm_->PolicyTensors();
+  RETURN_IF_ERROR(CheckFinite(tensors));
+  ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
   published_version_ = PackedVersion();
   last_publish_ = std::chrono::steady_clock::now();
   metrics_->policy_version.Set(static_cast<double>(counters_.updates()));
+  metrics_->publishing.Increment(Seconds(last_publish_ - begin));
+  return absl::OkStatus();
+}
+
+absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const {
+  for (const NamedTensor& named : tensors) {
+    if (!named.tensor.is_floating_point() || named.tensor.isfinite().all().item<bool>()) continue;
+    std::string losses;
+    const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
+    for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
+      absl::StrAppendFormat(&losses, "%s%s %g", i > 0 ? ", " : "", algorithm_->MetricNames()[i],
+                            values.data_ptr<double>()[i]);
+    }
+    return absl::InternalError(absl::StrFormat("training has diverged: after %d updates %s is not finite; %s",
+                                               counters_.updates(), named.name, losses));
+  }
   return absl::OkStatus();
 }
 
 absl::Status Learner::KeepHouse() {
   last_housekeeping_ = std::chrono::steady_clock::now();
   const uint64_t env_steps = sampler_->env_steps();
-  metrics_->env_steps.Increment(static_cast<double>(env_steps) - metrics_->env_steps.Value());
+  metrics_->env_steps.Increment(std::max(0.0, static_cast<double>(env_steps) - metrics_->env_steps.Value()));
   counters_.set_env_steps(env_steps);
-  RETURN_IF_ERROR(TakeReports());
-  if (!evaluation_.has_value() && counters_.updates() > 0 &&
-      counters_.env_steps() >= counters_.next_evaluation_step()) {
-    RETURN_IF_ERROR(OrderEvaluation());
-  }
-  if (Seconds(last_housekeeping_ - last_progress_) >= options_.config.learner().log_interval_seconds()) {
-    RETURN_IF_ERROR(WriteProgress());
-  }
+  TakeReports();
+  if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
+  if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
   if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {
     CountCheckpoint(*written);
   }
-  const double interval = options_.config.checkpoint().interval_seconds();
+  const double interval = config_.checkpoint().interval_seconds();
   if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
     RETURN_IF_ERROR(StartCheckpoint());
   }
+  const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
+  metrics_->housekeeping.Increment(Seconds(duration));
+  // It is no time in which a batch was waited for.
+  waiting_since_ += duration;
+  counted_until_ += duration;
   return absl::OkStatus();
 }
 
-absl::Status Learner::TakeReports() {
+void Learner::TakeReports() {
   // Asked before the reports are taken: a result that comes in between is then not mistaken for one that will not come.
   const bool evaluating = members_->Evaluating();
-  RunService::Reports reports = members_->TakeReports();
+  const RunService::Reports reports = members_->TakeReports();
   for (const v1::Episode& episode : reports.episodes) {
     counters_.set_episodes(counters_.episodes() + 1);
     metrics_->episodes.Increment();
@@ -350,82 +390,34 @@ absl::Status Learner::TakeReports() {
       LogWarning("an episode was interrupted after %d steps: %s", episode.length(), episode.cause());
     }
   }
-  for (const v1::Moments& moments : reports.moments) {
+  MergeMoments(reports.moments);
+  evaluations_->Take(reports.evaluations, evaluating);
+}
+
+void Learner::MergeMoments(const std::vector<v1::Moments>& reported) {
+  int elements = 1;
+  for (const uint32_t dimension : environment_.observation().shape()) elements *= static_cast<int>(dimension);
+  for (const v1::Moments& moments : reported) {
     // An actor that reports nonsense must not end the run, nor spoil what the others have reported.
     const absl::StatusOr<v1::Moments> merged =
-        moments.mean_size() == observation_elements_
-            ? MergeMoments(moments_, moments)
-            : absl::InvalidArgumentError(
-                  absl::StrFormat("expected %d means, got %d", observation_elements_, moments.mean_size()));
+        moments.mean_size() == elements
+            ? headrace::MergeMoments(counters_.observation_moments(), moments)
+            : absl::InvalidArgumentError(absl::StrFormat("expected %d means, got %d", elements, moments.mean_size()));
     if (!merged.ok()) {
       LogWarning("observation moments dropped: %s", merged.status().ToString());
       continue;
     }
-    moments_ = *merged;
-    algorithm_->SetObservationMoments(moments_);
+    *counters_.mutable_observation_moments() = *merged;
+    algorithm_->SetObservationMoments(*merged);
   }
-  for (const v1::EvaluationResult& result : reports.evaluations) RETURN_IF_ERROR(TakeEvaluation(result));
-  // The evaluator died over it: another one will be asked.
-  if (evaluation_.has_value() && !evaluating) {
-    parameters_->Release(evaluation_->order.version());
-    evaluation_.reset();
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Learner::OrderEvaluation() {
   if (!members_->HasEvaluator()) return absl::OkStatus();
   RETURN_IF_ERROR(Publish());
-  Ordered ordered;
-  ordered.order.set_version(published_version_);
-  ordered.order.set_episodes(options_.config.evaluation().episodes());
-  ordered.order.set_seed(options_.config.seed());
-  ordered.position = Position();
-  ASSIGN_OR_RETURN(ordered.policy, SaveTensors(algorithm_->PolicyTensors(), {}));
-  parameters_->Hold(published_version_);
-  if (!members_->Evaluate(ordered.order)) {
-    parameters_->Release(published_version_);
-    return absl::OkStatus();  // no evaluator is idle; tried again
-  }
-  evaluation_ = std::move(ordered);
+  ASSIGN_OR_RETURN(std::string policy, SaveTensors(algorithm_->PolicyTensors(), {}));
+  evaluations_->Order({Position(), published_version_, std::move(policy)});
   return absl::OkStatus();
-}
-
-absl::Status Learner::TakeEvaluation(const v1::EvaluationResult& result) {
-  if (!evaluation_.has_value() || result.version() != evaluation_->order.version()) return absl::OkStatus();
-  const Ordered ordered = *std::exchange(evaluation_, std::nullopt);
-  parameters_->Release(ordered.order.version());
-  // Only now: an evaluation whose evaluator or learner dies over it is ordered again.
-  const uint64_t interval = options_.config.evaluation().interval_steps();
-  counters_.set_next_evaluation_step((ordered.position.env_steps / interval + 1) * interval);
-  if (!result.error().empty() || result.returns().empty()) {
-    ++failed_evaluations_;
-    LogError("evaluation failed: %s", result.error());
-    return absl::OkStatus();
-  }
-  failed_evaluations_ = 0;
-  evaluated_version_ = ordered.order.version();
-  const EvaluationRow row = Summarize(result);
-  LogInfo("evaluation at %d steps: mean return %.1f (std %.1f) over %d episodes", ordered.position.env_steps,
-          row.mean_return, row.std_return, row.episodes);
-  metrics_->evaluations.Increment();
-  metrics_->evaluation_return.Set(row.mean_return);
-  RETURN_IF_ERROR(progress_->WriteEvaluation(ordered.position, row));
-  counters_.set_last_evaluation(row.mean_return);
-  const v1::StopConfig& stop = options_.config.stop();
-  const bool reached = stop.has_score() && row.mean_return >= stop.score();
-  counters_.set_evaluations_at_score(reached ? counters_.evaluations_at_score() + 1 : 0);
-  if (counters_.has_best_evaluation() && row.mean_return <= counters_.best_evaluation()) return absl::OkStatus();
-  counters_.set_best_evaluation(row.mean_return);
-  v1::CheckpointManifest manifest;
-  manifest.set_run_id(options_.identity.run_id());
-  manifest.set_name(kBestCheckpoint);
-  *manifest.mutable_counters() = counters_;
-  manifest.mutable_counters()->set_env_steps(ordered.position.env_steps);
-  manifest.mutable_counters()->set_updates(ordered.position.updates);
-  manifest.mutable_counters()->set_wall_seconds(ordered.position.wall_seconds);
-  return SaveCheckpoint(absl::StrCat(run_->checkpoints(), "/", kBestCheckpoint), manifest,
-                        {{kPolicyFile, ordered.policy}});
 }
 
 void Learner::SetStatus(const std::string& waiting_for) {
@@ -438,7 +430,7 @@ void Learner::SetStatus(const std::string& waiting_for) {
   members_->SetStatus(status);
 }
 
-absl::Status Learner::WriteProgress() {
+void Learner::WriteProgress() {
   last_progress_ = std::chrono::steady_clock::now();
   const ReplaySampler::Stats stats = sampler_->stats();
   metrics_->prefetched_batches.Set(stats.ready_batches);
@@ -449,16 +441,13 @@ absl::Status Learner::WriteProgress() {
 
   SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;
-  if (counters_.updates() > 0) {
+  if (updated_) {
     const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
       losses.emplace_back(algorithm_->MetricNames()[i], values.data_ptr<double>()[i]);
     }
   }
-  for (const auto& [name, value] : losses) {
-    if (!std::isfinite(value)) return absl::InternalError(absl::StrCat(name, " is ", value, ": training has diverged"));
-  }
-  return progress_->Write(Position(), stats, losses);
+  metrics_->CountWrite(progress_->Write(Position(), stats, losses));
 }
 
 absl::Status Learner::StartCheckpoint() {
@@ -468,46 +457,25 @@ absl::Status Learner::StartCheckpoint() {
   ReplaySampler::Stats stats = sampler_->stats();
   counters_.set_env_steps(stats.env_steps);
   cut.states = std::move(stats.states);
-  cut.manifest.set_run_id(options_.identity.run_id());
+  cut.manifest.set_run_id(identity_.run_id());
   cut.manifest.set_name(CheckpointName(counters_.updates()));
   v1::Counters& counters = *cut.manifest.mutable_counters();
   counters = counters_;
-  counters.set_learner_incarnation(options_.identity.incarnation());
+  counters.set_learner_incarnation(identity_.incarnation());
   counters.set_wall_seconds(WallSeconds());
-  *counters.mutable_observation_moments() = moments_;
-  ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(algorithm_->StateTensors(), {}));
+  counters.clear_recent_episodes();
+  for (const v1::Episode& episode : progress_->recent()) {
+    v1::Episode& saved = *counters.add_recent_episodes();
+    saved.set_episode_return(episode.episode_return());
+    saved.set_length(episode.length());
+  }
+  const std::vector<NamedTensor> state = algorithm_->StateTensors();
+  // What is not finite must not take the place of what is.
+  RETURN_IF_ERROR(CheckFinite(state));
+  ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(state, {}));
   ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(optimizer_->StateTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
   checkpoints_->Start(std::move(cut));
-  return absl::OkStatus();
-}
-
-absl::Status Learner::EvaluateFinally() {
-  if (options_.config.evaluation().processes() == 0) return absl::OkStatus();
-  SetStatus("evaluator: the final weights are being evaluated");
-  const Time begin = std::chrono::steady_clock::now();
-  Time evaluator_seen = begin;
-  failed_evaluations_ = 0;
-  std::string trouble;
-  // One that is under way comes first; then the final weights, unless it was of them.
-  while (trouble.empty()) {
-    RETURN_IF_ERROR(TakeReports());
-    if (evaluated_version_ == PackedVersion()) return absl::OkStatus();
-    if (!evaluation_.has_value()) RETURN_IF_ERROR(OrderEvaluation());
-    const Time now = std::chrono::steady_clock::now();
-    if (members_->HasEvaluator()) evaluator_seen = now;
-    if (ShutdownSignal::Requested()) trouble = "interrupted";
-    if (failed_evaluations_ >= kEvaluationAttempts)
-      trouble = absl::StrFormat("it failed %d times", failed_evaluations_);
-    if (now - evaluator_seen >= kEvaluatorPatience) {
-      trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
-    }
-    if (now - begin >= kEvaluationPatience) {
-      trouble = absl::StrFormat("it took more than %d s", kEvaluationPatience.count());
-    }
-    std::this_thread::sleep_for(kHousekeepingInterval);
-  }
-  LogWarning("the final weights were not evaluated: %s", trouble);
   return absl::OkStatus();
 }
 
@@ -516,9 +484,41 @@ void Learner::CountCheckpoint(const absl::Status& written) {
   if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
 }
 
+absl::Status Learner::EvaluateFinally() {
+  if (config_.evaluation().processes() == 0) return absl::OkStatus();
+  SetStatus("evaluator: the final weights are being evaluated");
+  const Time begin = std::chrono::steady_clock::now();
+  Time evaluator_seen = begin;
+  const int failures_before = evaluations_->failures();
+  std::string trouble;
+  // One that is under way comes first; then the final weights, unless it was of them.
+  while (trouble.empty() && !ShutdownSignal::Requested()) {
+    TakeReports();
+    if (evaluations_->evaluated_version() == PackedVersion()) break;
+    if (!evaluations_->under_way()) RETURN_IF_ERROR(OrderEvaluation());
+    const Time now = std::chrono::steady_clock::now();
+    if (members_->HasEvaluator()) evaluator_seen = now;
+    if (evaluations_->failures() - failures_before >= kEvaluationAttempts) {
+      trouble = absl::StrFormat("it failed %d times", kEvaluationAttempts);
+    }
+    if (now - evaluator_seen >= kEvaluatorPatience) {
+      trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
+    }
+    if (now - begin >= kEvaluationPatience) {
+      trouble = absl::StrFormat("it took more than %d s", kEvaluationPatience.count());
+    }
+    std::this_thread::sleep_for(kHousekeepingInterval);
+    CountWaiting(metrics_->waiting.evaluator);
+  }
+  waiting_since_ = std::chrono::steady_clock::now();
+  if (!trouble.empty()) LogWarning("the final weights were not evaluated: %s", trouble);
+  return absl::OkStatus();
+}
+
 absl::Status Learner::Finish(const std::string& reason) {
-  RETURN_IF_ERROR(WriteProgress());
+  WriteProgress();
   if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
+  counters_.set_end_reason(reason);
   RETURN_IF_ERROR(StartCheckpoint());
   const absl::Status written = checkpoints_->Wait();
   CountCheckpoint(written);

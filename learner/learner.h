@@ -19,10 +19,12 @@
 #include "learner/batch_slots.h"
 #include "learner/checkpoint.h"
 #include "learner/checkpoint_writer.h"
+#include "learner/evaluations.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
 #include "learner/run_service.h"
+#include "learner/thread_tuner.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "replay/sampler.h"
@@ -32,10 +34,10 @@ namespace headrace {
 struct LearnerOptions {
   v1::RunConfig config;
   v1::LearnerIdentity identity;
-  std::string run_path;
   std::vector<std::string> replay_addresses;
-  std::string init_from;  // a run directory whose networks this run starts with; empty: none
+  // At most one of the two is used, the first before the second.
   std::optional<LoadedCheckpoint> resume_from;
+  std::optional<LoadedCheckpoint> init_from;  // another run's, whose networks this run starts with
 };
 
 class Learner {
@@ -49,43 +51,52 @@ class Learner {
   // checkpoint). InvalidArgument: configuration, environment, algorithm and checkpoint do not fit each other.
   absl::Status Run();
 
-  // The run has ended already, as its checkpoint says; why. Empty: it has not.
-  std::string EndReached() const;
+  // The run has ended in an earlier start, and by this configuration is not to go on; why. Empty: it is to.
+  std::string EndedBefore() const;
 
  private:
   using Time = std::chrono::steady_clock::time_point;
-  // An evaluation on its way: what the evaluated weights were.
-  struct Ordered {
-    v1::Evaluate order;
-    RunPosition position;
-    std::string policy;  // its weights, in case they are the best
-  };
 
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment();
   absl::Status SetUp();
   absl::Status RestoreTensors();
-  absl::Status StartSampler(const Experience& experience);
-  v1::TableSpec MakeTable(const Experience& experience) const;
+  absl::Status StartSampler();
+  // Says which shards hold another moment than the checkpoint that this learner goes on from.
+  void CompareShards() const;
+  v1::Lease MakeLease() const;
 
+  absl::Status Train();
   absl::Status UpdateOnce(const ReplaySampler::Filled& filled);
+  absl::Status Publish();
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();
-  absl::Status Publish();
-  absl::Status TakeReports();
+  void TakeReports();
+  void MergeMoments(const std::vector<v1::Moments>& reported);
   absl::Status OrderEvaluation();
-  absl::Status TakeEvaluation(const v1::EvaluationResult& result);
   void SetStatus(const std::string& waiting_for);
-  absl::Status WriteProgress();
+  void WriteProgress();
+  // Internal: training has diverged.
+  absl::Status CheckFinite(const std::vector<NamedTensor>& tensors) const;
   absl::Status StartCheckpoint();
   void CountCheckpoint(const absl::Status& written);
+
+  // By steps, time or score; empty: it has not. Before the set-up it is not known which updates the last steps allow.
+  std::string EndReached() const;
   absl::Status EvaluateFinally();
+  // With a reason the run is over; otherwise it is only interrupted.
   absl::Status Finish(const std::string& reason);
 
+  // Books the time since the last call, or since an update was done, as spent waiting.
+  void CountWaiting(prometheus::Counter& what);
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;
 
-  const LearnerOptions options_;
+  const v1::RunConfig config_;
+  const v1::LearnerIdentity identity_;
+  const std::vector<std::string> replay_addresses_;
+  std::optional<LoadedCheckpoint> resume_from_;  // until the set-up
+  std::optional<LoadedCheckpoint> init_from_;
   RunDirectory* const run_;
   RunService* const members_;
   ParameterService* const parameters_;
@@ -95,25 +106,24 @@ class Learner {
   Experience experience_;
   std::optional<size_t> version_slice_;  // which slice of a batch holds policy versions
   v1::EnvironmentSpec environment_;
-  int observation_elements_ = 0;
   std::unique_ptr<Algorithm> algorithm_;
   std::unique_ptr<LocalOptimizer> optimizer_;
   std::unique_ptr<BatchSlots> slots_;
   std::unique_ptr<ReplaySampler> sampler_;
   std::unique_ptr<ProgressLog> progress_;
+  std::unique_ptr<Evaluations> evaluations_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
+  ThreadTuner threads_;
 
   v1::Counters counters_;
-  v1::Moments moments_;
+  bool updated_ = false;  // in this start of the run: there are losses to tell of
   uint64_t published_version_ = 0;
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};
   Time last_checkpoint_;
   Time waiting_since_;
-  std::optional<Ordered> evaluation_;
-  uint64_t evaluated_version_ = 0;  // of the newest evaluation
-  int failed_evaluations_ = 0;      // in a row
+  Time counted_until_;
 };
 
 }  // namespace headrace

@@ -1,5 +1,6 @@
 // The learner process: updates, weight broadcast, the run service, checkpoints.
 #include "absl/flags/flag.h"
+#include "absl/strings/str_format.h"
 #include "algorithm/registry.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -10,13 +11,15 @@
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
+#include "learner/restore.h"
 #include "learner/run_service.h"
+#include "model/device.h"
 
 ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
 ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
 ABSL_FLAG(std::string, typed, "",
           "what somebody typed to start this run, for metadata.json; default: this command line");
-ABSL_FLAG(std::string, init_from, "", "run directory whose networks a new run starts with");
+ABSL_FLAG(std::string, init_from, "", "directory of a run or of a checkpoint whose networks a new run starts with");
 
 namespace headrace {
 namespace {
@@ -24,21 +27,33 @@ namespace {
 absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const RunDirectory& run) {
   LearnerOptions options;
   options.config = flags.config;
-  options.run_path = absl::GetFlag(FLAGS_run_dir);
   options.replay_addresses = absl::GetFlag(FLAGS_replay);
-  options.init_from = absl::GetFlag(FLAGS_init_from);
   if (options.replay_addresses.size() != flags.config.replay().shards()) {
     return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
                                                       flags.config.replay().shards(), options.replay_addresses.size()));
   }
   RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
   ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
+  const std::string init_from = absl::GetFlag(FLAGS_init_from);
+  if (!init_from.empty() && !options.resume_from.has_value()) {
+    ASSIGN_OR_RETURN(options.init_from, LoadNetworks(init_from));
+  }
   ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints()));
   return options;
 }
 
+// The first member's environment becomes the run's: one that strayed here from another run must not choose it.
+absl::Status CheckEnvironment(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  if (environment.name() != config.environment().name()) {
+    return absl::FailedPreconditionError(absl::StrFormat("expected the environment \"%s\", got \"%s\"",
+                                                         config.environment().name(), environment.name()));
+  }
+  return CheckFits(config, environment);
+}
+
 absl::Status RunLearner(const ProcessFlags& flags) {
   RETURN_IF_ERROR(FactsOf(flags.config).status());
+  RETURN_IF_ERROR(ParseDevice(flags.config.device()).status());
   const std::string run_path = absl::GetFlag(FLAGS_run_dir);
   if (run_path.empty()) return absl::InvalidArgumentError("expected --run_dir=DIR, got none");
   const std::string typed = absl::GetFlag(FLAGS_typed);
@@ -52,13 +67,14 @@ absl::Status RunLearner(const ProcessFlags& flags) {
   MetricRegistry registry("learner");
   LearnerMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  RunService members(options.identity.run_id(),
-                     [&flags](const v1::EnvironmentSpec& environment) { return CheckFits(flags.config, environment); });
+  RunService members(
+      options.identity.run_id(), options.identity.incarnation(),
+      [&flags](const v1::EnvironmentSpec& environment) { return CheckEnvironment(flags.config, environment); });
   ParameterService parameters(options.identity.run_id());
   Learner learner(std::move(options), run.get(), &members, &parameters, &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {&members, &parameters}));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
-  if (const std::string end = learner.EndReached(); !end.empty()) {
+  if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);
     members.Stop(end);
     return absl::OkStatus();

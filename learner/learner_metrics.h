@@ -2,6 +2,8 @@
 #ifndef HEADRACE_LEARNER_LEARNER_METRICS_H_
 #define HEADRACE_LEARNER_LEARNER_METRICS_H_
 
+#include "absl/status/status.h"
+#include "common/log.h"
 #include "common/metrics.h"
 
 namespace headrace {
@@ -19,9 +21,17 @@ struct LearnerMetrics {
         evaluations(r.AddCounter("headrace_learner_evaluations_total", "Evaluations done.")),
         checkpoints(r.AddCounter("headrace_learner_checkpoints_total", "Checkpoints committed.")),
         checkpoint_failures(r.AddCounter("headrace_learner_checkpoint_failures_total", "Checkpoints that failed.")),
+        write_failures(r.AddCounter("headrace_learner_write_failures_total",
+                                    "Rows, events and best checkpoints that could not be written.")),
+        waiting(r.AddCounterFamily("headrace_learner_waiting_seconds_total",
+                                   "Time in which no update was done, by what was waited for.", {"what"})),
+        housekeeping(r.AddCounter("headrace_learner_housekeeping_seconds_total",
+                                  "Time between updates for reports, progress, evaluations and checkpoints.")),
+        publishing(r.AddCounter("headrace_learner_publishing_seconds_total", "Time to hand out new weights.")),
         batch_wait(r.AddHistogram("headrace_learner_batch_wait_seconds", "Time an update waited for its batch.",
                                   LatencyBuckets())),
-        update(r.AddHistogram("headrace_learner_update_seconds", "Time of an update, without the wait for its batch.",
+        update(r.AddHistogram("headrace_learner_update_seconds",
+                              "Time of an update, without the wait for its batch and without publishing.",
                               LatencyBuckets())),
         policy_lag(r.AddGauge(
             "headrace_learner_policy_lag_updates",
@@ -32,6 +42,13 @@ struct LearnerMetrics {
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
         evaluation_return(r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.")) {}
 
+  // For what is worth having, but not worth ending a run over.
+  void CountWrite(const absl::Status& written) {
+    if (written.ok()) return;
+    LogError("not written: %s", written.ToString());
+    write_failures.Increment();
+  }
+
   prometheus::Counter& updates;
   prometheus::Counter& env_steps;
   prometheus::Counter& lost_steps;
@@ -40,6 +57,25 @@ struct LearnerMetrics {
   prometheus::Counter& evaluations;
   prometheus::Counter& checkpoints;
   prometheus::Counter& checkpoint_failures;
+  prometheus::Counter& write_failures;
+  // What there is to wait for.
+  struct Waiting {
+    explicit Waiting(const CounterFamily& family)
+        : first_actor(family.With({"first_actor"})),
+          shards(family.With({"shards"})),
+          actors(family.With({"actors"})),
+          items(family.With({"items"})),
+          batch(family.With({"batch"})),
+          evaluator(family.With({"evaluator"})) {}
+    prometheus::Counter& first_actor;
+    prometheus::Counter& shards;
+    prometheus::Counter& actors;
+    prometheus::Counter& items;
+    prometheus::Counter& batch;
+    prometheus::Counter& evaluator;
+  } waiting;
+  prometheus::Counter& housekeeping;
+  prometheus::Counter& publishing;
   prometheus::Histogram& batch_wait;
   prometheus::Histogram& update;
   prometheus::Gauge& policy_lag;

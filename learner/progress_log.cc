@@ -1,5 +1,6 @@
 #include "learner/progress_log.h"
 
+#include <cmath>
 #include <limits>
 
 #include "common/clock.h"
@@ -12,10 +13,13 @@ constexpr size_t kRecentEpisodes = 100;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ProgressLog>> ProgressLog::Open(RunDirectory* run, const RunPosition& start) {
+absl::StatusOr<std::unique_ptr<ProgressLog>> ProgressLog::Open(
+    RunDirectory* run, const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent) {
   ASSIGN_OR_RETURN(std::unique_ptr<EventFile> events,
                    EventFile::Create(run->tensorboard(), static_cast<int64_t>(start.env_steps) + 1, RealClock()));
-  return std::unique_ptr<ProgressLog>(new ProgressLog(run, std::move(events), start));
+  std::unique_ptr<ProgressLog> log(new ProgressLog(run, std::move(events), start));
+  for (const v1::Episode& episode : recent) log->AddEpisode(episode);
+  return log;
 }
 
 void ProgressLog::AddEpisode(const v1::Episode& episode) {
@@ -44,7 +48,7 @@ absl::Status ProgressLog::Write(const RunPosition& position, const ReplaySampler
   }
   scalars.emplace_back("charts/SPS", static_cast<double>(position.env_steps - last_.env_steps) / seconds);
   scalars.emplace_back("charts/updates_per_second", static_cast<double>(position.updates - last_.updates) / seconds);
-  scalars.emplace_back("charts/policy_lag_updates", policy_lag_);
+  if (!std::isnan(policy_lag_)) scalars.emplace_back("charts/policy_lag_updates", policy_lag_);
   scalars.emplace_back("charts/batch_wait_share", wait_seconds_ / seconds);
   scalars.emplace_back("replay/items", static_cast<double>(replay.items));
   scalars.emplace_back("replay/stored_bytes", static_cast<double>(replay.stored_bytes));

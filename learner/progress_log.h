@@ -7,6 +7,7 @@
 #define HEADRACE_LEARNER_PROGRESS_LOG_H_
 
 #include <deque>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/event_file.h"
 #include "common/run_directory.h"
+#include "google/protobuf/repeated_field.h"
 #include "proto/run.pb.h"
 #include "replay/sampler.h"
 
@@ -24,15 +26,19 @@ class ProgressLog {
  public:
   using Scalars = std::vector<std::pair<std::string, double>>;
 
-  // `run` must outlive the log; `start` is where this start of the run begins.
-  static absl::StatusOr<std::unique_ptr<ProgressLog>> Open(RunDirectory* run, const RunPosition& start);
+  // `run` must outlive the log; `start` is where this start of the run begins, `recent` what its training return is the
+  // mean of so far.
+  static absl::StatusOr<std::unique_ptr<ProgressLog>> Open(
+      RunDirectory* run, const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {});
 
   void AddEpisode(const v1::Episode& episode);
   void AddWait(double seconds) { wait_seconds_ += seconds; }
-  void AddUpdate(double policy_lag) { policy_lag_ = policy_lag; }
-  double policy_lag() const { return policy_lag_; }
+  // The policy lag of the newest batch that was looked at, in updates; NaN: not known of any of its steps.
+  void SetPolicyLag(double policy_lag) { policy_lag_ = policy_lag; }
   // Mean return of the last hundred finished episodes; NaN: there is none.
   double RecentReturn() const;
+  // Those that it is the mean of, oldest first.
+  const std::deque<v1::Episode>& recent() const { return recent_; }
 
   absl::Status Write(const RunPosition& position, const ReplaySampler::Stats& replay, const Scalars& losses);
   absl::Status WriteEvaluation(const RunPosition& position, const EvaluationRow& row);
@@ -45,7 +51,7 @@ class ProgressLog {
   const std::unique_ptr<EventFile> events_;
   RunPosition last_;         // of the newest row
   double wait_seconds_ = 0;  // for batches, since then
-  double policy_lag_ = 0;
+  double policy_lag_ = std::numeric_limits<double>::quiet_NaN();
   std::deque<v1::Episode> recent_;
 };
 

@@ -30,8 +30,8 @@ class ProgressLogTest : public testing::Test {
   }
   ~ProgressLogTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
 
-  void Open(const RunPosition& start) {
-    absl::StatusOr<std::unique_ptr<ProgressLog>> log = ProgressLog::Open(run_.get(), start);
+  void Open(const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {}) {
+    absl::StatusOr<std::unique_ptr<ProgressLog>> log = ProgressLog::Open(run_.get(), start, recent);
     ASSERT_TRUE(log.ok()) << log.status();
     log_ = *std::move(log);
   }
@@ -78,7 +78,7 @@ TEST_F(ProgressLogTest, RatesAreThoseSinceTheRowBefore) {
   Open({.env_steps = 1000, .wall_seconds = 10, .updates = 100});
   log_->AddWait(0.5);
   log_->AddWait(0.5);
-  log_->AddUpdate(3.5);
+  log_->SetPolicyLag(3.5);
   ReplaySampler::Stats replay;
   replay.items = 2990;
   ASSERT_TRUE(
@@ -97,6 +97,18 @@ TEST_F(ProgressLogTest, RatesAreThoseSinceTheRowBefore) {
   EXPECT_EQ(Number(rows[0].at("losses/critic")), 0.5);
   EXPECT_EQ(Number(rows[1].at("charts/SPS")), 0);
   EXPECT_EQ(Number(rows[1].at("charts/batch_wait_share")), 0);
+}
+
+TEST_F(ProgressLogTest, AResumedRunHasTheReturnThatItHad) {
+  google::protobuf::RepeatedPtrField<v1::Episode> recent;
+  for (const double value : {-3.0, -1.0}) {
+    v1::Episode& episode = *recent.Add();
+    episode.set_episode_return(value);
+    episode.set_length(10);
+  }
+  Open({}, recent);
+  EXPECT_EQ(log_->RecentReturn(), -2);
+  EXPECT_EQ(log_->recent().size(), 2u);
 }
 
 TEST_F(ProgressLogTest, ReturnsAreTheMeanOfTheLastHundredFinishedEpisodes) {

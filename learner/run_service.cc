@@ -74,8 +74,8 @@ class AttendStream final : public ServerStream {
   bool joined_ = false;
 };
 
-RunService::RunService(std::string run_id, CheckEnvironment check_environment)
-    : run_id_(std::move(run_id)), check_environment_(std::move(check_environment)) {}
+RunService::RunService(std::string run_id, uint32_t incarnation, CheckEnvironment check_environment)
+    : run_id_(std::move(run_id)), incarnation_(incarnation), check_environment_(std::move(check_environment)) {}
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RunService::Attend(grpc::CallbackServerContext* context) {
   return ServerStream::Start(std::make_shared<AttendStream>(this, next_stream_++, context->peer()));
@@ -122,10 +122,9 @@ void RunService::GrantLease(Member& member) {
   *order.mutable_lease() = *lease_;
   order.mutable_lease()->set_index(*member.index);
   if (member.join.role() == v1::ACTOR) {
-    highest_actor_ = std::max(highest_actor_, *member.index + 1);
+    order.mutable_lease()->set_generation(uint64_t{incarnation_} << 32 | grants_[*member.index]++);
     order.mutable_lease()->set_random_steps(random_steps_());
   }
-  order.mutable_lease()->set_actors(highest_actor_);
   LogInfo("%s %d joined from %s (process %d, %d environments)", member.join.role() == v1::ACTOR ? "actor" : "evaluator",
           *member.index, member.address, member.join.process_id(), member.join.environments());
   alive->Order(order);

@@ -40,12 +40,13 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   // Whether an environment suits the run; its message goes to the member that brought it.
   using CheckEnvironment = std::function<absl::Status(const v1::EnvironmentSpec&)>;
 
-  RunService(std::string run_id, CheckEnvironment check_environment);
+  // `incarnation`: of the learner, another one at each start.
+  RunService(std::string run_id, uint32_t incarnation, CheckEnvironment check_environment);
 
   // The environment that the first member brought. DeadlineExceeded: none has come.
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // From now on leases are given: `lease` with index, and random_steps() for an actor that joins now.
+  // From now on leases are given: `lease` with index and generation, and random_steps() for an actor that joins now.
   void Open(v1::Lease lease, std::function<uint64_t()> random_steps) ABSL_LOCKS_EXCLUDED(mutex_);
 
   Reports TakeReports() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -86,6 +87,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   uint32_t FreeIndex(const Member& member) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string run_id_;
+  const uint32_t incarnation_;
   const CheckEnvironment check_environment_;
   std::atomic<uint64_t> next_stream_ = 1;
 
@@ -96,7 +98,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   std::optional<v1::Lease> lease_ ABSL_GUARDED_BY(mutex_);
   std::function<uint64_t()> random_steps_ ABSL_GUARDED_BY(mutex_);
   Reports reports_ ABSL_GUARDED_BY(mutex_);
-  uint32_t highest_actor_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<uint32_t, uint32_t> grants_ ABSL_GUARDED_BY(mutex_);  // how often each actor's index was leased
   std::string stop_reason_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   v1::RunStatus status_ ABSL_GUARDED_BY(mutex_);

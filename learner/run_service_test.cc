@@ -3,7 +3,9 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "common/byte_buffer.h"
@@ -149,11 +151,12 @@ class RunServiceTest : public testing::Test {
     return status;
   }
 
-  RunService service_{"run", [](const v1::EnvironmentSpec& environment) {
-                        return environment.discrete_actions() == 0
-                                   ? absl::OkStatus()
-                                   : absl::InvalidArgumentError("sac takes continuous actions");
-                      }};
+  static absl::Status CheckEnvironment(const v1::EnvironmentSpec& environment) {
+    return environment.discrete_actions() == 0 ? absl::OkStatus()
+                                               : absl::InvalidArgumentError("sac takes continuous actions");
+  }
+
+  RunService service_{"run", 1, CheckEnvironment};
   std::unique_ptr<GrpcServer> server_;
 };
 
@@ -169,7 +172,6 @@ TEST_F(RunServiceTest, TheFirstMemberBringsTheEnvironmentAndLeasesFollowOnceThey
   const v1::RunOrder order = actor->Next();
   EXPECT_EQ(order.lease().run_id(), "run");
   EXPECT_EQ(order.lease().index(), 0);
-  EXPECT_EQ(order.lease().actors(), 1);
   EXPECT_EQ(order.lease().random_steps(), 250);
   EXPECT_EQ(order.lease().table().name(), "experience");
   EXPECT_EQ(service_.actors(), 1);
@@ -182,7 +184,6 @@ TEST_F(RunServiceTest, ActorsAndEvaluatorsAreNumberedApart) {
   const std::unique_ptr<Peer> evaluator = Attend(Join(v1::EVALUATOR));
   const v1::RunOrder order = evaluator->Next();
   EXPECT_EQ(order.lease().index(), 0);
-  EXPECT_EQ(order.lease().actors(), 2);
   EXPECT_EQ(order.lease().random_steps(), 0);
   EXPECT_EQ(service_.actors(), 2);
 }
@@ -203,10 +204,49 @@ TEST_F(RunServiceTest, AMemberThatReturnsGetsItsIndexUnlessSomebodyElseHasIt) {
   const std::unique_ptr<Peer> late = Member(JoinAgain(v1::ACTOR, 3), 0);
   // Nobody ever had this one, and lanes of so many actors could not be numbered.
   const std::unique_ptr<Peer> liar = Member(JoinAgain(v1::ACTOR, UINT32_MAX), 1);
-  const std::unique_ptr<Peer> next = Attend(Join(v1::ACTOR));
-  const v1::RunOrder order = next->Next();
-  EXPECT_EQ(order.lease().index(), 2);
-  EXPECT_EQ(order.lease().actors(), 4);
+  const std::unique_ptr<Peer> next = Member(Join(v1::ACTOR), 2);
+}
+
+// An actor that is cut off acts on under its first lease, whatever it is given when it returns. Whoever is given its
+// index meanwhile, here or by a learner that was started again, must not draw the same random numbers.
+TEST_F(RunServiceTest, NoLeaseIsGivenTwice) {
+  std::set<std::pair<uint32_t, uint64_t>> granted;
+  int joined = 0;
+  for (const uint32_t incarnation : {1, 2}) {
+    RunService service("run", incarnation, CheckEnvironment);
+    const std::unique_ptr<GrpcServer> server = *GrpcServer::Start("127.0.0.1:0", {&service});
+    service.Open({}, [] { return 0; });
+    const auto join = [&](const v1::AttendRequest& request) {
+      auto peer = std::make_unique<Peer>(server->address(), request);
+      const v1::Lease lease = peer->Next().lease();
+      granted.emplace(lease.index(), lease.generation());
+      ++joined;
+      return peer;
+    };
+    std::unique_ptr<Peer> first = join(JoinAgain(v1::ACTOR, 0));
+    const std::unique_ptr<Peer> second = join(Join(v1::ACTOR));
+    first.reset();
+    while (service.actors() > 1) {
+    }
+    const std::unique_ptr<Peer> heir = join(Join(v1::ACTOR));
+    const std::unique_ptr<Peer> returned = join(JoinAgain(v1::ACTOR, 0));
+  }
+  EXPECT_EQ(granted.size(), joined);
+}
+
+// A run that is repeated from its start with the same seed has the same streams.
+TEST_F(RunServiceTest, TheFirstLeaseOfAnIndexIsTheSameInEachFreshRun) {
+  Open();
+  const std::unique_ptr<Peer> evaluator = Member(Join(v1::EVALUATOR), 0);
+  for (const uint32_t index : {1, 0}) {
+    std::unique_ptr<Peer> actor = Attend(JoinAgain(v1::ACTOR, index));
+    const v1::Lease lease = actor->Next().lease();
+    EXPECT_EQ(lease.index(), index);
+    EXPECT_EQ(lease.generation(), uint64_t{1} << 32);
+    actor.reset();
+    while (service_.actors() > 0) {
+    }
+  }
 }
 
 TEST_F(RunServiceTest, AnotherEnvironmentIsRefusedWithWhatDiffers) {

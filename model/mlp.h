@@ -3,9 +3,12 @@
 // All parameters of a network are views of one flat tensor: an optimiser step, a target network's average or a copy is
 // a single operation, however many layers and members there are.
 //
-//   MlpParameters critics = MlpParameters::Zeros({.inputs = 23, .hidden = {256, 256}, .outputs = 1, .members = 2},
-//   cpu); InitializeFanInUniform(critics, random); MlpPass pass; const at::Tensor& q = pass.Forward(critics, x); // [2,
-//   B, 1] pass.BackwardParameters(critics, d_loss_by_q, gradients);   // gradients: another MlpParameters
+//   const MlpSpec spec = {.inputs = 23, .hidden = {256, 256}, .outputs = 1, .members = 2};
+//   MlpParameters critics = MlpParameters::Zeros(spec, cpu);
+//   InitializeFanInUniform(critics, random);
+//   MlpPass pass;
+//   const at::Tensor& q = pass.Forward(critics, x);            // [2, B, 1]
+//   pass.BackwardParameters(critics, d_loss_by_q, gradients);  // gradients: another MlpParameters
 //
 // Derivatives are written out rather than recorded by autograd: that costs no bookkeeping, uses the same memory in each
 // update, and computes exactly the gradients that are asked for. Where autograd is wanted, EvaluateMlp is plain tensor

@@ -42,7 +42,8 @@ auto CatchExceptions(const Function& function) -> decltype(function()) {
   }
 }
 
-absl::Status CheckFits(const SafetensorsContents& contents, const std::vector<NamedTensor>& tensors) {
+absl::Status CheckFits(const SafetensorsContents& contents, const std::vector<NamedTensor>& tensors,
+                       const std::set<std::string_view>& unused) {
   std::map<std::string_view, const NamedTensor*> expected;
   for (const NamedTensor& named : tensors) {
     expected[named.name] = &named;
@@ -56,7 +57,7 @@ absl::Status CheckFits(const SafetensorsContents& contents, const std::vector<Na
     }
   }
   for (const SafetensorsTensor& found : contents.tensors) {
-    if (expected.count(found.name) == 0) {
+    if (!expected.contains(found.name) && !unused.contains(found.name)) {
       return absl::InvalidArgumentError(absl::StrCat("tensor ", found.name, " is not expected here"));
     }
   }
@@ -84,9 +85,10 @@ absl::StatusOr<std::string> SaveTensors(const std::vector<NamedTensor>& tensors,
   });
 }
 
-absl::Status LoadTensors(std::string_view file, const std::vector<NamedTensor>& tensors) {
+absl::Status LoadTensors(std::string_view file, const std::vector<NamedTensor>& tensors,
+                         const std::set<std::string_view>& unused) {
   ASSIGN_OR_RETURN(const SafetensorsContents contents, ReadSafetensors(file));
-  RETURN_IF_ERROR(CheckFits(contents, tensors));
+  RETURN_IF_ERROR(CheckFits(contents, tensors, unused));
   return CatchExceptions([&] {
     for (const NamedTensor& named : tensors) {
       const std::string_view bytes = contents.Find(named.name)->bytes;

@@ -8,6 +8,7 @@
 #define HEADRACE_MODEL_WEIGHTS_H_
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +25,10 @@ absl::StatusOr<std::string> SaveTensors(const std::vector<NamedTensor>& tensors,
                                         const std::map<std::string, std::string>& metadata);
 
 // Copies the file's arrays into live tensors on any device. File and list must hold the same names, each with the same
-// shape and type; otherwise INVALID_ARGUMENT names the first that differs, expected and actual, and nothing is written.
-absl::Status LoadTensors(std::string_view file, const std::vector<NamedTensor>& tensors);
+// shape and type, but for those `unused`, which the file may have besides; otherwise INVALID_ARGUMENT names the first
+// that differs, expected and actual, and nothing is written.
+absl::Status LoadTensors(std::string_view file, const std::vector<NamedTensor>& tensors,
+                         const std::set<std::string_view>& unused = {});
 
 }  // namespace headrace
 

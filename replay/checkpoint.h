@@ -14,10 +14,11 @@
 
 namespace headrace {
 
-// Writes DIRECTORY/NAME.replay atomically and removes all but the newest `keep` files. InvalidArgument: the name has
-// other characters than letters, digits, '-' and '_'. ResourceExhausted: the disk is full; older files are untouched.
+// Writes DIRECTORY/NAME.replay atomically, then removes what CheckpointRequest does not keep. InvalidArgument: the name
+// has other characters than letters, digits, '-' and '_'. ResourceExhausted: the disk is full; older files are
+// untouched.
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
-                                                       const std::string& name, uint32_t keep);
+                                                       const v1::CheckpointRequest& request);
 
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
 // over. Returns the name of the checkpoint; empty: there is none.

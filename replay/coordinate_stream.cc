@@ -67,7 +67,7 @@ class CoordinateStream final : public ServerStream {
 
   void OnSent() override {
     MutexLock lock(&mutex_);
-    if (!pending_) return;
+    if (!pending_ || unsent() > 0) return;
     pending_ = false;
     Send(ToByteBuffer(table_->State()));
   }

@@ -11,7 +11,7 @@ namespace {
 
 class ItemStoreTest : public testing::Test {
  protected:
-  // 16 slabs of 4 rows, each row linked to the next.
+  // 16 slabs of 4 rows (and a spare one), each row linked to the next.
   ItemStoreTest() {
     EXPECT_EQ(rows_.Reserve(64, addresses_), RowStore::Room::kReserved);
     for (size_t i = 0; i + 1 < addresses_.size(); ++i) rows_.SetNext(addresses_[i], addresses_[i + 1]);
@@ -22,7 +22,7 @@ class ItemStoreTest : public testing::Test {
     for (const RowStore::Address row : addresses_) rows_.Release(row);
   }
 
-  RowStore rows_{16, 16 * 4 * 16};
+  RowStore rows_{16, 17 * 4 * 16};
   std::vector<RowStore::Address> addresses_;
   RandomStream random_{1, StreamRole::kTest, 0, StreamPurpose::kSampling};
 };

@@ -16,11 +16,11 @@ struct EpisodeRows {
 
 // What a lane will look like with the chunk's segments added.
 struct LanePreview {
-  uint64_t next_row;
-  bool in_episode;
-  bool broken;
-  uint64_t lost_before;
-  std::vector<EpisodeRows> episodes;  // that later items may lie in, oldest first
+  uint64_t next_row = 0;
+  bool in_episode = false;
+  bool broken = false;
+  uint64_t lost_before = 0;
+  std::vector<EpisodeRows> episodes = {};  // that later items may lie in, oldest first
 };
 
 // Row numbers stay below this, so that sums of them cannot wrap around.
@@ -30,7 +30,8 @@ using Previews = absl::flat_hash_map<uint32_t, LanePreview>;
 
 LanePreview Preview(const Writer& writer, uint32_t lane_number) {
   const auto found = writer.lanes.find(lane_number);
-  const Lane lane = found == writer.lanes.end() ? NewLane(writer.lost_chunks > 0) : found->second;
+  if (found == writer.lanes.end()) return {.broken = writer.lanes_forgotten};
+  const Lane& lane = found->second;
   LanePreview preview = {lane.next_row, lane.in_episode, lane.broken, lane.lost_before, {}};
   if (lane.in_episode && !lane.broken) {
     preview.episodes.push_back({std::max(lane.episode_first_row, lane.first_row()), lane.next_row});

@@ -27,14 +27,13 @@ struct Lane {
   uint64_t first_row() const { return next_row - window.size(); }
 };
 
-// A lane that was not known before.
-inline Lane NewLane(bool chunks_were_lost) { return Lane{.broken = chunks_were_lost}; }
-
 struct Writer {
   uint64_t session = 0;  // of its newest stream; older ones are stale
   bool connected = false;
   uint64_t last_sequence = 0;
   uint64_t lost_chunks = 0;
+  // Lanes that are not in the map are broken, too: they were known once, perhaps.
+  bool lanes_forgotten = false;
   absl::flat_hash_map<uint32_t, Lane> lanes;
 };
 

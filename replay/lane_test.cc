@@ -189,8 +189,8 @@ TEST_F(CheckChunkTest, AfterLostChunksALaneGoesOnWhereItIs) {
   }
 }
 
-TEST_F(CheckChunkTest, AfterLostChunksAnUnknownLaneBeginsAnywhere) {
-  writer_.lost_chunks = 1;
+TEST_F(CheckChunkTest, AfterLanesWereForgottenAnUnknownOneBeginsAnywhere) {
+  writer_.lanes_forgotten = true;
   AddSegment(chunk_, 5, 77, 2, false);
   EXPECT_TRUE(Check().ok());
   AddSegment(chunk_, 5, 80, 2, false);

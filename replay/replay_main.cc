@@ -1,5 +1,7 @@
 // The replay process: one shard of the replay service.
 #include <chrono>
+#include <ctime>
+#include <future>
 #include <thread>
 
 #include "absl/flags/flag.h"
@@ -25,6 +27,7 @@ constexpr std::chrono::milliseconds kShutdownGrace{500};
 // Below the 30 seconds that Kubernetes gives a process to end.
 constexpr std::chrono::seconds kLearnerPatience{25};
 constexpr std::chrono::milliseconds kLearnerPoll{20};
+constexpr std::chrono::seconds kRestoreReport{5};
 
 // Where everything is told to end at once, the learner still writes a checkpoint, for which it needs its shards.
 void WaitForLearnerToLeave(const Shard& shard) {
@@ -32,6 +35,28 @@ void WaitForLearnerToLeave(const Shard& shard) {
   while (shard.coordinators() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(kLearnerPoll);
   }
+}
+
+// Whoever starts this process gives up on it if it stays silent. A restore that gets nowhere, as from a disk that does
+// not answer, takes no processor time and is silent.
+void ReportWhileItWorks(std::future<void> done) {
+  constexpr std::clock_t kWork = CLOCKS_PER_SEC / 20;
+  const auto start = std::chrono::steady_clock::now();
+  for (std::clock_t before = std::clock(); done.wait_for(kRestoreReport) == std::future_status::timeout;) {
+    const std::clock_t now = std::clock();
+    const auto elapsed = std::chrono::steady_clock::now() - start;
+    if (now - before > kWork) LogInfo("restoring a checkpoint, %d s so far", elapsed / std::chrono::seconds(1));
+    before = now;
+  }
+}
+
+absl::StatusOr<std::string> Restore(const std::string& directory, Shard& shard) {
+  std::future<void> reporter;  // waits for its end when it is destroyed
+  std::promise<void> done;
+  reporter = std::async(std::launch::async, ReportWhileItWorks, done.get_future());
+  absl::StatusOr<std::string> restored = RestoreNewest(directory, shard);
+  done.set_value();
+  return restored;
 }
 
 absl::Status RunReplay(const ProcessFlags& flags) {
@@ -49,7 +74,7 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   }
   Shard shard(number, config.budget_bytes() / config.shards(), incarnation);
   if (!directory.empty()) {
-    ASSIGN_OR_RETURN(const std::string restored, RestoreNewest(directory, shard));
+    ASSIGN_OR_RETURN(const std::string restored, Restore(directory, shard));
     if (!restored.empty()) LogInfo("restored from checkpoint %s", restored);
   }
 

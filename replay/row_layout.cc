@@ -66,7 +66,7 @@ absl::Status CheckSameSignature(const v1::Signature& expected, const v1::Signatu
   const std::string wanted = describe_all(expected);
   const std::string got = describe_all(actual);
   if (wanted == got) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("expected the columns {", wanted, "}, got {", got, "}"));
+  return absl::FailedPreconditionError(absl::StrCat("expected the columns {", wanted, "}, got {", got, "}"));
 }
 
 bool AllFinite(const std::byte* values, size_t bytes, v1::DataType type) {

@@ -22,7 +22,7 @@ size_t BytesOf(v1::DataType type);
 size_t BytesOf(const v1::Column& column);
 // "observation FLOAT32 [3]", for error messages.
 std::string Describe(const v1::Column& column);
-// InvalidArgument: what differs, as "expected ..., got ...".
+// FailedPrecondition: what differs, as "expected ..., got ...".
 absl::Status CheckSameSignature(const v1::Signature& expected, const v1::Signature& actual);
 bool AllFinite(const std::byte* values, size_t bytes, v1::DataType type);
 

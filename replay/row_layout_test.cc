@@ -58,7 +58,7 @@ TEST(RowLayoutTest, NamesWhatDiffersBetweenSignatures) {
   v1::Signature other = TestSignature();
   other.mutable_columns(0)->set_shape(0, 3);
   const absl::Status status = CheckSameSignature(TestSignature(), other);
-  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(status.message(), HasSubstr("observation FLOAT32 [2]"));
   EXPECT_THAT(status.message(), HasSubstr("observation FLOAT32 [3]"));
 }

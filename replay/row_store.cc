@@ -6,29 +6,37 @@ namespace headrace {
 namespace {
 
 constexpr size_t kSlabBytes = 1 << 20;
-// Slabs beyond the budget that may be held back by reads in progress.
-constexpr size_t kSpareSlabs = 16;
-
 // A small budget is cut into enough slabs that removing old items frees some.
 size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
   const size_t bytes = std::min<uint64_t>(kSlabBytes, max_bytes / 16);
   return std::max<size_t>(1, bytes / stride);
 }
 
+size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
+  return std::clamp<uint64_t>(max_bytes / slab_bytes, 3, RowStore::kNoRow / rows_per_slab);
+}
+
+// Of the budget, slabs that reads in progress may hold back while others are filled.
+size_t SpareSlabs(size_t slabs) { return std::clamp<size_t>(slabs / 16, 1, 16); }
+
 }  // namespace
 
 RowStore::RowStore(size_t stride, uint64_t max_bytes)
     : stride_(stride),
       rows_per_slab_(RowsPerSlab(stride, max_bytes)),
-      max_used_slabs_(
-          std::clamp<uint64_t>(max_bytes / (rows_per_slab_ * stride), 2, kNoRow / rows_per_slab_ - kSpareSlabs)),
-      slabs_(max_used_slabs_ + kSpareSlabs) {}
+      slabs_(Slabs(slab_bytes(), rows_per_slab_, max_bytes)),
+      max_used_slabs_(slabs_.size() - SpareSlabs(slabs_.size())) {}
+
+uint64_t RowStore::stored_bytes() const {
+  const size_t held_back = free_.size() - ReusableSlabs();
+  return (used_slabs_ + held_back) * slab_bytes();
+}
 
 RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
   const size_t left = open_ == kNoSlab ? 0 : rows_per_slab_ - slabs_[open_].written;
   const size_t slabs = count <= left ? 0 : (count - left + rows_per_slab_ - 1) / rows_per_slab_;
   if (slabs > max_used_slabs_ - used_slabs_) return Room::kFull;
-  if (slabs > ReusableSlabs(slabs) + slabs_.size() - touched_slabs_) return Room::kHeldBack;
+  if (slabs > ReusableSlabs() + slabs_.size() - touched_slabs_) return Room::kHeldBack;
   for (size_t i = 0; i < count; ++i) {
     if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) OpenSlab();
     Slab& slab = slabs_[open_];
@@ -47,15 +55,15 @@ void RowStore::Release(Address row) {
   Free(number);
 }
 
-size_t RowStore::ReusableSlabs(size_t most) const {
-  const uint64_t oldest_read = reads_.empty() ? UINT64_MAX : *reads_.begin();
-  size_t slabs = 0;
-  while (slabs < std::min(most, free_.size()) && free_[slabs].freed_at < oldest_read) ++slabs;
-  return slabs;
+size_t RowStore::ReusableSlabs() const {
+  if (reads_.empty()) return free_.size();
+  const auto later = std::partition_point(free_.begin(), free_.end(),
+                                          [&](const FreeSlab& slab) { return slab.freed_at < *reads_.begin(); });
+  return static_cast<size_t>(later - free_.begin());
 }
 
 void RowStore::OpenSlab() {
-  if (ReusableSlabs(1) > 0) {
+  if (ReusableSlabs() > 0) {
     open_ = free_.front().slab;
     free_.pop_front();
   } else {

@@ -28,7 +28,7 @@ class RowStore {
   using Address = uint32_t;
   static constexpr Address kNoRow = UINT32_MAX;
 
-  // Holds at most about `max_bytes` and 2^32 rows, and never less than two slabs.
+  // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one.
   RowStore(size_t stride, uint64_t max_bytes);
 
   enum class Room {
@@ -56,8 +56,10 @@ class RowStore {
   uint64_t BeginRead();
   void EndRead(uint64_t read);
 
-  // Of the slabs that hold referenced rows.
-  uint64_t stored_bytes() const { return used_slabs_ * slab_bytes(); }
+  // That hold referenced rows.
+  size_t used_slabs() const { return used_slabs_; }
+  // Of these slabs, and of those that reads hold back.
+  uint64_t stored_bytes() const;
   size_t slab_bytes() const { return rows_per_slab_ * stride_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
   // More can never be reserved.
@@ -77,15 +79,15 @@ class RowStore {
   };
   static constexpr uint32_t kNoSlab = UINT32_MAX;
 
-  // Free slabs that no read in progress may see, up to `most`.
-  size_t ReusableSlabs(size_t most) const;
+  // Free slabs that no read in progress may see.
+  size_t ReusableSlabs() const;
   void OpenSlab();
   void Free(uint32_t slab);
 
   const size_t stride_;
   const size_t rows_per_slab_;
-  const size_t max_used_slabs_;
   std::vector<Slab> slabs_;  // never grows, so that rows can be read without a lock
+  const size_t max_used_slabs_;
   uint32_t open_ = kNoSlab;
   size_t used_slabs_ = 0;
   size_t touched_slabs_ = 0;  // that have memory

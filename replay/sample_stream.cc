@@ -15,9 +15,6 @@ namespace headrace {
 namespace {
 
 constexpr size_t kMessageBytes = 1 << 20;
-// Answers that may be queued before the next request is read: the next one is gathered while this one is sent.
-constexpr size_t kMaxUnsent = 2;
-
 class SampleStream final : public ServerStream {
  public:
   explicit SampleStream(Shard* shard) : shard_(shard) {}
@@ -132,6 +129,7 @@ class SampleStream final : public ServerStream {
 
   void Answer(const Table::Batch& batch) {
     const std::vector<ItemStore::Drawn>& items = batch.items();
+    messages_ = 0;
     const size_t items_per_message = std::max<size_t>(1, kMessageBytes / item_bytes_);
     std::vector<FrameSpec> frames(slices_.size());
     for (size_t first = 0; first < items.size(); first += items_per_message) {
@@ -150,6 +148,7 @@ class SampleStream final : public ServerStream {
       const SampleMessage message = BeginSampleResponse(head, frames);
       table_->Gather({items.data() + first, count}, slices_, message.payloads);
       Send(grpc::ByteBuffer(&message.message, 1));
+      ++messages_;
     }
   }
 
@@ -161,16 +160,18 @@ class SampleStream final : public ServerStream {
     response.set_last(true);
     *response.mutable_state() = table_->State();
     Send(ToByteBuffer(response));
+    messages_ = 1;
     Proceed();
   }
 
-  // Reads the next request, at once or when enough has been sent.
+  // Reads the next request when no more than the newest answer is still to be sent: the next one is gathered meanwhile.
   void Proceed() {
     {
       MutexLock lock(&mutex_);
       ++attempt_;
       alarm_.reset();
-      reading_ = unsent() < kMaxUnsent;
+      newest_answer_ = messages_;
+      reading_ = unsent() <= newest_answer_;
       if (!reading_) return;
     }
     ReadNext();
@@ -179,7 +180,7 @@ class SampleStream final : public ServerStream {
   void OnSent() override {
     {
       MutexLock lock(&mutex_);
-      if (reading_) return;
+      if (reading_ || unsent() > newest_answer_) return;
       reading_ = true;
     }
     ReadNext();
@@ -193,6 +194,7 @@ class SampleStream final : public ServerStream {
   // Of the request being processed.
   v1::SampleRequest request_;
   std::chrono::system_clock::time_point deadline_;
+  size_t messages_ = 0;  // of its answer
 
   // Set by the opening request.
   std::string peer_ = "(not yet known)";
@@ -205,6 +207,7 @@ class SampleStream final : public ServerStream {
   uint64_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;
   std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = true;
+  size_t newest_answer_ ABSL_GUARDED_BY(mutex_) = 0;  // messages
 };
 
 }  // namespace

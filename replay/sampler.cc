@@ -19,13 +19,18 @@ namespace {
 // How long a shard may hold a request that finds no items; then it is asked again.
 constexpr uint32_t kSampleTimeoutMs = 1000;
 
-// A key for one random stream of one batch. The constants are those of SplitMix64's finaliser, whose job is to spread
-// neighbouring numbers over all bits.
-uint64_t MixKey(uint64_t seed, uint64_t batch, uint64_t salt) {
-  uint64_t key = seed * 0x9e3779b97f4a7c15u + batch * 0xbf58476d1ce4e5b9u + salt;
-  key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
-  key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
-  return key ^ (key >> 31);
+// A key for one random stream of one batch: that of shard `draws_on` - 1, or, for 0, the one that shares the draws out.
+// The words go in one after the other, so that a seed and a shard are never what the next seed and the shard before
+// are. The mixing is SplitMix64's, whose job is to spread neighbouring numbers over all bits.
+uint64_t MixKey(uint64_t seed, uint64_t draws_on, uint64_t batch, uint64_t salt) {
+  uint64_t key = 0;
+  for (const uint64_t word : {seed, draws_on, batch, salt}) {
+    key += word + 0x9e3779b97f4a7c15u;
+    key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
+    key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
+    key ^= key >> 31;
+  }
+  return key;
 }
 
 // Splits `count` draws over shards in proportion to their items: each draw independently, as one table would. With
@@ -82,13 +87,13 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
           ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
                                  raw->options_.slices},
           ShardConnection::Callbacks{
-              .connected = [raw, i](const v1::TableState& state) { raw->OnConnected(i, state); },
+              .connected = [raw, i](const v1::CreateTableResponse& created) { raw->OnConnected(i, created); },
               .state = [raw, i](const v1::TableState& state) { raw->OnState(i, state); },
               .sample = [raw, i](const grpc::ByteBuffer& message) { raw->OnSample(i, message); },
               .disconnected =
-                  [raw, i](const absl::Status& status, bool fatal) {
+                  [raw, i](const absl::Status& status, bool final) {
                     raw->OnDisconnected(i, status);
-                    if (!fatal) return;
+                    if (!final) return;
                     MutexLock lock_fatal(&raw->mutex_);
                     raw->fatal_ = status;
                     raw->ready_.NotifyAll();
@@ -112,7 +117,7 @@ ReplaySampler::ReplaySampler(ReplaySamplerOptions options)
     item_bytes_.push_back(block.size() / options_.batch_size);
   for (size_t i = 0; i < std::min(options_.states.size(), shards_.size()); ++i) {
     shards_[i].state = options_.states[i];
-    shards_[i].known = true;
+    shards_[i].known = !options_.states[i].table().empty();
   }
 }
 
@@ -128,7 +133,8 @@ ReplaySampler::~ReplaySampler() {
     MutexLock lock(&mutex_);
     for (Shard& shard : shards_) connections.push_back(std::move(shard.connection));
   }
-  connections.clear();  // outside the mutex: their last callbacks take it
+  for (const auto& connection : connections) connection->Stop();  // all at once, before any is waited for
+  connections.clear();                                            // outside the mutex: their last callbacks take it
 }
 
 void ReplaySampler::Run() {
@@ -172,9 +178,9 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
   }
   const uint64_t total = std::accumulate(items.begin(), items.end(), uint64_t{0});
   const bool enough = total >= (once ? count : 1);
-  lacks_items_ = !enough && pieces_.empty();
+  lacks_items_ = refused_ || (!enough && pieces_.empty());
   if (!enough) return false;
-  RandomStream random(MixKey(options_.seed, batch, salt));
+  RandomStream random(MixKey(options_.seed, 0, batch, salt));
   const std::vector<uint32_t> draws = SplitDraws(count, items, once, random);
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (draws[i] == 0) continue;
@@ -184,7 +190,7 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
     v1::SampleRequest request;
     request.set_request(number);
     request.set_batch_size(draws[i]);
-    request.set_random_key(MixKey(options_.seed + i + 1, batch, salt));
+    request.set_random_key(MixKey(options_.seed, i + 1, batch, salt));
     request.set_timeout_ms(kSampleTimeoutMs);
     shards_[i].connection->RequestSample(request);
   }
@@ -274,10 +280,11 @@ void ReplaySampler::UpdateState(size_t number, const v1::TableState& state) {
   shard.known = true;
 }
 
-void ReplaySampler::OnConnected(size_t number, const v1::TableState& state) {
+void ReplaySampler::OnConnected(size_t number, const v1::CreateTableResponse& created) {
   MutexLock lock(&mutex_);
-  LogInfo("connected to shard %d at %s: %d items", number, options_.addresses[number], state.items());
-  UpdateState(number, state);
+  LogInfo("connected to shard %d at %s: %d items", number, options_.addresses[number], created.state().items());
+  UpdateState(number, created.state());
+  shards_[number].restored_from = created.restored_from();
   shards_[number].connected = true;
   shards_[number].granted = 0;
   shards_[number].notify_at = 0;
@@ -342,11 +349,11 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
       fatal_ = absl::InvalidArgumentError(head.status_message());
       ready_.NotifyAll();
     }
-    lacks_items_ = head.status_code() == static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded);
+    refused_ = head.status_code() == static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded);
     orphans_.push_back(found->second);
     pieces_.erase(found);
   } else if (head.last()) {
-    lacks_items_ = false;
+    refused_ = lacks_items_ = false;
     Pending& pending = pending_.at(found->second.batch);
     pending.missing -= found->second.count;
     pieces_.erase(found);
@@ -361,17 +368,30 @@ uint64_t ReplaySampler::ItemsLocked() const {
   return items;
 }
 
-std::string ReplaySampler::WaitingFor() const {
+ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
-  if (next != pending_.end()) return next->second.missing == 0 ? "" : "a batch from the replay shards";
+  if (next != pending_.end()) return next->second.missing == 0 ? Wait::kNothing : Wait::kBatch;
   if (std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
-    return "the replay shards: none is connected";
+    return Wait::kShards;
   }
-  if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) {
-    return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
-                           options_.ratio.StepsNeeded(drawn_ + 1));
+  if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
+  return ItemsLocked() == 0 ? Wait::kItems : Wait::kNothing;
+}
+
+std::string ReplaySampler::WaitingFor() const {
+  switch (WaitLocked()) {
+    case Wait::kNothing:
+      return "";
+    case Wait::kShards:
+      return "the replay shards: none is connected";
+    case Wait::kActors:
+      return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
+                             options_.ratio.StepsNeeded(drawn_ + 1));
+    case Wait::kItems:
+      return "items: the replay shards are empty";
+    case Wait::kBatch:
+      return "a batch from the replay shards";
   }
-  if (ItemsLocked() == 0) return "items: the replay shards are empty";
   return "";
 }
 
@@ -382,6 +402,7 @@ ReplaySampler::Stats ReplaySampler::stats() const {
   stats.lost_steps = lost_steps_;
   for (const Shard& shard : shards_) {
     stats.states.push_back(shard.state);
+    stats.restored_from.push_back(shard.restored_from);
     if (!shard.connected) continue;
     ++stats.connected_shards;
     stats.items += shard.state.items();
@@ -391,6 +412,7 @@ ReplaySampler::Stats ReplaySampler::stats() const {
     stats.blocked_writers += shard.state.blocked_writers();
   }
   for (const auto& [batch, pending] : pending_) stats.ready_batches += pending.missing == 0;
+  stats.wait = WaitLocked();
   stats.waiting_for = WaitingFor();
   return stats;
 }

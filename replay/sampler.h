@@ -45,7 +45,7 @@ struct ReplaySamplerOptions {
   uint64_t seed = 0;
   // Memory for each batch on its way: for each slot, for each slice, the block [batch, rows, column].
   std::vector<std::vector<std::span<std::byte>>> slots;
-  // Where a resumed run goes on; for each shard the table's state at the checkpoint.
+  // Where a resumed run goes on; for each shard the table's state at the checkpoint, without a name if it is not known.
   uint64_t env_steps = 0;
   uint64_t batches = 0;
   std::vector<v1::TableState> states;
@@ -58,6 +58,7 @@ class ReplaySampler {
     size_t slot;
     uint64_t batch;  // its number, from 1
   };
+  enum class Wait { kNothing, kShards, kActors, kItems, kBatch };
   struct Stats {
     uint64_t env_steps = 0;   // inserted over all shards and lives, whatever was lost since
     uint64_t lost_steps = 0;  // that restarted shards no longer had
@@ -68,8 +69,10 @@ class ReplaySampler {
     uint32_t writers = 0;
     uint32_t blocked_writers = 0;
     uint32_t ready_batches = 0;
-    std::vector<v1::TableState> states;  // the newest of each shard
-    std::string waiting_for;             // in words; empty: nothing
+    std::vector<v1::TableState> states;      // the newest of each shard
+    std::vector<std::string> restored_from;  // for each shard the checkpoint its life began with; empty: none
+    Wait wait = Wait::kNothing;              // what the next batch waits for
+    std::string waiting_for;                 // the same in words
   };
 
   // Connects in the background. InvalidArgument: options that do not fit each other.
@@ -94,6 +97,7 @@ class ReplaySampler {
     bool connected = false;
     bool known = false;  // `state` is of this run
     v1::TableState state;
+    std::string restored_from;
     uint64_t granted = 0;    // the newest insert limit sent
     uint64_t notify_at = 0;  // 0: nothing was sent on this connection
   };
@@ -117,10 +121,11 @@ class ReplaySampler {
   bool Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Grant() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t ItemsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Wait WaitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string WaitingFor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateState(size_t shard, const v1::TableState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  void OnConnected(size_t shard, const v1::TableState& state) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnConnected(size_t shard, const v1::CreateTableResponse& created) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnState(size_t shard, const v1::TableState& state) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnDisconnected(size_t shard, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnSample(size_t shard, const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -144,6 +149,8 @@ class ReplaySampler {
   uint64_t next_request_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
   bool lacks_items_ ABSL_GUARDED_BY(mutex_) = false;  // for a batch that the ratio allows
+  // The newest answer said so, whatever the shards' states say: they do not know of min_items, or of a queue's batch.
+  bool refused_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);

@@ -1,14 +1,20 @@
 // Samplers and writers around real shards.
 #include "replay/sampler.h"
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <functional>
+#include <future>
 #include <set>
 #include <thread>
 
+#include "common/grpc_server.h"
 #include "common/protocol.h"
 #include "gmock/gmock.h"
+#include "grpcpp/support/server_callback.h"
 #include "gtest/gtest.h"
+#include "proto/replay.grpc.pb.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
 
@@ -259,6 +265,28 @@ TEST(SamplerTest, GrantsMoreStepsWhileThereAreNoItems) {
   actor.join();
 }
 
+// A queue that has items, but fewer than a batch, and a ratio that allows no more steps.
+TEST(SamplerTest, GrantsMoreStepsWhileAQueueHoldsLessThanABatch) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.table.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  batches.options.table.set_max_times_sampled(1);
+  batches.options.table.set_initial_insert_limit(4);
+  batches.options.ratio = {.updates_per_step = 0.25, .lead_steps = 0};
+  ASSERT_TRUE(shard.shard().CreateTable(batches.options.peer, batches.options.table).ok());
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard.address()));
+  EpisodeWriter episodes(writer.get());
+  for (int step = 0; step < 4; ++step) ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  ASSERT_EQ(shard.table().State().items(), 3u);
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  std::thread actor([&] { episodes.WriteStep(0).IgnoreError(); });
+  const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  EXPECT_TRUE(filled.ok()) << filled.status();
+  writer->Cancel();
+  actor.join();
+}
+
 // One run of a learner and an actor in lockstep: what every batch held.
 std::string LockstepRun(uint64_t seed) {
   TestShard shard;
@@ -314,6 +342,47 @@ TEST(SamplerTest, SaysWhatItWaitsForAndCanBeCancelled) {
               HasSubstr("actors: 0 environment steps inserted, the next update needs 101"));
 }
 
+// A shard that takes calls and never answers; says when one has come and when it was cancelled.
+class SilentShard final : public v1::Replay::WithCallbackMethod_CreateTable<v1::Replay::Service> {
+ public:
+  grpc::ServerUnaryReactor* CreateTable(grpc::CallbackServerContext* context, const v1::CreateTableRequest*,
+                                        v1::CreateTableResponse*) override {
+    class Reactor final : public grpc::ServerUnaryReactor {
+     public:
+      Reactor(SilentShard* shard, std::chrono::system_clock::time_point deadline)
+          : shard_(shard), deadline_(deadline) {}
+      void OnCancel() override {
+        // The peer's clock may be a little behind.
+        shard_->cancelled_in_time = std::chrono::system_clock::now() + std::chrono::seconds(1) < deadline_;
+        Finish(grpc::Status::CANCELLED);
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      SilentShard* const shard_;
+      const std::chrono::system_clock::time_point deadline_;
+    };
+    called.set_value();
+    return new Reactor(this, context->deadline());
+  }
+
+  std::promise<void> called;
+  std::atomic<bool> cancelled_in_time = false;
+};
+
+TEST(SamplerTest, EndsWithoutWaitingForShardsThatDoNotAnswer) {
+  SilentShard shards[2];
+  std::vector<std::unique_ptr<GrpcServer>> servers;
+  for (SilentShard& shard : shards) servers.push_back(*GrpcServer::Start("127.0.0.1:0", {&shard}));
+  {
+    TestBatches batches({servers[0]->address(), servers[1]->address()}, 4, 1);
+    const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+    for (SilentShard& shard : shards) shard.called.get_future().wait();
+  }
+  servers.clear();
+  for (const SilentShard& shard : shards) EXPECT_TRUE(shard.cancelled_in_time) << "its deadline ended the call";
+}
+
 TEST(SamplerTest, IsToldWhyItIsRefused) {
   TestShard shard;
   Fill(shard, 1, 0, 10);
@@ -355,6 +424,7 @@ TEST(SamplerTest, GoesOnWhereAResumedRunWas) {
   batches.options.states.emplace_back();
   batches.options.states[0].set_inserted_steps(40);
   batches.options.states[0].set_incarnation(1);
+  batches.options.states[0].set_table("t");
   const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
   for (uint64_t batch = 1046; batch <= 1051; ++batch) {
     const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());

@@ -40,6 +40,7 @@ class ReplayService final : public Base {
     response->set_shard(shard_->number());
     response->set_incarnation(shard_->incarnation());
     *response->mutable_state() = (*table)->State();
+    response->set_restored_from(shard_->restored_from());
     return grpc::Status::OK;
   }
 
@@ -51,8 +52,7 @@ class ReplayService final : public Base {
     }
     MutexLock lock(&checkpoint_mutex_);
     const auto start = std::chrono::steady_clock::now();
-    absl::StatusOr<v1::CheckpointResponse> written =
-        WriteCheckpoint(*shard_, checkpoint_directory_, request->name(), request->keep());
+    absl::StatusOr<v1::CheckpointResponse> written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
     if (!written.ok()) {
       LogError("checkpoint %s failed: %s", request->name(), written.status().ToString());
       return ToGrpc(written.status());

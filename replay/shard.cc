@@ -32,6 +32,11 @@ std::string Shard::run_id() const {
   return run_id_;
 }
 
+std::string Shard::restored_from() const {
+  MutexLock lock(&mutex_);
+  return restored_from_;
+}
+
 absl::Status Shard::CheckPeer(const v1::Peer& peer) const { return headrace::CheckPeer(peer, run_id()); }
 
 absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec) {
@@ -54,7 +59,7 @@ absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableS
                                                         spec.name(), spec.max_bytes(), budget_bytes_ - taken,
                                                         budget_bytes_));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, incarnation_));
+  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, number_, incarnation_));
   if (run_id_.empty()) run_id_ = peer.run_id();
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
           spec.max_items());

@@ -27,6 +27,8 @@ class Shard {
   uint64_t incarnation() const { return incarnation_; }
   v1::InfoResponse Info() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::string run_id() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // The checkpoint this shard was restored from; empty: it started without one.
+  std::string restored_from() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // FailedPrecondition: another protocol or run; the message names both. A peer that knows no run yet passes.
   absl::Status CheckPeer(const v1::Peer& peer) const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -3,25 +3,17 @@
 #include <chrono>
 #include <utility>
 
-#include "absl/hash/hash.h"
-#include "common/backoff.h"
+#include "absl/strings/str_cat.h"
 #include "common/byte_buffer.h"
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/status_macros.h"
-#include "grpcpp/client_context.h"
 #include "proto/replay.grpc.pb.h"
 
 namespace headrace {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{2000};
 constexpr std::chrono::seconds kCreateDeadline{5};
-
-bool IsFatal(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsResourceExhausted(status);
-}
 
 }  // namespace
 
@@ -29,15 +21,16 @@ ShardConnection::ShardConnection(ShardConnectionOptions options, Callbacks callb
     : options_(std::move(options)),
       callbacks_(std::move(callbacks)),
       channel_(MakeChannel(options_.address)),
-      thread_([this] { KeepConnected(); }) {}
+      connection_(absl::StrCat("the replay shard at ", options_.address),
+                  {.open = [this] { return Open(); }, .close = [this] { Close(); }, .lost = callbacks_.disconnected}) {}
 
-ShardConnection::~ShardConnection() {
-  {
-    MutexLock lock(&mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
-  }
-  thread_.join();
+ShardConnection::~ShardConnection() { Stop(); }
+
+void ShardConnection::Stop() {
+  connection_.Stop();
+  MutexLock lock(&mutex_);
+  stopping_ = true;
+  if (creating_ != nullptr) creating_->TryCancel();
 }
 
 void ShardConnection::RequestSample(const v1::SampleRequest& request) {
@@ -50,43 +43,11 @@ void ShardConnection::Coordinate(const v1::CoordinateRequest& request) {
   if (coordinate_ != nullptr) coordinate_->Send(ToByteBuffer(request));
 }
 
-void ShardConnection::KeepConnected() {
-  Backoff backoff(kFirstPause, kLongestPause, RandomStream(absl::HashOf(options_.address)));
-  while (true) {
-    v1::TableState state;
-    absl::Status status = CreateTable(state);
-    if (status.ok()) {
-      status = Converse(state);
-      backoff.Reset();
-    }
-    {
-      MutexLock lock(&mutex_);
-      if (stopping_) return;
-    }
-    const bool fatal = IsFatal(status);
-    callbacks_.disconnected(status, fatal);
-    if (fatal || !Pause(backoff.Next())) return;
-  }
-}
-
-absl::Status ShardConnection::CreateTable(v1::TableState& state) {
-  v1::CreateTableRequest request;
-  *request.mutable_peer() = options_.peer;
-  *request.mutable_spec() = options_.table;
-  v1::CreateTableResponse response;
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kCreateDeadline);
-  RETURN_IF_ERROR(FromGrpc(v1::Replay::NewStub(channel_)->CreateTable(&context, request, &response)));
-  state = response.state();
-  return absl::OkStatus();
-}
-
-absl::Status ShardConnection::Converse(const v1::TableState& state) {
-  {
-    MutexLock lock(&mutex_);
-    closed_ = false;  // before the streams are opened: they may close at once
-  }
-  const auto closed = [this](const absl::Status& status) { OnClosed(status); };
+absl::Status ShardConnection::Open() {
+  v1::CreateTableResponse created;
+  RETURN_IF_ERROR(CreateTable(created));
+  connection_.Proven();
+  const auto closed = [this](const absl::Status& status) { connection_.Lost(status); };
   std::unique_ptr<ClientStream> sample = ClientStream::Open(
       channel_, "/headrace.v1.Replay/Sample",
       {.message = [this](const grpc::ByteBuffer& message) { callbacks_.sample(message); }, .closed = closed});
@@ -108,34 +69,35 @@ absl::Status ShardConnection::Converse(const v1::TableState& state) {
     sample_ = std::move(sample);
     coordinate_ = std::move(coordinate);
   }
-  callbacks_.connected(state);
-  absl::Status status;
+  callbacks_.connected(created);
+  return absl::OkStatus();
+}
+
+void ShardConnection::Close() {
+  std::unique_ptr<ClientStream> sample;  // destroyed outside the mutex: their last callbacks take it
+  std::unique_ptr<ClientStream> coordinate;
+  MutexLock lock(&mutex_);
+  sample = std::move(sample_);
+  coordinate = std::move(coordinate_);
+}
+
+absl::Status ShardConnection::CreateTable(v1::CreateTableResponse& response) {
+  v1::CreateTableRequest request;
+  *request.mutable_peer() = options_.peer;
+  *request.mutable_spec() = options_.table;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kCreateDeadline);
   {
     MutexLock lock(&mutex_);
-    while (!closed_ && !stopping_) changed_.Wait(&mutex_);
-    sample = std::move(sample_);
-    coordinate = std::move(coordinate_);
-    status = close_status_;
+    if (stopping_) return absl::CancelledError("stopped");
+    creating_ = &context;
   }
-  // Outside the mutex: the streams' last callbacks take it.
-  sample.reset();
-  coordinate.reset();
-  return status.ok() ? absl::UnavailableError("the shard ended the stream") : status;
-}
-
-void ShardConnection::OnClosed(const absl::Status& status) {
-  MutexLock lock(&mutex_);
-  if (closed_) return;  // the first to close says why
-  closed_ = true;
-  close_status_ = status;
-  changed_.NotifyAll();
-}
-
-bool ShardConnection::Pause(std::chrono::milliseconds pause) {
-  const auto until = ConditionVariable::Clock::now() + pause;
-  MutexLock lock(&mutex_);
-  while (!stopping_ && ConditionVariable::Clock::now() < until) changed_.WaitUntil(&mutex_, until);
-  return !stopping_;
+  const grpc::Status status = v1::Replay::NewStub(channel_)->CreateTable(&context, request, &response);
+  {
+    MutexLock lock(&mutex_);
+    creating_ = nullptr;
+  }
+  return FromGrpc(status);
 }
 
 }  // namespace headrace

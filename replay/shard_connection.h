@@ -1,5 +1,4 @@
-// A sampler's connection to one shard: creates the table, keeps a sample and a coordinate stream open, and opens them
-// again with growing pauses when they break.
+// A sampler's connection to one shard: creates the table, and keeps a sample and a coordinate stream open.
 //
 // The callbacks run on gRPC's threads or the connection's own, one at a time for each kind; between `connected` and
 // `disconnected` both streams are usable. Thread-safe.
@@ -9,14 +8,15 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "common/client_stream.h"
+#include "common/kept_connection.h"
 #include "common/mutex.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
 #include "proto/replay.pb.h"
 
 namespace headrace {
@@ -31,40 +31,39 @@ struct ShardConnectionOptions {
 class ShardConnection {
  public:
   struct Callbacks {
-    std::function<void(const v1::TableState&)> connected;
+    std::function<void(const v1::CreateTableResponse&)> connected;
     std::function<void(const v1::TableState&)> state;
     std::function<void(const grpc::ByteBuffer&)> sample;  // a SampleResponse
-    // Also for each failed attempt. Once the status is fatal no further attempt is made.
-    std::function<void(const absl::Status&, bool fatal)> disconnected;
+    // Also for each failed attempt. `final`: it was the last one.
+    std::function<void(const absl::Status&, bool final)> disconnected;
   };
 
   ShardConnection(ShardConnectionOptions options, Callbacks callbacks);
   ~ShardConnection();
+
+  // Cancels what is under way; no further callbacks but those of streams that are closing. Returns at once.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Dropped while not connected.
   void RequestSample(const v1::SampleRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
   void Coordinate(const v1::CoordinateRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  void KeepConnected();
-  absl::Status CreateTable(v1::TableState& state);
-  absl::Status Converse(const v1::TableState& state) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnClosed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool Pause(std::chrono::milliseconds pause) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Open() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Close() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status CreateTable(v1::CreateTableResponse& response) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ShardConnectionOptions options_;
   const Callbacks callbacks_;
   const std::shared_ptr<grpc::Channel> channel_;
 
   Mutex mutex_;
-  ConditionVariable changed_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  grpc::ClientContext* creating_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the call in progress
   std::unique_ptr<ClientStream> sample_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ClientStream> coordinate_ ABSL_GUARDED_BY(mutex_);
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status close_status_ ABSL_GUARDED_BY(mutex_);
 
-  std::thread thread_;
+  KeptConnection connection_;
 };
 
 }  // namespace headrace

@@ -18,13 +18,19 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
     : inserted_steps_(registry.AddCounterFamily("headrace_replay_inserted_steps_total",
                                                 "Environment steps stored, over all lives of the table.", kLabels)),
       sampled_steps_(registry.AddCounterFamily("headrace_replay_sampled_steps_total",
-                                               "Items handed to samplers, over all lives of the table.", kLabels)),
+                                               "Environment steps of the items handed to samplers, over all lives of "
+                                               "the table.",
+                                               kLabels)),
       removed_items_(registry.AddCounterFamily("headrace_replay_removed_items_total",
                                                "Items removed to make room, or because they were sampled often enough.",
                                                kLabels)),
       lost_chunks_(registry.AddCounterFamily(
           "headrace_replay_lost_chunks_total",
           "Chunks acknowledged by an earlier life of the shard that were in no checkpoint.", kLabels)),
+      lost_items_(registry.AddCounterFamily(
+          "headrace_replay_lost_items_total",
+          "Items that reach back to lost chunks, or to rows that had to make room while their writer was gone.",
+          kLabels)),
       stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),
       budget_bytes_(registry.AddGaugeFamily("headrace_replay_budget_bytes", "Bytes the table may take.", kLabels)),
       stored_items_(registry.AddGaugeFamily("headrace_replay_stored_items", "Items that can be sampled.", kLabels)),
@@ -41,9 +47,9 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   const std::vector<std::string> labels = {shard, table};
   return tables_
       .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
-                                   removed_items_.With(labels), lost_chunks_.With(labels), stored_bytes_.With(labels),
-                                   budget_bytes_.With(labels), stored_items_.With(labels), writers_.With(labels),
-                                   blocked_writers_.With(labels), insert_limit_.With(labels)})
+                                   removed_items_.With(labels), lost_chunks_.With(labels), lost_items_.With(labels),
+                                   stored_bytes_.With(labels), budget_bytes_.With(labels), stored_items_.With(labels),
+                                   writers_.With(labels), blocked_writers_.With(labels), insert_limit_.With(labels)})
       .first->second;
 }
 
@@ -52,9 +58,10 @@ void ShardMetrics::Update(const Shard& shard) {
     const v1::TableState state = table->State();
     TableMetrics& metrics = ForTable(absl::StrCat(shard.number()), table->spec().name());
     RaiseTo(metrics.inserted_steps, state.inserted_steps());
-    RaiseTo(metrics.sampled_steps, state.sampled_items());
+    RaiseTo(metrics.sampled_steps, state.sampled_steps());
     RaiseTo(metrics.removed_items, state.removed_items());
     RaiseTo(metrics.lost_chunks, state.lost_chunks());
+    RaiseTo(metrics.lost_items, state.lost_items());
     metrics.stored_bytes.Set(static_cast<double>(state.stored_bytes()));
     metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
     metrics.stored_items.Set(static_cast<double>(state.items()));

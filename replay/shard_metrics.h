@@ -24,6 +24,7 @@ class ShardMetrics {
     prometheus::Counter& sampled_steps;
     prometheus::Counter& removed_items;
     prometheus::Counter& lost_chunks;
+    prometheus::Counter& lost_items;
     prometheus::Gauge& stored_bytes;
     prometheus::Gauge& budget_bytes;
     prometheus::Gauge& stored_items;
@@ -37,6 +38,7 @@ class ShardMetrics {
   const CounterFamily sampled_steps_;
   const CounterFamily removed_items_;
   const CounterFamily lost_chunks_;
+  const CounterFamily lost_items_;
   const GaugeFamily stored_bytes_;
   const GaugeFamily budget_bytes_;
   const GaugeFamily stored_items_;

@@ -10,10 +10,10 @@
 namespace headrace {
 namespace {
 
-// Writers that are gone are remembered in case they come back: what they had committed for long, their lanes' last
-// rows, which take memory, only of so many.
+// Writers that are gone are remembered in case they come back: what they had committed for long, their lanes, which
+// take more memory, of as many as a run may have actors.
 constexpr size_t kMaxDisconnectedWriters = 1 << 16;
-constexpr size_t kMaxDisconnectedWindows = 64;
+constexpr size_t kMaxDisconnectedLanes = 1 << 12;
 
 void RunAll(const std::vector<Table::Callback>& callbacks) {
   for (const Table::Callback& callback : callbacks) callback();
@@ -25,7 +25,7 @@ void RunAll(const absl::flat_hash_map<const void*, Table::Callback>& callbacks) 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint64_t incarnation) {
+absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation) {
   const auto refuse = [&](const std::string& why) {
     return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
   };
@@ -56,17 +56,17 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
     return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
                                   spec.max_bytes(), items));
   }
-  return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, incarnation));
+  return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, shard, incarnation));
 }
 
-Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes,
+Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint32_t shard,
              uint64_t incarnation)
     : spec_(spec),
       layout_(std::move(layout)),
       incarnation_(incarnation),
       rows_(layout_.stride(), row_bytes),
       items_(spec, item_capacity, &rows_),
-      removal_random_(incarnation),
+      removal_random_(incarnation, StreamRole::kReplay, shard, StreamPurpose::kRemoval),
       insert_limit_(spec.initial_insert_limit()) {}
 
 v1::TableState Table::State() const {
@@ -81,12 +81,14 @@ v1::TableState Table::StateLocked() const {
   state.set_inserted_items(inserted_items_);
   state.set_inserted_steps(inserted_steps_);
   state.set_sampled_items(sampled_items_);
+  state.set_sampled_steps(sampled_steps_);
   state.set_removed_items(items_.removed());
   state.set_stored_bytes(rows_.stored_bytes() + items_.size() * ItemStore::kBookBytes);
   state.set_mass(items_.mass());
   state.set_blocked_writers(static_cast<uint32_t>(waiting_writers_.size()));
   state.set_insert_limit(insert_limit_);
   state.set_lost_chunks(lost_chunks_);
+  state.set_lost_items(lost_items_);
   state.set_incarnation(incarnation_);
   state.set_writers(connected_writers_);
   return state;
@@ -108,6 +110,7 @@ Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
   MutexLock lock(&mutex_);
   Writer& writer = writers_[id];
   std::erase(disconnected_, id);
+  std::erase(disconnected_lanes_, id);
   if (!writer.connected) ++connected_writers_;
   writer.connected = true;
   writer.session = next_session_++;
@@ -116,7 +119,7 @@ Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
     writer.lost_chunks += lost;
     lost_chunks_ += lost;
     writer.last_sequence = first_sequence - 1;
-    BreakLanes(writer);
+    ForgetLanes(writer);
   }
   return {writer.session, writer.last_sequence};
 }
@@ -132,9 +135,8 @@ void Table::Disconnect(uint64_t id, Writer& writer) {
   writer.connected = false;
   --connected_writers_;
   disconnected_.push_back(id);
-  if (disconnected_.size() > kMaxDisconnectedWindows) {
-    BreakLanes(writers_[disconnected_[disconnected_.size() - 1 - kMaxDisconnectedWindows]]);
-  }
+  if (!writer.lanes.empty()) disconnected_lanes_.push_back(id);
+  if (disconnected_lanes_.size() > kMaxDisconnectedLanes) ForgetOldestLanes();
   if (disconnected_.size() > kMaxDisconnectedWriters) {
     writers_.erase(disconnected_.front());
     disconnected_.pop_front();
@@ -142,12 +144,20 @@ void Table::Disconnect(uint64_t id, Writer& writer) {
 }
 
 // The lanes go on with whatever row comes next; items that reach back before it are lost.
-void Table::BreakLanes(Writer& writer) {
-  for (auto& [number, lane] : writer.lanes) {
+void Table::ForgetLanes(Writer& writer) {
+  for (const auto& [number, lane] : writer.lanes) {
     for (const RowStore::Address row : lane.window) rows_.Release(row);
-    lane.window.clear();
-    lane.broken = true;
   }
+  writer.lanes.clear();
+  writer.lanes_forgotten = true;
+}
+
+// Of the writers that are gone; those of writers that are here must stay.
+bool Table::ForgetOldestLanes() {
+  if (disconnected_lanes_.empty()) return false;
+  ForgetLanes(writers_[disconnected_lanes_.front()]);
+  disconnected_lanes_.pop_front();
+  return true;
 }
 
 absl::StatusOr<Writer*> Table::FindWriter(uint64_t id, uint64_t session) {
@@ -185,7 +195,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
     }
     if (outcome == Outcome::kWait) {
-      waiting_writers_[retry.owner] = std::move(retry.wake);
+      waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
     }
   }
@@ -194,7 +204,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 
   absl::Status copied = ScatterChunk(payload, layout_, reserved, rows_);
 
-  WaitList samplers;
+  Callbacks samplers;
   {
     MutexLock lock(&mutex_);
     absl::StatusOr<Writer*> writer = FindWriter(id, session);
@@ -204,6 +214,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       return copied;
     }
     Commit(**writer, chunk, size, reserved);
+    waiting_writers_.Remove(retry.owner);
     samplers.swap(waiting_samplers_);
     due = TakeDueWatches(false);
   }
@@ -228,15 +239,19 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
       case RowStore::Room::kFull:
         break;
     }
-    const uint64_t before = rows_.stored_bytes();
-    while (rows_.stored_bytes() == before) {
-      if (items_.size() == 0) {
-        // What is left are rows that lanes may still refer to; those of writers that are here must stay.
-        for (const uint64_t id : disconnected_) BreakLanes(writers_[id]);
-        if (rows_.stored_bytes() < before) break;
-        return too_large();
+    const size_t before = rows_.used_slabs();
+    const size_t items_of_a_slab = items_.size() / before + 1;
+    size_t removed = 0;
+    while (rows_.used_slabs() == before) {
+      if (items_.size() > 0 && removed < items_of_a_slab) {
+        items_.RemoveOne(removal_random_);
+        ++removed;
+        continue;
       }
-      items_.RemoveOne(removal_random_);
+      // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
+      // it than all items.
+      if (!ForgetOldestLanes() && items_.size() == 0) return too_large();
+      removed = 0;
     }
   }
 }
@@ -244,8 +259,11 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
 void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
                    std::span<const RowStore::Address> reserved) {
   for (const v1::Segment& segment : chunk.segments()) {
-    Lane& lane = writer.lanes.try_emplace(segment.lane(), NewLane(writer.lost_chunks > 0)).first->second;
-    AppendSegment(lane, segment, reserved.first(segment.rows()));
+    auto lane = writer.lanes.find(segment.lane());
+    if (lane == writer.lanes.end()) {
+      lane = writer.lanes.emplace(segment.lane(), Lane{.broken = writer.lanes_forgotten}).first;
+    }
+    AppendSegment(lane->second, segment, reserved.first(segment.rows()));
     reserved = reserved.subspan(segment.rows());
   }
   for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
@@ -280,11 +298,18 @@ void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<cons
 void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   for (uint32_t i = 0; i < run.count(); ++i) {
     const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
-    if (first_row < lane.lost_before) continue;
+    if (first_row < lane.lost_before) {
+      ++lost_items_;
+      continue;
+    }
     if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
     items_.Add(lane.window[first_row - lane.first_row()], static_cast<uint16_t>(run.rows()));
     ++inserted_items_;
   }
+}
+
+std::vector<Table::Callback> Table::TakeAdmittedWriters() {
+  return waiting_writers_.Take(insert_limit_ - std::min(insert_limit_, inserted_steps_));
 }
 
 uint64_t Table::StepsToLimit() const {
@@ -319,6 +344,7 @@ absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_
     }
   }
   sampled_items_ += batch_size;
+  for (const ItemStore::Drawn& item : batch.items_) sampled_steps_ += std::max(item.rows - 1, 1);
   batch.state_ = StateLocked();
   return Outcome::kDone;
 }
@@ -333,29 +359,24 @@ Table::Batch& Table::Batch::operator=(Batch&& other) noexcept {
 
 Table::Batch::~Batch() {
   if (table_ == nullptr) return;
-  WaitList writers;
+  std::vector<Callback> writers;
   {
     MutexLock lock(&table_->mutex_);
     table_->rows_.EndRead(read_);
-    // Writers may wait for slabs that this read held back. Those that wait for the insert limit look again too.
-    if (!table_->waiting_writers_.empty() && table_->inserted_steps_ < table_->insert_limit_) {
-      writers.swap(table_->waiting_writers_);
-    }
+    writers = table_->TakeAdmittedWriters();  // they may wait for slabs that this read held back
   }
   RunAll(writers);
 }
 
 void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {
-  WaitList writers;
-  WaitList acknowledgements;
+  std::vector<Callback> writers;
+  Callbacks acknowledgements;
   {
     MutexLock lock(&mutex_);
     insert_limit_ = insert_limit;
     policy_version_ = policy_version;
-    if (inserted_steps_ < insert_limit_) {
-      writers.swap(waiting_writers_);
-      acknowledgements.swap(waiting_acknowledgements_);
-    }
+    writers = TakeAdmittedWriters();
+    if (inserted_steps_ < insert_limit_) acknowledgements.swap(waiting_acknowledgements_);
   }
   RunAll(acknowledgements);
   RunAll(writers);
@@ -374,9 +395,16 @@ void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {
 }
 
 void Table::StopWaiting(const void* owner) {
-  MutexLock lock(&mutex_);
-  for (WaitList* const list : {&waiting_writers_, &waiting_acknowledgements_, &waiting_samplers_}) list->erase(owner);
-  watches_.erase(owner);
+  std::vector<Callback> writers;
+  {
+    MutexLock lock(&mutex_);
+    waiting_writers_.Remove(owner);
+    waiting_acknowledgements_.erase(owner);
+    waiting_samplers_.erase(owner);
+    watches_.erase(owner);
+    writers = TakeAdmittedWriters();  // it may have been woken for steps that it does not take now
+  }
+  RunAll(writers);
 }
 
 std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
@@ -388,95 +416,6 @@ std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
     return true;
   });
   return due;
-}
-
-Table::Snapshot Table::TakeSnapshot() {
-  MutexLock lock(&mutex_);
-  Snapshot snapshot;
-  snapshot.spec = spec_;
-  snapshot.state = StateLocked();
-  for (const auto& [id, writer] : writers_) {
-    v1::WriterCheckpoint& saved = snapshot.writers.emplace_back();
-    saved.set_writer(id);
-    saved.set_last_sequence(writer.last_sequence);
-    saved.set_lost_chunks(writer.lost_chunks);
-    saved.set_table(spec_.name());
-    for (const auto& [number, lane] : writer.lanes) {
-      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
-      saved_lane.set_lane(number);
-      saved_lane.set_next_row(lane.next_row);
-      saved_lane.set_episode_first_row(lane.episode_first_row);
-      saved_lane.set_in_episode(lane.in_episode);
-      saved_lane.set_lost_before(lane.lost_before);
-      saved_lane.set_broken(lane.broken);
-      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
-    }
-  }
-  snapshot.items = items_.Items();
-  snapshot.pin.table_ = this;
-  snapshot.pin.read_ = rows_.BeginRead();
-  return snapshot;
-}
-
-absl::Status Table::Restore(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
-                            const std::vector<Item>& items, std::span<const std::byte> payloads) {
-  const size_t stride = layout_.stride();
-  const size_t count = payloads.size() / stride;
-  const auto damaged = [&](const std::string& what) {
-    return absl::DataLossError(absl::StrFormat("table \"%s\": %s", spec_.name(), what));
-  };
-  MutexLock lock(&mutex_);
-  HEADRACE_CHECK(writers_.empty() && items_.size() == 0);
-  std::vector<RowStore::Address> rows;
-  if (rows_.Reserve(count, rows) != RowStore::Room::kReserved || items.size() > items_.capacity()) {
-    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\": %d rows and %d items do not fit into %d bytes",
-                                                        spec_.name(), count, items.size(), spec_.max_bytes()));
-  }
-  for (size_t i = 0; i < count; ++i) {
-    std::memcpy(rows_.Row(rows[i]), payloads.data() + i * stride, stride);
-    const uint32_t next = rows_.Next(rows[i]);
-    if (next != RowStore::kNoRow && next >= count) return damaged("a row's link leads nowhere");
-    rows_.SetNext(rows[i], next == RowStore::kNoRow ? next : rows[next]);
-  }
-  for (const Item& item : items) {
-    RowStore::Address row = item.first_row < count ? rows[item.first_row] : RowStore::kNoRow;
-    const RowStore::Address first = row;
-    for (uint16_t left = item.rows; left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
-    if (row == RowStore::kNoRow || item.rows == 0) return damaged("an item's rows are missing");
-    items_.Add(first, item.rows, item.times_sampled);
-  }
-  for (const v1::WriterCheckpoint& saved : writers) {
-    Writer& writer = writers_[saved.writer()];
-    writer.last_sequence = saved.last_sequence();
-    writer.lost_chunks = saved.lost_chunks();
-    disconnected_.push_back(saved.writer());
-    for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
-      Lane& lane = writer.lanes[saved_lane.lane()];
-      lane.next_row = saved_lane.next_row();
-      lane.episode_first_row = saved_lane.episode_first_row();
-      lane.in_episode = saved_lane.in_episode();
-      lane.lost_before = saved_lane.lost_before();
-      lane.broken = saved_lane.broken();
-      for (const uint64_t number : saved_lane.window()) {
-        if (number >= count) return damaged("a lane's row is missing");
-        if (!lane.window.empty() && rows_.Next(lane.window.back()) != rows[number]) {
-          return damaged("a lane's rows do not follow each other");
-        }
-        rows_.Reference(rows[number]);
-        lane.window.push_back(rows[number]);
-      }
-      if (lane.next_row < lane.window.size()) return damaged("a lane has more rows than it had");
-    }
-  }
-  for (const RowStore::Address row : rows) rows_.Release(row);
-  inserted_steps_ = state.inserted_steps();
-  inserted_items_ = state.inserted_items();
-  sampled_items_ = state.sampled_items();
-  lost_chunks_ = state.lost_chunks();
-  items_.set_removed(state.removed_items());
-  // Nobody has granted anything yet in this life.
-  insert_limit_ = std::max(insert_limit_, inserted_steps_);
-  return absl::OkStatus();
 }
 
 }  // namespace headrace

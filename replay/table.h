@@ -21,6 +21,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -31,6 +32,7 @@
 #include "replay/payload.h"
 #include "replay/row_layout.h"
 #include "replay/row_store.h"
+#include "replay/wait_list.h"
 
 namespace headrace {
 
@@ -45,7 +47,7 @@ class Table {
   };
 
   // InvalidArgument: the specification is not usable, and why.
-  static absl::StatusOr<std::unique_ptr<Table>> Create(const v1::TableSpec& spec, uint64_t incarnation);
+  static absl::StatusOr<std::unique_ptr<Table>> Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation);
 
   const v1::TableSpec& spec() const { return spec_; }
   const RowLayout& layout() const { return layout_; }
@@ -61,8 +63,8 @@ class Table {
   void CloseWriter(uint64_t writer, uint64_t session) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit is
-  // reached. InvalidArgument: the chunk is not as it must be. Aborted: a newer stream of this writer took over.
-  // ResourceExhausted: it can never fit.
+  // reached; grants wake those who wait in the order in which they came. InvalidArgument: the chunk is not as it must
+  // be. Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
                                  google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -118,19 +120,26 @@ class Table {
   // Rows may be read for addresses that a snapshot refers to.
   const RowStore& rows() const { return rows_; }
 
-  // Fills an empty table from a checkpoint. `payloads` holds rows.size() rows of layout().stride() bytes, each with the
-  // number of the next row as its link; items and windows hold numbers of rows. DataLoss: they do not fit together.
-  absl::Status Restore(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
-                       const std::vector<Item>& items, std::span<const std::byte> payloads) ABSL_LOCKS_EXCLUDED(mutex_);
+  // An empty table is filled from a checkpoint in two steps. First its rows: `read` is asked to fill pieces of memory
+  // with so many rows of layout().stride() bytes, one after the other, each with the number of the next row as its
+  // link. Then the books, where items and windows hold numbers of rows; `rows` is what the first step has returned.
+  // ResourceExhausted: they do not fit. DataLoss: they do not fit together. After an error the table is of no use.
+  using ReadBytes = absl::FunctionRef<absl::Status(std::span<std::byte>)>;
+  absl::StatusOr<std::vector<RowStore::Address>> RestoreRows(uint64_t count, ReadBytes read)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status RestoreBooks(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
+                            const std::vector<Item>& items, std::span<const RowStore::Address> rows)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  using WaitList = absl::flat_hash_map<const void*, Callback>;  // by owner
+  using Callbacks = absl::flat_hash_map<const void*, Callback>;  // by owner
   struct Watch {
     uint64_t inserted_steps;
     Callback callback;
   };
 
-  Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint64_t incarnation);
+  Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint32_t shard,
+        uint64_t incarnation);
 
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Outcome> MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved)
@@ -141,7 +150,11 @@ class Table {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddItems(const Lane& lane, const v1::ItemRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void BreakLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool ForgetOldestLanes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Callback> TakeAdmittedWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeDueWatches(bool writer_waits) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Writer*> FindWriter(uint64_t id, uint64_t session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -156,16 +169,20 @@ class Table {
   RandomStream removal_random_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, Writer> writers_ ABSL_GUARDED_BY(mutex_);
   std::deque<uint64_t> disconnected_ ABSL_GUARDED_BY(mutex_);  // oldest first
+  std::deque<uint64_t> disconnected_lanes_
+      ABSL_GUARDED_BY(mutex_);  // those of them whose lanes are known, oldest first
   uint64_t next_session_ ABSL_GUARDED_BY(mutex_) = 1;
   uint32_t connected_writers_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t insert_limit_ ABSL_GUARDED_BY(mutex_);
   uint64_t inserted_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sampled_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t lost_items_ ABSL_GUARDED_BY(mutex_) = 0;
   WaitList waiting_writers_ ABSL_GUARDED_BY(mutex_);
-  WaitList waiting_acknowledgements_ ABSL_GUARDED_BY(mutex_);
-  WaitList waiting_samplers_ ABSL_GUARDED_BY(mutex_);
+  Callbacks waiting_acknowledgements_ ABSL_GUARDED_BY(mutex_);
+  Callbacks waiting_samplers_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<const void*, Watch> watches_ ABSL_GUARDED_BY(mutex_);  // by owner
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <optional>
 #include <set>
 #include <thread>
@@ -17,7 +18,7 @@ using ::testing::HasSubstr;
 using Outcome = Table::Outcome;
 
 std::unique_ptr<Table> MakeTable(const v1::TableSpec& spec) {
-  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec, 1);
+  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec, 0, 1);
   EXPECT_TRUE(table.ok()) << table.status();
   return *std::move(table);
 }
@@ -44,7 +45,7 @@ TEST(TableTest, RefusesSpecificationsThatAreNotUsable) {
   const auto expect_refused = [](const std::function<void(v1::TableSpec&)>& change, const std::string& why) {
     v1::TableSpec spec = TestSpec();
     change(spec);
-    const absl::Status status = Table::Create(spec, 1).status();
+    const absl::Status status = Table::Create(spec, 0, 1).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << why;
     EXPECT_THAT(status.message(), HasSubstr(why));
   };
@@ -76,6 +77,7 @@ TEST(TableTest, SamplesWhatWasInserted) {
   EXPECT_THAT(distinct,
               testing::ElementsAre(testing::Pair(0, 0), testing::Pair(0, 1), testing::Pair(1, 0), testing::Pair(1, 1)));
   EXPECT_EQ(table->State().sampled_items(), 1000u);
+  EXPECT_EQ(table->State().sampled_steps(), 1000u) << "a transition is one step";
 }
 
 TEST(TableTest, TheSameKeyDrawsTheSameItems) {
@@ -152,6 +154,56 @@ TEST(TableTest, WritersThatAreGoneGiveWay) {
   EXPECT_EQ(table->State().writers(), 0u);
 }
 
+// A single row that such a lane may refer to keeps its slab. All items used to go before the first of these rows did.
+TEST(TableTest, ItemsAreNotRemovedForTheSakeOfWritersThatAreGone) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);  // 16 slabs of about 18 rows
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  for (uint64_t id = 1; id <= 16; ++id) {
+    TestWriter gone(table.get(), id);
+    gone.Append(0, 18);
+    ASSERT_TRUE(gone.Insert().ok());
+    table->CloseWriter(id, gone.opened().session);
+  }
+  TestWriter writer(table.get(), 100);
+  for (int i = 0; i < 200; ++i) {
+    writer.Append(0, 3);
+    ASSERT_TRUE(writer.Insert().ok());
+    EXPECT_GT(table->State().items(), 150u) << i;
+  }
+}
+
+TEST(TableTest, AWriterThatComesBackAfterItsRowsMadeRoomGoesOnBehindAGap) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter early(table.get(), 1);
+  early.Append(0, 3);
+  ASSERT_TRUE(early.Insert().ok());
+  table->CloseWriter(1, early.opened().session);
+  TestWriter other(table.get(), 2);
+  for (int i = 0; i < 200; ++i) {
+    other.Append(0, 8);
+    ASSERT_TRUE(other.Insert().ok());
+  }
+  EXPECT_EQ(table->TakeSnapshot().writers.size(), 2u);
+  for (const v1::WriterCheckpoint& saved : table->TakeSnapshot().writers) {
+    EXPECT_EQ(saved.lanes_size(), saved.writer() == 1 ? 0 : 1) << "what is forgotten takes no memory";
+  }
+  const Table::OpenedWriter opened = table->OpenWriter(1, 2);
+  ChunkBuilder builder(table->layout(), {});
+  for (uint64_t row = 0; row < 5; ++row) {
+    if (row == 3) builder.Build(1);  // what was written before
+    builder.Append(0, TestRow(0, row).columns(), v1::NOT_ENDED);
+  }
+  // The transition from row 2 to row 3 is lost, that from row 3 to row 4 is not.
+  const uint64_t before = table->State().inserted_items();
+  EXPECT_TRUE(InsertInto(*table, 1, opened.session, builder.Build(2)).ok());
+  EXPECT_EQ(table->State().inserted_items(), before + 1);
+  EXPECT_EQ(table->State().lost_items(), 1u);
+  EXPECT_EQ(table->State().lost_chunks(), 0u);
+}
+
 TEST(TableTest, SamplesWaitForMinItems) {
   v1::TableSpec spec = TestSpec();
   spec.set_min_items(3);
@@ -187,7 +239,7 @@ TEST(TableTest, InsertionWaitsAtItsLimitAndGoesOnWithTheNextGrant) {
   int woken = 0;
   int told = 0;
   table->WatchOnce(UINT64_MAX, {&told, [&] { ++told; }});
-  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth, [&] { ++woken; }), Outcome::kWait);
+  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth, {&builder, [&] { ++woken; }}), Outcome::kWait);
   EXPECT_EQ(told, 1) << "who grants is told of the writer that waits";
   EXPECT_EQ(table->State().blocked_writers(), 1u);
   table->SetInsertLimit(3, 0);
@@ -195,8 +247,32 @@ TEST(TableTest, InsertionWaitsAtItsLimitAndGoesOnWithTheNextGrant) {
   table->SetInsertLimit(4, 0);
   EXPECT_EQ(woken, 1);
   EXPECT_EQ(table->State().blocked_writers(), 0u);
-  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth), Outcome::kDone);
+  EXPECT_EQ(*InsertInto(*table, 7, opened.session, fourth, {&builder, [] {}}), Outcome::kDone);
   EXPECT_EQ(table->State().inserted_steps(), 4u);
+}
+
+// A grant of one step used to wake every writer that waited, in no order: all but one had to wait again.
+TEST(TableTest, AGrantWakesAsManyWritersAsItAdmitsInTheirOrder) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(0);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  std::vector<uint64_t> woken;
+  std::deque<TestWriter> writers;
+  for (uint64_t id = 0; id < 10; ++id) {
+    TestWriter& writer = writers.emplace_back(table.get(), id + 1);
+    writer.Append(0, 1);
+    EXPECT_EQ(*writer.Insert([&woken, id] { woken.push_back(id); }), Outcome::kWait);
+  }
+  table->SetInsertLimit(1, 0);
+  EXPECT_THAT(woken, testing::ElementsAre(0));
+  EXPECT_EQ(*writers[0].InsertAgain(), Outcome::kDone);
+  EXPECT_THAT(woken, testing::ElementsAre(0));
+  EXPECT_EQ(table->State().blocked_writers(), 9u);
+  table->SetInsertLimit(3, 0);
+  EXPECT_THAT(woken, testing::ElementsAre(0, 1, 2));
+  // One that goes instead of inserting makes room for the next.
+  table->StopWaiting(&writers[1]);
+  EXPECT_THAT(woken, testing::ElementsAre(0, 1, 2, 3));
 }
 
 TEST(TableTest, AWaitingWriterThatGoesIsForgotten) {
@@ -207,7 +283,7 @@ TEST(TableTest, AWaitingWriterThatGoesIsForgotten) {
   writer.Append(0, 1);
   int woken = 0;
   EXPECT_EQ(*writer.Insert([&] { ++woken; }), Outcome::kWait);
-  table->StopWaiting(table.get());  // the owner that InsertInto gives
+  table->StopWaiting(&writer);
   EXPECT_EQ(table->State().blocked_writers(), 0u);
   table->SetInsertLimit(10, 0);
   EXPECT_EQ(woken, 0);
@@ -325,8 +401,17 @@ TEST(TableTest, RemembersWhatAWriterCommittedWhileManyOthersCome) {
     ASSERT_TRUE(writer.Insert().ok());
     table->CloseWriter(id, writer.opened().session);
   }
-  EXPECT_EQ(table->OpenWriter(1, 2).last_sequence, 1u);
+  const Table::OpenedWriter opened = table->OpenWriter(1, 2);
+  EXPECT_EQ(opened.last_sequence, 1u);
   EXPECT_EQ(table->State().lost_chunks(), 0u);
+  // Its lane, too: an item that reaches back finds its rows.
+  ChunkBuilder builder(table->layout(), {});
+  for (uint64_t row = 0; row < 3; ++row) {
+    if (row == 2) builder.Build(1);  // what was written before
+    builder.Append(0, TestRow(0, row).columns(), v1::NOT_ENDED);
+  }
+  EXPECT_TRUE(InsertInto(*table, 1, opened.session, builder.Build(2)).ok());
+  EXPECT_EQ(table->State().lost_items(), 0u);
 }
 
 TEST(TableTest, ABadChunkChangesNothing) {

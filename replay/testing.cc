@@ -63,12 +63,13 @@ bool TestRow::operator==(const TestRow& other) const {
 }
 
 absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
-                                          Table::Callback retry) {
+                                          Table::Waiter retry) {
+  if (retry.owner == nullptr) retry = {&table, [] {}};
   google::protobuf::io::CodedInputStream in(message.begin(), static_cast<int>(message.size()));
   v1::InsertRequest head;
   size_t payload_bytes;
   if (absl::Status status = ReadInsertRequest(in, head, payload_bytes); !status.ok()) return status;
-  return table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, std::move(retry)});
+  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry));
 }
 
 TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence)
@@ -86,8 +87,12 @@ void TestWriter::Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end) {
 }
 
 absl::StatusOr<Table::Outcome> TestWriter::Insert(Table::Callback retry) {
-  const grpc::Slice message = builder_.Build(next_sequence_++);
-  return InsertInto(*table_, id_, opened_.session, message, std::move(retry));
+  message_ = builder_.Build(next_sequence_++);
+  return InsertAgain(std::move(retry));
+}
+
+absl::StatusOr<Table::Outcome> TestWriter::InsertAgain(Table::Callback retry) {
+  return InsertInto(*table_, id_, opened_.session, message_, {this, std::move(retry)});
 }
 
 TestDirectory::TestDirectory() {

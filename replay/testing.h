@@ -34,19 +34,23 @@ struct TestRow {
   uint8_t terminated;
 };
 
-// Inserts a message that a ChunkBuilder built.
-absl::StatusOr<Table::Outcome> InsertInto(
-    Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message, Table::Callback retry = [] {});
+// Inserts a message that a ChunkBuilder built. Without a `retry` the table is who waits.
+absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
+                                          Table::Waiter retry = {});
 
 // One writer of a table, in the same process: writes chunks of whole rows.
 class TestWriter {
  public:
   TestWriter(Table* table, uint64_t id, ItemPattern pattern = {}, uint64_t first_sequence = 1);
+  // The table must still be there.
+  ~TestWriter() { table_->StopWaiting(this); }
 
   // Rows of `lane`, numbered on; with an `end` the last of them is the episode's final one.
   void Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end = v1::NOT_ENDED);
   // What was appended, as one chunk.
   absl::StatusOr<Table::Outcome> Insert(Table::Callback retry = [] {});
+  // The last chunk again, which had to wait.
+  absl::StatusOr<Table::Outcome> InsertAgain(Table::Callback retry = [] {});
 
   uint64_t next_sequence() const { return next_sequence_; }
   const Table::OpenedWriter& opened() const { return opened_; }
@@ -57,6 +61,7 @@ class TestWriter {
   ChunkBuilder builder_;
   Table::OpenedWriter opened_;
   uint64_t next_sequence_;
+  grpc::Slice message_;
   std::array<uint64_t, 8> next_row_{};  // by lane
 };
 

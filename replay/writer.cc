@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/byte_buffer.h"
+#include "common/grpc_server.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 
@@ -14,93 +16,76 @@ namespace {
 constexpr size_t kMaxChunkBytes = 4 << 20;
 // Chunks of few rows wait so long for more: each costs the two sides as much as some hundred rows do.
 constexpr std::chrono::milliseconds kChunkInterval{1};
-constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{2000};
-
-// The peer will answer the same again; everything else may pass.
-bool IsFatal(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsResourceExhausted(status);
-}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWriterOptions& options) {
   ASSIGN_OR_RETURN(RowLayout layout, RowLayout::Create(options.signature));
-  std::unique_ptr<ReplayWriter> writer(new ReplayWriter(options, std::move(layout)));
-  writer->connection_ = std::thread([raw = writer.get()] { raw->KeepConnected(); });
-  return writer;
+  return std::unique_ptr<ReplayWriter>(new ReplayWriter(options, std::move(layout)));
 }
 
 ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
     : options_(options),
       chunk_rows_(std::clamp<size_t>(kMaxChunkBytes / layout.payload_bytes(), 1, options.chunk_rows)),
       channel_(MakeChannel(options.address)),
-      builder_(std::move(layout), options.pattern) {}
+      builder_(std::move(layout), options.pattern),
+      holder_([this] { SendHeldRows(); }),
+      connection_(absl::StrCat("the replay shard at ", options.address),
+                  {.open = [this] { return OpenStream(); },
+                   .close = [this] { CloseStream(); },
+                   .lost =
+                       [this](const absl::Status& status, bool final) {
+                         MutexLock lock(&mutex_);
+                         trouble_ = status;
+                         if (!final) return;
+                         fatal_ = status;
+                         changed_.NotifyAll();
+                       }}) {}
 
 ReplayWriter::~ReplayWriter() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    connection_changed_.NotifyAll();
+    held_.NotifyAll();
   }
-  connection_.join();
+  holder_.join();
 }
 
-void ReplayWriter::KeepConnected() {
-  Backoff backoff(kFirstPause, kLongestPause, RandomStream(options_.writer));
-  while (true) {
-    v1::InsertRequest request;
-    v1::InsertOpen& open = *request.mutable_open();
-    *open.mutable_peer() = options_.peer;
-    open.set_writer(options_.writer);
-    open.set_table(options_.table);
-    *open.mutable_signature() = options_.signature;
-    std::unique_ptr<ClientStream> stream =
-        ClientStream::Open(channel_, "/headrace.v1.Replay/Insert",
-                           {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
-                            .closed = [this](const absl::Status& status) { OnClosed(status); }});
-    {
-      MutexLock lock(&mutex_);
-      open.set_first_sequence(window_.empty() ? next_sequence_ : window_.front().sequence);
-      stream->Send(ToByteBuffer(request));
-      stream_ = std::move(stream);
-      SendUntilClosed();
-      if (connections_ > 0 && opened_) backoff.Reset();
-      opened_ = false;
-      closed_ = false;
-      stream = std::move(stream_);
-      if (!stopping_) {
-        LogWarning("connection to shard %s lost: %s", options_.address, last_close_.ToString());
-        if (IsFatal(last_close_)) {
-          fatal_ = last_close_;
-          changed_.NotifyAll();
-        }
-      }
-    }
-    stream.reset();
-    MutexLock lock(&mutex_);
-    closed_ = false;  // set once more by the stream's end, if it had not ended before
-    const auto until = ConditionVariable::Clock::now() + backoff.Next();
-    while (!stopping_ && (!fatal_.ok() || ConditionVariable::Clock::now() < until)) {
-      if (fatal_.ok()) {
-        connection_changed_.WaitUntil(&mutex_, until);
-      } else {
-        connection_changed_.Wait(&mutex_);
-      }
-    }
-    if (stopping_) return;
-  }
+absl::Status ReplayWriter::OpenStream() {
+  v1::InsertRequest request;
+  v1::InsertOpen& open = *request.mutable_open();
+  *open.mutable_peer() = options_.peer;
+  open.set_writer(options_.writer);
+  open.set_table(options_.table);
+  *open.mutable_signature() = options_.signature;
+  std::unique_ptr<ClientStream> stream =
+      ClientStream::Open(channel_, "/headrace.v1.Replay/Insert",
+                         {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
+                          .closed = [this](const absl::Status& status) { connection_.Lost(status); }});
+  MutexLock lock(&mutex_);
+  open.set_first_sequence(window_.empty() ? next_sequence_ : window_.front().sequence);
+  stream->Send(ToByteBuffer(request));
+  stream_ = std::move(stream);
+  return absl::OkStatus();
 }
 
-void ReplayWriter::SendUntilClosed() {
-  while (!closed_ && !stopping_) {
-    if (timer_set_) {
-      connection_changed_.WaitUntil(&mutex_, last_sent_ + kChunkInterval);
-      timer_set_ = false;
-      SendIfDue();
-    } else {
-      connection_changed_.Wait(&mutex_);
+void ReplayWriter::CloseStream() {
+  std::unique_ptr<ClientStream> stream;  // destroyed outside the mutex: its last callbacks take it
+  MutexLock lock(&mutex_);
+  opened_ = false;
+  stream = std::move(stream_);
+}
+
+void ReplayWriter::SendHeldRows() {
+  MutexLock lock(&mutex_);
+  while (!stopping_) {
+    if (!holding_) {
+      held_.Wait(&mutex_);
+      continue;
     }
+    held_.WaitUntil(&mutex_, last_sent_ + kChunkInterval);
+    holding_ = false;
+    SendIfDue();
   }
 }
 
@@ -117,21 +102,15 @@ void ReplayWriter::OnMessage(const grpc::ByteBuffer& message) {
 }
 
 void ReplayWriter::Opened(const v1::InsertResponse& response) {
-  if (stream_ == nullptr) return;  // stopping
+  if (stream_ == nullptr) return;  // it is being closed
   opened_ = true;
-  ++connections_;
-  if (connections_ > 1) {
-    LogInfo("connected to shard %d again: it has chunks up to %d, %d are sent again", response.shard(),
-            response.acknowledged(), window_.size());
+  trouble_ = absl::OkStatus();
+  connection_.Proven();
+  if (!window_.empty() && reconnects() > 0) {
+    LogInfo("shard %d has chunks up to %d: %d are sent again", response.shard(), response.acknowledged(),
+            window_.size());
   }
   for (const Chunk& chunk : window_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
-}
-
-void ReplayWriter::OnClosed(const absl::Status& status) {
-  MutexLock lock(&mutex_);
-  closed_ = true;
-  last_close_ = status;
-  connection_changed_.NotifyAll();
 }
 
 void ReplayWriter::Forget(uint64_t acknowledged) {
@@ -144,6 +123,8 @@ void ReplayWriter::Forget(uint64_t acknowledged) {
 
 void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) {
   MutexLock lock(&mutex_);
+  // A step of many environments may be more than one message can hold.
+  if (builder_.rows() >= chunk_rows_) SendChunk();
   builder_.Append(lane, columns, end);
 }
 
@@ -169,10 +150,10 @@ void ReplayWriter::SendIfDue() {
   if (builder_.rows() == 0 || !HasRoomLocked()) return;
   if (IsDue(ConditionVariable::Clock::now())) {
     SendChunk();
-  } else if (window_.empty() && !timer_set_) {
+  } else if (window_.empty() && !holding_) {
     // Somebody must come back to these rows, even if no further ones follow.
-    timer_set_ = true;
-    connection_changed_.NotifyAll();
+    holding_ = true;
+    held_.NotifyAll();
   }
 }
 
@@ -188,6 +169,10 @@ absl::Status ReplayWriter::Fault() const {
   return cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus();
 }
 
+absl::Status ReplayWriter::Late(const std::string& what) const {
+  return absl::DeadlineExceededError(trouble_.ok() ? what : absl::StrCat(what, ": ", trouble_.ToString()));
+}
+
 absl::Status ReplayWriter::Send(Deadline deadline) {
   if (options_.lockstep) return Drain(deadline);
   MutexLock lock(&mutex_);
@@ -195,7 +180,7 @@ absl::Status ReplayWriter::Send(Deadline deadline) {
   while (true) {
     RETURN_IF_ERROR(Fault());
     if (MayGoOn()) return absl::OkStatus();
-    if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard takes nothing more");
+    if (!changed_.WaitUntil(&mutex_, deadline)) return Late("the shard takes nothing more");
     SendIfDue();
   }
 }
@@ -205,7 +190,7 @@ absl::Status ReplayWriter::Drain(Deadline deadline) {
   if (builder_.rows() > 0) SendChunk();
   while (!window_.empty()) {
     RETURN_IF_ERROR(Fault());
-    if (!changed_.WaitUntil(&mutex_, deadline)) return absl::DeadlineExceededError("the shard has not acknowledged");
+    if (!changed_.WaitUntil(&mutex_, deadline)) return Late("the shard has not acknowledged");
   }
   return Fault();
 }
@@ -221,11 +206,6 @@ bool ReplayWriter::HasRoom() const {
   return HasRoomLocked();
 }
 
-bool ReplayWriter::connected() const {
-  MutexLock lock(&mutex_);
-  return opened_;
-}
-
 uint64_t ReplayWriter::policy_version() const {
   MutexLock lock(&mutex_);
   return policy_version_;
@@ -234,11 +214,6 @@ uint64_t ReplayWriter::policy_version() const {
 uint64_t ReplayWriter::unacknowledged_bytes() const {
   MutexLock lock(&mutex_);
   return window_bytes_;
-}
-
-uint64_t ReplayWriter::reconnects() const {
-  MutexLock lock(&mutex_);
-  return connections_ > 0 ? connections_ - 1 : 0;
 }
 
 }  // namespace headrace

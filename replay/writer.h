@@ -24,9 +24,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/backoff.h"
 #include "common/client_stream.h"
-#include "common/grpc_server.h"
+#include "common/kept_connection.h"
 #include "common/mutex.h"
 #include "grpcpp/channel.h"
 #include "proto/replay.pb.h"
@@ -57,9 +56,9 @@ class ReplayWriter {
 
   // See ChunkBuilder.
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Sends what may be sent, then waits for room in the window. DeadlineExceeded: there was none in time, nothing is
-  // lost, call again. Cancelled: Cancel was called. Otherwise what the shard refused the writer with: it will not
-  // recover.
+  // Sends what may be sent, then waits for room in the window. DeadlineExceeded: there was none in time (and why, if
+  // there is no connection); nothing is lost, call again. Cancelled: Cancel was called. Otherwise what the shard
+  // refused the writer with: it will not recover.
   absl::Status Send(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends everything and waits until it is acknowledged.
   absl::Status Drain(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -67,11 +66,10 @@ class ReplayWriter {
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
   bool HasRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
-  bool connected() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The newest InsertResponse.policy_version.
   uint64_t policy_version() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t unacknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
-  uint64_t reconnects() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t reconnects() const { return connection_.reconnects(); }
 
  private:
   struct Chunk {
@@ -82,16 +80,17 @@ class ReplayWriter {
 
   ReplayWriter(const ReplayWriterOptions& options, RowLayout layout);
 
-  void KeepConnected();
+  absl::Status OpenStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CloseStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SendHeldRows() ABSL_LOCKS_EXCLUDED(mutex_);
   void Opened(const v1::InsertResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnMessage(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnClosed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsDue(Deadline now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SendUntilClosed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Late(const std::string& what) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayGoOn() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -100,8 +99,8 @@ class ReplayWriter {
   const std::shared_ptr<grpc::Channel> channel_;
 
   mutable Mutex mutex_;
-  ConditionVariable changed_;             // for callers that wait
-  ConditionVariable connection_changed_;  // for the connection thread
+  ConditionVariable changed_;  // for callers that wait
+  ConditionVariable held_;     // for the thread that sends held rows
   ChunkBuilder builder_ ABSL_GUARDED_BY(mutex_);
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -109,19 +108,17 @@ class ReplayWriter {
   uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};
-  bool timer_set_ ABSL_GUARDED_BY(mutex_) = false;  // the connection thread sends what is due
+  bool holding_ ABSL_GUARDED_BY(mutex_) = false;  // rows that a thread must come back to
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // the shard has answered InsertOpen on this stream
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // this stream has ended
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status trouble_ ABSL_GUARDED_BY(mutex_);  // why there is no connection; OK since the shard has answered
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
-  absl::Status last_close_ ABSL_GUARDED_BY(mutex_);
-  // Created and destroyed by the connection thread; others send on it while opened_ is set.
   std::unique_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mutex_);
 
-  std::thread connection_;
+  std::thread holder_;
+  KeptConnection connection_;
 };
 
 }  // namespace headrace

@@ -2,6 +2,7 @@
 #include "replay/writer.h"
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <thread>
 
@@ -56,6 +57,19 @@ TEST_F(WriterTest, EveryStepArrives) {
   EXPECT_EQ(shard_.table().State().writers(), 1u);
 }
 
+// A vectorised step has a row of each environment, and a message has a limit.
+TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
+  CreateTable();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();  // chunks of up to 16 rows
+  for (uint32_t lane = 0; lane < 100; ++lane) {
+    const TestRow row(lane, 0);
+    writer->Append(lane, row.columns(), v1::NOT_ENDED);
+  }
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 100u);
+  EXPECT_EQ(shard_.table().Writers().at(0).last_sequence(), 7u) << "six of 16 rows, one of 4";
+}
+
 TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {
   const std::unique_ptr<ReplayWriter> writer = StartWriter();
   const TestRow row(0, 0);
@@ -64,6 +78,23 @@ TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {
   CreateTable();
   ASSERT_TRUE(writer->Drain(Soon()).ok());
   EXPECT_EQ(shard_.table().State().inserted_steps(), 1u);
+}
+
+// Nobody may ever create it, if its name is mistyped: whoever waits must be told what for.
+TEST_F(WriterTest, SaysThatTheTableItWaitsForIsUnknown) {
+  CreateTable();
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.table = "tt";
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  const TestRow row(0, 0);
+  writer->Append(0, row.columns(), v1::NOT_ENDED);
+  const auto end = Soon();
+  absl::Status status;
+  do {
+    status = writer->Drain(std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
+  } while (status.message() == "the shard has not acknowledged" && std::chrono::steady_clock::now() < end);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("NOT_FOUND: there is no table \"tt\" on shard 0; its tables: t"));
 }
 
 TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
@@ -94,7 +125,9 @@ TEST_F(WriterTest, AfterARestartFromACheckpointOnlyWhatWasNotSavedIsLost) {
   EpisodeWriter episodes(writer.get());
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(episodes.WriteStep(0).ok());
   ASSERT_TRUE(writer->Drain(Soon()).ok());
-  ASSERT_TRUE(WriteCheckpoint(shard_.shard(), directory_.path(), "a", 1).ok());
+  v1::CheckpointRequest request;
+  request.set_name("a");
+  ASSERT_TRUE(WriteCheckpoint(shard_.shard(), directory_.path(), request).ok());
   shard_.Restart();
   // The item of rows 4 and 5 begins before the checkpoint and ends after it.
   ASSERT_TRUE(episodes.WriteStep(0).ok());
@@ -189,11 +222,13 @@ TEST_F(WriterTest, IsToldWhyItIsRefused) {
   CreateTable();
   ReplayWriterOptions options = TestWriterOptions(shard_.address());
   options.signature.mutable_columns(0)->set_name("pixels");
-  EXPECT_THAT(Refusal(options).ToString(), HasSubstr("expected the columns {observation FLOAT32 [2]"));
+  absl::Status status = Refusal(options);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(status.message(), HasSubstr("expected the columns {observation FLOAT32 [2]"));
 
   options = TestWriterOptions(shard_.address());
   options.peer = MakePeer("another", "actor");
-  absl::Status status = Refusal(options);
+  status = Refusal(options);
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(status.message(), HasSubstr("actor belongs to run another, this process to run run"));
 

@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "actor/env/registry.h"
 #include "actor/environment_spec.h"
+#include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
 #include "common/config.h"
 #include "common/process.h"
@@ -32,6 +33,11 @@ namespace headrace {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// Resident memory of a process that has nothing to do yet: measured, of its own, and of the libraries that all share.
+constexpr uint64_t kReplayProcessBytes = 4 << 20;
+constexpr uint64_t kTorchProcessBytes = 64 << 20;
+constexpr uint64_t kSharedLibraryBytes = 80 << 20;
 
 struct Checked {
   v1::RunConfig config;
@@ -63,6 +69,12 @@ absl::StatusOr<std::string> PrintJson(const v1::RunConfig& config) {
   return text;
 }
 
+uint64_t BytesOf(const std::vector<NamedTensor>& tensors) {
+  uint64_t bytes = 0;
+  for (const NamedTensor& tensor : tensors) bytes += tensor.tensor.nbytes();
+  return bytes;
+}
+
 absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const v1::ReplayConfig& replay = checked.config.replay();
   ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(checked.experience.signature));
@@ -74,10 +86,13 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
     batch_bytes += layout.columns()[layout.Find(slice.column())].bytes * slice.rows() * checked.experience.batch_size;
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(checked.config, checked.environment));
-  uint64_t policy_bytes = 0;
-  uint64_t state_bytes = 0;
-  for (const NamedTensor& tensor : algorithm->PolicyTensors()) policy_bytes += tensor.tensor.nbytes();
-  for (const NamedTensor& tensor : algorithm->StateTensors()) state_bytes += tensor.tensor.nbytes();
+  const uint64_t policy_bytes = BytesOf(algorithm->PolicyTensors());
+  const uint64_t state_bytes = BytesOf(algorithm->StateTensors());
+  const uint64_t optimizer_bytes = BytesOf(LocalOptimizer(algorithm->ParameterGroups()).StateTensors());
+  const uint64_t prefetched_bytes = batch_bytes * (checked.config.learner().prefetch() + 1);
+  const uint64_t learner_bytes = kTorchProcessBytes + state_bytes + optimizer_bytes + prefetched_bytes;
+  const uint64_t actors = checked.config.actor().processes() + checked.config.evaluation().processes();
+  const uint64_t actor_bytes = kTorchProcessBytes + policy_bytes;
   const uint64_t replay_bytes = std::min(wanted, replay.budget_bytes());
   const double interval = checked.config.learner().publish_interval_seconds();
   Json estimate;
@@ -91,16 +106,24 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
         "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, replay.capacity(), wanted);
   }
   estimate["learner"] = {{"algorithm_bytes", state_bytes},
-                         {"prefetched_batch_bytes", batch_bytes * (checked.config.learner().prefetch() + 1)}};
+                         {"optimizer_bytes", optimizer_bytes},
+                         {"prefetched_batch_bytes", prefetched_bytes},
+                         {"memory_bytes", learner_bytes}};
+  estimate["actors_and_evaluators"] = {{"processes", actors}, {"memory_bytes_each", actor_bytes}};
   estimate["network"] = {
       {"insert_bytes_per_step", layout.payload_bytes()},
       {"sample_bytes_per_update", batch_bytes},
       {"weights_bytes_per_version", policy_bytes},
       {"weights_bytes_per_second_at_most",
        interval > 0 ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval : 0.0}};
-  estimate["disk"] = {
-      {"checkpoint_bytes", 2 * state_bytes + policy_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0)},
-      {"checkpoints_kept", checked.config.checkpoint().keep()}};
+  const uint64_t checkpoint_bytes =
+      policy_bytes + state_bytes + optimizer_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0);
+  const uint64_t kept = checked.config.checkpoint().keep();
+  estimate["disk"] = {{"checkpoint_bytes", checkpoint_bytes}, {"checkpoints_kept", kept}};
+  // On disk there are one more, while it is written, and the policy of the best evaluation.
+  estimate["total"] = {{"memory_bytes", kSharedLibraryBytes + replay.shards() * kReplayProcessBytes + replay_bytes +
+                                            learner_bytes + actors * actor_bytes},
+                       {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes}};
   return estimate.dump(2);
 }
 

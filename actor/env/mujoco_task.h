@@ -2,8 +2,8 @@
 //
 // With a the action, v the speed of the robot's progress along x, and c the contact forces, a step earns
 //
-//   forward_weight v + (healthy ? healthy_reward : 0) - control_weight |a|^2 - min(contact_weight |c|^2,
-//   max_contact_cost)
+//   forward_weight v + (healthy ? healthy_reward : 0) - control_weight |a|^2
+//   - min(contact_weight |c|^2, max_contact_cost)
 //
 // plus extra_reward, and ends the episode when the robot is unhealthy. What differs more than that is a small function.
 #ifndef HEADRACE_ACTOR_ENV_MUJOCO_TASK_H_

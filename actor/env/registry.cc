@@ -46,9 +46,9 @@ absl::StatusOr<const EnvironmentEntry*> FindEntry(std::string_view name) {
     names.push_back(entry.facts.name);
   }
   const std::vector<std::string> nearest = NearestNames(name, names, 3);
-  return absl::NotFoundError(absl::StrCat("there is no environment named \"", std::string(name), "\"; ",
-                                          nearest.empty() ? "there are " : "the nearest names are ",
-                                          absl::StrJoin(nearest.empty() ? names : nearest, ", ")));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "there is no environment named \"", std::string(name), "\"; ", nearest.empty() ? "there are " : "did you mean ",
+      nearest.empty() ? absl::StrJoin(names, ", ") : absl::StrCat(absl::StrJoin(nearest, " or "), "?")));
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ TEST(RegistryTest, MakesTheEnvironmentThatIsNamed) {
 
 TEST(RegistryTest, SuggestsTheNearestNamesForAnUnknownOne) {
   const absl::Status status = MakeEnvironment("pendulun-v1").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("\"pendulun-v1\"; the nearest names are Pendulum-v1"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"pendulun-v1\"; did you mean Pendulum-v1?"));
   EXPECT_EQ(FindEnvironment("pendulun-v1").status(), status);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,11 +17,14 @@ namespace {
 // Resets of one lane that may fail in a row before the environment counts as broken.
 constexpr int kResetAttempts = 3;
 
+// Not for numbers that would only become infinite as a float32, either.
+bool IsFinite(double number) { return std::abs(number) <= std::numeric_limits<float>::max(); }
+
 // Says which number is not finite, or nothing.
 template <typename T>
 std::string DefectOf(std::span<const T> numbers) {
   for (size_t i = 0; i < numbers.size(); ++i) {
-    if (!std::isfinite(numbers[i])) return absl::StrCat("observation[", i, "] is ", numbers[i]);
+    if (!IsFinite(numbers[i])) return absl::StrCat("observation[", i, "] is ", numbers[i]);
   }
   return "";
 }
@@ -144,6 +148,7 @@ absl::Status VectorEnvironment::Step(std::span<const int32_t> actions) {
 }
 
 absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
+  if (lanes_[lane].retired) return absl::OkStatus();
   LaneStep& step = steps_[lane];
   step =
       step.done() ? LaneStep{} : LaneStep{.episode_return = step.episode_return, .episode_length = step.episode_length};
@@ -153,7 +158,7 @@ absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
   StepResult result;
   step.cause = CauseOfFailure([&]() -> std::string {
     result = lanes_[lane].environment->Step(action, next);
-    if (!std::isfinite(result.reward)) return absl::StrCat("reward is ", result.reward);
+    if (!IsFinite(result.reward)) return absl::StrCat("reward is ", result.reward);
     return DefectOf(facts_.observation, next);
   });
   if (!step.cause.empty()) {

@@ -20,9 +20,10 @@
 // An episode ends in one of these ways, and both flags are reported as they are:
 //   terminated   the environment reached a terminal state; there is nothing to bootstrap from
 //   truncated    the time limit was reached (perhaps in the very step that also terminated it)
-//   interrupted  the environment threw, or gave an observation or reward that is not finite: that step did not happen.
-//                Its reward is 0, neither flag is set, and the final observation is o_t, the one the action was taken
-//                on. The return and length are those without it; an episode of length 0 holds no transition at all.
+//   interrupted  the environment threw, or gave an observation or reward that no finite float32 can hold, as replay and
+//                networks do: that step did not happen. Its reward is 0, neither flag is set, and the final observation
+//                is o_t, the one the action was taken on. The return and length are those without it; an episode of
+//                length 0 holds no transition at all.
 //
 // Randomness of lane i comes from the stream (seed, role, first_lane + i, kEnvironment): the same whatever the number
 // of lanes in one process.
@@ -71,7 +72,7 @@ class VectorEnvironment {
     int max_episode_steps = 0;  // 0: the environment's own limit
   };
 
-  // Makes the environments and starts an episode in each. NotFound: no environment has that name. InvalidArgument: the
+  // Makes the environments and starts an episode in each. InvalidArgument: no environment has that name, or the
   // options make no sense. Internal: an environment could not be made or reset, and why.
   static absl::StatusOr<std::unique_ptr<VectorEnvironment>> Create(std::string_view name, const Options& options);
 
@@ -89,6 +90,9 @@ class VectorEnvironment {
   absl::Status Step(std::span<const float> actions);
   absl::Status Step(std::span<const int32_t> actions);
 
+  // The lane is not stepped any more; its last step and its observation stay.
+  void Retire(int lane) { lanes_[lane].retired = true; }
+
   // The current observation of every lane, [lanes, facts().observation.bytes()].
   std::span<const std::byte> observations() const { return observations_; }
   std::span<const LaneStep> steps() const { return steps_; }
@@ -99,6 +103,7 @@ class VectorEnvironment {
   struct Lane {
     std::unique_ptr<Environment> environment;
     RandomStream random;
+    bool retired = false;
   };
 
   VectorEnvironment(std::vector<std::unique_ptr<Environment>> environments, const Options& options);

@@ -23,6 +23,7 @@ struct Script {
   int throws_int = 0;
   int observes_nan = 0;
   int rewards_infinity = 0;
+  int rewards_beyond_float = 0;
   int failing_resets = 0;  // of all resets after the first, so many fail
   bool observes_nan_on_reset = false;
 };
@@ -57,6 +58,7 @@ class ScriptedEnvironment final : public Environment {
     if (steps_ == script_.observes_nan) As<float>(observation)[1] = kNan;
     double reward = facts_.action.continuous() ? action.continuous[0] + 10 * action.continuous[1] : action.discrete;
     if (steps_ == script_.rewards_infinity) reward = std::numeric_limits<double>::infinity();
+    if (steps_ == script_.rewards_beyond_float) reward = -1e39;
     return {.reward = reward, .terminated = steps_ == script_.terminates};
   }
 
@@ -230,7 +232,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Failure{"foreign_exception", {.throws_int = 3}, "not a std::exception"},
                     Failure{"observation", {.observes_nan = 3}, "observation[1] is nan"},
                     Failure{"final_observation", {.terminates = 3, .observes_nan = 3}, "observation[1] is nan"},
-                    Failure{"reward", {.rewards_infinity = 3}, "reward is inf"}),
+                    Failure{"reward", {.rewards_infinity = 3}, "reward is inf"},
+                    Failure{"large_reward", {.rewards_beyond_float = 3}, "reward is -1e+39"}),
     [](const auto& tested) { return tested.param.name; });
 
 TEST(VectorEnvironmentTest, AnInterruptedFirstStepLeavesAnEpisodeWithoutTransitions) {
@@ -261,7 +264,7 @@ TEST(VectorEnvironmentTest, RefusesOptionsThatMakeNoSense) {
   EXPECT_EQ(VectorEnvironment::Create("Pendulum-v1", {.lanes = 0}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(VectorEnvironment::Create("Pendulum-v1", {.max_episode_steps = -1}).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(VectorEnvironment::Create("Pendulum", {}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(VectorEnvironment::Create("Pendulum", {}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(VectorEnvironment::Create(std::vector<std::unique_ptr<Environment>>{}, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
 }

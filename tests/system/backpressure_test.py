@@ -2,7 +2,10 @@
 
 import unittest
 
-from run import TINY, Run, SystemTest
+from headrace_cli.child import Child, ChildSpec
+from headrace_cli.metrics import Scrape, fetch
+from headrace_cli.workspace import REPLAY, binary
+from run import TINY, Run, SystemTest, wait_until
 
 ENV_STEPS = "headrace_actor_env_steps_total"
 DROPPED = "headrace_actor_dropped_steps_total"
@@ -33,13 +36,29 @@ class BackpressureTest(SystemTest):
         assert dropped is not None and taken is not None
         self.assertLess(dropped, taken, "what there was room for was recorded")
         self.assertEqual(run.wait()[0], 0)
-        self.assertIn("restored", self.restored(run), "what was recorded is whole: it can be read back")
+        restored = self.restored(run)
+        steps = run.counters()["env_steps"]
+        self.assertEqual(restored.total("headrace_replay_inserted_steps_total"), steps)
+        # Every step that was recorded is a transition that can be sampled; the newest may still lack its next observation.
+        self.assertIn(restored.total("headrace_replay_stored_items"), (steps - 1, steps))
 
-    def restored(self, run: Run) -> str:
-        """The log of the shard after it has been started again, and the run has gone on with what it restored."""
-        run.overrides.append("stop.env_steps=320")
-        self.assertEqual(run.to_end()[0], 0)
-        return run.log("replay-0")
+    def restored(self, run: Run) -> Scrape:
+        """What a shard tells of itself that has been started with the run's last checkpoint."""
+        arguments = [f"--config={run.path / 'config.textproto'}", f"--checkpoint_dir={run.path / 'checkpoints/replay-0'}"]
+        shard = Child(ChildSpec("shard", "replay", binary(REPLAY), lambda _: arguments), self.root, self.root)
+        self.addCleanup(shard.kill)
+        shard.start({}, now=0)
+        items: list[Scrape] = []
+
+        def answers() -> bool:
+            scrape = fetch(shard.addresses["metrics"]) if shard.check_ready() else None
+            # It brings its metrics up to date several times a second.
+            if scrape and scrape.total("headrace_replay_stored_items"):
+                items.append(scrape)
+            return bool(items)
+
+        wait_until(answers, "the shard tells what it has restored")
+        return items[0]
 
 
 if __name__ == "__main__":

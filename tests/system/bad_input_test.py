@@ -115,6 +115,12 @@ class ProcessTest(SystemTest):
         self.assert_mentions(self.refusal(2, "actor/actor", "--role=dance"), "--role", "dance")
         self.assert_mentions(self.refusal(2, "replay/replay", "--config=/nowhere"), "/nowhere")
 
+    def test_an_environment_that_does_not_exist(self) -> None:
+        unknown = ("--learner=127.0.0.1:1", "--replay=a:1,b:2", "--set=environment.name=Pendulum-v2")
+        for role in ("act", "evaluate"):
+            refusal = self.refusal(2, "actor/actor", f"--role={role}", *unknown)
+            self.assert_mentions(refusal, "Pendulum-v2", "Pendulum-v1")
+
     def test_a_checkpoint_directory_that_cannot_be_written(self) -> None:
         self.assert_mentions(self.refusal(1, "replay/replay", "--checkpoint_dir=/proc/none"), "/proc/none")
 
@@ -143,6 +149,16 @@ class CheckpointTest(SystemTest):
             run.log("learner"), f"checkpoint {newest.name} is not usable", "algorithm.safetensors", "the one before it",
             f"and {updates:.0f} updates",
         )
+
+    def test_a_flipped_bit_in_a_policy_that_is_to_be_evaluated(self) -> None:
+        run = self.finished_run()
+        policy = run.checkpoints()[-1] / "policy.safetensors"
+        contents = bytearray(policy.read_bytes())
+        contents[-1] ^= 1
+        policy.write_bytes(contents)
+        code, output = headrace("eval", str(run.path), "--checkpoint", "latest")
+        self.assertEqual(code, 1)
+        self.assert_mentions(output, "policy.safetensors", "checksum")
 
     def test_a_manifest_that_is_garbage(self) -> None:
         run = self.finished_run()

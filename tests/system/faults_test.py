@@ -115,10 +115,14 @@ class FaultsTest(SystemTest):
         run = Run(self, "stop.score=", "stop.env_steps=1000000")
         run.start()
         run.wait_for_env_steps(100)
+        # It drains for ever.
+        os.kill(run.pid("learner"), signal.SIGSTOP)
         run.signal(signal.SIGINT)
+        run.wait_until(lambda: "draining" in run.output(), "it drains")
         run.signal(signal.SIGINT)
-        code, _ = run.wait()
+        code, output = run.wait()
         self.assertEqual(code, 130)
+        self.assert_mentions(output, "killing what is left", "goes on from the last checkpoint")
         self.assertTrue(run.is_deserted())
 
 

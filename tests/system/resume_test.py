@@ -20,6 +20,8 @@ class ResumeTest(SystemTest):
         """The curves have no fold: nothing is told twice, and time and counts only grow."""
         for rows in (run.progress(), run.evaluations()):
             self.assertGreater(len(rows), 2)
+            # A start that has done no update yet has no losses to tell of.
+            self.assertNotIn(0.0, [row.get("charts/temperature") for row in rows])
             for earlier, later in zip(rows, rows[1:], strict=False):
                 self.assertLess(earlier["wall_seconds"], later["wall_seconds"])
                 self.assertLessEqual(earlier["env_steps"], later["env_steps"])

@@ -56,7 +56,7 @@ absl::Status CreateTable(const v1::TableSpec& table) {
 }
 
 absl::Status RunStandIn(const ProcessFlags& flags) {
-  RunService members(kRun,
+  RunService members(kRun, /*incarnation=*/1,
                      [&flags](const v1::EnvironmentSpec& environment) { return CheckFits(flags.config, environment); });
   ParameterService parameters(kRun);
   MetricRegistry registry("learner");

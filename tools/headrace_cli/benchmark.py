@@ -15,6 +15,7 @@ measures its own limit in the same process, `reference`. Figures of the two side
 import json
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def measure(side: Side) -> list[Line]:
         ) from error
     if result.returncode != 0:
         raise CommandError(f"{' '.join(side.command)} ended with code {result.returncode}:\n{result.stderr.strip()}")
+    sys.stderr.write(result.stderr)  # what the side has to say of its figures
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     if not lines:
         raise CommandError(f"{' '.join(side.command)} printed no figure: expected JSON objects, one a line")

@@ -47,7 +47,8 @@ class Child:
         self.addresses: Addresses = {}
         self.attempts = 0
         self.ready = False
-        self.started_at = 0.0  # on the caller's clock
+        self._heard_at = 0.0  # on the caller's clock: when its log was last seen to grow
+        self._heard_bytes = 0
         self._inherits = inherits
         self._ready_file = ready_files / f".{spec.name}.ready.json"
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,13 +65,13 @@ class Child:
         """Starts it in a session of its own, so that Ctrl-C on the terminal reaches only the launcher."""
         self.attempts += 1
         self.ready = False
-        self.started_at = now
         self._ready_file.unlink(missing_ok=True)
         command = [str(self.spec.binary), *self.spec.arguments(grpc_addresses), *self._standard_arguments()]
         with self.log.open("ab") as log:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"===== {stamp} {self.spec.name}, attempt {self.attempts}: {' '.join(command)}\n".encode())
             log.flush()
+            self._heard_at, self._heard_bytes = now, log.tell()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -86,6 +87,13 @@ class Child:
             self.addresses = json.loads(self._ready_file.read_text(encoding="utf-8"))
             self.ready = True
         return self.ready
+
+    def last_word_at(self, now: float) -> float:
+        """When its log was last seen to grow, or when it was started; the clock is that of `start`."""
+        size = self.log.stat().st_size
+        if size != self._heard_bytes:
+            self._heard_at, self._heard_bytes = now, size
+        return self._heard_at
 
     def exit_code(self) -> int | None:
         """None while it runs; negative: it was ended by that signal."""

@@ -13,11 +13,11 @@ import signal
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import View
+from headrace_cli.output import lasting_console
+from headrace_cli.run_directory import check_has_networks
 from headrace_cli.seeds import finish_seeds
 from headrace_cli.session import Request, Session
 from headrace_cli.summary import summary_lines
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN")
     parser.add_argument(
-        "--seeds", type=int, default=0, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
+        "--seeds", type=int, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
     )
     parser.add_argument("--parallel", type=int, default=1, metavar="K", help="with --seeds: K runs beside each other")
     parser.add_argument(
@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     _check(arguments)
-    workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
-    requests = _requests(arguments)
-    console = Console()
+    built = workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
+    requests = _requests(arguments, workspace.revision() if built else "")
+    console = lasting_console()
     with View(console) as view:
         sessions = [Session(request, view.say) for request in requests]
         try:
@@ -73,13 +73,16 @@ def _check(arguments: argparse.Namespace) -> None:
     for override in arguments.overrides:
         if "=" not in override:
             raise UsageError(f"--set {override}: expected FIELD=VALUE, as in --set sac.batch_size=128")
-    if arguments.seeds < 0 or arguments.parallel < 1:
+    if (arguments.seeds is not None and arguments.seeds < 1) or arguments.parallel < 1:
         raise UsageError("--seeds and --parallel are numbers of runs: expected 1 or more")
-    if arguments.init_from and not arguments.init_from.is_dir():
-        raise UsageError(f"--init-from: there is no directory {arguments.init_from}")
+    if arguments.init_from:
+        try:
+            check_has_networks(arguments.init_from)
+        except UsageError as error:
+            raise UsageError(f"--init-from: {error}") from error
 
 
-def _requests(arguments: argparse.Namespace) -> list[Request]:
+def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     """One for each seed. The default directory has a name without time, so that the same command finds it again."""
     config = arguments.config.absolute()
     seed = int(inspector.as_json(config, arguments.overrides).get("seed", 0))
@@ -87,10 +90,10 @@ def _requests(arguments: argparse.Namespace) -> list[Request]:
     runs = workspace.ROOT / "runs"
     if not arguments.seeds:
         directory = arguments.dir or runs / f"{config.stem}-seed{seed}"
-        return [Request(config, arguments.overrides, directory, init_from)]
+        return [Request(config, arguments.overrides, directory, init_from, revision)]
     parent = arguments.dir or runs / config.stem
     return [
-        Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from)
+        Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from, revision)
         for one in range(seed, seed + arguments.seeds)
     ]
 
@@ -108,12 +111,12 @@ def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
         for session in active:
             session.poll()
         for _ in range(interrupts.count - seen):
-            waiting.clear()
-            for session in active:
+            for session in active + waiting:
                 session.interrupt()
+            waiting.clear()
         seen = interrupts.count
         if view.due:
-            view.show([session.view() for session in active])
+            _show(view, active)
         for session in [session for session in active if session.ended]:
             active.remove(session)
             session.close()
@@ -121,6 +124,15 @@ def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
                 waiting.clear()
         time.sleep(POLL_SECONDS)
     return _exit_code([session.outcome.exit_code for session in sessions])
+
+
+def _show(view: View, sessions: list[Session]) -> None:
+    """What goes wrong with the view must not end what it shows."""
+    try:
+        view.show([session.view() for session in sessions])
+    except Exception as error:
+        view.switch_off()
+        view.say(f"the view is switched off: {error!r}")
 
 
 def _exit_code(codes: list[int]) -> int:

@@ -57,17 +57,19 @@ class CommandRunTest(unittest.TestCase):
             "PYTHONPATH": str(PACKAGE.parent),
         }
 
-    def launch(self, *arguments: str, fake: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+    def launch(
+        self, *arguments: str, fake: dict[str, Any] | None = None, output: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             self.command(*arguments, fake=fake),
             env=self.environment(),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert process.stdout is not None
-        self.addCleanup(process.stdout.close)
+        if process.stdout is not None:
+            self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -89,6 +91,14 @@ class CommandRunTest(unittest.TestCase):
 
     def assert_nothing_left(self, pids: list[int]) -> None:
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+    def assert_drained_in_order(self) -> None:
+        drained = self.drained()
+        self.assertCountEqual(drained[:3], ["actor drains", "actor drains", "evaluator drains"])
+        self.assertEqual(drained[3:], ["learner drains", "replay drains", "replay drains"])
+
+    def drained(self) -> list[str]:
+        return [line for line in self.events_file.read_text(encoding="utf-8").splitlines() if "drains" in line]
 
     def test_a_run_ends_with_a_summary_and_a_picture(self) -> None:
         code, output = self.run_to_end(fake={"finish": True})
@@ -124,6 +134,27 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(code, 2, output)
         self.assertIn("cannot be written", output)
 
+    def test_a_run_directory_that_cannot_be_written_is_bad_usage(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        (self.run_directory / "config.textproto.new").mkdir()  # in the way
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn(f"the run directory {self.run_directory} cannot be used: Is a directory", output)
+        self.assertNotIn("Traceback", output)
+
+    def test_networks_that_are_not_there_are_bad_usage(self) -> None:
+        code, output = self.run_to_end("--init-from", str(self.root))
+        self.assertEqual(code, 2, output)
+        self.assertIn(f"--init-from: {self.root} is not a run directory", output)
+        self.assertFalse(self.run_directory.exists())
+
+    def test_a_refused_configuration_of_several_seeds_is_bad_usage(self) -> None:
+        code, output = self.run_to_end("--seeds", "3", fake={"refuse": "learner"})
+        self.assertEqual(code, 2, output)
+        self.assertIn("did you mean learner?", output)
+        self.assertNotIn("interrupted", output)
+        self.assertIn("run/seed-3 failed: not started, because another run was refused", output)
+
     def test_a_process_that_refuses_its_configuration_ends_the_run(self) -> None:
         code, output = self.run_to_end(fake={"refuse": "evaluator"})
         self.assertEqual(code, 2, output)
@@ -137,9 +168,64 @@ class CommandRunTest(unittest.TestCase):
         launcher.send_signal(signal.SIGINT)
         output, _ = launcher.communicate()
         self.assertEqual(launcher.returncode, 130, output)
-        drained = [line for line in self.events_file.read_text(encoding="utf-8").splitlines() if "drains" in line]
-        self.assertEqual(drained[3:], ["learner drains", "replay drains", "replay drains"])
+        self.assert_drained_in_order()
         self.assert_nothing_left(pids)
+        self.assertFalse((self.run_directory / "binaries").exists())
+
+    def test_an_interrupt_whose_checkpoint_failed_is_a_failure(self) -> None:
+        launcher = self.launch(fake={"fail_drain": "learner"})
+        self.wait_until_all_serve()
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 1, output)
+        self.assertIn("learner failed while it drained", output)
+
+    def test_a_reader_that_leaves_does_not_end_the_run(self) -> None:
+        launcher = self.launch()
+        self.wait_until_all_serve()
+        assert launcher.stdout is not None
+        launcher.stdout.close()
+        launcher.send_signal(signal.SIGINT)  # it says so, to nobody
+        self.assertEqual(launcher.wait(), 130)
+        self.assert_drained_in_order()
+
+    def test_a_terminal_that_is_closed_does_not_end_the_run(self) -> None:
+        terminal, end = os.openpty()
+        launcher = self.launch(output=end)
+        os.close(end)
+        self.wait_until_all_serve()
+        os.close(terminal)
+        launcher.send_signal(signal.SIGHUP)
+        self.assertEqual(launcher.wait(), 130)
+        self.assert_drained_in_order()
+
+    def test_a_run_goes_on_without_what_the_launcher_cannot_write(self) -> None:
+        launcher = self.launch()
+        self.wait_until_all_serve()
+        pid = self.processes()[-2]["pid"]
+        (self.run_directory / "processes.json.new").mkdir()  # in the way
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.count_events("actor serves") == 3)
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertIn("processes.json cannot be written", output)
+        self.assert_drained_in_order()
+
+    def test_a_failure_of_the_launcher_itself_drains(self) -> None:
+        code, output = self.run_to_end(fake={"garble": "learner"})
+        self.assertEqual(code, 1, output)
+        self.assertIn("the launcher failed", output)
+        self.assertIn("JSONDecodeError", output)
+        self.assertEqual(self.drained(), ["learner drains", "replay drains", "replay drains"])
+
+    def test_a_process_that_is_started_again_is_not_of_a_later_build(self) -> None:
+        self.launch()
+        self.wait_until_all_serve()
+        learner = next(process for process in self.processes() if process["name"] == "learner")
+        (self.root / "binaries" / "learner" / "learner").write_text("#!/bin/sh\nexit 7\n", encoding="utf-8")
+        os.kill(learner["pid"], signal.SIGKILL)
+        wait_until(lambda: self.count_events("learner serves") == 2)
 
     def test_a_killed_launcher_leaves_nothing_behind(self) -> None:
         launcher = self.launch()

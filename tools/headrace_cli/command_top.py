@@ -4,7 +4,6 @@ tools/headrace top runs/pendulum_sac-seed1
 """
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,10 +84,7 @@ def _plan(run: RunDirectory) -> Plan:
 
 
 def _processes(run: RunDirectory) -> list[dict[str, Any]]:
-    try:
-        return (read_json(run.processes) or {}).get("processes", [])
-    except json.JSONDecodeError:
-        return []
+    return (read_json(run.processes) or {}).get("processes", [])
 
 
 def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:

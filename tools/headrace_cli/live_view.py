@@ -1,5 +1,6 @@
 """Shows the state of a run: a table that is redrawn on a terminal, a line now and then elsewhere."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ class View:
             self._next = self._clock() + min(max(elapsed * PLAIN_SHARE, shortest), longest)
             for run in runs:
                 self.say(plain_line(run))
+
+    def switch_off(self) -> None:
+        """Nothing is shown any more; messages still are."""
+        self._next = math.inf
+        if self._live:
+            self._live.update(Text(""))
+            self._live.stop()
 
     def say(self, message: str) -> None:
         """A line that stays."""

@@ -36,9 +36,13 @@ class Scrape:
         """Of every label set, without NaN."""
         return [sample.value for sample in self.samples.get(name, []) if not math.isnan(sample.value)]
 
-    def total(self, name: str) -> float | None:
-        """The sum over all label sets; None if there is no such sample."""
-        values = self.values(name)
+    def total(self, name: str, labels: Labels = {}) -> float | None:
+        """The sum over all label sets with these labels; None if there is no such sample."""
+        values = [
+            sample.value
+            for sample in self.samples.get(name, [])
+            if labels.items() <= sample.labels.items() and not math.isnan(sample.value)
+        ]
         return sum(values) if values else None
 
 

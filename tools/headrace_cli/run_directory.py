@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import IO, Any
 from headrace_cli.csv_tail import Row, read_rows
 from headrace_cli.errors import UsageError
 
-ORPHANS_DRAIN_SECONDS = 120.0
+ORPHANS_DRAIN_SECONDS = 180.0
 
 _CHECKPOINT_NAME = re.compile(r"update-(\d+)")
 
 
 class RunDirectory:
-    """Paths and files of one run. Only the launcher that holds the lock writes."""
+    """Paths and files of one run. Only the launcher that holds the locks writes.
+
+    `launcher.lock` is held by the launcher alone, `lock` by the launcher and all processes of the run: a directory of
+    which only the second is held belongs to processes whose launcher was killed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -31,7 +36,9 @@ class RunDirectory:
         self.processes = self.path / "processes.json"
         self.targets = self.path / "targets.json"
         self.result = self.path / "result.json"
+        self.binaries = self.path / "binaries"  # what this run was started with; only while it goes on
         self._lock: IO[str] | None = None
+        self._launcher_lock: IO[str] | None = None
 
     def create_and_lock(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Makes the directory and takes it for this launcher and the processes that inherit the lock.
@@ -43,24 +50,31 @@ class RunDirectory:
         try:
             for directory in (self.logs, self.checkpoints, self.picture.parent):
                 directory.mkdir(parents=True, exist_ok=True)
+            self._launcher_lock = (self.path / "launcher.lock").open("a+")
             self._lock = (self.path / "lock").open("a+")
         except OSError as error:
+            self.unlock()
             raise UsageError(f"the run directory {self.path} cannot be written: {error.strerror}") from error
-        if not self._try_lock():
+        if not _try_lock(self._launcher_lock):
+            self.unlock()
+            raise UsageError(f"the run directory {self.path} is in use by another launcher")
+        if not _try_lock(self._lock):
             self._wait_for_orphans(report)
-        self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()}\n")
-        self._lock.flush()
 
     @property
     def inherited_by_processes(self) -> tuple[int, ...]:
-        """File descriptors that hold the lock for as long as any process has them."""
+        """File descriptors that hold `lock` for as long as any process has them."""
         return (self._lock.fileno(),) if self._lock else ()
 
     def unlock(self) -> None:
+        for lock in (self._lock, self._launcher_lock):
+            if lock is not None:
+                lock.close()
+        self._lock = self._launcher_lock = None
+
+    def remove_binaries(self) -> None:
         if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            shutil.rmtree(self.binaries, ignore_errors=True)
 
     def is_run(self) -> bool:
         return self.config.exists()
@@ -88,24 +102,11 @@ class RunDirectory:
     def progress_rows(self) -> list[Row]:
         return read_rows(self.progress)
 
-    def _try_lock(self) -> bool:
-        assert self._lock is not None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     def _wait_for_orphans(self, report: Callable[[str], None]) -> None:
         assert self._lock is not None
-        self._lock.seek(0)
-        launcher = self._lock.read().strip()
-        if not launcher or Path(f"/proc/{launcher}").exists():
-            self.unlock()
-            raise UsageError(f"the run directory {self.path} is in use by another launcher (process {launcher})")
         report(f"waiting for the processes of a launcher that was killed to leave {self.path}")
         deadline = time.monotonic() + ORPHANS_DRAIN_SECONDS
-        while not self._try_lock():
+        while not _try_lock(self._lock):
             if time.monotonic() > deadline:
                 self.unlock()
                 raise UsageError(f"processes of an earlier launcher still use {self.path}; see its processes.json")
@@ -121,15 +122,30 @@ class RunDirectory:
 def open_run(path: Path) -> RunDirectory:
     """An existing run. UsageError: the directory holds none."""
     directory = RunDirectory(path)
-    if not directory.is_run():
-        raise UsageError(f"{path} is not a run directory: it has no config.textproto")
-    return directory
+    if directory.is_run():
+        return directory
+    seeds = sorted(entry.name for entry in path.glob("seed-*")) if path.is_dir() else []
+    hint = f"; it has those of several seeds: {', '.join(seeds)}" if seeds else ""
+    raise UsageError(f"{path} is not a run directory: it has no config.textproto{hint}")
+
+
+def check_has_networks(path: Path) -> None:
+    """UsageError: it is neither a run directory with a checkpoint nor a checkpoint from which a run can start."""
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {path}")
+    checkpoint = path if _is_complete(path) else open_run(path).checkpoint("latest")
+    # docs/formats/checkpoint.md; `best` has the policy alone.
+    if not (checkpoint / "algorithm.safetensors").exists():
+        raise UsageError(f"the checkpoint {checkpoint} has no algorithm.safetensors, from which a run could start")
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # otherwise the new name may outlive a power failure that its contents do not
     os.replace(temporary, path)
 
 
@@ -138,11 +154,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value; None if it is not there."""
+    """The file's value; None if it is not there, or is no JSON: a file system that lost power may leave it empty."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 from headrace_cli.errors import UsageError
-from headrace_cli.run_directory import RunDirectory, open_run, read_json, write_json
+from headrace_cli.run_directory import RunDirectory, check_has_networks, open_run, read_json, write_json
 
 
 class RunDirectoryTest(unittest.TestCase):
@@ -51,6 +51,24 @@ class RunDirectoryTest(unittest.TestCase):
         best = self.add_checkpoint("best")
         self.assertEqual(self.run_directory.checkpoint("best"), best)
 
+    def test_a_run_starts_from_another_run_or_from_one_of_its_checkpoints(self) -> None:
+        self.run_directory.config.touch()
+        checkpoint = self.add_checkpoint("update-000000000900")
+        (checkpoint / "algorithm.safetensors").touch()
+        check_has_networks(self.run_directory.path)
+        check_has_networks(checkpoint)
+
+    def test_a_run_cannot_start_from_what_has_no_networks(self) -> None:
+        with self.assertRaisesRegex(UsageError, "there is no directory"):
+            check_has_networks(self.run_directory.path / "missing")
+        with self.assertRaisesRegex(UsageError, "is not a run directory"):
+            check_has_networks(self.run_directory.checkpoints)
+        with self.assertRaisesRegex(UsageError, "has no algorithm.safetensors"):
+            check_has_networks(self.add_checkpoint("best"))
+        self.run_directory.config.touch()
+        with self.assertRaisesRegex(UsageError, "no checkpoint 'latest'"):
+            check_has_networks(self.run_directory.path)
+
     def test_a_directory_without_configuration_is_no_run(self) -> None:
         with self.assertRaisesRegex(UsageError, "is not a run directory"):
             open_run(self.run_directory.path)
@@ -63,6 +81,15 @@ class RunDirectoryTest(unittest.TestCase):
         other.create_and_lock()
         other.unlock()
 
+    def test_a_launcher_that_has_only_begun_is_not_taken_for_a_killed_one(self) -> None:
+        # What the files say may be from an earlier launcher, which has gone.
+        gone = subprocess.Popen(["/bin/true"])
+        gone.wait()
+        for lock in self.run_directory.path.glob("*lock"):
+            lock.write_text(f"{gone.pid}\n", encoding="utf-8")
+        with self.assertRaisesRegex(UsageError, "in use by another launcher"):
+            RunDirectory(self.run_directory.path).create_and_lock(self.fail)
+
     def test_the_directory_is_free_only_when_the_processes_of_a_killed_launcher_have_left(self) -> None:
         # A launcher that is gone, whose child holds the lock that it inherited until it is told to end.
         reader, writer = os.pipe()
@@ -70,9 +97,8 @@ class RunDirectoryTest(unittest.TestCase):
         orphan = subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=reader, pass_fds=lock)
         self.addCleanup(orphan.wait)
         os.close(reader)
-        gone = subprocess.Popen(["/bin/true"])
-        gone.wait()
-        (self.run_directory.path / "lock").write_text(f"{gone.pid}\n", encoding="utf-8")
+        # Its number may be that of another process by now: here, of this test.
+        (self.run_directory.path / "lock").write_text(f"{os.getpid()}\n", encoding="utf-8")
         self.run_directory.unlock()
         reports: list[str] = []
 
@@ -85,6 +111,10 @@ class RunDirectoryTest(unittest.TestCase):
         other.create_and_lock(let_the_orphan_end)
         self.assertIn("waiting for the processes of a launcher that was killed", reports[0])
         self.assertEqual(orphan.wait(), 1)  # read met the end of its input
+
+    def test_a_file_that_lost_its_contents_counts_as_missing(self) -> None:
+        self.run_directory.result.touch()
+        self.assertIsNone(read_json(self.run_directory.result))
 
     def test_files_are_replaced_as_a_whole(self) -> None:
         write_json(self.run_directory.result, {"a": 1})

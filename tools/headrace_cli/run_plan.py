@@ -14,11 +14,13 @@ from headrace_cli.child import ChildSpec
 from headrace_cli.run_directory import RunDirectory
 
 
-def stages_of(config: Mapping[str, Any], directory: RunDirectory, init_from: Path | None) -> list[list[ChildSpec]]:
+def stages_of(
+    config: Mapping[str, Any], directory: RunDirectory, init_from: Path | None, revision: str
+) -> list[list[ChildSpec]]:
     """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
     shards = [_shard(directory, index) for index in range(int(config["replay"]["shards"]))]
     shard_names = [shard.name for shard in shards]
-    learner = _learner(directory, shard_names, init_from)
+    learner = _learner(directory, shard_names, init_from, revision)
     actors = [
         _actor(directory, f"actor-{index}", "actor", "act", shard_names)
         for index in range(int(config["actor"]["processes"]))
@@ -36,10 +38,10 @@ def _shard(directory: RunDirectory, index: int) -> ChildSpec:
         f"--shard={index}",
         f"--checkpoint_dir={directory.checkpoints / f'replay-{index}'}",
     ]
-    return ChildSpec(f"replay-{index}", "replay", workspace.binary(workspace.REPLAY), lambda _: arguments)
+    return ChildSpec(f"replay-{index}", "replay", directory.binaries / workspace.REPLAY, lambda _: arguments)
 
 
-def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None) -> ChildSpec:
+def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None, revision: str) -> ChildSpec:
     def arguments(addresses: Mapping[str, str]) -> list[str]:
         given = [
             f"--config={directory.config}",
@@ -47,9 +49,10 @@ def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None)
             _replay_flag(shards, addresses),
             f"--typed={shlex.join(sys.argv)}",
         ]
+        given += [f"--revision={revision}"] if revision else []
         return given + ([f"--init_from={init_from}"] if init_from else [])
 
-    return ChildSpec("learner", "learner", workspace.binary(workspace.LEARNER), arguments, completes_run=True)
+    return ChildSpec("learner", "learner", directory.binaries / workspace.LEARNER, arguments, completes_run=True)
 
 
 def _actor(directory: RunDirectory, name: str, role: str, role_flag: str, shards: list[str]) -> ChildSpec:
@@ -61,7 +64,7 @@ def _actor(directory: RunDirectory, name: str, role: str, role_flag: str, shards
             _replay_flag(shards, addresses),
         ]
 
-    return ChildSpec(name, role, workspace.binary(workspace.ACTOR), arguments, serves=("metrics", "health"))
+    return ChildSpec(name, role, directory.binaries / workspace.ACTOR, arguments, serves=("metrics", "health"))
 
 
 def _replay_flag(shards: list[str], addresses: Mapping[str, str]) -> str:

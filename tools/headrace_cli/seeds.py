@@ -45,7 +45,7 @@ def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> No
     console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}", highlight=False)
     picture = parent / "learning_curve.png"
     try:
-        draw(load_groups([str(parent)]), picture, parent.name)
+        draw(load_groups([str(run.path) for run in runs]), picture, parent.name)
         console.print(f"picture: {shown(picture.absolute())}", highlight=False, soft_wrap=True)
     except UsageError as error:
         console.print(f"no picture: {error}", highlight=False)

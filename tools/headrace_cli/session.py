@@ -3,12 +3,13 @@
 import json
 import subprocess
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace_cli import errors, inspector
+from headrace_cli import errors, inspector, workspace
 from headrace_cli.child import Child
 from headrace_cli.curves import group_label, load_groups
 from headrace_cli.errors import CommandError, UsageError
@@ -30,6 +31,7 @@ class Request:
     overrides: list[str]
     directory: Path
     init_from: Path | None = None
+    revision: str = ""  # of the sources that the binaries were built from; empty: not known
 
 
 class Session:
@@ -51,6 +53,7 @@ class Session:
         self._started_at = time.monotonic()
         self._recorded = ""
         self._closed = False
+        self._interrupted = False
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -58,6 +61,13 @@ class Session:
         UsageError: the configuration is not valid or not one that this directory can be resumed with, or the directory
         cannot be used.
         """
+        try:
+            self._prepare()
+        except OSError as error:
+            text = f"the run directory {self.directory.path} cannot be used: {error.strerror} ({error.filename})"
+            raise UsageError(text) from error
+
+    def _prepare(self) -> None:
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.create_and_lock(self._say)
@@ -66,10 +76,12 @@ class Session:
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if not self.finished_before:
+            workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
         self._started_at = time.monotonic()
-        specs = stages_of(self._config, self.directory, self._request.init_from)
+        specs = stages_of(self._config, self.directory, self._request.init_from, self._request.revision)
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
@@ -78,13 +90,18 @@ class Session:
         self._scraper.start()
 
     def poll(self) -> None:
+        """What goes wrong in here ends the run in order: its processes drain."""
         assert self._supervisor is not None
-        self._supervisor.poll()
-        self._record_processes()
-        if self._supervisor.state in (State.RUNNING, State.LEAVING) and self._scraper is not None:
-            self.final_status = self._scraper.status
+        try:
+            self._supervisor.poll()
+            self._record_processes()
+            if self._supervisor.state in (State.RUNNING, State.LEAVING) and self._scraper is not None:
+                self.final_status = self._scraper.status
+        except Exception:
+            self._supervisor.abort(f"the launcher failed\n{traceback.format_exc()}")
 
     def interrupt(self) -> None:
+        self._interrupted = True
         if self._supervisor is not None:
             self._supervisor.interrupt()
 
@@ -101,6 +118,7 @@ class Session:
             self._record_processes()
             self._write_result()
             self._draw()
+        self.directory.remove_binaries()
         self.directory.unlock()
 
     @property
@@ -109,12 +127,14 @@ class Session:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended; a session that was never started was interrupted before."""
+        """How it ended, or why it never started."""
         if self.finished_before:
             return Outcome(errors.DONE, "had finished before; raise its stop conditions to go on")
-        if self._supervisor is None or self._supervisor.outcome is None:
+        if self._supervisor is not None and self._supervisor.outcome is not None:
+            return self._supervisor.outcome
+        if self._interrupted:
             return Outcome(errors.INTERRUPTED, "interrupted")
-        return self._supervisor.outcome
+        return Outcome(errors.FAILED, "not started, because another run was refused")
 
     def view(self) -> RunView:
         supervisor = self._supervisor
@@ -170,19 +190,26 @@ class Session:
         if text == self._recorded:
             return
         self._recorded = text
-        write_json(self.directory.processes, record)
-        write_json(self.directory.targets, prometheus_targets(self.name, processes))
+        self._write(self.directory.processes, record)
+        self._write(self.directory.targets, prometheus_targets(self.name, processes))
 
     def _write_result(self) -> None:
         """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
         if self.outcome.exit_code == errors.DONE:
             wall_seconds = time.monotonic() - self._started_at
-            write_json(self.directory.result, {"stop": self._config.get("stop"), "wall_seconds": wall_seconds})
+            self._write(self.directory.result, {"stop": self._config.get("stop"), "wall_seconds": wall_seconds})
+
+    def _write(self, path: Path, value: Any) -> None:
+        """A run does not depend on what the launcher writes of it: a full disk may be emptied while it goes on."""
+        try:
+            write_json(path, value)
+        except OSError as error:
+            self._say(f"{path} cannot be written: {error.strerror}")
 
     def _draw(self) -> None:
         try:
             draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
-        except CommandError as error:
+        except (CommandError, OSError) as error:
             self._say(f"no picture: {error}")
 
 

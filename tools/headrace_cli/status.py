@@ -14,12 +14,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_cli.metrics import Scrape
+from headrace_cli.metrics import Labels, Scrape
 
 WINDOW_SECONDS = 5.0
 
-# Share of its time that something must spend waiting before it counts as standing still.
+# Share of their time that the actors must be held back before they count as standing still.
 _STALLED = 0.9
+
+# What the learner may wait for, by the label of headrace_learner_waiting_seconds_total.
+_LEARNER_WAITS = {
+    "first_actor": "the learner waits for the first actor",
+    "actors": "the learner waits for actors: it has used their steps as often as its samples per insert allow",
+    "shards": "the learner waits for the replay shards: none is connected",
+    "items": "the learner waits for items: the replay shards are empty",
+    "batch": "the learner waits for batches from the replay shards",
+    "evaluator": "the final weights are being evaluated",
+}
+# Share of its time that one of them must take to be worth saying.
+_MOST = 0.5
 
 Answers = Mapping[str, Scrape | None]
 
@@ -67,6 +79,7 @@ class Status:
     batch_wait_seconds: float | None = None  # for each update
     update_seconds: float | None = None
     blocked_share: float | None = None  # of the actors' time
+    learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it takes most of the learner's time
     silent: tuple[str, ...] = field(default=())  # processes that do not answer
     waiting: str = ""  # when something stands still: which component waits for what
 
@@ -113,9 +126,13 @@ class StatusTracker:
             batch_wait_seconds=self._histogram_mean("learner", "headrace_learner_batch_wait_seconds"),
             update_seconds=self._histogram_mean("learner", "headrace_learner_update_seconds"),
             blocked_share=blocked / len(actors) if blocked is not None and actors else None,
+            learner_waits_for=next((what for what in _LEARNER_WAITS if self._learner_wait_share(what) > _MOST), ""),
             silent=tuple(name for name, scrape in self._history[-1][1].items() if scrape is None),
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
+
+    def _learner_wait_share(self, what: str) -> float:
+        return self._rate(["learner"], "headrace_learner_waiting_seconds_total", {"what": what}) or 0.0
 
     def _sum(self, names: Iterable[str], metric: str) -> float | None:
         scrapes = self._history[-1][1]
@@ -128,17 +145,17 @@ class StatusTracker:
         values = [value for name in names if (scrape := scrapes.get(name)) for value in scrape.values(metric)]
         return statistics.fmean(values) if values else None
 
-    def _rate(self, names: Iterable[str], metric: str) -> float | None:
+    def _rate(self, names: Iterable[str], metric: str, labels: Labels = {}) -> float | None:
         """The increase a second of a counter, summed over processes; of each since it was first seen in the window."""
-        growths = [growth for name in names if (growth := self._growth(name, metric)) is not None]
+        growths = [growth for name in names if (growth := self._growth(name, metric, labels)) is not None]
         return sum(increase / seconds for increase, seconds in growths) if growths else None
 
-    def _growth(self, name: str, metric: str) -> tuple[float, float] | None:
+    def _growth(self, name: str, metric: str, labels: Labels = {}) -> tuple[float, float] | None:
         """How much a process's counter grew in the window, and in how many seconds; None if it was seen but once."""
         totals = [
             (when, total)
             for when, scrapes in self._history
-            if (scrape := scrapes.get(name)) and (total := scrape.total(metric)) is not None
+            if (scrape := scrapes.get(name)) and (total := scrape.total(metric, labels)) is not None
         ]
         if len(totals) < 2 or totals[-1][0] != self._history[-1][0]:
             return None
@@ -160,18 +177,20 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     """Which component waits for what, if actors or the learner stand still; otherwise empty."""
     if status.silent:
         return f"no answer from {', '.join(status.silent)}"
+    if status.learner_waits_for == "actors" and inserted_steps is not None and inserted_steps < plan.min_steps:
+        return f"the learner waits for actors: {inserted_steps:.0f} of the first {plan.min_steps} steps are in replay"
+    if status.learner_waits_for == "actors" and status.env_steps_per_second == 0:
+        return "the learner waits for actors, which make no steps: see their logs"
+    if status.learner_waits_for:
+        return _LEARNER_WAITS[status.learner_waits_for]
     if status.updates_per_second is None or status.env_steps_per_second is None:
         return ""
-    if status.updates_per_second == 0 and inserted_steps is not None and inserted_steps < plan.min_steps:
-        return f"the learner waits for the first {plan.min_steps} steps in replay ({inserted_steps:.0f} so far)"
-    if status.updates_per_second == 0 and (status.batch_wait_share or 0) > _STALLED:
-        return "the learner waits for batches from replay"
     if status.env_steps_per_second == 0 and (status.blocked_share or 0) > _STALLED:
         return "the actors wait for replay to take their steps: the learner is behind its samples per insert"
     if status.updates_per_second == 0 and status.env_steps_per_second == 0:
         return "neither the learner nor the actors move: see their logs"
     if status.updates_per_second == 0:
-        return "the learner makes no updates, and does not wait for batches: see its log"
+        return "the learner makes no updates, and waits for nothing: see its log"
     if status.env_steps_per_second == 0:
         return "the actors make no steps, and replay does not hold them back: see their logs"
     return ""

@@ -70,14 +70,39 @@ class StatusTest(unittest.TestCase):
         tracker.add(0, {"learner": None, "replay-0": parse("")})
         self.assertEqual(tracker.status().waiting, "no answer from learner")
 
+    def waiting(self, *, actor_steps: int = 100, inserted: int = 2000, **seconds: float) -> str:
+        """Of a learner that in two seconds waited so many for each thing, and of an actor that made so many steps."""
+
+        def answers(share: float) -> dict[str, str]:
+            waits = (
+                f'headrace_learner_waiting_seconds_total{{what="{what}"}} {10 + share * waited}\n'
+                for what, waited in seconds.items()
+            )
+            return {
+                "learner": "headrace_learner_updates_total 0\n" + "".join(waits),
+                "actor-0": f"headrace_actor_env_steps_total {share * actor_steps}\n",
+                "replay-0": f"headrace_replay_inserted_steps_total {inserted}\n",
+            }
+
+        return status_of((0, answers(0)), (2, answers(1)), plan=Plan(min_steps=1000)).waiting
+
+    def test_what_takes_most_of_the_learners_time_is_what_it_waits_for(self) -> None:
+        self.assertEqual(self.waiting(first_actor=2), "the learner waits for the first actor")
+        self.assertIn("the learner waits for the replay shards", self.waiting(actors=0.5, shards=1.5))
+        self.assertIn("the learner waits for items", self.waiting(items=1.9))
+        self.assertIn("the learner waits for batches", self.waiting(batch=1.9, actors=0.1))
+        self.assertIn("as often as its samples per insert allow", self.waiting(actors=1.9))
+        self.assertEqual(self.waiting(evaluator=2), "the final weights are being evaluated")
+
     def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
-        answers = {
-            "learner": "headrace_learner_updates_total 0\n",
-            "actor-0": "headrace_actor_env_steps_total 100\n",
-            "replay-0": "headrace_replay_inserted_steps_total 90\n",
-        }
-        status = status_of((0, answers), (1, answers), plan=Plan(min_steps=1000))
-        self.assertEqual(status.waiting, "the learner waits for the first 1000 steps in replay (90 so far)")
+        waiting = self.waiting(actors=2, inserted=90)
+        self.assertEqual(waiting, "the learner waits for actors: 90 of the first 1000 steps are in replay")
+
+    def test_actors_that_stand_still_are_what_the_learner_waits_for(self) -> None:
+        self.assertIn("actors, which make no steps", self.waiting(actors=2, actor_steps=0))
+
+    def test_a_learner_that_makes_no_updates_and_does_not_wait_is_to_be_looked_at(self) -> None:
+        self.assertIn("waits for nothing: see its log", self.waiting(batch=0.1))
 
     def test_blocked_actors_wait_for_the_learner(self) -> None:
         def answers(blocked: float, updates: int) -> dict[str, str]:

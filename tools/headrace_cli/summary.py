@@ -26,14 +26,20 @@ def run_lines(directory: RunDirectory) -> list[str]:
     if evaluations:
         last = evaluations[-1]
         best = max(row["mean_return"] for row in evaluations)
-        wall_seconds, steps = last["wall_seconds"], last["env_steps"]
         spread = (
             f"{number(last['mean_return'])} ± {number(last['std_return'])} over {number(last['episodes'])} episodes"
         )
         lines += [
             f"  last evaluation      {spread}; best {number(best)}",
+        ]
+    # What came after the last evaluation counts too: an interrupted run goes on from there.
+    rows = [rows[-1] for rows in (evaluations, directory.progress_rows()) if rows]
+    if rows:
+        position = max(rows, key=lambda row: (row["env_steps"], row["updates"]))
+        wall_seconds, steps, updates = (position[name] for name in ("wall_seconds", "env_steps", "updates"))
+        lines += [
             f"  environment steps    {number(steps)} in {duration(wall_seconds)} ({rate(_per(steps, wall_seconds))})",
-            f"  updates              {number(last['updates'])} ({rate(_per(last['updates'], wall_seconds))})",
+            f"  updates              {number(updates)} ({rate(_per(updates, wall_seconds))})",
         ]
     lines.append(f"  run directory        {shown(directory.path)}")
     try:

@@ -8,7 +8,7 @@ final checkpoint while the shards are still there, and the shards go last.
 
 A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too
 often, or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with
-code 0.
+code 0. A drain in which that child fails has left no checkpoint, and is a failure too.
 """
 
 import enum
@@ -29,9 +29,11 @@ class Limits:
 
     deaths: int = 3  # so many ...
     within: float = 60.0  # ... in this time end the run
-    ready: float = 60.0  # a child must serve this long after its start
+    ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
     leave: float = 15.0  # children still running this long after the run is done are told to end
-    drain: float = 60.0  # a stage that has not ended this long after SIGTERM is killed
+    # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 120 s for their part of
+    # the last checkpoint, and then writes its own.
+    drain: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,21 @@ class Supervisor:
         """Drains; called again while it drains, kills."""
         if self.state is State.DRAINING:
             self._report("killing what is left")
+            if self.outcome is not None and self.outcome.exit_code == errors.INTERRUPTED:
+                self.outcome = Outcome(errors.INTERRUPTED, "killed; the same command goes on from the last checkpoint")
             self.kill_all()
         elif self.state is State.LEAVING:
             self._end(self.outcome)
         elif self.state is not State.ENDED:
             self._report("draining: actors hand in what they have, then the learner writes a checkpoint (again: kill)")
             self._end(Outcome(errors.INTERRUPTED, "interrupted; the same command resumes it"))
+
+    def abort(self, message: str) -> None:
+        """Drains a run that cannot be looked after any longer; if not even that can be done, kills."""
+        if self.state is State.DRAINING:
+            self.kill_all()
+        elif self.state is not State.ENDED:
+            self._end(Outcome(errors.FAILED, message))
 
     def kill_all(self) -> None:
         """Leaves nothing behind, whatever state it is in."""
@@ -117,8 +128,13 @@ class Supervisor:
             self._start(child)
 
     def _start(self, child: Child) -> None:
+        if self.state not in (State.STARTING, State.RUNNING):
+            return  # another one could not be started: the run is over
         addresses = {other.spec.name: other.addresses["grpc"] for other in self.children if "grpc" in other.addresses}
-        child.start(addresses, self._clock())
+        try:
+            child.start(addresses, self._clock())
+        except OSError as error:
+            self._fail(child, f"cannot be started ({error})")
 
     def _look_after_children(self) -> None:
         for stage in self.stages[: self._stage + 1]:
@@ -133,8 +149,8 @@ class Supervisor:
         was_ready = child.check_ready()
         code = child.exit_code()
         if code is None:
-            if not was_ready and self._clock() - child.started_at > self._limits.ready:
-                self._fail(child, f"did not serve within {self._limits.ready:.0f} s")
+            if not was_ready and self._clock() - child.last_word_at(self._clock()) > self._limits.ready:
+                self._fail(child, f"did not serve, and said nothing for {self._limits.ready:.0f} s")
         elif code == errors.DONE:
             self._done.add(child.spec.name)
             if child.spec.completes_run:
@@ -175,9 +191,11 @@ class Supervisor:
         self._deadline = self._clock() + self._limits.leave
 
     def _fail(self, child: Child, why: str, exit_code: int = errors.FAILED) -> None:
+        self._end(self._failure(child, why, exit_code))
+
+    def _failure(self, child: Child, why: str, exit_code: int = errors.FAILED) -> Outcome:
         tail = child.log_tail() or "(nothing)"
-        text = f"{child.spec.name} {why}\nthe end of its log, {child.log}:\n{tail}"
-        self._end(Outcome(exit_code, text))
+        return Outcome(exit_code, f"{child.spec.name} {why}\nthe end of its log, {child.log}:\n{tail}")
 
     def _wait_for_leaving(self) -> None:
         """After the last stage has left by itself, or did not in time, everything else is told to end."""
@@ -197,6 +215,8 @@ class Supervisor:
 
     def _drain(self) -> None:
         running = [child for child in self.stages[self._stage] if child.running]
+        if not running:
+            self._check_drained(self.stages[self._stage])
         if running and self._clock() > self._deadline:
             for child in running:
                 self._report(
@@ -207,3 +227,14 @@ class Supervisor:
             self._terminate_stage(self._stage - 1)
         elif not running:
             self.kill_all()
+
+    def _check_drained(self, stage: list[Child]) -> None:
+        """An interrupted run can be resumed only if the child that completes it has written its checkpoint."""
+        if self.outcome is None or self.outcome.exit_code != errors.INTERRUPTED:
+            return
+        for child in stage:
+            code = child.exit_code()
+            # One that did not serve yet had nothing to write.
+            if child.spec.completes_run and child.ready and code not in (errors.DONE, errors.INTERRUPTED):
+                assert code is not None
+                self.outcome = self._failure(child, f"failed while it drained ({describe_exit(code)})")

@@ -115,14 +115,35 @@ class SupervisorTest(unittest.TestCase):
             supervisor.outcome.message.endswith("\n12\n" + "\n".join(map(str, range(13, 31))) + "\nno such model")
         )
 
-    def test_a_child_that_does_not_serve_in_time_ends_the_run(self) -> None:
+    def test_a_child_that_neither_serves_nor_says_anything_ends_the_run(self) -> None:
         supervisor = self.supervise([self.shell("actor-0", "exec sleep 1000")], limits=Limits(ready=60))
         supervisor.poll()
         self.assertEqual(supervisor.state, State.STARTING)
         self.now = 60.5
         self.poll_until(supervisor, State.ENDED)
         assert supervisor.outcome is not None
-        self.assertIn("actor-0 did not serve within 60 s", supervisor.outcome.message)
+        self.assertIn("actor-0 did not serve, and said nothing for 60 s", supervisor.outcome.message)
+
+    def test_a_child_that_says_how_far_it_is_may_take_its_time(self) -> None:
+        child = self.shell("replay-0", "exec sleep 1000")
+        supervisor = self.supervise([child], limits=Limits(ready=60))
+        for self.now in (50.0, 100.0, 150.0):
+            with child.log.open("a", encoding="utf-8") as log:
+                log.write("restoring\n")
+            supervisor.poll()
+            self.assertEqual(supervisor.state, State.STARTING)
+        self.now = 211.0
+        self.poll_until(supervisor, State.ENDED)
+
+    def test_a_child_that_cannot_be_started_ends_the_run(self) -> None:
+        spec = ChildSpec("learner", "learner", self.directory / "missing", lambda _: [])
+        shard = self.fake("replay-0", "replay")
+        supervisor = self.supervise([shard], [Child(spec, self.directory, self.directory)])
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("learner cannot be started", supervisor.outcome.message)
+        self.assertIn("replay drains", self.events())
 
     def test_exit_code_2_ends_the_run_as_bad_usage_with_the_message(self) -> None:
         self.config.write_text('{"fake": {"refuse": "learner"}}', encoding="utf-8")
@@ -142,6 +163,27 @@ class SupervisorTest(unittest.TestCase):
         drained = [event for event in self.events() if event.endswith("drains")]
         self.assertCountEqual(drained[:2], ["actor drains", "evaluator drains"])
         self.assertEqual(drained[2:], ["learner drains", "replay drains"])
+
+    def test_an_interrupt_has_failed_if_the_learner_fails_while_it_drains(self) -> None:
+        self.config.write_text('{"fake": {"fail_drain": "learner"}}', encoding="utf-8")
+        supervisor = self.whole_run()
+        supervisor.interrupt()
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("learner failed while it drained (exit code 1)\nthe end of its log", supervisor.outcome.message)
+        self.assertEqual(self.events()[-1], "replay drains")
+
+    def test_an_interrupt_has_failed_if_the_learner_is_killed_before_it_has_drained(self) -> None:
+        supervisor = self.whole_run()
+        learner = supervisor.children[1]
+        assert learner.pid is not None
+        os.kill(learner.pid, signal.SIGKILL)
+        supervisor.interrupt()
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("killed by SIGKILL", supervisor.outcome.message)
 
     def test_a_second_interrupt_kills_what_does_not_drain(self) -> None:
         # Ready by its own hand; deaf to SIGTERM. $1... are the launcher's flags, the ready file is the first of them.

@@ -5,9 +5,11 @@ out as bazel-bin is (replay/replay, learner/learner, ...).
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from headrace_cli.errors import CommandError, UsageError
 
@@ -17,7 +19,8 @@ INSPECT = "tools/inspect"
 ACTOR = "actor/actor"
 LEARNER = "learner/learner"
 REPLAY = "replay/replay"
-RUN_BINARIES = (ACTOR, LEARNER, REPLAY, INSPECT)
+PROCESS_BINARIES = (ACTOR, LEARNER, REPLAY)
+RUN_BINARIES = (*PROCESS_BINARIES, INSPECT)
 
 
 def binaries_directory() -> Path:
@@ -33,35 +36,77 @@ def binary(name: str) -> Path:
     return path
 
 
+def copy_binaries(names: tuple[str, ...], directory: Path) -> None:
+    """Takes binaries over into a directory, laid out as they were: a run whose processes are started again must not get
+    those of a later build. UsageError: one is not there."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(binary(name), directory / name)
+    # They look for shared libraries beside their directories first.
+    for libraries in binaries_directory().glob("_solib*"):
+        (directory / libraries.name).symlink_to(libraries)
+
+
 def target_of(name: str) -> str:
     """The Bazel target that builds a binary: replay/replay is built by //replay:replay."""
     package, _, target = name.rpartition("/")
     return f"//{package}:{target}"
 
 
-def ensure_built(names: tuple[str, ...], build: bool = True) -> None:
-    """Brings the binaries up to date with the sources. Without `build`, only checks that they are there."""
+def ensure_built(names: tuple[str, ...], build: bool = True) -> bool:
+    """Brings the binaries up to date with the sources. Without `build`, or where there are no sources, only checks that
+    they are there, and returns false."""
     if not build or os.environ.get("HEADRACE_BINARIES") or not (ROOT / "WORKSPACE").exists():
         for name in names:
             binary(name)
-        return
+        return False
     bazel_build([target_of(name) for name in names])
+    return True
+
+
+def revision(root: Path = ROOT) -> str:
+    """Git's name for the sources, ending in -dirty where they differ from it; empty if git does not know them."""
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return result.stdout.strip()
 
 
 def bazel_build(targets: list[str]) -> None:
-    """Builds targets. Bazel draws its progress on a terminal; elsewhere its output is shown only if it fails."""
+    """Builds targets. Bazel draws its progress on a terminal; elsewhere its output is shown only if it fails, and that
+    it waits for another build."""
     command = ["bazel", "build", *targets]
     on_terminal = sys.stderr.isatty()
     if not on_terminal:
         print("building " + " ".join(targets), file=sys.stderr, flush=True)
         command[2:2] = ["--color=no", "--curses=no"]
     try:
-        result = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=not on_terminal, text=True, check=False
-        )
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=None if on_terminal else subprocess.DEVNULL,
+            stderr=None if on_terminal else subprocess.PIPE,
+            text=True,
+        ) as process:
+            output = _collect(process.stderr) if process.stderr else ""
     except FileNotFoundError as error:
         raise CommandError("bazel is not installed: run tools/setup") from error
-    if result.returncode != 0:
-        if not on_terminal:
-            sys.stderr.write(result.stderr)
+    if process.returncode != 0:
+        sys.stderr.write(output)
         raise CommandError("the build failed: see above")
+
+
+def _collect(stream: TextIO) -> str:
+    """All of Bazel's output; whoever waits is told at once that it is for another build."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if line.startswith("Another command"):
+            print(line.rstrip(), file=sys.stderr, flush=True)
+    return "".join(lines)

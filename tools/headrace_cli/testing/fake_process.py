@@ -8,6 +8,8 @@ what happens to it in $FAKE_EVENTS.
 A configuration is JSON here. Fields of its `fake` object change behaviour:
   finish: the learner finishes the run at once, and the actors leave
   refuse: the name of a process that exits with code 2
+  garble: the name of a process whose ready file is no JSON
+  fail_drain: the name of a process that exits with code 1 when it is told to end
 """
 
 import argparse
@@ -81,23 +83,16 @@ def serve(kind: str, arguments: list[str]) -> int:
         "run_dir",
     ):
         parser.add_argument(f"--{flag}")
-    for flag in ("learner", "replay", "role", "init_from", "typed"):
+    for flag in ("learner", "replay", "role", "init_from", "typed", "revision"):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--die_with_parent", type=int)
     flags = parser.parse_args(arguments)
     fake = json.loads(Path(flags.config).read_text(encoding="utf-8")).get("fake", {})
     name = kind if kind != "actor" or flags.role == "act" else "evaluator"
 
-    ended = threading.Event()
-    codes: list[int] = []
-
-    def end(code: int, why: str) -> None:
-        note(f"{name} {why}")
-        codes.append(code)
-        ended.set()
-
-    signal.signal(signal.SIGTERM, lambda *_: end(130, "drains"))
-    signal.signal(signal.SIGUSR1, lambda *_: end(0, "finishes"))
+    # Waited for below. A handler would be lost if it came just before the wait.
+    signals = {signal.SIGTERM, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     if flags.die_with_parent:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -108,16 +103,19 @@ def serve(kind: str, arguments: list[str]) -> int:
     if flags.listen:
         addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
     ready = Path(flags.ready_file)
-    ready.with_suffix(".tmp").write_text(json.dumps(addresses), encoding="utf-8")
+    text = "{" if fake.get("garble") == name else json.dumps(addresses)
+    ready.with_suffix(".tmp").write_text(text, encoding="utf-8")
     note(f"{name} serves")
     ready.with_suffix(".tmp").rename(ready)
 
     if fake.get("finish") and kind != "replay":
         if kind == "learner":
             finish_run(Path(flags.run_dir))
-        end(0, "finishes")
-    ended.wait()
-    return codes[0]
+    elif signal.sigwait(signals) == signal.SIGTERM:
+        note(f"{name} drains")
+        return 1 if fake.get("fail_drain") == name else 130
+    note(f"{name} finishes")
+    return 0
 
 
 def inspect(command: str, *arguments: str) -> int:

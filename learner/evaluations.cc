@@ -1,0 +1,108 @@
+#include "learner/evaluations.h"
+
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "learner/checkpoint.h"
+
+namespace headrace {
+namespace {
+
+// An evaluation that fails so often in a row is given up until the next one is due.
+constexpr int kMostAttempts = 3;
+
+EvaluationRow Summarize(const v1::EvaluationResult& result) {
+  const double n = result.returns_size();
+  const double mean = std::accumulate(result.returns().begin(), result.returns().end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : result.returns()) squares += (value - mean) * (value - mean);
+  const double lengths = std::accumulate(result.lengths().begin(), result.lengths().end(), 0.0);
+  return {.mean_return = mean,
+          .std_return = std::sqrt(squares / n),
+          .mean_length = lengths / n,
+          .episodes = static_cast<uint64_t>(result.returns_size())};
+}
+
+}  // namespace
+
+Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
+    : config_(config.evaluation()), stop_(config.stop()), seed_(config.seed()), around_(std::move(surroundings)) {}
+
+bool Evaluations::due(const RunPosition& position) const {
+  return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
+}
+
+void Evaluations::Order(Subject subject) {
+  v1::Evaluate order;
+  order.set_version(subject.version);
+  order.set_episodes(config_.episodes());
+  // Other initial states each time: a score that ends the run, or the best of many, would otherwise be one that suits
+  // these states. The same again if the run is repeated.
+  order.set_seed(seed_ + (subject.position.updates << 20));
+  around_.parameters->Hold(subject.version);
+  if (!around_.members->Evaluate(order)) {
+    around_.parameters->Release(subject.version);
+    return;
+  }
+  ordered_ = std::move(subject);
+}
+
+void Evaluations::Take(const std::vector<v1::EvaluationResult>& results, bool evaluating) {
+  for (const v1::EvaluationResult& result : results) {
+    if (ordered_.has_value() && result.version() == ordered_->version) TakeOne(result);
+  }
+  if (!ordered_.has_value() || evaluating) return;
+  // The evaluator has gone over it: another one will be asked.
+  around_.parameters->Release(ordered_->version);
+  ordered_.reset();
+}
+
+void Evaluations::TakeOne(const v1::EvaluationResult& result) {
+  const Subject subject = *std::exchange(ordered_, std::nullopt);
+  around_.parameters->Release(subject.version);
+  const bool failed = !result.error().empty() || result.returns().empty();
+  failures_ = failed ? failures_ + 1 : 0;
+  if (failed) LogError("evaluation failed: %s", result.error());
+  // Only now, and not when it was ordered: one whose evaluator or learner dies over it is ordered again.
+  v1::Counters& counters = *around_.counters;
+  if (!failed || failures_ % kMostAttempts == 0) {
+    const uint64_t interval = config_.interval_steps();
+    counters.set_next_evaluation_step((subject.position.env_steps / interval + 1) * interval);
+  }
+  if (failed) return;
+  evaluated_version_ = subject.version;
+  const EvaluationRow row = Summarize(result);
+  LogInfo("evaluation at %d steps: mean return %.1f (std %.1f) over %d episodes", subject.position.env_steps,
+          row.mean_return, row.std_return, row.episodes);
+  around_.metrics->evaluations.Increment();
+  around_.metrics->evaluation_return.Set(row.mean_return);
+  around_.metrics->CountWrite(around_.progress->WriteEvaluation(subject.position, row));
+  counters.set_last_evaluation(row.mean_return);
+  const bool reached = stop_.has_score() && row.mean_return >= stop_.score();
+  counters.set_evaluations_at_score(reached ? counters.evaluations_at_score() + 1 : 0);
+  KeepIfBest(subject, row.mean_return);
+}
+
+void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
+  v1::Counters& counters = *around_.counters;
+  if (counters.has_best_evaluation() && mean_return <= counters.best_evaluation()) return;
+  counters.set_best_evaluation(mean_return);
+  v1::CheckpointManifest manifest;
+  manifest.set_run_id(around_.run_id);
+  manifest.set_name(kBestCheckpoint);
+  *manifest.mutable_counters() = counters;
+  manifest.mutable_counters()->set_env_steps(subject.position.env_steps);
+  manifest.mutable_counters()->set_updates(subject.position.updates);
+  manifest.mutable_counters()->set_wall_seconds(subject.position.wall_seconds);
+  around_.metrics->CountWrite(SaveCheckpoint(absl::StrCat(around_.checkpoints, "/", kBestCheckpoint), manifest,
+                                             {{kPolicyFile, subject.policy}}));
+}
+
+bool ScoreReached(const v1::StopConfig& stop, const v1::Counters& counters) {
+  return stop.has_score() && counters.evaluations_at_score() >= stop.consecutive();
+}
+
+}  // namespace headrace

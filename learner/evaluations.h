@@ -1,0 +1,82 @@
+// The run's evaluations: which are due, what the evaluator is asked, what came of it, and which weights were the best.
+//
+//   if (evaluations->due(position)) evaluations->Order({position, version, policy});    // published just before
+//   evaluations->Take(reports.evaluations, members->Evaluating());
+//
+// Its part of the counters goes into checkpoints, so that a resumed run neither repeats an evaluation nor leaves one
+// out.
+//
+// Not thread-safe.
+#ifndef HEADRACE_LEARNER_EVALUATIONS_H_
+#define HEADRACE_LEARNER_EVALUATIONS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/run_directory.h"
+#include "learner/learner_metrics.h"
+#include "learner/parameter_service.h"
+#include "learner/progress_log.h"
+#include "learner/run_service.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/config.pb.h"
+
+namespace headrace {
+
+class Evaluations {
+ public:
+  // The weights that are evaluated.
+  struct Subject {
+    RunPosition position;
+    uint64_t version = 0;  // packed, the newest that was published
+    std::string policy;    // as published, in case they are the best
+  };
+  // What all of these point to must outlive this. `checkpoints`: where the best weights are kept.
+  struct Surroundings {
+    RunService* members;
+    ParameterService* parameters;
+    ProgressLog* progress;
+    LearnerMetrics* metrics;
+    v1::Counters* counters;
+    std::string run_id;
+    std::string checkpoints;
+  };
+
+  Evaluations(const v1::RunConfig& config, Surroundings surroundings);
+
+  // An evaluation of these weights is wanted, and none is under way.
+  bool due(const RunPosition& position) const;
+  bool under_way() const { return ordered_.has_value(); }
+  // Asks an idle evaluator; without one nothing happens, and what is due stays due.
+  void Order(Subject subject);
+  // `evaluating`: what RunService::Evaluating said before the results were taken, so that a result which came in
+  // between is not mistaken for one that will not come.
+  void Take(const std::vector<v1::EvaluationResult>& results, bool evaluating);
+
+  // Of the newest evaluation that was done; 0: there is none in this start of the run.
+  uint64_t evaluated_version() const { return evaluated_version_; }
+  // In a row.
+  int failures() const { return failures_; }
+
+ private:
+  void TakeOne(const v1::EvaluationResult& result);
+  void KeepIfBest(const Subject& subject, double mean_return);
+
+  const v1::EvaluationConfig config_;
+  const v1::StopConfig stop_;
+  const uint64_t seed_;
+  const Surroundings around_;
+
+  std::optional<Subject> ordered_;
+  uint64_t evaluated_version_ = 0;
+  int failures_ = 0;
+};
+
+// The configured score was reached as often in a row as it must be.
+bool ScoreReached(const v1::StopConfig& stop, const v1::Counters& counters);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_EVALUATIONS_H_

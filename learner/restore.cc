@@ -1,0 +1,90 @@
+#include "learner/restore.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/safetensors.h"
+#include "common/status_macros.h"
+#include "model/weights.h"
+
+namespace headrace {
+namespace {
+
+// The name under which algorithms list the state of their random generator.
+constexpr char kGenerator[] = "generator";
+
+absl::StatusOr<const std::string*> FindFile(const LoadedCheckpoint& checkpoint, const char* name) {
+  const auto file = checkpoint.files.find(name);
+  if (file == checkpoint.files.end()) return absl::DataLossError(absl::StrCat("the checkpoint has no ", name));
+  return &file->second;
+}
+
+absl::Status LoadWithoutGenerator(const std::string& file, std::vector<NamedTensor> tensors) {
+  std::erase_if(tensors, [](const NamedTensor& named) { return named.name == kGenerator; });
+  return LoadTensors(file, tensors, {kGenerator});
+}
+
+// Its size tells one kind of device's generators from another's.
+absl::StatusOr<bool> GeneratorFits(const std::string& file, const std::vector<NamedTensor>& tensors) {
+  ASSIGN_OR_RETURN(const SafetensorsContents contents, ReadSafetensors(file));
+  const SafetensorsTensor* const saved = contents.Find(kGenerator);
+  for (const NamedTensor& named : tensors) {
+    if (named.name == kGenerator && saved != nullptr) return saved->bytes.size() == named.tensor.nbytes();
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedCheckpoint> LoadNetworks(const std::string& path) {
+  absl::StatusOr<LoadedCheckpoint> checkpoint = LoadCheckpoint(path);
+  if (absl::IsNotFound(checkpoint.status())) {
+    absl::StatusOr<std::optional<LoadedCheckpoint>> newest = LoadNewestCheckpoint(path + "/checkpoints");
+    if (newest.ok() && newest->has_value()) checkpoint = **std::move(newest);
+  }
+  if (!checkpoint.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected the directory of a run with a checkpoint, or that of a "
+                     "checkpoint, got ",
+                     path, ": ", std::string(checkpoint.status().message())));
+  }
+  if (!checkpoint->files.contains(kAlgorithmFile)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " holds a policy alone, without ", kAlgorithmFile));
+  }
+  return checkpoint;
+}
+
+absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm, const LocalOptimizer& optimizer) {
+  ASSIGN_OR_RETURN(const std::string* const networks, FindFile(checkpoint, kAlgorithmFile));
+  ASSIGN_OR_RETURN(const std::string* const optimizers, FindFile(checkpoint, kOptimizerFile));
+  const std::vector<NamedTensor> state = algorithm.StateTensors();
+  ASSIGN_OR_RETURN(const bool generator_fits, GeneratorFits(*networks, state));
+  if (generator_fits) {
+    RETURN_IF_ERROR(LoadTensors(*networks, state));
+  } else {
+    LogWarning("the checkpoint is of another kind of device: the learner's random numbers begin anew");
+    RETURN_IF_ERROR(LoadWithoutGenerator(*networks, state));
+  }
+  RETURN_IF_ERROR(LoadTensors(*optimizers, optimizer.StateTensors()));
+  return algorithm.StateLoaded();
+}
+
+absl::Status RestoreNetworks(const LoadedCheckpoint& checkpoint, Algorithm& algorithm) {
+  ASSIGN_OR_RETURN(const std::string* const networks, FindFile(checkpoint, kAlgorithmFile));
+  RETURN_IF_ERROR(LoadWithoutGenerator(*networks, algorithm.StateTensors()));
+  return algorithm.StateLoaded();
+}
+
+std::vector<v1::TableState> ShardStates(const v1::CheckpointManifest& manifest, const std::string& table,
+                                        size_t shards) {
+  std::vector<v1::TableState> states(shards);
+  for (const v1::CheckpointResponse& shard : manifest.shards()) {
+    for (const v1::TableState& state : shard.tables()) {
+      if (state.table() == table && shard.shard() < shards) states[shard.shard()] = state;
+    }
+  }
+  return states;
+}
+
+}  // namespace headrace

@@ -1,0 +1,30 @@
+#include "learner/table_spec.h"
+
+#include <algorithm>
+
+namespace headrace {
+
+v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& experience) {
+  const v1::ReplayConfig& replay = config.replay();
+  v1::TableSpec table;
+  table.set_name("experience");
+  *table.mutable_signature() = experience.signature;
+  table.set_sampler(experience.sampler);
+  table.set_remover(experience.remover);
+  table.set_max_items(std::max<uint64_t>(1, replay.capacity() / replay.shards()));
+  table.set_max_bytes(replay.budget_bytes() / replay.shards());
+  table.set_max_times_sampled(experience.max_times_sampled);
+  table.set_max_item_rows(experience.item_rows);
+  table.set_lockstep(config.deterministic());
+  return table;
+}
+
+Ratio MakeRatio(const v1::RunConfig& config, const Experience& experience) {
+  const uint64_t end = config.stop().env_steps();
+  return {.updates_per_step = experience.updates_per_step,
+          .min_steps = config.replay().min_steps(),
+          .lead_steps = config.deterministic() ? 1 : config.replay().lead_steps(),
+          .max_steps = end > 0 ? end : UINT64_MAX};
+}
+
+}  // namespace headrace

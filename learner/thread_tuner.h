@@ -1,0 +1,49 @@
+// How many threads an update is given: all that there are, or one, whichever makes updates faster now.
+//
+//   tuner.Add(seconds);                    // after each update
+//   at::set_num_threads(tuner.threads());  // before the next
+//
+// The threads of an operation wait for each other. Where actors, shards or other programs want the same cores, each
+// operation takes until the last thread gets its turn, and an update on all cores can take a hundred times as long as
+// on one (measured: 2 updates a second on two threads beside one busy process on two cores, 215 on one). So the other
+// number is tried for a moment now and then, less and less often while the answer stays the same.
+//
+// Not thread-safe.
+#ifndef HEADRACE_LEARNER_THREAD_TUNER_H_
+#define HEADRACE_LEARNER_THREAD_TUNER_H_
+
+namespace headrace {
+
+class ThreadTuner {
+ public:
+  // Begins with `most`; with 1 there is nothing to choose.
+  explicit ThreadTuner(int most) : most_(most), threads_(most) {}
+
+  // Of the update that was just done on threads().
+  void Add(double seconds);
+  int threads() const { return threads_; }
+
+ private:
+  // Updates on one number of threads, looked at together.
+  struct Window {
+    int updates = 0;
+    double seconds = 0;
+  };
+
+  // What a window on the chosen number, or on the other one, has shown: mean seconds of an update.
+  void Consider(double mean);
+  void EndTrial(double mean);
+  int Other() const { return threads_ == 1 ? most_ : 1; }
+
+  const int most_;
+  int threads_;          // now
+  bool trying_ = false;  // the other number
+  Window window_;
+  double usual_ = 0;  // seconds of an update on the chosen number; 0: not known yet
+  double pause_ = 0;  // seconds of updates from one trial to the next
+  double since_trial_ = 0;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_THREAD_TUNER_H_

@@ -1,0 +1,61 @@
+#include "learner/thread_tuner.h"
+
+#include <map>
+
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+// Does updates for so many seconds, each as long as its number of threads takes; returns the share of them on one.
+double ShareOnOneThread(ThreadTuner& tuner, const std::map<int, double>& update_seconds, double seconds) {
+  int updates = 0;
+  int on_one = 0;
+  while (seconds > 0) {
+    const double update = update_seconds.at(tuner.threads());
+    ++updates;
+    on_one += tuner.threads() == 1;
+    seconds -= update;
+    tuner.Add(update);
+  }
+  return static_cast<double>(on_one) / updates;
+}
+
+TEST(ThreadTunerTest, StaysOnAllWhereTheyAreFaster) {
+  ThreadTuner tuner(2);
+  EXPECT_EQ(tuner.threads(), 2);
+  const double share = ShareOnOneThread(tuner, {{1, 0.003}, {2, 0.002}}, 300);
+  EXPECT_GT(share, 0) << "it was never tried";
+  EXPECT_LT(share, 0.01);
+}
+
+TEST(ThreadTunerTest, ChangesToOneWhereThreadsWaitForEachOther) {
+  ThreadTuner tuner(4);
+  EXPECT_GT(ShareOnOneThread(tuner, {{1, 0.004}, {4, 0.5}}, 300), 0.99);
+}
+
+// Another program comes, and goes again.
+TEST(ThreadTunerTest, FollowsWhatTheMachineDoes) {
+  const std::map<int, double> idle = {{1, 0.003}, {2, 0.002}};
+  const std::map<int, double> busy = {{1, 0.004}, {2, 0.2}};
+  ThreadTuner tuner(2);
+  ShareOnOneThread(tuner, idle, 200);
+  ShareOnOneThread(tuner, busy, 2);  // at once, though the last trials were far apart
+  EXPECT_GT(ShareOnOneThread(tuner, busy, 60), 0.98);
+  ShareOnOneThread(tuner, idle, 100);
+  EXPECT_LT(ShareOnOneThread(tuner, idle, 100), 0.02);
+}
+
+TEST(ThreadTunerTest, OfOneThreadThereIsNothingToChoose) {
+  ThreadTuner tuner(1);
+  EXPECT_EQ(ShareOnOneThread(tuner, {{1, 0.01}}, 20), 1);
+}
+
+// Steady differences of a few percent are noise.
+TEST(ThreadTunerTest, DoesNotChangeForNearlyNothing) {
+  ThreadTuner tuner(2);
+  EXPECT_LT(ShareOnOneThread(tuner, {{1, 0.00196}, {2, 0.002}}, 300), 0.01);
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,120 @@
+#include "replay/checkpoint_file.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+
+namespace headrace {
+namespace {
+
+constexpr char kSuffix[] = ".replay";
+constexpr char kUnfinished[] = ".replay.";  // and what AtomicFile appends
+constexpr char kTemporarySuffix[] = ".tmp";
+
+absl::StatusOr<uint64_t> ReadNumber(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> reader, CheckpointReader::Open(path));
+  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, reader->ReadHeader());
+  return header.number();
+}
+
+// Calls `visit` for each entry of a directory; one that cannot be read has none.
+template <typename Visit>
+void ForEachEntry(const std::string& directory, Visit visit) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    visit(*entry);
+  }
+}
+
+}  // namespace
+
+std::string CheckpointPath(const std::string& directory, const std::string& name) {
+  return absl::StrCat(directory, "/", name, kSuffix);
+}
+
+std::vector<CheckpointEntry> ListCheckpoints(const std::string& directory) {
+  std::vector<std::pair<std::filesystem::file_time_type, CheckpointEntry>> files;
+  ForEachEntry(directory, [&](const std::filesystem::directory_entry& entry) {
+    if (entry.path().extension() != kSuffix) return;
+    const std::string path = entry.path().string();
+    const absl::StatusOr<uint64_t> number = ReadNumber(path);
+    if (!number.ok()) LogWarning("checkpoint %s is damaged: %s", path, number.status().ToString());
+    std::error_code gone;
+    files.push_back({entry.last_write_time(gone), {path, entry.path().stem().string(), number.value_or(0)}});
+  });
+  // By time only those that have no number.
+  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.second.number, a.first) > std::tie(b.second.number, b.first);
+  });
+  std::vector<CheckpointEntry> entries;
+  for (auto& [time, entry] : files) entries.push_back(std::move(entry));
+  return entries;
+}
+
+void RemoveUnfinishedCheckpoints(const std::string& directory) {
+  ForEachEntry(directory, [](const std::filesystem::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    std::error_code ignored;
+    if (name.find(kUnfinished) != std::string::npos && name.ends_with(kTemporarySuffix)) {
+      std::filesystem::remove(entry.path(), ignored);
+    }
+  });
+}
+
+absl::StatusOr<std::unique_ptr<CheckpointReader>> CheckpointReader::Open(const std::string& path) {
+  FILE* const file = fopen(path.c_str(), "rbe");
+  if (file == nullptr) return ErrnoStatus("open", path);
+  std::error_code error;
+  const uint64_t bytes = std::filesystem::file_size(path, error);
+  std::unique_ptr<CheckpointReader> reader(new CheckpointReader(file, bytes - sizeof(uint64_t)));
+  if (error || bytes < sizeof(uint64_t)) return absl::DataLossError("the file is cut off");
+  return reader;
+}
+
+absl::Status CheckpointReader::Read(std::span<std::byte> piece) {
+  if (piece.size() > left_ || fread(piece.data(), 1, piece.size(), file_.get()) != piece.size()) {
+    return absl::DataLossError("the file is cut off");
+  }
+  left_ -= piece.size();
+  checksum_.Update({reinterpret_cast<const char*>(piece.data()), piece.size()});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
+  const auto read = [this](std::string& text) { return Read(std::as_writable_bytes(std::span(text))); };
+  std::string magic(kCheckpointMagic.size(), '\0');
+  RETURN_IF_ERROR(read(magic));
+  if (magic != kCheckpointMagic) return absl::DataLossError("it is no replay checkpoint");
+  uint64_t bytes;
+  RETURN_IF_ERROR(Read(std::as_writable_bytes(std::span(&bytes, 1))));
+  if (bytes > left_) return absl::DataLossError("the file is cut off");
+  std::string text(bytes, '\0');
+  RETURN_IF_ERROR(read(text));
+  v1::ReplayCheckpointHeader header;
+  if (!header.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
+    return absl::DataLossError("its header cannot be read");
+  }
+  if (header.format() != kCheckpointFormat) {
+    return absl::DataLossError(
+        absl::StrFormat("it has format %d, this program reads %d", header.format(), kCheckpointFormat));
+  }
+  return header;
+}
+
+absl::Status CheckpointReader::Finish() {
+  if (left_ > 0) return absl::DataLossError("more follows than its header says");
+  uint64_t checksum;
+  if (fread(&checksum, sizeof(checksum), 1, file_.get()) != 1) return absl::DataLossError("the file is cut off");
+  if (checksum != checksum_.value()) return absl::DataLossError("its checksum does not fit its contents");
+  return absl::OkStatus();
+}
+
+}  // namespace headrace

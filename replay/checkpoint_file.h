@@ -1,0 +1,67 @@
+// A shard's checkpoint files: their form (docs/formats/replay.md), reading them, and which there are.
+//
+// Not thread-safe.
+#ifndef HEADRACE_REPLAY_CHECKPOINT_FILE_H_
+#define HEADRACE_REPLAY_CHECKPOINT_FILE_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/checksum.h"
+#include "proto/checkpoint.pb.h"
+
+namespace headrace {
+
+inline constexpr std::string_view kCheckpointMagic = "HEADRACE REPLAY\n";
+inline constexpr uint32_t kCheckpointFormat = 1;
+
+struct ItemRecord {
+  uint32_t first_row;  // number of the row in this file
+  uint16_t rows;
+  uint16_t times_sampled;
+};
+static_assert(sizeof(ItemRecord) == 8);
+
+struct CheckpointEntry {
+  std::string path;
+  std::string name;
+  uint64_t number;  // in its header; 0: it has none, or cannot be read
+};
+
+std::string CheckpointPath(const std::string& directory, const std::string& name);
+// Newest first.
+std::vector<CheckpointEntry> ListCheckpoints(const std::string& directory);
+// What a life that ended while it wrote has left may be large, and nobody reads it.
+void RemoveUnfinishedCheckpoints(const std::string& directory);
+
+// Reads a file from its start to its end, so that none of it has to be held but what is wanted.
+class CheckpointReader {
+ public:
+  static absl::StatusOr<std::unique_ptr<CheckpointReader>> Open(const std::string& path);
+
+  // The first call.
+  absl::StatusOr<v1::ReplayCheckpointHeader> ReadHeader();
+  // Fills the piece with the bytes that come next. DataLoss: there are fewer.
+  absl::Status Read(std::span<std::byte> piece);
+  uint64_t bytes_left() const { return left_; }
+  // The last call. DataLoss: more follows, or the checksum does not fit what was read.
+  absl::Status Finish();
+
+ private:
+  CheckpointReader(FILE* file, uint64_t left) : file_(file, &fclose), left_(left) {}
+
+  const std::unique_ptr<FILE, int (*)(FILE*)> file_;
+  uint64_t left_;  // before the checksum
+  Checksummer checksum_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_CHECKPOINT_FILE_H_

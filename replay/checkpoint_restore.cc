@@ -1,0 +1,61 @@
+// A shard is filled from its newest checkpoint that is whole. Rows go from the file straight into the table, so that a
+// restart needs memory for them once; what turns out to be damaged is dropped with the shard's tables.
+#include <utility>
+
+#include "common/log.h"
+#include "common/protocol.h"
+#include "common/status_macros.h"
+#include "replay/checkpoint.h"
+#include "replay/checkpoint_file.h"
+
+namespace headrace {
+namespace {
+
+absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayCheckpointHeader& header,
+                          CheckpointReader& file, Shard& shard) {
+  if (shard.FindTable(saved.spec().name()).ok()) return absl::DataLossError("a table is there twice");
+  ASSIGN_OR_RETURN(Table * table,
+                   shard.CreateTable(MakePeer(header.run_id(), "checkpoint " + header.name()), saved.spec()));
+  if (saved.row_bytes() != table->layout().stride()) {
+    return absl::DataLossError("the sizes of its rows do not fit its signature");
+  }
+  ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
+                   table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
+  if (saved.items() > file.bytes_left() / sizeof(ItemRecord)) return absl::DataLossError("the file is cut off");
+  std::vector<ItemRecord> records(saved.items());
+  RETURN_IF_ERROR(file.Read(std::as_writable_bytes(std::span(records))));
+  std::vector<Item> items;
+  items.reserve(records.size());
+  for (const ItemRecord& record : records) {
+    items.push_back({.first_row = record.first_row, .rows = record.rows, .times_sampled = record.times_sampled});
+  }
+  std::vector<v1::WriterCheckpoint> writers;
+  for (const v1::WriterCheckpoint& writer : header.writers()) {
+    if (writer.table() == saved.spec().name()) writers.push_back(writer);
+  }
+  return table->RestoreBooks(saved.state(), writers, items, rows);
+}
+
+absl::StatusOr<std::string> RestoreFile(const std::string& path, Shard& shard) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
+  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
+  for (const v1::TableCheckpoint& table : header.tables()) RETURN_IF_ERROR(RestoreTable(table, header, *file, shard));
+  RETURN_IF_ERROR(file->Finish());
+  shard.SetRestored(header.run_id(), header.name());
+  return header.name();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard) {
+  RemoveUnfinishedCheckpoints(directory);
+  for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+    absl::StatusOr<std::string> name = RestoreFile(entry.path, shard);
+    if (name.ok()) return name;
+    LogError("checkpoint %s is not usable (%s); trying the one before it", entry.path, name.status().ToString());
+    shard.Clear();
+  }
+  return std::string();
+}
+
+}  // namespace headrace

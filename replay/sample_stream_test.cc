@@ -1,0 +1,196 @@
+// A sampler's stream, message by message.
+#include "replay/sample_stream.h"
+
+#include <deque>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "common/byte_buffer.h"
+#include "common/client_stream.h"
+#include "common/mutex.h"
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint32_t kInvalidArgument = static_cast<uint32_t>(absl::StatusCode::kInvalidArgument);
+constexpr uint32_t kDeadlineExceeded = static_cast<uint32_t>(absl::StatusCode::kDeadlineExceeded);
+
+v1::TableSpec Queue() {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_times_sampled(1);
+  return spec;
+}
+
+class SampleStreamTest : public testing::Test {
+ protected:
+  // Opens a stream on a table with one slice of the column, repeated.
+  void Open(const v1::TableSpec& spec, const std::string& column = "reward", uint32_t rows = 1, int slices = 1) {
+    ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+    stream_ = ClientStream::Open(channel_, "/headrace.v1.Replay/Sample",
+                                 {.message =
+                                      [this](const grpc::ByteBuffer& message) {
+                                        MutexLock lock(&mutex_);
+                                        EXPECT_TRUE(FromByteBuffer(message, messages_.emplace_back()).ok());
+                                        changed_.NotifyAll();
+                                      },
+                                  .closed =
+                                      [this](const absl::Status& status) {
+                                        MutexLock lock(&mutex_);
+                                        closed_ = status;
+                                        changed_.NotifyAll();
+                                      }});
+    v1::SampleRequest request;
+    *request.mutable_open()->mutable_peer() = MakePeer("run", "learner");
+    request.mutable_open()->set_table(spec.name());
+    for (int i = 0; i < slices; ++i) {
+      v1::ColumnSlice& slice = *request.mutable_open()->add_slices();
+      slice.set_column(column);
+      slice.set_rows(rows);
+    }
+    stream_->Send(ToByteBuffer(request));
+  }
+  void Ask(uint64_t number, uint32_t batch_size, uint32_t timeout_ms) {
+    v1::SampleRequest request;
+    request.set_request(number);
+    request.set_batch_size(batch_size);
+    request.set_timeout_ms(timeout_ms);
+    stream_->Send(ToByteBuffer(request));
+  }
+  // The next message.
+  v1::SampleResponse Message() {
+    MutexLock lock(&mutex_);
+    while (messages_.empty()) {
+      if (!changed_.WaitUntil(&mutex_, Soon())) {
+        ADD_FAILURE() << "no answer";
+        return {};
+      }
+    }
+    v1::SampleResponse message = messages_.front();
+    messages_.pop_front();
+    return message;
+  }
+  absl::Status Closed() {
+    MutexLock lock(&mutex_);
+    while (!closed_.has_value()) {
+      if (!changed_.WaitUntil(&mutex_, Soon())) return absl::OkStatus();
+    }
+    return *closed_;
+  }
+
+  TestShard shard_;
+  const std::shared_ptr<grpc::Channel> channel_ = MakeChannel(shard_.address());
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::deque<v1::SampleResponse> messages_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<ClientStream> stream_;
+};
+
+TEST_F(SampleStreamTest, ARequestForMoreThanThereIsEndsWithItsTimeAndTheStreamGoesOn) {
+  Open(Queue());
+  TestWriter writer(&shard_.table(), 1);
+  writer.Append(0, 4);  // 3 items
+  ASSERT_TRUE(writer.Insert().ok());
+  Ask(1, 4, 0);
+  Ask(2, 3, 0);
+  const v1::SampleResponse late = Message();
+  EXPECT_EQ(late.request(), 1u);
+  EXPECT_TRUE(late.last());
+  EXPECT_EQ(late.status_code(), kDeadlineExceeded);
+  EXPECT_THAT(late.status_message(), HasSubstr("has 3 items, too few for a batch of 4"));
+  EXPECT_EQ(late.state().items(), 3u);
+  const v1::SampleResponse answer = Message();
+  EXPECT_EQ(answer.request(), 2u);
+  EXPECT_EQ(answer.status_code(), 0u);
+  EXPECT_EQ(answer.keys_size(), 3);
+}
+
+// Whether items or the timer come first, a request is answered once, and no item is lost between the two.
+TEST_F(SampleStreamTest, ItemsAndTheTimerRace) {
+  constexpr uint32_t kBatches = 300;
+  Open(Queue());
+  Ask(1, 4, 1);
+  EXPECT_EQ(Message().status_code(), kDeadlineExceeded) << "nobody has written anything";
+  std::thread actor([&] {
+    TestWriter writer(&shard_.table(), 1);
+    writer.Append(0, 1);
+    for (uint32_t i = 0; i < 2 * kBatches; ++i) {
+      writer.Append(0, 2);
+      ASSERT_TRUE(writer.Insert().ok());
+      std::this_thread::yield();
+    }
+  });
+  std::set<uint64_t> keys;
+  for (uint64_t number = 2; keys.size() < size_t{4} * kBatches && !HasFailure(); ++number) {
+    Ask(number, 4, number % 2);
+    const v1::SampleResponse answer = Message();
+    ASSERT_EQ(answer.request(), number);
+    if (answer.status_code() == kDeadlineExceeded) continue;
+    ASSERT_EQ(answer.status_code(), 0u) << answer.status_message();
+    ASSERT_EQ(answer.keys_size(), 4);
+    keys.insert(answer.keys().begin(), answer.keys().end());
+  }
+  actor.join();
+  EXPECT_EQ(shard_.table().State().items(), 0u);
+  EXPECT_EQ(shard_.table().State().sampled_items(), 4u * kBatches);
+}
+
+TEST_F(SampleStreamTest, ItemsWakeARequestLongBeforeItsTime) {
+  Open(Queue());
+  Ask(1, 1, 1);
+  Ask(2, 1, 3'600'000);
+  EXPECT_EQ(Message().status_code(), kDeadlineExceeded);  // the second one is read now
+  TestWriter writer(&shard_.table(), 1);
+  writer.Append(0, 2);
+  ASSERT_TRUE(writer.Insert().ok());
+  const v1::SampleResponse answer = Message();
+  EXPECT_EQ(answer.request(), 2u);
+  EXPECT_EQ(answer.keys_size(), 1);
+}
+
+TEST_F(SampleStreamTest, BatchesHaveALimit) {
+  Open(TestSpec());
+  Ask(1, kMaxBatchSize + 1, 1000);
+  const v1::SampleResponse refusal = Message();
+  EXPECT_EQ(refusal.status_code(), kInvalidArgument);
+  EXPECT_THAT(refusal.status_message(), HasSubstr("expected batches of up to 1048576 items of 8 bytes, got 1048577"));
+}
+
+TEST_F(SampleStreamTest, AnAnswerOfManyMessagesEndsWithItsKeys) {
+  v1::TableSpec spec = TestSpec();
+  Open(spec, "observation", 2);  // 16 bytes an item: 65536 to a message
+  TestWriter writer(&shard_.table(), 1);
+  writer.Append(0, 3);
+  ASSERT_TRUE(writer.Insert().ok());
+  for (uint64_t number = 1; number <= 5; ++number) Ask(number, 200'000, 0);
+  for (uint64_t number = 1; number <= 5; ++number) {
+    for (int i = 1; i <= 4; ++i) {
+      const v1::SampleResponse message = Message();
+      ASSERT_EQ(message.request(), number);
+      ASSERT_EQ(message.last(), i == 4);
+      ASSERT_EQ(message.keys_size(), i == 4 ? 200'000 : 0);
+    }
+  }
+}
+
+TEST_F(SampleStreamTest, ItemsHaveALimit) {
+  v1::TableSpec spec = TestSpec();
+  spec.mutable_signature()->mutable_columns(0)->set_shape(0, 1 << 18);  // 1 MiB
+  spec.set_max_bytes(32 << 20);
+  Open(spec, "observation", 4, 9);
+  const absl::Status refusal = Closed();
+  EXPECT_TRUE(absl::IsInvalidArgument(refusal)) << refusal;
+  EXPECT_THAT(refusal.message(), HasSubstr("expected slices of up to 33554432 bytes an item, got 37748736"));
+}
+
+}  // namespace
+}  // namespace headrace

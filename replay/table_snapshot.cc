@@ -1,0 +1,124 @@
+// How a table is saved, and how it is filled again.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "common/check.h"
+#include "common/status_macros.h"
+#include "replay/table.h"
+
+namespace headrace {
+
+Table::Snapshot Table::TakeSnapshot() {
+  MutexLock lock(&mutex_);
+  Snapshot snapshot;
+  snapshot.spec = spec_;
+  snapshot.state = StateLocked();
+  for (const auto& [id, writer] : writers_) {
+    v1::WriterCheckpoint& saved = snapshot.writers.emplace_back();
+    saved.set_writer(id);
+    saved.set_last_sequence(writer.last_sequence);
+    saved.set_lost_chunks(writer.lost_chunks);
+    saved.set_lanes_forgotten(writer.lanes_forgotten);
+    saved.set_table(spec_.name());
+    for (const auto& [number, lane] : writer.lanes) {
+      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
+      saved_lane.set_lane(number);
+      saved_lane.set_next_row(lane.next_row);
+      saved_lane.set_episode_first_row(lane.episode_first_row);
+      saved_lane.set_in_episode(lane.in_episode);
+      saved_lane.set_lost_before(lane.lost_before);
+      saved_lane.set_broken(lane.broken);
+      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
+    }
+  }
+  snapshot.items = items_.Items();
+  snapshot.pin.table_ = this;
+  snapshot.pin.read_ = rows_.BeginRead();
+  return snapshot;
+}
+
+absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count, ReadBytes read) {
+  MutexLock lock(&mutex_);
+  HEADRACE_CHECK(writers_.empty() && items_.size() == 0);
+  std::vector<RowStore::Address> rows;
+  if (count > rows_.max_rows() || rows_.Reserve(count, rows) != RowStore::Room::kReserved) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("table \"%s\": %d rows do not fit into %d bytes", spec_.name(), count, spec_.max_bytes()));
+  }
+  const size_t stride = layout_.stride();
+  for (size_t begin = 0; begin < rows.size();) {
+    // Rows of one slab lie one after the other.
+    size_t end = begin + 1;
+    while (end < rows.size() && rows_.Row(rows[end]) == rows_.Row(rows[begin]) + (end - begin) * stride) ++end;
+    RETURN_IF_ERROR(read({rows_.Row(rows[begin]), (end - begin) * stride}));
+    begin = end;
+  }
+  for (const RowStore::Address row : rows) {
+    const uint32_t next = rows_.Next(row);
+    if (next == RowStore::kNoRow) continue;
+    if (next >= rows.size()) return absl::DataLossError("a row's link leads nowhere");
+    rows_.SetNext(row, rows[next]);
+  }
+  return rows;
+}
+
+absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
+                                 const std::vector<Item>& items, std::span<const RowStore::Address> rows) {
+  MutexLock lock(&mutex_);
+  if (items.size() > items_.capacity()) {
+    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\": %d items do not fit into %d bytes", spec_.name(),
+                                                        items.size(), spec_.max_bytes()));
+  }
+  for (const Item& item : items) {
+    RowStore::Address row = item.first_row < rows.size() ? rows[item.first_row] : RowStore::kNoRow;
+    const RowStore::Address first = row;
+    for (uint16_t left = item.rows; left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
+    if (row == RowStore::kNoRow || item.rows == 0) return absl::DataLossError("an item's rows are missing");
+    items_.Add(first, item.rows, item.times_sampled);
+  }
+  for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows));
+  for (const RowStore::Address row : rows) rows_.Release(row);
+  inserted_steps_ = state.inserted_steps();
+  inserted_items_ = state.inserted_items();
+  sampled_items_ = state.sampled_items();
+  sampled_steps_ = state.sampled_steps();
+  lost_chunks_ = state.lost_chunks();
+  lost_items_ = state.lost_items();
+  items_.set_removed(state.removed_items());
+  // Nobody has granted anything yet in this life.
+  insert_limit_ = std::max(insert_limit_, inserted_steps_);
+  return absl::OkStatus();
+}
+
+absl::Status Table::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows) {
+  const auto [entry, is_new] = writers_.try_emplace(saved.writer());
+  if (!is_new) return absl::DataLossError("a writer is there twice");
+  Writer& writer = entry->second;
+  writer.last_sequence = saved.last_sequence();
+  writer.lost_chunks = saved.lost_chunks();
+  // Older files tell it by the chunks alone.
+  writer.lanes_forgotten = saved.lanes_forgotten() || saved.lost_chunks() > 0;
+  disconnected_.push_back(saved.writer());
+  if (saved.lanes_size() > 0) disconnected_lanes_.push_back(saved.writer());
+  for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
+    Lane& lane = writer.lanes[saved_lane.lane()];
+    lane.next_row = saved_lane.next_row();
+    lane.episode_first_row = saved_lane.episode_first_row();
+    lane.in_episode = saved_lane.in_episode();
+    lane.lost_before = saved_lane.lost_before();
+    lane.broken = saved_lane.broken();
+    for (const uint64_t number : saved_lane.window()) {
+      if (number >= rows.size()) return absl::DataLossError("a lane's row is missing");
+      if (!lane.window.empty() && rows_.Next(lane.window.back()) != rows[number]) {
+        return absl::DataLossError("a lane's rows do not follow each other");
+      }
+      rows_.Reference(rows[number]);
+      lane.window.push_back(rows[number]);
+    }
+    if (lane.next_row < lane.window.size()) return absl::DataLossError("a lane has more rows than it had");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace headrace

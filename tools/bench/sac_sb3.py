@@ -1,0 +1,128 @@
+"""Trains Stable-Baselines3's SAC as a run of Headrace would be trained, and keeps what it reached in the same form.
+
+    python sac_sb3.py ENVIRONMENT DIR [--seeds 1,2,3,4,5] [--steps 100000] [--hidden 256,256] [--threads 2] [--installed]
+
+Each seed leaves DIR/seed-S/evaluations.csv and metadata.json, as they lie under docs/results/ (with DIR
+docs/results/NAME_sb3 `tools/results` sets them beside NAME). Its defaults stay: batch 256, one update for each step, 100 random steps first. Every --interval steps the policy is evaluated
+without noise; the time of these evaluations is not counted in wall_seconds. MKL's fast path is freed as in our programs
+(third_party/mkl_dispatch.cc), unless --installed asks for the library as it comes.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FREE_MKL = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"
+COLUMNS = ["env_steps", "wall_seconds", "updates", "mean_return", "std_return", "mean_length", "episodes"]
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("environment", help="as Gymnasium names it, such as HalfCheetah-v5")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seeds", type=numbers, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--hidden", type=numbers, default=[256, 256])
+    parser.add_argument("--interval", type=int, default=10_000, help="steps from one evaluation to the next")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--installed", action="store_true", help="leave MKL as it is installed")
+    return parser.parse_args()
+
+
+def restart_with_free_mkl():
+    """Starts this program again with a library of one function preloaded; returns its exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = os.path.join(folder, "free_mkl.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=FREE_MKL, text=True, check=True)
+        return subprocess.run([sys.executable, *sys.argv, "--installed"], env={**os.environ, "LD_PRELOAD": library}).returncode
+
+
+def train(arguments, seed, directory):
+    import gymnasium
+    import numpy
+    import stable_baselines3
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    stable_baselines3.common.utils.set_random_seed(seed)
+    environment, held_out = (gymnasium.make(arguments.environment) for _ in range(2))
+    held_out.reset(seed=seed + 1_000_000)
+    model = stable_baselines3.SAC(
+        "MlpPolicy", environment, seed=seed, device="cpu", policy_kwargs={"net_arch": arguments.hidden}
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "evaluations.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.DictWriter(file, COLUMNS)
+        rows.writeheader()
+        seconds = 0.0
+        while model.num_timesteps < arguments.steps:
+            begin = time.perf_counter()
+            model.learn(min(arguments.interval, arguments.steps - model.num_timesteps), reset_num_timesteps=False)
+            seconds += time.perf_counter() - begin
+            returns, lengths = evaluate_policy(
+                model, held_out, arguments.episodes, return_episode_rewards=True, warn=False
+            )
+            values = [model.num_timesteps, seconds, model._n_updates, numpy.mean(returns), numpy.std(returns)]
+            values += [numpy.mean(lengths), arguments.episodes]
+            rows.writerow(dict(zip(COLUMNS, values, strict=True)))
+            file.flush()
+            print(
+                f"{arguments.environment}, seed {seed}: {numpy.mean(returns):.1f} at {model.num_timesteps} steps, "
+                f"{seconds:.0f} s, {model.num_timesteps / seconds:.0f} steps/s",
+                flush=True,
+            )
+    return stable_baselines3.__version__
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def command_of(arguments):
+    """What makes these runs again, seen from the root of the source tree; the machine's threads and the path of MKL
+    stand in the metadata."""
+    given = [arguments.environment, "DIR", f"--steps={arguments.steps}", f"--interval={arguments.interval}"]
+    given += [f"--episodes={arguments.episodes}", f"--hidden={','.join(map(str, arguments.hidden))}"]
+    return " ".join([".venv/bin/python tools/bench/sac_sb3.py", *given])
+
+
+def main():
+    arguments = parse()
+    if not arguments.installed:
+        return restart_with_free_mkl()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    root = arguments.directory.resolve()
+    os.chdir(tempfile.gettempdir())  # where MuJoCo's log of warnings may lie
+    for seed in arguments.seeds:
+        directory = root / f"seed-{seed}"
+        version = train(arguments, seed, directory)
+        metadata = {
+            "environment": arguments.environment,
+            "system": f"Stable-Baselines3 {version}",
+            "command": command_of(arguments),
+            "version": version,
+            "seed": seed,
+            "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads": arguments.threads},
+            "mkl_freed": "LD_PRELOAD" in os.environ,
+        }
+        (directory / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
