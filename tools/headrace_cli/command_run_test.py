@@ -1,5 +1,6 @@
 """tools/headrace as a whole, with stand-ins for the binaries: exit codes, resuming, and that nothing is left behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -37,6 +38,8 @@ class CommandRunTest(unittest.TestCase):
             self.install(kind, path)
         self.install("inspect", "tools/inspect")
         self.run_directory = self.root / "run"
+        # The kernel ends the processes of a killed launcher after its end, and each of them writes until then.
+        self.addCleanup(lambda: wait_until(lambda: not self.living()))
 
     def install(self, kind: str, path: str) -> None:
         binary = self.root / "binaries" / path
@@ -85,6 +88,26 @@ class CommandRunTest(unittest.TestCase):
     def wait_until_all_serve(self) -> None:
         wait_until(lambda: self.count_events("evaluator serves") == 1 and self.count_events("actor serves") == 2)
         wait_until(lambda: all(process["running"] for process in self.processes()))
+
+    def living(self) -> list[int]:
+        """Processes that write to this test's events; one that is gone or about to go has no environment to read."""
+        mark = f"FAKE_EVENTS={self.events_file}".encode()
+        living = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "environ").read_bytes():
+                    living.append(int(process.name))
+        return living
+
+    def put_in_the_way(self, path: Path) -> None:
+        """A directory where the running launcher writes a file; it may be writing it just now."""
+
+        def put() -> bool:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+            return path.is_dir()
+
+        wait_until(put)
 
     def processes(self) -> list[dict[str, Any]]:
         return json.loads((self.run_directory / "processes.json").read_text(encoding="utf-8"))["processes"]
@@ -203,7 +226,7 @@ class CommandRunTest(unittest.TestCase):
         launcher = self.launch()
         self.wait_until_all_serve()
         pid = self.processes()[-2]["pid"]
-        (self.run_directory / "processes.json.new").mkdir()  # in the way
+        self.put_in_the_way(self.run_directory / "processes.json.new")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.count_events("actor serves") == 3)
         launcher.send_signal(signal.SIGINT)
