@@ -72,15 +72,15 @@ absl::Status CheckFits(const v1::RunConfig& config, const v1::EnvironmentSpec& e
   if (std::find(facts.topologies.begin(), facts.topologies.end(), config.topology()) == facts.topologies.end()) {
     std::vector<std::string> supported;
     for (const v1::Topology topology : facts.topologies) supported.push_back(v1::Topology_Name(topology));
-    return absl::InvalidArgumentError(absl::StrCat(facts.name, " does not run in topology ",
+    return absl::InvalidArgumentError(absl::StrCat("topology: ", facts.name, " does not run in ",
                                                    v1::Topology_Name(config.topology()),
                                                    "; it supports: ", absl::StrJoin(supported, ", ")));
   }
   const bool discrete = environment.discrete_actions() > 0;
   if (discrete ? !facts.discrete_actions : !facts.continuous_actions) {
-    return absl::InvalidArgumentError(absl::StrCat(facts.name, " needs ", discrete ? "continuous" : "discrete",
-                                                   " actions, but those of ", environment.name(), " are ",
-                                                   discrete ? "discrete" : "continuous"));
+    return absl::InvalidArgumentError(absl::StrCat("environment.name: ", facts.name, " needs ",
+                                                   discrete ? "continuous" : "discrete", " actions, but those of ",
+                                                   environment.name(), " are ", discrete ? "discrete" : "continuous"));
   }
   return absl::OkStatus();
 }

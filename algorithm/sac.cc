@@ -151,7 +151,8 @@ absl::Status Sac::StateLoaded() {
   try {
     generator_.set_state(generator_state_);
   } catch (const std::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat("sac: the random generator's state is not usable: ", error.what()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the state of sac's random generator is not usable: ", error.what()));
   }
   return absl::OkStatus();
 }

@@ -10,7 +10,7 @@ namespace headrace {
 
 AlgorithmFacts SacFacts();
 
-// Transitions. InvalidArgument: an option out of its range, or observations that are no floating-point numbers.
+// Transitions. InvalidArgument: observations that are no floating-point numbers.
 absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment);
 
 TanhGaussianPolicySpec SacPolicySpec(const v1::RunConfig& config, const v1::EnvironmentSpec& environment);

@@ -25,8 +25,9 @@ void AddColumn(const std::string& name, v1::DataType type, uint32_t rows, v1::Co
 absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& environment) {
   const v1::DataType observed = environment.observation().data_type();
   if (observed != v1::FLOAT32 && observed != v1::FLOAT64) {
-    return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 or FLOAT64, but those of ",
-                                                   environment.name(), " are ", v1::DataType_Name(observed)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.name: expected observations of type FLOAT32 or FLOAT64, but those of ",
+                     environment.name(), " are ", v1::DataType_Name(observed)));
   }
   Experience experience;
   AddColumn("observation", v1::FLOAT32, 2, environment.observation(), experience);

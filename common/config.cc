@@ -11,27 +11,15 @@
 #include "google/protobuf/text_format.h"
 
 namespace headrace {
-namespace {
-
-// Where the value of `path` comes from: the last override of it or of a group around it, or a place in the file, or the
-// file as a whole.
-std::string SourceOf(const std::string& path, const TextLocations& locations, const std::string& name,
-                     const std::vector<std::string>& overrides) {
-  for (auto override = overrides.rbegin(); override != overrides.rend(); ++override) {
-    const std::string changed = override->substr(0, override->find('='));
-    if (path == changed || path.starts_with(changed + ".")) return absl::StrCat("--set ", *override);
-  }
-  const std::string location = locations.Find(*v1::RunConfig::descriptor(), path);
-  return location.empty() ? name : location;
-}
-
-}  // namespace
 
 absl::StatusOr<v1::RunConfig> ParseRunConfig(const std::string& text, const std::string& name,
-                                             const std::vector<std::string>& overrides) {
+                                             const std::vector<std::string>& overrides, ConfigSources* sources) {
+  ConfigSources unwanted;
+  if (sources == nullptr) sources = &unwanted;
+  sources->name_ = name;
+  sources->overrides_ = overrides;
   v1::RunConfig config;
-  TextLocations locations;
-  RETURN_IF_ERROR(ParseText(text, name, &config, &locations));
+  RETURN_IF_ERROR(ParseText(text, name, &config, &sources->locations_));
   for (const std::string& override : overrides) {
     const absl::Status status = ApplyOverride(override, &config);
     if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("--set ", status.message()));
@@ -41,17 +29,17 @@ absl::StatusOr<v1::RunConfig> ParseRunConfig(const std::string& text, const std:
   std::vector<std::string> errors;
   for (const auto& violations : {FindRangeViolations(config), FindInconsistencies(config)}) {
     for (const ConfigViolation& violation : violations) {
-      errors.push_back(absl::StrCat(SourceOf(violation.path, locations, name, overrides), ": ", violation.path, ": ",
-                                    violation.text));
+      errors.push_back(absl::StrCat(sources->Of(violation.path), ": ", violation.path, ": ", violation.text));
     }
   }
   if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
   return config;
 }
 
-absl::StatusOr<v1::RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides) {
+absl::StatusOr<v1::RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides,
+                                            ConfigSources* sources) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  return ParseRunConfig(text, path, overrides);
+  return ParseRunConfig(text, path, overrides, sources);
 }
 
 std::string ResolvedText(const v1::RunConfig& config) {

@@ -18,18 +18,21 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/config_sources.h"
 #include "proto/config.pb.h"
 
 namespace headrace {
 
 // `overrides` are path.to.field=value, applied in order: see config_override.h.
 // INVALID_ARGUMENT names file, line and column, or the override, for whatever is wrong with the contents, ranges all at
-// once; NOT_FOUND and the like when the file cannot be read.
-absl::StatusOr<v1::RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides);
+// once; NOT_FOUND and the like when the file cannot be read. `sources`, where wanted, are for errors of later checks.
+absl::StatusOr<v1::RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides,
+                                            ConfigSources* sources = nullptr);
 
 // The same from text; `name` stands for the file in errors.
 absl::StatusOr<v1::RunConfig> ParseRunConfig(const std::string& text, const std::string& name,
-                                             const std::vector<std::string>& overrides);
+                                             const std::vector<std::string>& overrides,
+                                             ConfigSources* sources = nullptr);
 
 // Text format in the order of the field numbers, defaults written out. Parsing it gives an equal message.
 std::string ResolvedText(const v1::RunConfig& config);

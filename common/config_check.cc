@@ -4,7 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/config_names.h"
 #include "google/protobuf/descriptor.h"
+#include "proto/field_options.pb.h"
 
 namespace headrace {
 namespace {
@@ -38,12 +40,18 @@ double NumberOf(const pb::Message& message, const Field& field, int index) {
 
 void CheckNumber(double number, const Field& field, const std::string& path, std::vector<ConfigViolation>* violations) {
   const pb::FieldOptions& options = field.options();
+  const double min = options.GetExtension(v1::min);
+  const double max = options.GetExtension(v1::max);
+  const double above = options.GetExtension(v1::above);
+  // Fifteen digits: whole numbers as they were written, 0.1 as 0.1.
   if (!std::isfinite(number)) {
-    violations->push_back({path, absl::StrCat(number, " is not a finite number")});
-  } else if (options.HasExtension(v1::min) && number < options.GetExtension(v1::min)) {
-    violations->push_back({path, absl::StrCat(number, " is less than the minimum ", options.GetExtension(v1::min))});
-  } else if (options.HasExtension(v1::max) && number > options.GetExtension(v1::max)) {
-    violations->push_back({path, absl::StrCat(number, " is more than the maximum ", options.GetExtension(v1::max))});
+    violations->push_back({path, absl::StrFormat("%g is not a finite number", number)});
+  } else if (options.HasExtension(v1::min) && number < min) {
+    violations->push_back({path, absl::StrFormat("%.15g is less than the minimum %.15g", number, min)});
+  } else if (options.HasExtension(v1::max) && number > max) {
+    violations->push_back({path, absl::StrFormat("%.15g is more than the maximum %.15g", number, max)});
+  } else if (options.HasExtension(v1::above) && number <= above) {
+    violations->push_back({path, absl::StrFormat("%.15g is not above %.15g", number, above)});
   }
 }
 
@@ -52,11 +60,12 @@ void CheckRanges(const pb::Message& message, const std::string& prefix, std::vec
   std::vector<const Field*> fields;
   reflection.ListFields(message, &fields);
   for (const Field* field : fields) {
-    const std::string path = absl::StrCat(prefix, field->name());
     const bool is_message = field->cpp_type() == Field::CPPTYPE_MESSAGE;
     const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
     for (int i = 0; i < count; ++i) {
       const int index = field->is_repeated() ? i : -1;
+      const std::string path =
+          absl::StrCat(prefix, field->name(), field->is_repeated() ? absl::StrCat("[", i, "]") : "");
       if (!is_message) {
         CheckNumber(NumberOf(message, *field, index), *field, path, violations);
       } else if (field->is_repeated()) {
@@ -81,7 +90,10 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
   if (config.environment().name().empty()) {
     violations.push_back({"environment.name", "required: the environment to learn in"});
   }
-  if (config.topology() == v1::TOPOLOGY_UNSPECIFIED) violations.push_back({"topology", "required"});
+  if (config.topology() == v1::TOPOLOGY_UNSPECIFIED) {
+    violations.push_back({"topology", UnknownValueMessage(EnumValueNames(*v1::Topology_descriptor()),
+                                                          v1::Topology_Name(config.topology()))});
+  }
   if (config.algorithm_case() == v1::RunConfig::ALGORITHM_NOT_SET) {
     std::string names;
     const pb::OneofDescriptor& algorithms = *v1::RunConfig::descriptor()->FindOneofByName("algorithm");

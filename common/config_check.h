@@ -15,11 +15,12 @@
 namespace headrace {
 
 struct ConfigViolation {
-  std::string path;  // dotted, of the field to change
+  std::string path;  // dotted, of the field to change; an element of a repeated one is name[index]
   std::string text;  // what is wrong with it
 };
 
-// Numbers outside of the schema's (min) and (max), and numbers that are not finite, in all fields that are set.
+// Numbers outside of the schema's (min), (max) and (above), and numbers that are not finite, in all fields that are
+// set.
 std::vector<ConfigViolation> FindRangeViolations(const google::protobuf::Message& message);
 
 // What a run needs whatever its environment and algorithm: that they are named, an end, and for a deterministic run

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/text_format.h"
-#include "proto/config.pb.h"
+#include "proto/field_options.pb.h"
 
 namespace headrace {
 namespace {

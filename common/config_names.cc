@@ -1,7 +1,9 @@
 #include "common/config_names.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/nearest.h"
 
 namespace headrace {
@@ -14,18 +16,30 @@ std::vector<std::string> FieldNames(const google::protobuf::Descriptor& message)
 
 std::vector<std::string> EnumValueNames(const google::protobuf::EnumDescriptor& type) {
   std::vector<std::string> names;
-  for (int i = 0; i < type.value_count(); ++i) names.push_back(type.value(i)->name());
+  for (int i = 0; i < type.value_count(); ++i) {
+    const std::string& name = type.value(i)->name();
+    if (!absl::EndsWith(name, "_UNSPECIFIED")) names.push_back(name);
+  }
   return names;
 }
 
-std::string Suggestion(const std::string& wrong, const std::vector<std::string>& valid) {
-  const std::vector<std::string> nearest = NearestNames(wrong, valid, 2);
-  if (!nearest.empty()) return absl::StrCat("; did you mean ", absl::StrJoin(nearest, " or "), "?");
-  return absl::StrCat("; there is ", absl::StrJoin(valid, ", "));
+const google::protobuf::FieldDescriptor* FieldAt(const google::protobuf::Descriptor& root, const std::string& path) {
+  const google::protobuf::Descriptor* message = &root;
+  const google::protobuf::FieldDescriptor* field = nullptr;
+  for (const std::string& part : std::vector<std::string>(absl::StrSplit(path, '.'))) {
+    field = message == nullptr ? nullptr : message->FindFieldByName(part.substr(0, part.find('[')));
+    if (field == nullptr) return nullptr;
+    message = field->message_type();
+  }
+  return field;
 }
 
 std::string UnknownFieldMessage(const google::protobuf::Descriptor& message, const std::string& wrong) {
   return absl::StrCat(message.name(), " has no field ", wrong, Suggestion(wrong, FieldNames(message)));
+}
+
+std::string UnknownValueMessage(const std::vector<std::string>& valid, const std::string& wrong) {
+  return absl::StrCat("expected ", absl::StrJoin(valid, " or "), ", got \"", wrong, "\"");
 }
 
 }  // namespace headrace

@@ -1,4 +1,4 @@
-// Sentences about names that a message or enum does not have.
+// Names of fields and enum values, and sentences about those that a message or enum does not have.
 //
 // Thread-safe.
 #ifndef HEADRACE_COMMON_CONFIG_NAMES_H_
@@ -12,13 +12,19 @@
 namespace headrace {
 
 std::vector<std::string> FieldNames(const google::protobuf::Descriptor& message);
+
+// Without the value that stands for none, X_UNSPECIFIED.
 std::vector<std::string> EnumValueNames(const google::protobuf::EnumDescriptor& type);
 
-// "; did you mean X or Y?" from the valid names nearest to `wrong`, or the whole list where none is near.
-std::string Suggestion(const std::string& wrong, const std::vector<std::string>& valid);
+// The field with the dotted path `path` below `root`, an element of a repeated one as name[index]; nullptr if there is
+// none.
+const google::protobuf::FieldDescriptor* FieldAt(const google::protobuf::Descriptor& root, const std::string& path);
 
 // "ActorConfig has no field proceses; did you mean processes?"
 std::string UnknownFieldMessage(const google::protobuf::Descriptor& message, const std::string& wrong);
+
+// "expected BLOCK or DROP_EPISODE, got "DROP""
+std::string UnknownValueMessage(const std::vector<std::string>& valid, const std::string& wrong);
 
 }  // namespace headrace
 

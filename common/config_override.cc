@@ -100,10 +100,7 @@ class ValueWriter {
   absl::StatusOr<const pb::EnumValueDescriptor*> ParseEnum(absl::string_view value) const {
     const pb::EnumValueDescriptor* found = field_.enum_type()->FindValueByName(std::string(value));
     if (found != nullptr) return found;
-    const std::vector<std::string> names = EnumValueNames(*field_.enum_type());
-    return absl::InvalidArgumentError(
-        absl::StrCat(Expected(absl::StrCat("one of ", absl::StrJoin(names, ", ")), value).message(),
-                     Suggestion(std::string(value), names)));
+    return absl::InvalidArgumentError(UnknownValueMessage(EnumValueNames(*field_.enum_type()), std::string(value)));
   }
 
   const Field& field_;
@@ -148,7 +145,7 @@ absl::Status SetField(const std::vector<std::string>& path, absl::string_view va
 absl::Status ApplyOverride(const std::string& override, pb::Message* message) {
   const size_t equals = override.find('=');
   if (equals == std::string::npos || equals == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("expected path.to.field=value, got \"", override, "\""));
+    return absl::InvalidArgumentError(absl::StrCat("\"", override, "\": expected path.to.field=value"));
   }
   const std::string path = override.substr(0, equals);
   // Changes a copy, so that a refused override leaves no empty messages behind.

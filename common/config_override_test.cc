@@ -84,8 +84,8 @@ TEST(ConfigOverrideTest, RefusesValuesOfTheWrongTypeWithExpectedAndGot) {
   EXPECT_EQ(Refusal("inner.sizes=1,,2"), "inner.sizes: expected an unsigned integer, got \"\"");
 }
 
-TEST(ConfigOverrideTest, RefusesUnknownEnumValuesWithTheNearest) {
-  EXPECT_EQ(Refusal("colour=GREEM"), "colour: expected one of RED, GREEN, got \"GREEM\"; did you mean GREEN?");
+TEST(ConfigOverrideTest, RefusesUnknownEnumValuesWithTheValidOnes) {
+  EXPECT_EQ(Refusal("colour=GREEM"), "colour: expected RED or GREEN, got \"GREEM\"");
 }
 
 TEST(ConfigOverrideTest, NamesTheUnknownPartOfAPathAndTheNearestNames) {
@@ -103,8 +103,8 @@ TEST(ConfigOverrideTest, RefusesPathsThatGoTooFarOrNotFarEnough) {
 }
 
 TEST(ConfigOverrideTest, RefusesWhatIsNoAssignment) {
-  EXPECT_EQ(Refusal("i32"), "expected path.to.field=value, got \"i32\"");
-  EXPECT_EQ(Refusal("=3"), "expected path.to.field=value, got \"=3\"");
+  EXPECT_EQ(Refusal("i32"), "\"i32\": expected path.to.field=value");
+  EXPECT_EQ(Refusal("=3"), "\"=3\": expected path.to.field=value");
 }
 
 TEST(ConfigOverrideTest, RefusesFieldsOfTheOneofMemberThatIsNotInUse) {

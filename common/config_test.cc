@@ -6,6 +6,7 @@
 
 #include "common/config_check.h"
 #include "common/config_fields.h"
+#include "common/config_sources.h"
 #include "common/config_test.pb.h"
 #include "common/file.h"
 #include "gmock/gmock.h"
@@ -65,23 +66,46 @@ TEST(ConfigTest, RefusesUnknownFieldsWithPlaceAndNearestName) {
               HasSubstr("SacOptions has no field batch_sise; did you mean batch_size"));
 }
 
-TEST(ConfigTest, RefusesUnknownEnumValuesWithPlaceAndNearestName) {
-  EXPECT_EQ(Refusal("topology: REPLY\n"), "run.textproto:1:11: topology has no value REPLY; did you mean REPLAY?");
-  EXPECT_THAT(Refusal("actor { on_backpressure: DROP }"), HasSubstr("did you mean DROP_EPISODE"));
+TEST(ConfigTest, SuspectsAMissingBraceBeforeAFieldOfTheTopLevel) {
+  EXPECT_EQ(Refusal("actor {\n  processes: 2\nreplay { shards: 2 }\n"),
+            "run.textproto:3:1: ActorConfig has no field replay, but RunConfig has: is a } missing before it?");
+}
+
+TEST(ConfigTest, RefusesUnknownEnumValuesWithPlaceAndTheValidOnes) {
+  EXPECT_EQ(Refusal("topology: IMPALA\n"), "run.textproto:1:11: topology: expected REPLAY, got \"IMPALA\"");
+  EXPECT_EQ(Refusal("actor { on_backpressure: DROP }"),
+            "run.textproto:1:26: on_backpressure: expected BLOCK or DROP_EPISODE, got \"DROP\"");
+  EXPECT_EQ(Refusal(std::string(kMinimal) + "topology: TOPOLOGY_UNSPECIFIED\n"),
+            "run.textproto:3:1: topology: expected REPLAY, got \"TOPOLOGY_UNSPECIFIED\"");
+  EXPECT_EQ(Refusal(kMinimal, {"topology=IMPALA"}), "--set topology: expected REPLAY, got \"IMPALA\"");
 }
 
 TEST(ConfigTest, RefusesMistypedValuesWithPlaceAndLine) {
   const std::string error = Refusal("actor {\n  processes: two\n}\n");
   EXPECT_THAT(error, HasSubstr("run.textproto:2:14: Expected integer, got: two"));
   EXPECT_THAT(error, HasSubstr("processes: two"));
-  EXPECT_THAT(Refusal("deterministic: perhaps"), HasSubstr("run.textproto:1:"));
+  EXPECT_EQ(Refusal("deterministic: perhaps\nseed: 1\n"),
+            "run.textproto:1:16: deterministic: expected true or false, got \"perhaps\"");
   EXPECT_THAT(Refusal("actor { processes: 5000000000 }"), HasSubstr("5000000000"));
-  EXPECT_THAT(Refusal("actor { processes: -1 }"), HasSubstr("run.textproto:1:"));
+  EXPECT_EQ(Refusal("actor { processes: -1 }"),
+            "run.textproto:1:20: Expected an integer that is not negative, got: -, in: actor { processes: -1 }");
+  EXPECT_EQ(Refusal("actor: 5"), "run.textproto:1:8: Expected \"{\", found \"5\", in: actor: 5");
+}
+
+TEST(ConfigTest, QuotesTheBeginningOfALongLine) {
+  EXPECT_THAT(Refusal("seed: " + std::string(1000, 'x')),
+              testing::EndsWith(", in: seed: " + std::string(74, 'x') + "..."));
+}
+
+TEST(ConfigTest, RefusesFilesThatAreNotText) {
+  EXPECT_EQ(Refusal("seed: 1\n\tsac" + std::string(1, '\0') + "{}"),
+            "run.textproto:2:5: expected text, got the byte 0x00");
 }
 
 TEST(ConfigTest, RefusesFieldsGivenTwiceAndBrokenSyntax) {
   EXPECT_THAT(Refusal("seed: 1\nseed: 2\n"), HasSubstr("\"seed\" is specified multiple times"));
-  EXPECT_THAT(Refusal("actor {\n"), HasSubstr("run.textproto:2:1"));
+  EXPECT_EQ(Refusal("actor {\n"), "run.textproto:2:1: Expected }, got: the end of the file");
+  EXPECT_EQ(Refusal("seed:"), "run.textproto:1:6: Expected integer, got: the end of the file, in: seed:");
   EXPECT_THAT(Refusal("}"), HasSubstr("run.textproto:1:1"));
 }
 
@@ -100,6 +124,55 @@ TEST(ConfigTest, ReportsAllRangeViolationsTogetherWithTheirPlaces) {
             "run.textproto:5:3: actor.chunk_rows: 100000 is more than the maximum 65536\n"
             "--set replay.shards=2000: replay.shards: 2000 is more than the maximum 1024\n"
             "run.textproto:7:11: learner.log_interval_seconds: 0.001 is less than the minimum 0.01");
+}
+
+TEST(ConfigTest, RefusesOptionsOfAnAlgorithmOutOfTheirRange) {
+  EXPECT_EQ(Refusal("environment { name: \"a\" }\nsac {\n  batch_size: 100000\n  hidden: 64\n  hidden: 9000\n"
+                    "  discount: 2\n  tau: -0.1\n}\n",
+                    {"sac.initial_temperature=0"}),
+            "run.textproto:5:3: sac.hidden[1]: 9000 is more than the maximum 8192\n"
+            "run.textproto:3:3: sac.batch_size: 100000 is more than the maximum 65536\n"
+            "run.textproto:6:3: sac.discount: 2 is more than the maximum 1\n"
+            "run.textproto:7:3: sac.tau: -0.1 is less than the minimum 0\n"
+            "--set sac.initial_temperature=0: sac.initial_temperature: 0 is not above 0");
+}
+
+TEST(ConfigTest, FindsThePlaceOfAListAndTheOverrideOfOne) {
+  EXPECT_EQ(Refusal("environment { name: \"a\" }\nsac {\n  hidden: [64, 0]\n}\n"),
+            "run.textproto:3:3: sac.hidden[1]: 0 is less than the minimum 1");
+  EXPECT_EQ(Refusal(kMinimal, {"sac.hidden=64,0"}),
+            "--set sac.hidden=64,0: sac.hidden[1]: 0 is less than the minimum 1");
+}
+
+TEST(ConfigTest, WritesLargeNumbersOut) {
+  // As 2.14748e+09, both would look the same.
+  EXPECT_THAT(Refusal(kMinimal, {"environment.max_episode_steps=2147483648"}),
+              HasSubstr("2147483648 is more than the maximum 2147483647"));
+}
+
+TEST(ConfigTest, SaysThatAValueIsTheDefault) {
+  EXPECT_THAT(Refusal(kMinimal, {"stop.env_steps=500"}),
+              HasSubstr("run.textproto (default): replay.min_steps: 1000, but the run ends at stop.env_steps, 500"));
+}
+
+TEST(ConfigSourcesTest, PutsTheSourceOfAFieldBeforeErrorsThatBeginWithIt) {
+  ConfigSources sources;
+  ASSERT_TRUE(ParseRunConfig("environment {\n  name: \"a\"\n}\nsac {}\ndevice: \"tpu\"\n", "run.textproto",
+                             {"sac.tau=0.5", "seed=3"}, &sources)
+                  .ok());
+  const auto located = [&](const std::string& message) {
+    return std::string(sources.Locate(absl::UnavailableError(message)).message());
+  };
+  EXPECT_EQ(located("environment.name: no such"), "run.textproto:2:3: environment.name: no such");
+  EXPECT_EQ(located("device: no tpu: here"), "run.textproto:5:1: device: no tpu: here");
+  EXPECT_EQ(located("sac.tau: too slow"), "--set sac.tau=0.5: sac.tau: too slow");
+  EXPECT_EQ(located("topology: too old"), "run.textproto (default): topology: too old");
+  EXPECT_EQ(located("sac.target_entropy: required"), "run.textproto: sac.target_entropy: required");
+  for (const std::string other : {"connection: lost", "sac.taus: unknown", "seed", "run.textproto:2:3: seed: 4", ""}) {
+    EXPECT_EQ(located(other), other);
+  }
+  EXPECT_EQ(sources.Locate(absl::UnavailableError("device: gone")).code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(sources.Locate(absl::OkStatus()).ok());
 }
 
 TEST(ConfigTest, RefusesNumbersThatAreNotFinite) {
@@ -227,13 +300,14 @@ TEST(RangeTest, LooksIntoRepeatedFieldsAndMessages) {
   message.add_list()->set_count(-3);
   message.add_list()->set_count(-2);
   message.mutable_left()->set_rate(1.5);
+  message.mutable_inner()->set_rate(0);
   std::vector<std::string> found;
   for (const ConfigViolation& violation : FindRangeViolations(message)) {
     found.push_back(violation.path + " " + violation.text);
   }
   EXPECT_THAT(found,
-              ElementsAre("inner.sizes 0 is less than the minimum 1", "list.count -3 is less than the minimum -2",
-                          "left.rate 1.5 is more than the maximum 1"));
+              ElementsAre("inner.sizes[1] 0 is less than the minimum 1", "inner.rate 0 is not above 0",
+                          "list[0].count -3 is less than the minimum -2", "left.rate 1.5 is more than the maximum 1"));
 }
 
 }  // namespace

@@ -1,20 +1,29 @@
 #include "common/config_text.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "common/config_names.h"
+#include "common/status_macros.h"
 #include "google/protobuf/io/tokenizer.h"
 
 namespace headrace {
 namespace {
 
 namespace pb = ::google::protobuf;
+
+// Of a line, in an error.
+constexpr size_t kMostQuoted = 80;
 
 // Takes `prefix` and then everything up to the next quote off the front of *text.
 bool ConsumeQuoted(absl::string_view* text, absl::string_view prefix, std::string* quoted) {
@@ -37,7 +46,9 @@ void CollectEnumValues(const pb::Descriptor& message, const std::string& name, s
     if (field.message_type() != nullptr) {
       CollectEnumValues(*field.message_type(), name, seen, values);
     } else if (field.enum_type() != nullptr && field.name() == name) {
-      for (std::string& value : EnumValueNames(*field.enum_type())) values->push_back(std::move(value));
+      for (std::string& value : EnumValueNames(*field.enum_type())) {
+        if (std::find(values->begin(), values->end(), value) == values->end()) values->push_back(std::move(value));
+      }
     }
   }
 }
@@ -50,14 +61,14 @@ class Collector : public pb::io::ErrorCollector {
       : root_(root), name_(name), lines_(absl::StrSplit(text, '\n')) {}
 
   void AddError(int line, int column, const std::string& message) override {
+    if (!first_.empty()) return;  // later ones are often consequences
     std::string wrong;
     const std::string explanation = Explain(line, message, &wrong);
     if (!wrong.empty()) MoveToWord(wrong, &line, &column);
-    errors_.push_back(absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ", explanation));
+    first_ = absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ", explanation);
   }
 
-  // The first error; later ones are often its consequences.
-  std::string first() const { return errors_.empty() ? absl::StrCat(name_, ": not text format") : errors_.front(); }
+  std::string first() const { return first_.empty() ? absl::StrCat(name_, ": not text format") : first_; }
 
  private:
   // Sets *wrong to the name that does not exist, if that is the error.
@@ -66,6 +77,10 @@ class Collector : public pb::io::ErrorCollector {
     std::string type;
     if (ConsumeQuoted(&rest, "Message type \"", &type) && ConsumeQuoted(&rest, "has no field named \"", wrong)) {
       const pb::Descriptor* owner = root_.file()->pool()->FindMessageTypeByName(type);
+      if (owner != nullptr && owner != &root_ && root_.FindFieldByName(*wrong) != nullptr) {
+        return absl::StrCat(owner->name(), " has no field ", *wrong, ", but ", root_.name(),
+                            " has: is a } missing before it?");
+      }
       if (owner != nullptr) return UnknownFieldMessage(*owner, *wrong);
     }
     rest = message;
@@ -75,11 +90,26 @@ class Collector : public pb::io::ErrorCollector {
       std::set<const pb::Descriptor*> seen;
       std::vector<std::string> values;
       CollectEnumValues(root_, field, &seen, &values);
-      return absl::StrCat(field, " has no value ", *wrong, Suggestion(*wrong, values));
+      return absl::StrCat(field, ": ", UnknownValueMessage(values, *wrong));
+    }
+    rest = message;
+    if (ConsumeQuoted(&rest, "Invalid value for boolean field \"", &field) &&
+        ConsumeQuoted(&rest, "Value: \"", wrong)) {
+      return absl::StrCat(field, ": ", UnknownValueMessage({"true", "false"}, *wrong));
     }
     // "Expected integer, got: two" alone does not say of which field.
     const bool known_line = line >= 0 && static_cast<size_t>(line) < lines_.size();
-    return known_line ? absl::StrCat(message, ", in: ", absl::StripAsciiWhitespace(lines_[line])) : message;
+    const absl::string_view in = known_line ? absl::StripAsciiWhitespace(lines_[line]) : "";
+    return absl::StrCat(Reworded(message), in.empty() ? "" : ", in: ", in.substr(0, kMostQuoted),
+                        in.size() > kMostQuoted ? "..." : "");
+  }
+
+  // Says in words what the parser leaves out, or only it knows by that name.
+  static std::string Reworded(const std::string& message) {
+    if (message == "Expected identifier, got: ") return "Expected }, got: the end of the file";
+    if (message == "Expected integer, got: -") return "Expected an integer that is not negative, got: -";
+    if (absl::EndsWith(message, "got: ")) return absl::StrCat(message, "the end of the file");
+    return std::string(absl::StripSuffix(message, "."));
   }
 
   // The parser notices a wrong name when it has read the word after it: goes back to the last place of the name itself.
@@ -97,8 +127,22 @@ class Collector : public pb::io::ErrorCollector {
   const pb::Descriptor& root_;
   const std::string name_;
   const std::vector<std::string> lines_;
-  std::vector<std::string> errors_;
+  std::string first_;
 };
+
+// Of another file the parser would understand nothing, and quote bytes that no terminal should get.
+absl::Status CheckIsText(const std::string& text, const std::string& name) {
+  int line = 1, column = 1;
+  for (const char c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c)) && !absl::ascii_isspace(static_cast<unsigned char>(c))) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s:%d:%d: expected text, got the byte 0x%02x", name, line, column, c));
+    }
+    column = c == '\n' ? 1 : column + 1;
+    if (c == '\n') ++line;
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -108,10 +152,14 @@ std::string TextLocations::Find(const pb::Descriptor& root, const std::string& p
   pb::TextFormat::ParseLocation location;
   for (const std::string& part : std::vector<std::string>(absl::StrSplit(path, '.'))) {
     if (tree == nullptr || message == nullptr) return "";
-    const pb::FieldDescriptor* field = message->FindFieldByName(part);
+    const size_t bracket = part.find('[');
+    const pb::FieldDescriptor* field = message->FindFieldByName(part.substr(0, bracket));
     if (field == nullptr) return "";
-    const int index = field->is_repeated() ? 0 : -1;
+    int index = field->is_repeated() ? 0 : -1;
+    if (bracket != std::string::npos) index = std::atoi(part.c_str() + bracket + 1);
     location = tree->GetLocation(field, index);
+    // The parser notes the place of a list, [1, 2], and not those of its elements.
+    for (; location.line < 0 && index > 0; --index) location = tree->GetLocation(field, index - 1);
     message = field->message_type();
     tree = message == nullptr ? nullptr : tree->GetTreeForNested(field, index);
   }
@@ -120,6 +168,7 @@ std::string TextLocations::Find(const pb::Descriptor& root, const std::string& p
 
 absl::Status ParseText(const std::string& text, const std::string& name, pb::Message* message,
                        TextLocations* locations) {
+  RETURN_IF_ERROR(CheckIsText(text, name));
   Collector collector(*message->GetDescriptor(), name, text);
   pb::TextFormat::Parser parser;
   parser.RecordErrorsTo(&collector);

@@ -20,7 +20,8 @@ namespace headrace {
 // Where each field of a parsed message stands in its text.
 class TextLocations {
  public:
-  // "FILE:LINE:COLUMN" of the field with the dotted path `path` below `root`; empty when the text does not set it.
+  // "FILE:LINE:COLUMN" of the field with the dotted path `path` below `root`, an element of a repeated one as
+  // name[index]; empty when the text does not set it.
   std::string Find(const google::protobuf::Descriptor& root, const std::string& path) const;
 
  private:

@@ -6,6 +6,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace headrace {
 
@@ -41,6 +43,12 @@ std::vector<std::string> NearestNames(std::string_view word, const std::vector<s
   std::vector<std::string> nearest;
   for (size_t i = 0; i < std::min(most, candidates.size()); ++i) nearest.push_back(*candidates[i].second);
   return nearest;
+}
+
+std::string Suggestion(std::string_view word, const std::vector<std::string>& names) {
+  const std::vector<std::string> nearest = NearestNames(word, names, 2);
+  if (!nearest.empty()) return absl::StrCat("; did you mean ", absl::StrJoin(nearest, " or "), "?");
+  return absl::StrCat("; there is ", absl::StrJoin(names, ", "));
 }
 
 }  // namespace headrace

@@ -21,6 +21,9 @@ size_t EditDistance(std::string_view a, std::string_view b);
 // words begins with the other.
 std::vector<std::string> NearestNames(std::string_view word, const std::vector<std::string>& names, size_t most);
 
+// "; did you mean X or Y?" from the names nearest to `word`, or "; there is " and all names where none is near.
+std::string Suggestion(std::string_view word, const std::vector<std::string>& names);
+
 }  // namespace headrace
 
 #endif  // HEADRACE_COMMON_NEAREST_H_

@@ -42,5 +42,10 @@ TEST(NearestNamesTest, SuggestsNothingForAWordUnlikeAll) {
   EXPECT_THAT(NearestNames("", {"seed"}, 3), IsEmpty());
 }
 
+TEST(SuggestionTest, NamesTheNearestOrAll) {
+  EXPECT_EQ(Suggestion("seeed", {"actor", "seed"}), "; did you mean seed?");
+  EXPECT_EQ(Suggestion("x", {"actor", "seed"}), "; there is actor, seed");
+}
+
 }  // namespace
 }  // namespace headrace

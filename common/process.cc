@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/command_line.h"
 #include "common/config.h"
+#include "common/config_sources.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/shutdown.h"
@@ -42,11 +43,11 @@ ExitCode ToExitCode(const absl::Status& status) {
 }
 
 absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_line,
-                                       const std::vector<std::string>& overrides) {
+                                       const std::vector<std::string>& overrides, ConfigSources* sources) {
   ProcessFlags flags;
   const std::string path = absl::GetFlag(FLAGS_config);
   if (path.empty()) return absl::InvalidArgumentError("expected --config=FILE, got none; --help explains the flags");
-  absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, overrides);
+  absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, overrides, sources);
   if (!config.ok()) return absl::InvalidArgumentError(config.status().message());
   flags.config = *std::move(config);
   flags.command_line = command_line;
@@ -76,13 +77,15 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) ShutdownSignal::DieWithParent(parent);
 
   absl::Status status;
+  ConfigSources sources;
   if (!line.ok()) {
     status = line.status();
-  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags({argv, argv + argc}, line->overrides); !flags.ok()) {
+  } else if (absl::StatusOr<ProcessFlags> flags = ReadFlags({argv, argv + argc}, line->overrides, &sources);
+             !flags.ok()) {
     status = flags.status();
   } else {
     try {
-      status = body(*flags);
+      status = sources.Locate(body(*flags));
     } catch (const std::exception& e) {
       // Libraries throw; what reaches this place is a failure nobody expected.
       status = absl::InternalError(e.what());

@@ -32,9 +32,9 @@ struct ProcessFlags {
 };
 
 // Parses --config, --set and the flags above (each with a help text), installs signal handling and LibTorch-free
-// defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK is logged;
-// INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to mend (2), CANCELLED is an interruption (130), anything
-// else is a failure (1).
+// defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK is logged
+// (ConfigSources::Locate puts a place in front); INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to mend (2),
+// CANCELLED is an interruption (130), anything else is a failure (1).
 int RunProcess(int argc, char** argv, const std::string& usage,
                const std::function<absl::Status(const ProcessFlags&)>& body);
 

@@ -39,6 +39,7 @@ class ProcessTest(unittest.TestCase):
             ([config, "--set=lerner.threads=1"], "learner"),
             ([config, "--set", "learner.threads=many"], "learner.threads"),
             ([config, "--then=refused"], "another run"),
+            ([config, "--set=seed=5", "--then=seedless"], "--set seed=5: seed: expected another one"),
         ]:
             with self.subTest(arguments):
                 result = self.run_server(*arguments)

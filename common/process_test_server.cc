@@ -10,7 +10,8 @@
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 
-ABSL_FLAG(std::string, then, "done", "how to end: done, unavailable, refused, throw, or when it is told to: wait");
+ABSL_FLAG(std::string, then, "done",
+          "how to end: done, unavailable, refused, seedless, throw, or when it is told to: wait");
 
 namespace headrace {
 namespace {
@@ -21,6 +22,7 @@ absl::Status Serve(const ProcessFlags& flags) {
   RETURN_IF_ERROR(ports->Ready(flags, "127.0.0.1:4711"));
   const std::string then = absl::GetFlag(FLAGS_then);
   if (then == "unavailable") return absl::UnavailableError("nobody answers");
+  if (then == "seedless") return absl::InvalidArgumentError("seed: expected another one");
   if (then == "refused") return absl::FailedPreconditionError("another run");
   if (then == "wait") {
     return ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + std::chrono::seconds(60))

@@ -20,6 +20,7 @@
 #include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
 #include "common/config.h"
+#include "common/config_sources.h"
 #include "common/process.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
@@ -46,15 +47,13 @@ struct Checked {
 };
 
 // Everything that can be refused before a process starts.
-absl::StatusOr<Checked> Check(const std::string& path, const std::vector<std::string>& overrides) {
-  Checked checked;
-  ASSIGN_OR_RETURN(checked.config, LoadRunConfig(path, overrides));
-  ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(checked.config.environment().name()));
-  checked.environment = MakeEnvironmentSpec(facts, static_cast<int>(checked.config.environment().max_episode_steps()));
-  RETURN_IF_ERROR(CheckFits(checked.config, checked.environment));
-  ASSIGN_OR_RETURN(checked.experience, MakeExperience(checked.config, checked.environment));
-  RETURN_IF_ERROR(ParseDevice(checked.config.device()).status());
-  return checked;
+absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(config.environment().name()));
+  const v1::EnvironmentSpec environment =
+      MakeEnvironmentSpec(facts, static_cast<int>(config.environment().max_episode_steps()));
+  ASSIGN_OR_RETURN(Experience experience, MakeExperience(config, environment));
+  RETURN_IF_ERROR(ParseDevice(config.device()).status());
+  return Checked{config, environment, std::move(experience)};
 }
 
 absl::StatusOr<std::string> PrintJson(const v1::RunConfig& config) {
@@ -127,6 +126,12 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   return estimate.dump(2);
 }
 
+absl::StatusOr<std::string> Describe(const std::string& command, const v1::RunConfig& config) {
+  ASSIGN_OR_RETURN(const Checked checked, Check(config));
+  if (command == "resolve") return ResolvedText(checked.config);
+  return command == "json" ? PrintJson(checked.config) : PrintEstimate(checked);
+}
+
 Json DescribeAction(const EnvironmentFacts& facts) {
   if (!facts.action.continuous()) return absl::StrCat(facts.action.discrete, " discrete actions");
   return absl::StrCat("continuous [", facts.action.dimensions(), "]");
@@ -178,9 +183,11 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
     return absl::InvalidArgumentError(
         "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, or list");
   }
-  ASSIGN_OR_RETURN(const Checked checked, Check(words[1], {words.begin() + 2, words.end()}));
-  if (command == "resolve") return ResolvedText(checked.config);
-  return command == "json" ? PrintJson(checked.config) : PrintEstimate(checked);
+  ConfigSources sources;
+  ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[1], {words.begin() + 2, words.end()}, &sources));
+  absl::StatusOr<std::string> description = Describe(command, config);
+  if (!description.ok()) return sources.Locate(description.status());
+  return description;
 }
 
 }  // namespace

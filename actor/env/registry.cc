@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "actor/env/entry.h"
 #include "common/nearest.h"
 #include "common/status_macros.h"
@@ -45,10 +45,9 @@ absl::StatusOr<const EnvironmentEntry*> FindEntry(std::string_view name) {
     if (entry.facts.name == name) return &entry;
     names.push_back(entry.facts.name);
   }
-  const std::vector<std::string> nearest = NearestNames(name, names, 3);
-  return absl::InvalidArgumentError(absl::StrCat(
-      "there is no environment named \"", std::string(name), "\"; ", nearest.empty() ? "there are " : "did you mean ",
-      nearest.empty() ? absl::StrJoin(names, ", ") : absl::StrCat(absl::StrJoin(nearest, " or "), "?")));
+  return absl::InvalidArgumentError(absl::StrCat("environment.name: there is no environment \"",
+                                                 absl::Utf8SafeCHexEscape({name.data(), name.size()}), "\"",
+                                                 Suggestion(name, names)));
 }
 
 }  // namespace

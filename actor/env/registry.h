@@ -14,7 +14,8 @@ namespace headrace {
 // Facts of every environment, in the order of the list.
 const std::vector<EnvironmentFacts>& AllEnvironments();
 
-// InvalidArgument, with the nearest names: there is no such environment. Internal: it could not be built.
+// InvalidArgument, as "environment.name: ..." with the nearest names: there is no such environment. Internal: it could
+// not be built.
 absl::StatusOr<EnvironmentFacts> FindEnvironment(std::string_view name);
 absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(std::string_view name);
 

@@ -18,13 +18,14 @@ TEST(RegistryTest, MakesTheEnvironmentThatIsNamed) {
 TEST(RegistryTest, SuggestsTheNearestNamesForAnUnknownOne) {
   const absl::Status status = MakeEnvironment("pendulun-v1").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("\"pendulun-v1\"; did you mean Pendulum-v1?"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("environment.name: there is no environment \"pendulun-v1\"; did you mean Pendulum-v1"));
   EXPECT_EQ(FindEnvironment("pendulun-v1").status(), status);
 }
 
 TEST(RegistryTest, ListsAllNamesForAnUnknownOneUnlikeAll) {
   const absl::Status status = FindEnvironment("?").status();
-  EXPECT_THAT(std::string(status.message()), HasSubstr("there are Pendulum-v1, CartPole-v1, "));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("there is Pendulum-v1, CartPole-v1, "));
 }
 
 }  // namespace

@@ -43,13 +43,17 @@ class ConfigurationTest(SystemTest):
 
     def test_a_value_out_of_range(self) -> None:
         self.assert_refused(Run(self, "actor.processes=0"), "actor.processes", "0 is less than the minimum 1")
-        self.assert_refused(Run(self, "sac.discount=1.5"), "sac.discount", "1.5")
+        self.assert_refused(Run(self, "sac.discount=1.5"), "--set sac.discount=1.5: sac.discount", "maximum 1")
+        config = self.config('environment { name: "Pendulum-v1" }\nsac {\n  batch_size: 100000\n}\n')
+        self.assert_refused(Run(self, config=config), "task.textproto:3:3: sac.batch_size", "maximum 65536")
 
     def test_a_file_that_is_not_there(self) -> None:
         self.assert_refused(Run(self, config=self.root / "nothing.textproto"), "nothing.textproto")
 
     def test_an_unknown_environment(self) -> None:
-        self.assert_refused(Run(self, "environment.name=Pendulum-v2"), "Pendulum-v2", "Pendulum-v1")
+        self.assert_refused(Run(self, "environment.name=Pendulum-v2"), "--set environment.name=Pendulum-v2: ", "mean Pendulum-v1")
+        config = self.config('environment {\n  name: "Pendulum-v2"\n}\nsac {}\n')
+        self.assert_refused(Run(self, config=config), "task.textproto:2:3: environment.name", "mean Pendulum-v1")
 
     def test_an_unknown_algorithm(self) -> None:
         config = self.config('environment { name: "Pendulum-v1" }\nsak { batch_size: 64 }\n')
@@ -57,12 +61,28 @@ class ConfigurationTest(SystemTest):
 
     def test_discrete_actions_with_an_algorithm_for_continuous_ones(self) -> None:
         self.assert_refused(Run(self, "environment.name=CartPole-v1"), "sac", "CartPole-v1", "continuous")
+        config = self.config('environment { name: "CartPole-v1" }\nsac {}\n')
+        self.assert_refused(Run(self, config=config), "task.textproto:1:15: environment.name: sac needs continuous")
+
+    def test_an_unknown_topology(self) -> None:
+        code, output = Run(self, "topology=IMPALA").to_end()
+        self.assertEqual((code, output.count("REPLAY"), output.count("UNSPECIFIED")), (2, 1, 0), output)
+
+    def test_files_that_are_no_configuration(self) -> None:
+        config = self.config("")
+        self.assert_refused(Run(self, config=config), "task.textproto: environment.name: required", "algorithm: required")
+        refusals = {b"\x7fELF\x02\0\0": ":1:1: expected text, got the byte 0x7f", b"seed: 1 \xff\xfe": ":1:9: "}
+        for contents, refusal in refusals.items():
+            config.write_bytes(contents)
+            code, output = headrace("check", "--no-build", str(config))
+            self.assertEqual((code, len(output.splitlines())), (2, 1), output)
+            self.assertIn(f"task.textproto{refusal}", output)
 
     def test_a_device_that_is_not_there(self) -> None:
         if Path("/dev/nvidia0").exists():
             self.skipTest("this machine has one")
         self.assert_refused(Run(self, "device=cuda"), "cuda")
-        self.assert_refused(Run(self, "device=tpu"), "tpu", "cpu")
+        self.assert_refused(Run(self, "device=tpu"), "--set device=tpu: device: expected", "cpu")
 
     def test_a_run_directory_that_cannot_be_written(self) -> None:
         run = Run(self)
@@ -119,7 +139,7 @@ class ProcessTest(SystemTest):
         unknown = ("--learner=127.0.0.1:1", "--replay=a:1,b:2", "--set=environment.name=Pendulum-v2")
         for role in ("act", "evaluate"):
             refusal = self.refusal(2, "actor/actor", f"--role={role}", *unknown)
-            self.assert_mentions(refusal, "Pendulum-v2", "Pendulum-v1")
+            self.assert_mentions(refusal, "--set environment.name=Pendulum-v2: ", "mean Pendulum-v1")
 
     def test_a_checkpoint_directory_that_cannot_be_written(self) -> None:
         self.assert_mentions(self.refusal(1, "replay/replay", "--checkpoint_dir=/proc/none"), "/proc/none")

@@ -39,7 +39,7 @@ def check_resumable(stored: Path, new: Path) -> None:
 
 def _inspect(*arguments: str) -> str:
     command = [str(workspace.binary(workspace.INSPECT)), *arguments]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False)
     if result.returncode == 0:
         return result.stdout
     message = result.stderr.strip() or f"{' '.join(command)} ended with code {result.returncode} and said nothing"
