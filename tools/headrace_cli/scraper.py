@@ -27,6 +27,7 @@ class Scraper:
         self._lock = threading.Lock()
         self._status = Status()  # guarded by _lock
         self._with_learner = Status()  # guarded by _lock
+        self._rounds_without_learner = 0
         self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
 
     def start(self) -> None:
@@ -44,8 +45,11 @@ class Scraper:
             return
         self._tracker.add(time.monotonic(), answers)
         status = self._tracker.status()
+        self._rounds_without_learner = 0 if status.updates is not None else self._rounds_without_learner + 1
         with self._lock:
-            self._status = status
+            # At the end of a run the learner is gone a moment before anybody has noticed, and so are all its figures.
+            if self._rounds_without_learner != 1:
+                self._status = status
             if status.updates is not None:
                 self._with_learner = status
 
