@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -224,6 +225,17 @@ class ActingTest : public testing::Test {
   v1::Lease lease_;
   std::unique_ptr<Acting> acting_;
 };
+
+TEST_F(ActingTest, WhatItDoesNotKnowYetIsNoFigure) {
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/2);
+  Act(2);
+  EXPECT_TRUE(std::isnan(metrics_.policy_version.Value()));
+  EXPECT_TRUE(std::isnan(metrics_.episode_return.Value()));
+  Publish(0.5, 7);
+  Act(1);
+  EXPECT_EQ(metrics_.policy_version.Value(), 7);
+  EXPECT_EQ(metrics_.episode_return.Value(), 1 + 2 + 3);
+}
 
 // Two episodes of 3 steps and one of which 2 steps are done: 3 + 3 + 2 steps, and as many transitions but for the last,
 // whose next observation has not come.

@@ -16,12 +16,12 @@ struct ActorMetrics {
                                    "Environment steps that were not recorded because replay was behind.")),
         dropped_episode_reports(r.AddCounter("headrace_actor_dropped_episode_reports_total",
                                              "Episodes that the learner was not told of because it was away.")),
-        episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.")),
+        episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.", kNotKnownYet)),
         blocked_seconds(r.AddCounter("headrace_actor_inserts_blocked_seconds_total",
                                      "Time that stepping stood still because replay took nothing more.")),
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
-        policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.")),
+        policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.", kNotKnownYet)),
         unacknowledged_bytes(
             r.AddGauge("headrace_actor_unacknowledged_bytes", "Bytes sent to replay that it has not acknowledged.")),
         reconnects(r.AddGauge("headrace_actor_replay_reconnects", "Times the connection to replay was made again.")) {}

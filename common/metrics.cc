@@ -51,8 +51,10 @@ prometheus::Counter& MetricRegistry::AddCounter(const std::string& name, const s
   return AddCounterFamily(name, help, {}).With({});
 }
 
-prometheus::Gauge& MetricRegistry::AddGauge(const std::string& name, const std::string& help) {
-  return AddGaugeFamily(name, help, {}).With({});
+prometheus::Gauge& MetricRegistry::AddGauge(const std::string& name, const std::string& help, double initial) {
+  prometheus::Gauge& gauge = AddGaugeFamily(name, help, {}).With({});
+  gauge.Set(initial);
+  return gauge;
 }
 
 prometheus::Histogram& MetricRegistry::AddHistogram(const std::string& name, const std::string& help,

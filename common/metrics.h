@@ -16,6 +16,7 @@
 #ifndef HEADRACE_COMMON_METRICS_H_
 #define HEADRACE_COMMON_METRICS_H_
 
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -31,6 +32,9 @@
 #include "prometheus/registry.h"
 
 namespace headrace {
+
+// What a gauge shows while there is nothing yet that it could show: zero would look like a figure.
+inline constexpr double kNotKnownYet = std::numeric_limits<double>::quiet_NaN();
 
 // Upper bounds 1, 2 and 5 times the powers of ten from 10 microseconds to 10 seconds.
 std::vector<double> LatencyBuckets();
@@ -65,7 +69,7 @@ class MetricRegistry {
   explicit MetricRegistry(const std::string& process);
 
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
-  prometheus::Gauge& AddGauge(const std::string& name, const std::string& help);
+  prometheus::Gauge& AddGauge(const std::string& name, const std::string& help, double initial = 0);
   prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help, std::vector<double> buckets);
 
   CounterFamily AddCounterFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <string>
 #include <thread>
 #include <vector>
@@ -100,6 +101,15 @@ TEST(MetricsServerTest, RefusesAddressesOfAnotherForm) {
     EXPECT_THAT(status.message(), HasSubstr("expected HOST:PORT")) << address;
   }
   EXPECT_EQ(MetricsServer::Start("192.0.2.1:0", registry).status().code(), absl::StatusCode::kUnavailable);
+}
+
+// An episode return of 0 before the first episode has ended is what a good policy may get.
+TEST(MetricsTest, AGaugeOfWhichNothingIsKnownYetIsNotANumber) {
+  MetricRegistry registry("test");
+  prometheus::Gauge& episode_return = registry.AddGauge("headrace_test_return", "Test.", kNotKnownYet);
+  EXPECT_TRUE(std::isnan(ValueOf(registry.Text(), "headrace_test_return")));
+  episode_return.Set(-3);
+  EXPECT_EQ(ValueOf(registry.Text(), "headrace_test_return"), -3);
 }
 
 TEST(MetricsTest, CountsHistogramsByUpperBounds) {

@@ -18,8 +18,7 @@
 
 ABSL_FLAG(std::string, config, "", "the run's configuration, a text-format RunConfig (proto/config.proto)");
 ABSL_FLAG(std::string, set, "", "a field to override, path.to.field=value; may be given several times");
-ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
-ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics; port 0 takes a free one");
 ABSL_FLAG(std::string, health_listen, "127.0.0.1:0", "HOST:PORT of the gRPC health service, for probes");
 ABSL_FLAG(std::string, ready_file, "", "a file that is written, with the ports, once the process serves");
 ABSL_FLAG(int32_t, die_with_parent, 0, "process id of the parent: terminate when it ends; 0: go on without it");
@@ -51,7 +50,6 @@ absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_l
   if (!config.ok()) return absl::InvalidArgumentError(config.status().message());
   flags.config = *std::move(config);
   flags.command_line = command_line;
-  flags.listen = absl::GetFlag(FLAGS_listen);
   flags.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   flags.health_listen = absl::GetFlag(FLAGS_health_listen);
   flags.ready_file = absl::GetFlag(FLAGS_ready_file);

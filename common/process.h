@@ -25,7 +25,6 @@ enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrupted
 struct ProcessFlags {
   v1::RunConfig config;
   std::vector<std::string> command_line;
-  std::string listen;
   std::string metrics_listen;
   std::string health_listen;
   std::string ready_file;

@@ -25,8 +25,11 @@ class ProcessTest(unittest.TestCase):
         result = self.run_server("--help")
         self.assertEqual(result.returncode, 0)
         self.assertIn("test: a process for tests", result.stdout)
-        for flag in ["--config", "--set", "--listen", "--ready_file", "--then"]:
+        for flag in ["--config", "--set", "--metrics_listen", "--ready_file", "--then"]:
             self.assertIn(flag, result.stdout)
+
+    def test_a_process_without_a_grpc_service_offers_no_address_for_one(self):
+        self.assertNotIn("--listen", self.run_server("--help").stdout)
 
     def test_mistakes_of_the_user_are_exit_code_2(self):
         config = f"--config={self.config}"

@@ -15,6 +15,7 @@
 #include "learner/run_service.h"
 #include "model/device.h"
 
+ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
 ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
 ABSL_FLAG(std::string, typed, "",
@@ -72,7 +73,8 @@ absl::Status RunLearner(const ProcessFlags& flags) {
       [&flags](const v1::EnvironmentSpec& environment) { return CheckEnvironment(flags.config, environment); });
   ParameterService parameters(options.identity.run_id());
   Learner learner(std::move(options), run.get(), &members, &parameters, &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {&members, &parameters}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {&members, &parameters}));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);

@@ -33,14 +33,19 @@ struct LearnerMetrics {
         update(r.AddHistogram("headrace_learner_update_seconds",
                               "Time of an update, without the wait for its batch and without publishing.",
                               LatencyBuckets())),
-        policy_lag(r.AddGauge(
-            "headrace_learner_policy_lag_updates",
-            "Updates between the policy that chose the actions of a batch and now: mean of the newest batch.")),
-        policy_version(r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.")),
+        policy_lag(
+            r.AddGauge("headrace_learner_policy_lag_updates",
+                       "Updates between the policy that chose the actions of a batch and now: mean of the newest "
+                       "batch. With replay this is the age of what is sampled; how far an actor is behind is "
+                       "headrace_learner_updates_total less its headrace_actor_policy_version.",
+                       kNotKnownYet)),
+        policy_version(
+            r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.", kNotKnownYet)),
         prefetched_batches(r.AddGauge("headrace_learner_prefetched_batches", "Batches that are ready.")),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
-        evaluation_return(r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.")) {}
+        evaluation_return(
+            r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.", kNotKnownYet)) {}
 
   // For what is worth having, but not worth ending a run over.
   void CountWrite(const absl::Status& written) {

@@ -15,6 +15,7 @@
 #include "replay/shard.h"
 #include "replay/shard_metrics.h"
 
+ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(uint32_t, shard, 0, "number of this shard, 0 to replay.shards - 1");
 ABSL_FLAG(std::string, checkpoint_dir, "",
           "where this shard writes its checkpoints and finds them when it starts; none: it starts empty");
@@ -82,7 +83,8 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   ShardMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {service.get()}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
   WaitForLearnerToLeave(shard);

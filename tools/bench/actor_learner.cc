@@ -22,6 +22,7 @@
 #include "model/weights.h"
 #include "proto/replay.grpc.pb.h"
 
+ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(std::string, replay, "", "HOST:PORT of the shard");
 ABSL_FLAG(bool, random_policy, false, "actors take random actions for ever, instead of those of the policy");
 
@@ -61,7 +62,8 @@ absl::Status RunStandIn(const ProcessFlags& flags) {
   ParameterService parameters(kRun);
   MetricRegistry registry("learner");
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(flags.listen, {&members, &parameters}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {&members, &parameters}));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
 
   ASSIGN_OR_RETURN(const v1::EnvironmentSpec environment,

@@ -1,6 +1,9 @@
 """Validates a configuration without starting anything; estimates memory, disk and network.
 
-tools/headrace check deploy/run/half_cheetah_sac.textproto --set replay.capacity=5000000
+The totals are set beside what this machine has free. That a run does not fit is a warning, not an error: it may be
+meant for other machines.
+
+  tools/headrace check deploy/run/half_cheetah_sac.textproto --set replay.capacity=5000000
 """
 
 import argparse
@@ -13,11 +16,15 @@ from rich.table import Table
 from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import number, size
+from headrace_cli.machine import free_disk, free_memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="FIELD=VALUE")
+    parser.add_argument(
+        "--dir", type=Path, default=workspace.RUNS, help="where the run directory will be; default: runs/"
+    )
     parser.add_argument("--resolved", action="store_true", help="print the configuration with all defaults")
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
@@ -32,8 +39,26 @@ def execute(arguments: argparse.Namespace) -> int:
         return errors.DONE
     console = Console()
     console.print(f"{arguments.config} is valid", highlight=False)
-    console.print(estimate_table(inspector.estimate(arguments.config, arguments.overrides)))
+    estimate = inspector.estimate(arguments.config, arguments.overrides)
+    console.print(estimate_table(estimate))
+    directory = arguments.dir.absolute()
+    for line in comparison(estimate["total"], free_memory(), free_disk(directory), directory):
+        console.print(line, highlight=False, soft_wrap=True)
     return errors.DONE
+
+
+def comparison(total: dict[str, Any], memory: int, disk: int, directory: Path) -> list[str]:
+    """What a run needs of what is free, both in bytes."""
+    needs = (
+        ("memory", total["memory_bytes"], memory, "on this machine"),
+        ("disk", total["disk_bytes"], disk, f"for {directory}"),
+    )
+    lines = []
+    for what, needed, free, where in needs:
+        lines.append(f"{what}: needs {size(needed)} of {size(free)} free {where}")
+        if needed > free:
+            lines.append(f"warning: it does not fit: {size(needed - free)} of {what} are missing")
+    return lines
 
 
 def estimate_table(estimate: dict[str, Any]) -> Table:

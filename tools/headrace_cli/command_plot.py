@@ -1,6 +1,7 @@
 """Draws learning curves as PNG: of one run, or of several as means with intervals.
 
-Runs that differ only in their seed make one curve, the mean over seeds with a 95% bootstrap interval.
+Runs that differ only in their seed make one curve, the mean over seeds with a 95% bootstrap interval. Prints where the
+picture is.
 
   tools/headrace plot runs/pendulum_sac-seed1
   tools/headrace plot runs/half_cheetah_sac runs/hopper_sac --output both.png
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run directory, a directory with those of several seeds, or LABEL=DIR,DIR",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: in the run directory, or learning_curves.png"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: of one run DIR/plots/learning_curve.png, of the seeds in one directory DIR/learning_curve.png, "
+        "of anything else learning_curves.png in the current directory",
     )
     parser.add_argument("--title", help="default: the names of the groups")
 
@@ -32,11 +37,12 @@ def execute(arguments: argparse.Namespace) -> int:
     groups = curves.load_groups(arguments.directories)
     output = arguments.output or default_output(arguments.directories)
     draw(groups, output, arguments.title or ", ".join(group.label for group in groups))
-    print(output)
+    print(output.absolute())
     return errors.DONE
 
 
 def default_output(arguments: list[str]) -> Path:
+    """In the only directory that is drawn; what several have in common belongs to none of them."""
     if len(arguments) > 1 or not Path(arguments[0]).is_dir():
         return Path("learning_curves.png")
     directory = Path(arguments[0])

@@ -87,11 +87,10 @@ def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     config = arguments.config.absolute()
     seed = int(inspector.as_json(config, arguments.overrides).get("seed", 0))
     init_from = arguments.init_from.absolute() if arguments.init_from else None
-    runs = workspace.ROOT / "runs"
     if not arguments.seeds:
-        directory = arguments.dir or runs / f"{config.stem}-seed{seed}"
+        directory = arguments.dir or workspace.RUNS / f"{config.stem}-seed{seed}"
         return [Request(config, arguments.overrides, directory, init_from, revision)]
-    parent = arguments.dir or runs / config.stem
+    parent = arguments.dir or workspace.RUNS / config.stem
     return [
         Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from, revision)
         for one in range(seed, seed + arguments.seeds)

@@ -63,11 +63,12 @@ def _watch(run: RunDirectory, console: Console) -> None:
 
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper, started_at: float) -> RunView:
     evaluations = run.evaluation_rows()
+    state = (read_json(run.processes) or {}).get("state", "running")
     return RunView(
         name=group_label_of(run.path),
-        state=(read_json(run.processes) or {}).get("state", "running"),
+        state=state,
         plan=plan,
-        status=scraper.status,
+        status=scraper.status_in(state),
         elapsed_seconds=time.time() - started_at,
         evaluation=evaluations[-1] if evaluations else None,
         restarts=sum(max(process["attempts"] - 1, 0) for process in _processes(run)),

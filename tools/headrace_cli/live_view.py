@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -21,6 +22,10 @@ REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = (2.0, 60.0)
 PLAIN_SHARE = 1 / 30
 _UNKNOWN = "–"
+_BORDER = 4  # columns that a panel takes on both sides together
+_WIDEST = 1000  # columns, more than any panel needs
+
+Figure = tuple[str, str]  # what it is, and its value
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class View:
     def show(self, runs: list[RunView]) -> None:
         if self._live:
             self._next = self._clock() + REDRAW_SECONDS
-            self._live.update(Group(*(panel(run) for run in runs)), refresh=True)
+            self._live.update(Group(*(panel(run, self._console) for run in runs)), refresh=True)
         else:
             shortest, longest = PLAIN_SECONDS
             elapsed = self._clock() - self._begin
@@ -84,20 +89,20 @@ class View:
 
 
 def plain_line(run: RunView) -> str:
-    """One line, the same columns each time."""
+    """One line, with the same columns each time once anything is known."""
     status = run.status
-    parts = [
-        run.name,
-        run.state,
-        duration(run.elapsed_seconds),
-        f"env steps {number(status.env_steps)} ({rate(status.env_steps_per_second)})",
-        f"updates {number(status.updates)} ({rate(status.updates_per_second)})",
-        f"return {number(status.training_return)}",
-        f"evaluation {evaluation(run.evaluation)}",
-        f"policy lag {number(status.policy_lag)}",
-        f"samples per insert {number(status.samples_per_insert)}",
-        f"replay {fill(run)}",
-    ]
+    parts = [run.name, run.state, duration(run.elapsed_seconds)]
+    if status != Status():
+        parts += [
+            f"env steps {counted(status.env_steps, status.env_steps_per_second)}",
+            f"updates {counted(status.updates, status.updates_per_second)}",
+            f"return {number(status.training_return)}",
+            f"evaluation {evaluation(run.evaluation)}",
+            f"policy lag of actors {in_updates(status.actors_policy_lag)}",
+            f"age of sampled data {in_updates(status.sampled_age)}",
+            f"samples per insert {number(status.samples_per_insert)}",
+            f"replay {fill(run)}",
+        ]
     if run.restarts:
         parts.append(f"restarts {run.restarts}")
     if status.waiting and run.state == "running":
@@ -105,46 +110,65 @@ def plain_line(run: RunView) -> str:
     return " | ".join(parts)
 
 
-def panel(run: RunView) -> Panel:
-    status = run.status
-    table = Table.grid(padding=(0, 3), expand=False)
-    for _ in range(2):
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(justify="left", no_wrap=True, min_width=22)
-    table.add_row("environment steps", number(status.env_steps), "rate", rate(status.env_steps_per_second))
-    table.add_row("updates", number(status.updates), "rate", rate(status.updates_per_second))
-    table.add_row("training return", number(status.training_return), "last evaluation", evaluation(run.evaluation))
-    table.add_row(
-        "policy lag", f"{number(status.policy_lag)} updates", "samples per insert", number(status.samples_per_insert)
-    )
-    table.add_row("replay", fill(run), "in memory", memory(status))
-    table.add_row("batch wait", batch_wait(status), "an update takes", seconds(status.update_seconds))
-    table.add_row(
-        "prefetched batches",
-        number(status.prefetched_batches),
-        "on their way to replay",
-        size(status.unacknowledged_bytes),
-    )
-    rows: list[Table | Text] = [table, progress(run)]
-    if status.waiting and run.state == "running":
-        rows.append(Text(status.waiting, style="yellow"))
+def panel(run: RunView, console: Console) -> Panel:
+    """Two figures in a row; one where the console is too narrow for two, so that none is cut."""
+    figures = _figures(run)
+    table = _table(figures, 2)
+    width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    labels = [label for label, _ in figures[::2]]
+    if width + _BORDER > console.width:
+        table = _table(figures, 1)
+        labels = [label for label, _ in figures]
+    rows: list[Table | Text] = [table, _progress(run, max(map(len, labels)))]
+    if run.status.waiting and run.state == "running":
+        rows.append(Text(run.status.waiting, style="yellow"))
     title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
-    if run.restarts:
-        title += f", restarts: {run.restarts}"
     return Panel(Group(*rows), title=title, title_align="left", expand=False)
 
 
-def progress(run: RunView) -> Table:
+def _figures(run: RunView) -> list[Figure]:
+    status = run.status
+    return [
+        ("environment steps", counted(status.env_steps, status.env_steps_per_second)),
+        ("updates", counted(status.updates, status.updates_per_second)),
+        ("training return", number(status.training_return)),
+        ("last evaluation", evaluation(run.evaluation)),
+        ("policy lag of actors", in_updates(status.actors_policy_lag)),
+        ("age of sampled data", in_updates(status.sampled_age)),
+        ("replay", fill(run)),
+        ("in memory", memory(status)),
+        ("batch wait", batch_wait(status)),
+        ("an update takes", seconds(status.update_seconds)),
+        ("samples per insert", number(status.samples_per_insert)),
+        ("on their way to replay", size(status.unacknowledged_bytes)),
+        ("prefetched batches", number(status.prefetched_batches)),
+        ("processes restarted", number(run.restarts)),
+    ]
+
+
+def _table(figures: list[Figure], in_a_row: int) -> Table:
+    table = Table.grid(padding=(0, 3), expand=False)
+    for _ in range(in_a_row):
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(justify="left", no_wrap=True, min_width=22)
+    for begin in range(0, len(figures), in_a_row):
+        table.add_row(*(text for figure in figures[begin : begin + in_a_row] for text in figure))
+    return table
+
+
+def _progress(run: RunView, label_width: int) -> Table:
     """How near each of the conditions is that end the run."""
     grid = Table.grid(padding=(0, 3))
-    grid.add_column(style="dim", min_width=len("prefetched batches"))
+    grid.add_column(style="dim", no_wrap=True, min_width=label_width)
+    grid.add_column(max_width=40)  # the bars take what there is of it
+    grid.add_column(no_wrap=True)
     plan = run.plan
     if plan.stop_env_steps:
         done = min(run.status.env_steps or 0, plan.stop_env_steps)
-        grid.add_row("ends at steps", _bar(done, plan.stop_env_steps), number(plan.stop_env_steps))
+        grid.add_row("ends at steps", ProgressBar(plan.stop_env_steps, done), number(plan.stop_env_steps))
     if plan.stop_seconds:
         done = min(run.elapsed_seconds, plan.stop_seconds)
-        grid.add_row("ends after", _bar(done, plan.stop_seconds), duration(plan.stop_seconds))
+        grid.add_row("ends after", ProgressBar(plan.stop_seconds, done), duration(plan.stop_seconds))
     if plan.stop_score is not None:
         grid.add_row("ends at score", number(plan.stop_score))
     return grid
@@ -160,7 +184,16 @@ def number(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    return f"{number(value)}/s"
+    return _UNKNOWN if value is None else f"{number(value)}/s"
+
+
+def counted(value: float | None, per_second: float | None) -> str:
+    """How many so far, and how many more each second: "3,424 (895/s)"."""
+    return number(value) if per_second is None else f"{number(value)} ({rate(per_second)})"
+
+
+def in_updates(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{number(value)} update{'' if value == 1 else 's'}"
 
 
 def seconds(value: float | None) -> str:
@@ -201,18 +234,19 @@ def evaluation(row: Row | None) -> str:
 
 
 def fill(run: RunView) -> str:
-    items = number(run.status.stored_items)
-    return f"{items} of {number(run.plan.capacity)} items" if run.plan.capacity else f"{items} items"
+    items = run.status.stored_items
+    if items is None:
+        return _UNKNOWN
+    return f"{number(items)} of {number(run.plan.capacity)} items" if run.plan.capacity else f"{number(items)} items"
 
 
 def memory(status: Status) -> str:
+    if status.stored_bytes is None:
+        return _UNKNOWN
     return f"{size(status.stored_bytes)} of {size(status.budget_bytes)}"
 
 
 def batch_wait(status: Status) -> str:
-    share = _UNKNOWN if status.batch_wait_share is None else f"{min(status.batch_wait_share, 1):.0%} of the time"
-    return f"{share}, {seconds(status.batch_wait_seconds)} each"
-
-
-def _bar(done: float, total: float) -> ProgressBar:
-    return ProgressBar(total=total, completed=done, width=40)
+    if status.batch_wait_share is None:
+        return _UNKNOWN
+    return f"{min(status.batch_wait_share, 1):.0%} of the time, {seconds(status.batch_wait_seconds)} each"

@@ -5,21 +5,29 @@ import time
 from collections.abc import Callable, Mapping
 
 from headrace_cli.metrics import fetch_all
-from headrace_cli.status import Plan, Status, StatusTracker
+from headrace_cli.status import Answers, Plan, Status, StatusTracker
 
 INTERVAL_SECONDS = 1.0
 
 
 class Scraper:
-    """A thread from `start` to `stop`. `status` may be called from any thread, and never waits for the network."""
+    """A thread from `start` to `stop`. What it knows may be asked from any thread, and never waits for the network."""
 
-    def __init__(self, plan: Plan, addresses: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        addresses: Callable[[], Mapping[str, str]],
+        fetch: Callable[[Mapping[str, str]], Answers] = fetch_all,
+    ) -> None:
         """`addresses` is called from the thread: where to ask now, by process name."""
         self._addresses = addresses
+        self._fetch = fetch
         self._tracker = StatusTracker(plan)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._status = Status()  # guarded by _lock
+        self._with_learner = Status()  # guarded by _lock
+        self._rounds_without_learner = 0
         self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
 
     def start(self) -> None:
@@ -30,16 +38,34 @@ class Scraper:
         if self._thread.is_alive():
             self._thread.join()
 
-    @property
-    def status(self) -> Status:
+    def ask(self) -> None:
+        """Asks once; for the thread, and for tests, which need none."""
+        answers = self._fetch(self._addresses())
+        if not any(answers.values()):
+            return
+        self._tracker.add(time.monotonic(), answers)
+        status = self._tracker.status()
+        self._rounds_without_learner = 0 if status.updates is not None else self._rounds_without_learner + 1
         with self._lock:
-            return self._status
+            # At the end of a run the learner is gone a moment before anybody has noticed, and so are all its figures.
+            if self._rounds_without_learner != 1:
+                self._status = status
+            if status.updates is not None:
+                self._with_learner = status
+
+    def status_in(self, state: str) -> Status:
+        """What to show of a run in this state: at its end the learner is not the last to leave."""
+        with self._lock:
+            running = state in ("starting", "running") or self._status.updates is not None
+            return self._status if running else self._with_learner
+
+    @property
+    def last_with_learner(self) -> Status:
+        """The last one for which the learner answered."""
+        with self._lock:
+            return self._with_learner
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            answers = fetch_all(self._addresses())
-            if any(answers.values()):
-                self._tracker.add(time.monotonic(), answers)
-                with self._lock:
-                    self._status = self._tracker.status()
+            self.ask()
             self._stop.wait(INTERVAL_SECONDS)

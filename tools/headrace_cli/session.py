@@ -44,7 +44,6 @@ class Session:
         self.directory = RunDirectory(request.directory)
         self.name = group_label_of(request.directory)
         self.finished_before = False
-        self.final_status = Status()
         self._request = request
         self._report = report
         self._config: dict[str, Any] = {}
@@ -95,8 +94,6 @@ class Session:
         try:
             self._supervisor.poll()
             self._record_processes()
-            if self._supervisor.state in (State.RUNNING, State.LEAVING) and self._scraper is not None:
-                self.final_status = self._scraper.status
         except Exception:
             self._supervisor.abort(f"the launcher failed\n{traceback.format_exc()}")
 
@@ -136,14 +133,20 @@ class Session:
             return Outcome(errors.INTERRUPTED, "interrupted")
         return Outcome(errors.FAILED, "not started, because another run was refused")
 
+    @property
+    def final_status(self) -> Status:
+        """The last that the learner had to say, once the run has ended."""
+        return self._scraper.last_with_learner if self._scraper else Status()
+
     def view(self) -> RunView:
         supervisor = self._supervisor
+        state = supervisor.state.value if supervisor else "waiting"
         evaluations = self.directory.evaluation_rows()
         return RunView(
             name=self.name,
-            state=supervisor.state.value if supervisor else "waiting",
+            state=state,
             plan=plan_of(self._config),
-            status=self._scraper.status if self._scraper else Status(),
+            status=self._scraper.status_in(state) if self._scraper else Status(),
             elapsed_seconds=time.monotonic() - self._started_at,
             evaluation=evaluations[-1] if evaluations else None,
             restarts=supervisor.restarts if supervisor else 0,

@@ -12,6 +12,7 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 from headrace_cli.metrics import Labels, Scrape
@@ -68,7 +69,8 @@ class Status:
     updates: float | None = None
     updates_per_second: float | None = None
     training_return: float | None = None  # mean of recent episodes
-    policy_lag: float | None = None  # in updates
+    actors_policy_lag: float | None = None  # updates since the weights in use by the actor that is furthest behind
+    sampled_age: float | None = None  # updates since the actions in a batch were chosen, which with replay are many
     samples_per_insert: float | None = None  # sampled steps for each inserted step
     stored_items: float | None = None
     stored_bytes: float | None = None
@@ -80,7 +82,7 @@ class Status:
     update_seconds: float | None = None
     blocked_share: float | None = None  # of the actors' time
     learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it takes most of the learner's time
-    silent: tuple[str, ...] = field(default=())  # processes that do not answer
+    silent: tuple[str, ...] = field(default=())  # processes that did not answer twice
     waiting: str = ""  # when something stands still: which component waits for what
 
 
@@ -115,7 +117,8 @@ class StatusTracker:
             updates=self._sum(["learner"], "headrace_learner_updates_total"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
-            policy_lag=self._histogram_or_gauge("learner", "headrace_learner_policy_lag_updates"),
+            actors_policy_lag=self._policy_lag_of(actors),
+            sampled_age=self._mean(["learner"], "headrace_learner_policy_lag_updates"),
             samples_per_insert=sampled / inserted if inserted and sampled is not None else None,
             stored_items=self._sum(shards, "headrace_replay_stored_items"),
             stored_bytes=self._sum(shards, "headrace_replay_stored_bytes"),
@@ -127,12 +130,27 @@ class StatusTracker:
             update_seconds=self._histogram_mean("learner", "headrace_learner_update_seconds"),
             blocked_share=blocked / len(actors) if blocked is not None and actors else None,
             learner_waits_for=next((what for what in _LEARNER_WAITS if self._learner_wait_share(what) > _MOST), ""),
-            silent=tuple(name for name, scrape in self._history[-1][1].items() if scrape is None),
+            silent=self._silent(),
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
 
+    def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
+        updates = self._sum(["learner"], "headrace_learner_updates_total")
+        versions = self._values(actors, "headrace_actor_policy_version")
+        if updates is None or not versions:
+            return None
+        # An actor that is asked a moment after the learner may have newer weights than the learner had.
+        return max(updates - min(versions), 0)
+
     def _learner_wait_share(self, what: str) -> float:
         return self._rate(["learner"], "headrace_learner_waiting_seconds_total", {"what": what}) or 0.0
+
+    def _silent(self) -> tuple[str, ...]:
+        """Those that did not answer twice: once may be a process that has just ended, as all do at the end of a run."""
+        if len(self._history) < 2:
+            return ()
+        before, now = self._history[-2][1], self._history[-1][1]
+        return tuple(name for name in now if now[name] is None and name in before and before[name] is None)
 
     def _sum(self, names: Iterable[str], metric: str) -> float | None:
         scrapes = self._history[-1][1]
@@ -140,9 +158,12 @@ class StatusTracker:
         known = [total for total in totals if total is not None]
         return sum(known) if known else None
 
-    def _mean(self, names: Iterable[str], metric: str) -> float | None:
+    def _values(self, names: Iterable[str], metric: str) -> list[float]:
         scrapes = self._history[-1][1]
-        values = [value for name in names if (scrape := scrapes.get(name)) for value in scrape.values(metric)]
+        return [value for name in names if (scrape := scrapes.get(name)) for value in scrape.values(metric)]
+
+    def _mean(self, names: Iterable[str], metric: str) -> float | None:
+        values = self._values(names, metric)
         return statistics.fmean(values) if values else None
 
     def _rate(self, names: Iterable[str], metric: str, labels: Labels = {}) -> float | None:
@@ -151,12 +172,16 @@ class StatusTracker:
         return sum(increase / seconds for increase, seconds in growths) if growths else None
 
     def _growth(self, name: str, metric: str, labels: Labels = {}) -> tuple[float, float] | None:
-        """How much a process's counter grew in the window, and in how many seconds; None if it was seen but once."""
+        """How much a process's counter grew in the window, and in how many seconds; None if it was seen but once.
+
+        The time before it began to count is left out: it would make a slow rate of the first seconds of a fast one.
+        """
         totals = [
             (when, total)
             for when, scrapes in self._history
             if (scrape := scrapes.get(name)) and (total := scrape.total(metric, labels)) is not None
         ]
+        totals = list(dropwhile(lambda seen: seen[1] == 0, totals)) or totals
         if len(totals) < 2 or totals[-1][0] != self._history[-1][0]:
             return None
         (begin, before), (end, after) = totals[0], totals[-1]
@@ -167,10 +192,6 @@ class StatusTracker:
         """The mean of what a histogram observed in the window."""
         total, count = self._growth(name, metric + "_sum"), self._growth(name, metric + "_count")
         return total[0] / count[0] if total and count and count[0] else None
-
-    def _histogram_or_gauge(self, name: str, metric: str) -> float | None:
-        mean = self._histogram_mean(name, metric)
-        return self._mean([name], metric) if mean is None else mean
 
 
 def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None) -> str:

@@ -2,7 +2,6 @@
 
 import unittest
 
-from headrace_cli.live_view import RunView, duration, number, plain_line, seconds, size
 from headrace_cli.metrics import parse
 from headrace_cli.status import Plan, Status, StatusTracker, plan_of
 
@@ -38,6 +37,15 @@ class StatusTest(unittest.TestCase):
         )
         self.assertEqual(status.env_steps_per_second, 20)
 
+    def test_a_counter_that_has_just_begun_has_no_rate_yet(self) -> None:
+        # The learner waited for three seconds, and then did 60 updates in the rest of the fourth.
+        counts = [0, 0, 0, 60, 460]
+        name = "headrace_learner_updates_total"
+        times = [(float(now), {"learner": f"{name} {count}\n"}) for now, count in enumerate(counts)]
+        self.assertEqual(status_of(*times[:3]).updates_per_second, 0)
+        self.assertIsNone(status_of(*times[:4]).updates_per_second)
+        self.assertEqual(status_of(*times).updates_per_second, 400)
+
     def test_the_learner_knows_the_steps_of_a_resumed_run(self) -> None:
         answers = {
             "actor-0": "headrace_actor_env_steps_total 10\n",
@@ -45,13 +53,23 @@ class StatusTest(unittest.TestCase):
         }
         self.assertEqual(status_of((0, answers)).env_steps, 5010)
 
-    def test_policy_lag_is_the_mean_of_what_the_window_observed(self) -> None:
-        def answer(total: int, count: int) -> dict[str, str]:
-            lag = "headrace_learner_policy_lag_updates"
-            return {"learner": f"{lag}_sum {total}\n{lag}_count {count}\n"}
+    def test_the_policy_lag_of_actors_is_that_of_the_one_furthest_behind(self) -> None:
+        learner = "headrace_learner_updates_total 1000\nheadrace_learner_policy_lag_updates 450\n"
+        version = "headrace_actor_policy_version "
+        status = status_of((0, {"learner": learner, "actor-0": version + "990\n", "actor-1": version + "960\n"}))
+        self.assertEqual(status.actors_policy_lag, 40)
+        # What is sampled from replay is older than what the actors do now.
+        self.assertEqual(status.sampled_age, 450)
 
-        # Ten observations that add up to 40, whatever came before.
-        self.assertEqual(status_of((0, answer(1000, 20)), (1, answer(1040, 30))).policy_lag, 4)
+    def test_an_actor_that_was_asked_after_the_learner_is_not_behind(self) -> None:
+        learner = "headrace_learner_updates_total 1000\n"
+        answers = {"learner": learner, "actor-0": "headrace_actor_policy_version 1003\n"}
+        self.assertEqual(status_of((0, answers)).actors_policy_lag, 0)
+
+    def test_an_actor_without_weights_has_no_policy_lag(self) -> None:
+        learner = "headrace_learner_updates_total 1000\n"
+        answers = {"learner": learner, "actor-0": "headrace_actor_policy_version Nan\n"}
+        self.assertIsNone(status_of((0, answers)).actors_policy_lag)
 
     def test_samples_per_insert_is_over_all_shards(self) -> None:
         def shard(inserted: int, sampled: int) -> str:
@@ -68,6 +86,8 @@ class StatusTest(unittest.TestCase):
     def test_a_silent_process_is_named(self) -> None:
         tracker = StatusTracker(Plan())
         tracker.add(0, {"learner": None, "replay-0": parse("")})
+        self.assertEqual(tracker.status().waiting, "")  # it may just have ended
+        tracker.add(1, {"learner": None, "replay-0": None})
         self.assertEqual(tracker.status().waiting, "no answer from learner")
 
     def waiting(self, *, actor_steps: int = 100, inserted: int = 2000, **seconds: float) -> str:
@@ -80,7 +100,7 @@ class StatusTest(unittest.TestCase):
             )
             return {
                 "learner": "headrace_learner_updates_total 0\n" + "".join(waits),
-                "actor-0": f"headrace_actor_env_steps_total {share * actor_steps}\n",
+                "actor-0": f"headrace_actor_env_steps_total {500 + share * actor_steps}\n",
                 "replay-0": f"headrace_replay_inserted_steps_total {inserted}\n",
             }
 
@@ -124,18 +144,6 @@ class StatusTest(unittest.TestCase):
     def test_the_plan_reads_64_bit_integers_from_strings(self) -> None:
         plan = plan_of({"stop": {"env_steps": "20000", "score": -180.0}, "replay": {"min_steps": "1000"}})
         self.assertEqual((plan.stop_env_steps, plan.stop_score, plan.min_steps), (20000, -180.0, 1000))
-
-
-class ViewTest(unittest.TestCase):
-    def test_what_is_unknown_is_shown_as_a_dash(self) -> None:
-        line = plain_line(RunView("pendulum", "starting", Plan(), Status(), elapsed_seconds=3))
-        self.assertIn("pendulum | starting | 3 s | env steps – (–/s) | updates – (–/s) | return –", line)
-
-    def test_numbers_are_readable(self) -> None:
-        self.assertEqual([number(1234567), number(0.12345), number(-152.4)], ["1,234,567", "0.123", "-152"])
-        self.assertEqual([seconds(2), seconds(0.0025), seconds(0.0000012)], ["2 s", "2.5 ms", "1.2 us"])
-        self.assertEqual([duration(59.9), duration(123), duration(3720)], ["59 s", "2 min 03 s", "1 h 02 min"])
-        self.assertEqual([size(512), size(67108864)], ["512 B", "64 MiB"])
 
 
 if __name__ == "__main__":

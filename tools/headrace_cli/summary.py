@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headrace_cli import errors
 from headrace_cli.errors import UsageError
-from headrace_cli.live_view import duration, number, rate
+from headrace_cli.live_view import duration, in_updates, number, rate
 from headrace_cli.run_directory import RunDirectory
 from headrace_cli.session import Session
 
@@ -15,8 +15,12 @@ def summary_lines(session: Session) -> list[str]:
     if outcome.exit_code not in (errors.DONE, errors.INTERRUPTED):
         return [f"{session.name} failed: {outcome.message}"]
     lines = [f"{session.name}: {outcome.message}", *run_lines(session.directory)]
-    lag = session.final_status.policy_lag
-    return lines + ([f"  policy lag           {number(lag)} updates"] if lag is not None else [])
+    status = session.final_status
+    if status.actors_policy_lag is not None:
+        lines.append(f"  policy lag of actors {in_updates(status.actors_policy_lag)}")
+    if status.sampled_age is not None:
+        lines.append(f"  age of sampled data  {in_updates(status.sampled_age)}")
+    return lines
 
 
 def run_lines(directory: RunDirectory) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TextIO
 from headrace_cli.errors import CommandError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "runs"  # where run directories are made unless one is named
 
 INSPECT = "tools/inspect"
 ACTOR = "actor/actor"

@@ -1,0 +1,53 @@
+"""tools/headrace plot: where the picture goes, and what is said of it."""
+
+import contextlib
+import io
+import os
+import tempfile
+import unittest
+from pathlib import Path
+
+from headrace_cli.main import main
+
+EVALUATIONS = """env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes
+500,1,250,-900,50,200,10
+1000,2,500,-200,30,200,10
+"""
+
+
+class CommandPlotTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(temporary.name)
+        self.root = Path.cwd()
+        for run in ("pendulum", "hopper/seed-1", "hopper/seed-2"):
+            Path(run).mkdir(parents=True)
+            (Path(run) / "evaluations.csv").write_text(EVALUATIONS, encoding="utf-8")
+
+    def plot(self, *arguments: str) -> Path:
+        """Where the command says that the picture is."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            self.assertEqual(main(["plot", *arguments]), 0)
+        picture = Path(output.getvalue().rstrip("\n"))
+        self.assertTrue(picture.is_file())
+        return picture
+
+    def test_the_picture_of_a_run_lies_in_its_directory(self) -> None:
+        self.assertEqual(self.plot("pendulum"), self.root / "pendulum" / "plots" / "learning_curve.png")
+
+    def test_the_picture_of_seeds_lies_in_their_directory(self) -> None:
+        self.assertEqual(self.plot("hopper"), self.root / "hopper" / "learning_curve.png")
+
+    def test_the_picture_of_several_lies_here(self) -> None:
+        self.assertEqual(self.plot("pendulum", "hopper"), self.root / "learning_curves.png")
+        self.assertEqual(self.plot("theirs=hopper"), self.root / "learning_curves.png")
+
+    def test_an_output_that_is_named_is_used(self) -> None:
+        self.assertEqual(self.plot("pendulum", "--output", "mine.png"), self.root / "mine.png")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,39 @@
+"""What is known of a run while its processes come and go."""
+
+import unittest
+
+from headrace_cli.metrics import parse
+from headrace_cli.scraper import Scraper
+from headrace_cli.status import Answers, Plan
+
+
+class ScraperTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.answers: Answers = {}
+        self.scraper = Scraper(Plan(), dict, fetch=lambda _: self.answers)
+
+    def ask(self, **answers: str) -> None:
+        self.answers = {name: parse(text) for name, text in answers.items()}
+        self.scraper.ask()
+
+    def test_of_a_run_that_is_leaving_the_learners_last_figures_hold(self) -> None:
+        learner = "headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 1000\n"
+        replay = "headrace_replay_stored_items 900\n"
+        self.ask(learner=learner, replay=replay)
+        for _ in range(2):
+            self.ask(replay=replay)
+        for state in ("leaving", "draining", "ended"):
+            status = self.scraper.status_in(state)
+            self.assertEqual((status.updates, status.env_steps), (500, 1000))
+        self.assertEqual(self.scraper.last_with_learner.updates, 500)
+
+    def test_while_it_runs_a_learner_that_is_away_has_no_figures_from_the_second_time_on(self) -> None:
+        self.ask(learner="headrace_learner_updates_total 500\n")
+        self.ask(replay="headrace_replay_stored_items 900\n")
+        self.assertEqual(self.scraper.status_in("running").updates, 500)
+        self.ask(replay="headrace_replay_stored_items 900\n")
+        self.assertIsNone(self.scraper.status_in("running").updates)
+
+
+if __name__ == "__main__":
+    unittest.main()
