@@ -39,6 +39,8 @@ struct Experience {
   v1::Selector sampler = v1::UNIFORM;
   v1::Selector remover = v1::FIRST_IN_FIRST_OUT;
   uint32_t max_times_sampled = 0;
+  double priority_exponent = 1;         // of v1::PROPORTIONAL
+  double importance_exponent = 0;       // with which its weights begin; they end with 1
   std::vector<v1::ColumnSlice> slices;  // what a batch consists of, in this order
   uint32_t batch_size = 0;
   double updates_per_step = 1;
@@ -50,6 +52,8 @@ struct Experience {
 // memory belongs to the caller and is reused after Update returns.
 struct Batch {
   std::vector<at::Tensor> slices;
+  // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, the importance weights of its items, the largest 1.
+  at::Tensor weights = {};
 };
 
 enum class ActMode {
@@ -81,6 +85,9 @@ class Algorithm {
   // One update. Hands each group's gradients to the sink in the order the paper steps them. Does not wait for the
   // device.
   virtual void Update(const Batch& batch, GradientSink& sink) = 0;
+
+  // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, new priorities for the items of the last update.
+  virtual at::Tensor Priorities() const { return {}; }
 
   // Live tensors. Policy: what actors load. State: everything that Update changes besides the optimisers, random
   // generators included; copying all of them back restores the algorithm to the bit.

@@ -27,6 +27,8 @@ namespace {
 
 enum Group : size_t { kCritic, kActor, kTemperature };
 
+constexpr double kLeastPriority = 1e-6;
+
 // What belongs to o_t and what to o_{t+1}, of a tensor whose first dimension holds first the one, then the other.
 std::pair<at::Tensor, at::Tensor> Halves(const at::Tensor& both) {
   const int64_t half = both.size(0) / 2;
@@ -98,7 +100,8 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   const at::Tensor next_q = critics_.Evaluate(target_critics_, next_s, next_a);
   const at::Tensor y = SoftQTarget(r, terminated, options_.discount(), next_q, alpha, next_log_prob);
   const at::Tensor q = critics_.Evaluate(s, a);
-  const TemporalDifferenceLoss critic = SquaredTemporalDifferenceLoss(q, y);
+  const TemporalDifferenceLoss critic = SquaredTemporalDifferenceLoss(q, y, batch.weights);
+  if (options_.prioritized_replay().enabled()) priorities_ = critic.error.abs().mean(0).add_(kLeastPriority);
   const at::Tensor q_mean =
       q.mean();  // now: the next evaluation takes the memory of q, as this one took that of next_q
   sink.Apply(kCritic, {critics_.ParameterGradient(critic.q_gradient)});

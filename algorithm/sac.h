@@ -45,6 +45,8 @@ class Sac : public Algorithm {
   void SetObservationMoments(const v1::Moments& moments) override;
   const std::vector<std::string>& MetricNames() const override;
   at::Tensor Metrics() const override { return metrics_; }
+  // (|Q_1 - y| + |Q_2 - y|) / 2 and a little, so that nothing is never drawn again.
+  at::Tensor Priorities() const override { return priorities_; }
 
  private:
   // Fills observations_ from a batch's [B, 2, ...].
@@ -66,6 +68,7 @@ class Sac : public Algorithm {
   at::Tensor noise_;            // [2 B, A]
   at::Tensor generator_state_;  // bytes, on the CPU
   at::Tensor metrics_;
+  at::Tensor priorities_;  // [B]; undefined without prioritised replay
 };
 
 }  // namespace headrace

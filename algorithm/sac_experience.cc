@@ -1,5 +1,6 @@
 #include "algorithm/sac_experience.h"
 
+#include "algorithm/prioritized_experience.h"
 #include "algorithm/transition_experience.h"
 #include "common/status_macros.h"
 
@@ -22,6 +23,7 @@ absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const 
   experience.updates_per_step = options.updates_per_step();
   experience.random_steps = options.random_steps();
   experience.observation_moments = options.normalize_observations();
+  Prioritize(options.prioritized_replay(), experience);
   return experience;
 }
 

@@ -12,6 +12,7 @@
 #include "ATen/ops/ones.h"
 #include "ATen/ops/rand.h"
 #include "ATen/ops/randn.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "algorithm/local_optimizer.h"
 #include "algorithm/transition_experience.h"
@@ -98,6 +99,53 @@ TEST(SacTest, ReproducesTheNumbersOfASecondImplementation) {
     const at::Tensor expected = golden.at("final/" + named.name).to(at::kFloat);
     EXPECT_TRUE(at::allclose(named.tensor, expected, 1e-6, 1e-6)) << named.name << named.tensor << expected;
   }
+}
+
+// The parameters after two updates with these weights.
+std::map<std::string, at::Tensor> AfterUpdates(bool prioritized, const at::Tensor& weights) {
+  v1::SacOptions options = GoldenOptions();
+  options.mutable_prioritized_replay()->set_enabled(prioritized);
+  const std::unique_ptr<Sac> sac = MakeSmallSac(options);
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  at::manual_seed(3);
+  for (int i = 0; i < 2; ++i) {
+    Batch batch = RandomBatch();
+    batch.weights = weights;
+    sac->Update(batch, optimizer);
+  }
+  return Copy(sac->StateTensors());
+}
+
+TEST(SacTest, WeightsOfOneChangeNothingAndWeightsOfZeroKeepTheCritics) {
+  const std::map<std::string, at::Tensor> uniform = AfterUpdates(false, {});
+  for (const auto& [name, tensor] : AfterUpdates(true, at::ones({kBatch}))) {
+    EXPECT_TRUE(at::equal(tensor, uniform.at(name))) << name;
+  }
+  const std::map<std::string, at::Tensor> initial = Copy(MakeSmallSac(GoldenOptions())->StateTensors());
+  for (const auto& [name, tensor] : AfterUpdates(true, at::zeros({kBatch}))) {
+    if (name.starts_with("critics/")) EXPECT_TRUE(at::equal(tensor, initial.at(name))) << name;
+    if (name.starts_with("actor/")) EXPECT_FALSE(at::equal(tensor, initial.at(name))) << name;
+  }
+}
+
+TEST(SacTest, PrioritiesAreTheSizesOfTheErrors) {
+  v1::SacOptions options = GoldenOptions();
+  EXPECT_FALSE(MakeSmallSac(options)->Priorities().defined());
+  options.mutable_prioritized_replay()->set_enabled(true);
+  const std::unique_ptr<Sac> sac = MakeSmallSac(options);
+  LocalOptimizer optimizer(sac->ParameterGroups());
+  // Every episode ends here, so that the target is the reward times its scale, and the critics begin near 0.
+  Batch batch = RandomBatch();
+  batch.slices[TransitionSlice::kTerminated] = at::ones({kBatch, 1}, at::kByte);
+  batch.slices[TransitionSlice::kReward] = at::tensor({0.0f, 100.0f, -100.0f, 1000.0f, 1.0f}).view({kBatch, 1});
+  batch.weights = at::ones({kBatch});
+  sac->Update(batch, optimizer);
+  const at::Tensor priorities = sac->Priorities();
+  ASSERT_EQ(priorities.sizes(), at::IntArrayRef({kBatch}));
+  EXPECT_NEAR(priorities[1].item<float>(), 200, 3);
+  EXPECT_NEAR(priorities[2].item<float>(), 200, 3);
+  EXPECT_NEAR(priorities[3].item<float>(), 2000, 3);
+  EXPECT_GT(priorities.min().item<float>(), 0);
 }
 
 TEST(SacTest, StepsCriticsThenPolicyThenTemperatureEachByItself) {

@@ -60,6 +60,12 @@ absl::StatusOr<std::unique_ptr<BatchSlots>> BatchSlots::Create(const Experience&
         slot.device.slices.push_back(
             device.is_cpu() ? *host : at::empty(host->sizes(), host->options().device(device).pinned_memory(false)));
       }
+      if (experience.sampler == v1::PROPORTIONAL) {
+        const auto options = at::TensorOptions().dtype(at::kFloat);
+        slot.host.weights = at::empty({experience.batch_size}, options.pinned_memory(!device.is_cpu()));
+        slot.device.weights =
+            device.is_cpu() ? slot.host.weights : at::empty({experience.batch_size}, options.device(device));
+      }
       if (device.is_cpu()) continue;
       slot.copied.emplace(device.type());
       slot.used.emplace(device.type());
@@ -81,6 +87,12 @@ std::vector<std::vector<std::span<std::byte>>> BatchSlots::Blocks() const {
   return blocks;
 }
 
+std::span<float> BatchSlots::Weights(size_t slot) {
+  const at::Tensor& weights = slots_[slot].host.weights;
+  if (!weights.defined()) return {};
+  return {weights.data_ptr<float>(), static_cast<size_t>(weights.numel())};
+}
+
 const Batch& BatchSlots::OnDevice(size_t number) {
   Slot& slot = slots_[number];
   if (!copy_stream_.has_value()) return slot.device;
@@ -91,6 +103,7 @@ const Batch& BatchSlots::OnDevice(size_t number) {
     for (size_t i = 0; i < slot.host.slices.size(); ++i) {
       slot.device.slices[i].copy_(slot.host.slices[i], /*non_blocking=*/true);
     }
+    if (slot.host.weights.defined()) slot.device.weights.copy_(slot.host.weights, /*non_blocking=*/true);
     slot.copied->record(*copy_stream_);
   }
   slot.copied->block(compute);

@@ -18,6 +18,7 @@
 #include "common/protocol.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "learner/importance_weights.h"
 #include "learner/restore.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
@@ -297,6 +298,11 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   progress_->AddWait(waited);
   CountWaiting(metrics_->waiting.batch);
 
+  if (const std::span<float> weights = slots_->Weights(filled.slot); !weights.empty()) {
+    const double exponent =
+        ImportanceExponent(experience_.importance_exponent, counters_.env_steps(), config_.stop().env_steps());
+    ImportanceWeights(sampler_->probabilities(filled.slot), exponent, weights);
+  }
   const Batch& batch = slots_->OnDevice(filled.slot);
   algorithm_->Update(batch, *optimizer_);
   updated_ = true;
@@ -308,6 +314,7 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
     progress_->SetPolicyLag(lag);
     metrics_->policy_lag.Set(lag);
   }
+  RETURN_IF_ERROR(UpdatePriorities(filled.slot));
   slots_->Release(filled.slot);
   const Time end = std::chrono::steady_clock::now();
   metrics_->update.Observe(Seconds(end - begin));
@@ -322,6 +329,15 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   }
   sampler_->Done(filled.slot, published_version_);
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  return absl::OkStatus();
+}
+
+absl::Status Learner::UpdatePriorities(size_t slot) {
+  const at::Tensor priorities = algorithm_->Priorities();
+  if (!priorities.defined()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckFinite({{"priorities", priorities}}));
+  const at::Tensor host = priorities.cpu();
+  sampler_->UpdatePriorities(slot, {host.data_ptr<float>(), static_cast<size_t>(host.numel())});
   return absl::OkStatus();
 }
 

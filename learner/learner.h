@@ -67,6 +67,8 @@ class Learner {
 
   absl::Status Train();
   absl::Status UpdateOnce(const ReplaySampler::Filled& filled);
+  // Tells the shards the priorities that the last update gave the batch's items.
+  absl::Status UpdatePriorities(size_t slot);
   absl::Status Publish();
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();

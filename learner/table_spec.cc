@@ -11,6 +11,7 @@ v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& exper
   *table.mutable_signature() = experience.signature;
   table.set_sampler(experience.sampler);
   table.set_remover(experience.remover);
+  if (experience.sampler == v1::PROPORTIONAL) table.set_priority_exponent(experience.priority_exponent);
   table.set_max_items(std::max<uint64_t>(1, replay.capacity() / replay.shards()));
   table.set_max_bytes(replay.budget_bytes() / replay.shards());
   table.set_max_times_sampled(experience.max_times_sampled);

@@ -129,6 +129,7 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
     table.set_rows(cut.numbers->count());
     table.set_row_bytes(cut.table->layout().stride());
     table.set_items(cut.snapshot.items.size());
+    table.set_item_bytes(sizeof(ItemRecord));
     for (v1::WriterCheckpoint& writer : cut.snapshot.writers) {
       for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
         for (uint64_t& row : *lane.mutable_window()) row = (*cut.numbers)[row];
@@ -150,7 +151,7 @@ absl::Status AppendTable(const TableCut& cut, HashedFile& file) {
     return file.Append(bytes);
   }));
   for (const Item& item : cut.snapshot.items) {
-    const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled};
+    const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority};
     RETURN_IF_ERROR(file.Append(BytesOf(record)));
   }
   return absl::OkStatus();

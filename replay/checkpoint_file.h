@@ -26,8 +26,11 @@ struct ItemRecord {
   uint32_t first_row;  // number of the row in this file
   uint16_t rows;
   uint16_t times_sampled;
+  float priority = 1;
 };
-static_assert(sizeof(ItemRecord) == 8);
+static_assert(sizeof(ItemRecord) == 12);
+// Of records from before items had priorities, which lack what is behind.
+inline constexpr uint64_t kOldItemRecordBytes = 8;
 
 struct CheckpointEntry {
   std::string path;

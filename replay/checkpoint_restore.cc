@@ -1,6 +1,8 @@
 // A shard is filled from its newest checkpoint that is whole. Rows go from the file straight into the table, so that a
 // restart needs memory for them once; what turns out to be damaged is dropped with the shard's tables.
+#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "common/log.h"
 #include "common/protocol.h"
@@ -10,6 +12,27 @@
 
 namespace headrace {
 namespace {
+
+absl::StatusOr<std::vector<Item>> ReadItems(const v1::TableCheckpoint& saved, CheckpointReader& file) {
+  const uint64_t bytes = saved.item_bytes() == 0 ? kOldItemRecordBytes : saved.item_bytes();
+  if (bytes != kOldItemRecordBytes && bytes != sizeof(ItemRecord)) {
+    return absl::DataLossError("its items are of an unknown size");
+  }
+  if (saved.items() > file.bytes_left() / bytes) return absl::DataLossError("the file is cut off");
+  std::vector<std::byte> records(saved.items() * bytes);
+  RETURN_IF_ERROR(file.Read(records));
+  std::vector<Item> items;
+  items.reserve(saved.items());
+  for (size_t at = 0; at < records.size(); at += bytes) {
+    ItemRecord record;
+    std::memcpy(&record, records.data() + at, bytes);
+    items.push_back({.first_row = record.first_row,
+                     .rows = record.rows,
+                     .times_sampled = record.times_sampled,
+                     .priority = record.priority});
+  }
+  return items;
+}
 
 absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayCheckpointHeader& header,
                           CheckpointReader& file, Shard& shard) {
@@ -21,14 +44,7 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   }
   ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
                    table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
-  if (saved.items() > file.bytes_left() / sizeof(ItemRecord)) return absl::DataLossError("the file is cut off");
-  std::vector<ItemRecord> records(saved.items());
-  RETURN_IF_ERROR(file.Read(std::as_writable_bytes(std::span(records))));
-  std::vector<Item> items;
-  items.reserve(records.size());
-  for (const ItemRecord& record : records) {
-    items.push_back({.first_row = record.first_row, .rows = record.rows, .times_sampled = record.times_sampled});
-  }
+  ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(saved, file));
   std::vector<v1::WriterCheckpoint> writers;
   for (const v1::WriterCheckpoint& writer : header.writers()) {
     if (writer.table() == saved.spec().name()) writers.push_back(writer);

@@ -19,6 +19,7 @@
 #include "common/random.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "replay/checkpoint_file.h"
 #include "replay/testing.h"
 
 namespace headrace {
@@ -33,15 +34,15 @@ constexpr uint64_t kBudget = 4 << 20;
 std::string Contents(Table& table) {
   const Table::Snapshot snapshot = table.TakeSnapshot();
   std::string text =
-      absl::StrFormat("%d steps, %d items, %d sampled, %d removed, %d lost\n", snapshot.state.inserted_steps(),
-                      snapshot.state.inserted_items(), snapshot.state.sampled_items(), snapshot.state.removed_items(),
-                      snapshot.state.lost_chunks());
+      absl::StrFormat("%d steps, %d items, %d sampled, %d removed, %d lost, priorities up to %g\n",
+                      snapshot.state.inserted_steps(), snapshot.state.inserted_items(), snapshot.state.sampled_items(),
+                      snapshot.state.removed_items(), snapshot.state.lost_chunks(), snapshot.state.max_priority());
   const size_t bytes = table.layout().payload_bytes();
   const auto row = [&](RowStore::Address address) {
     return absl::BytesToHexString({reinterpret_cast<const char*>(table.rows().Row(address)) + 4, bytes});
   };
   for (const Item& item : snapshot.items) {
-    absl::StrAppend(&text, "item sampled ", item.times_sampled, ":");
+    absl::StrAppend(&text, "item sampled ", item.times_sampled, ", priority ", item.priority, ":");
     RowStore::Address address = item.first_row;
     for (uint16_t i = 0; i < item.rows; ++i, address = table.rows().Next(address))
       absl::StrAppend(&text, " ", row(address));
@@ -85,6 +86,9 @@ class CheckpointTest : public testing::Test {
     }
     Table::Batch batch;
     EXPECT_TRUE(table.Sample(30, 1, 1, batch, {&table, [] {}}).ok());
+    for (const ItemStore::Drawn& item : batch.items()) {
+      EXPECT_TRUE(table.UpdatePriorities(1, {{item.key}}, {{0.5f + static_cast<float>(item.first_row)}}).ok());
+    }
     return shard;
   }
   absl::StatusOr<v1::CheckpointResponse> Write(const Shard& shard, const std::string& name, uint32_t keep = 10,
@@ -118,7 +122,7 @@ TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   EXPECT_EQ(restored->run_id(), "run");
   EXPECT_EQ(restored->Info().restored_from(), "one");
   const std::string before = Contents(*shard->Tables()[0]);
-  EXPECT_THAT(before, HasSubstr("item sampled 2"));
+  EXPECT_THAT(before, HasSubstr("item sampled 2, priority "));
   EXPECT_EQ(Contents(*restored->Tables()[0]), before);
   EXPECT_EQ(restored->Tables()[0]->spec().SerializeAsString(), shard->Tables()[0]->spec().SerializeAsString());
 }
@@ -239,6 +243,7 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
       {"more rows than fit", [](Header& h) { h.mutable_tables(0)->set_rows(uint64_t{1} << 62); }},
       {"size of a row", [](Header& h) { h.mutable_tables(0)->set_row_bytes(h.tables(0).row_bytes() + 4); }},
       {"more items than the file has", [](Header& h) { h.mutable_tables(0)->set_items(h.tables(0).items() + 1); }},
+      {"items of another size", [](Header& h) { h.mutable_tables(0)->set_item_bytes(16); }},
       {"more items than a file can have", [](Header& h) { h.mutable_tables(0)->set_items(uint64_t{1} << 62); }},
       {"budget", [](Header& h) { h.mutable_tables(0)->mutable_spec()->set_max_bytes(kBudget + 1); }},
       {"the same table twice", [](Header& h) { *h.add_tables() = Header(h).tables(0); }},
@@ -259,12 +264,42 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
     return changed;
   };
   const uint32_t rows = static_cast<uint32_t>(header.tables(0).rows());
-  const size_t item = body.size() - 8;  // the newest
+  const size_t item = body.size() - sizeof(ItemRecord);  // the newest
   EXPECT_FALSE(restored(header, with(0, rows))) << "a link that leads nowhere";
   EXPECT_FALSE(restored(header, with(item, rows))) << "an item's first row that is not there";
   EXPECT_FALSE(restored(header, with(item + 4, uint16_t{0}))) << "an item without rows";
   EXPECT_FALSE(restored(header, with(item + 4, uint16_t{60000}))) << "an item of more rows than follow";
+  EXPECT_FALSE(restored(header, with(item + 8, -1.0f))) << "an item with a priority that is none";
   EXPECT_TRUE(restored(header, with(item + 6, uint16_t{7}))) << "how often it was sampled is free";
+}
+
+TEST_F(CheckpointTest, ItemsOfOlderFilesGetThePriorityOne) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "new").ok());
+  const std::string whole = *ReadFile(File("new"));
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, whole.data() + 16, sizeof(header_bytes));
+  v1::ReplayCheckpointHeader header;
+  ASSERT_TRUE(header.ParseFromString(whole.substr(24, header_bytes)));
+  // The same as it was written before there were priorities: records of 8 bytes, and no word of their size.
+  v1::TableCheckpoint& table = *header.mutable_tables(0);
+  const size_t items_at = 24 + header_bytes + table.rows() * table.row_bytes();
+  table.clear_item_bytes();
+  const std::string text = header.SerializeAsString();
+  const uint64_t text_bytes = text.size();
+  std::string old = whole.substr(0, 16);
+  old.append(reinterpret_cast<const char*>(&text_bytes), sizeof(text_bytes)).append(text);
+  old += whole.substr(24 + header_bytes, items_at - 24 - header_bytes);
+  for (uint64_t i = 0; i < table.items(); ++i) old += whole.substr(items_at + i * sizeof(ItemRecord), 8);
+  const uint64_t checksum = Checksum(old);
+  old.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
+  ASSERT_TRUE(WriteFileAtomically(File("new"), old).ok());
+
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "new");
+  const Table::Snapshot snapshot = restored->Tables()[0]->TakeSnapshot();
+  EXPECT_EQ(snapshot.items.size(), table.items());
+  for (const Item& item : snapshot.items) EXPECT_EQ(item.priority, 1);
 }
 
 TEST_F(CheckpointTest, AFullDiskLeavesOlderFilesAlone) {

@@ -1,13 +1,18 @@
 #include "replay/item_store.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "common/check.h"
 
 namespace headrace {
 
+bool IsPriority(float priority) { return priority >= 0 && priority <= std::numeric_limits<float>::max(); }
+
 ItemStore::ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows)
     : max_times_sampled_(spec.max_times_sampled()),
+      priority_exponent_(spec.has_priority_exponent() ? spec.priority_exponent() : 1),
       capacity_(capacity),
       rows_(rows),
       sampler_(MakeSelector(spec.sampler(), capacity)),
@@ -17,7 +22,14 @@ ItemStore::ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows)
   order_.reserve(capacity);
 }
 
-void ItemStore::Add(RowStore::Address first_row, uint16_t rows, uint16_t times_sampled) {
+float ItemStore::Weight(float priority) const {
+  if (priority_exponent_ == 1) return priority;
+  // The highest priorities to a high power are more than a float holds.
+  const double weight = std::pow(static_cast<double>(priority), priority_exponent_);
+  return static_cast<float>(std::min<double>(weight, std::numeric_limits<float>::max()));
+}
+
+void ItemStore::Add(const Item& added) {
   HEADRACE_CHECK(size() < capacity_);
   uint32_t slot;
   if (free_.empty()) {
@@ -29,14 +41,27 @@ void ItemStore::Add(RowStore::Address first_row, uint16_t rows, uint16_t times_s
     free_.pop_back();
   }
   Item& item = slots_[slot];
-  item.first_row = first_row;
-  item.rows = rows;
-  item.times_sampled = times_sampled;
-  ++item.generation;
+  const uint32_t generation = item.generation + 1;
+  item = added;
+  item.generation = generation;
   order_[slot] = next_order_++;
-  for (RowStore::Address row = first_row; rows > 0; --rows, row = rows_->Next(row)) rows_->Reference(row);
-  sampler_->Insert(slot);
-  remover_->Insert(slot);
+  RowStore::Address row = item.first_row;
+  for (uint16_t left = item.rows; left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
+  max_priority_ = std::max(max_priority_, item.priority);
+  const float weight = Weight(item.priority);
+  sampler_->Insert(slot, weight);
+  remover_->Insert(slot, weight);
+}
+
+bool ItemStore::SetPriority(uint64_t key, float priority) {
+  const auto slot = static_cast<uint32_t>(key);
+  if (slot >= slots_.size() || slots_[slot].rows == 0 || slots_[slot].generation != key >> 32) return false;
+  slots_[slot].priority = priority;
+  max_priority_ = std::max(max_priority_, priority);
+  const float weight = Weight(priority);
+  sampler_->Update(slot, weight);
+  remover_->Update(slot, weight);
+  return true;
 }
 
 void ItemStore::RemoveOne(RandomStream& random) { Remove(remover_->Select(random).slot); }

@@ -21,7 +21,11 @@ struct Item {
   uint32_t generation = 0;
   uint16_t rows = 0;  // 0: the slot is empty
   uint16_t times_sampled = 0;
+  float priority = 1;
 };
+
+// Whether it is finite and not negative.
+bool IsPriority(float priority);
 
 class ItemStore {
  public:
@@ -39,14 +43,22 @@ class ItemStore {
   // `rows` must outlive this.
   ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows);
 
-  // size() must be below the capacity.
-  void Add(RowStore::Address first_row, uint16_t rows, uint16_t times_sampled = 0);
+  // size() must be below the capacity. Generation and order are the store's to choose.
+  void Add(const Item& item);
+  // Of the item with this key, if it is still there; whether it is.
+  bool SetPriority(uint64_t key, float priority);
+  // What an item gets whose writer gives it no priority: the highest that any item has had, at first 1.
+  float max_priority() const { return max_priority_; }
+  void set_max_priority(float priority) { max_priority_ = priority; }
   // The one the remover chooses. size() must not be 0.
   void RemoveOne(RandomStream& random);
-  // Draws one item and counts it; removes it if it has been sampled as often as it may. size() must not be 0.
+  // Draws one item and counts it; removes it if it has been sampled as often as it may. drawable() must not
+  // be 0.
   Drawn Sample(RandomStream& random);
 
   size_t size() const { return sampler_->size(); }
+  // Items that Sample may choose.
+  size_t drawable() const { return sampler_->drawable(); }
   size_t capacity() const { return capacity_; }
   double mass() const { return sampler_->mass(); }
   uint64_t removed() const { return removed_; }
@@ -57,8 +69,10 @@ class ItemStore {
 
  private:
   void Remove(uint32_t slot);
+  float Weight(float priority) const;
 
   const uint32_t max_times_sampled_;
+  const double priority_exponent_;
   const size_t capacity_;
   RowStore* const rows_;
   const std::unique_ptr<Selector> sampler_;
@@ -67,6 +81,7 @@ class ItemStore {
   std::vector<uint64_t> order_;  // of insertion, for each slot
   std::vector<uint32_t> free_;
   uint64_t next_order_ = 0;
+  float max_priority_ = 1;
   uint64_t removed_ = 0;
 };
 

@@ -29,7 +29,7 @@ class ItemStoreTest : public testing::Test {
 
 TEST_F(ItemStoreTest, ItemsHoldTheirRows) {
   ItemStore items = MakeStore(TestSpec());
-  items.Add(addresses_[2], 4);  // rows 2 to 5: slabs 0 and 1
+  items.Add({.first_row = addresses_[2], .rows = 4});  // rows 2 to 5: slabs 0 and 1
   ReleaseRows();
   EXPECT_EQ(rows_.stored_bytes(), 2 * rows_.slab_bytes());
   items.RemoveOne(random_);
@@ -39,9 +39,9 @@ TEST_F(ItemStoreTest, ItemsHoldTheirRows) {
 
 TEST_F(ItemStoreTest, RemovesTheOldestFirst) {
   ItemStore items = MakeStore(TestSpec());
-  for (int i = 0; i < 3; ++i) items.Add(addresses_[i], 1);
+  for (int i = 0; i < 3; ++i) items.Add({.first_row = addresses_[i], .rows = 1});
   items.RemoveOne(random_);
-  items.Add(addresses_[7], 1);  // takes the slot that was freed, but counts as the newest
+  items.Add({.first_row = addresses_[7], .rows = 1});  // takes the slot that was freed, but counts as the newest
   const std::vector<Item> all = items.Items();
   ASSERT_EQ(all.size(), 3u);
   EXPECT_EQ(all[0].first_row, addresses_[1]);
@@ -53,7 +53,7 @@ TEST_F(ItemStoreTest, NoTwoItemsEverHaveTheSameKey) {
   ItemStore items = MakeStore(TestSpec(), 3);
   std::set<uint64_t> keys;
   for (int i = 0; i < 100; ++i) {
-    items.Add(addresses_[0], 1);
+    items.Add({.first_row = addresses_[0], .rows = 1});
     EXPECT_TRUE(keys.insert(items.Sample(random_).key).second);
     items.RemoveOne(random_);
   }
@@ -64,8 +64,8 @@ TEST_F(ItemStoreTest, AnItemIsRemovedAfterItsLastSample) {
   spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
   spec.set_max_times_sampled(2);
   ItemStore items = MakeStore(spec);
-  items.Add(addresses_[0], 1);
-  items.Add(addresses_[1], 1);
+  items.Add({.first_row = addresses_[0], .rows = 1});
+  items.Add({.first_row = addresses_[1], .rows = 1});
   std::vector<RowStore::Address> drawn;
   while (items.size() > 0) drawn.push_back(items.Sample(random_).first_row);
   EXPECT_THAT(drawn, testing::ElementsAre(addresses_[0], addresses_[0], addresses_[1], addresses_[1]));
@@ -75,9 +75,53 @@ TEST_F(ItemStoreTest, GoesOnCountingSamplesOfARestoredItem) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_times_sampled(3);
   ItemStore items = MakeStore(spec);
-  items.Add(addresses_[0], 1, 2);
+  items.Add({.first_row = addresses_[0], .rows = 1, .times_sampled = 2});
   items.Sample(random_);
   EXPECT_EQ(items.size(), 0u);
+}
+
+TEST_F(ItemStoreTest, NewItemsHaveThePriorityTheyAreGiven) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_priority_exponent(2);
+  ItemStore items = MakeStore(spec);
+  EXPECT_EQ(items.max_priority(), 1);
+  items.Add({.first_row = addresses_[0], .rows = 1, .priority = 3});
+  items.Add({.first_row = addresses_[1], .rows = 1, .priority = 1});
+  EXPECT_EQ(items.max_priority(), 3);  // before the exponent
+  EXPECT_EQ(items.mass(), 9 + 1);
+}
+
+TEST_F(ItemStoreTest, PrioritiesAreSetByKeyAndOnlyWhileTheItemIsThere) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  ItemStore items = MakeStore(spec);
+  items.Add({.first_row = addresses_[0], .rows = 1});
+  const uint64_t key = items.Sample(random_).key;
+  EXPECT_TRUE(items.SetPriority(key, 5));
+  EXPECT_EQ(items.mass(), 5);
+  EXPECT_EQ(items.max_priority(), 5);
+  EXPECT_FALSE(items.SetPriority(key + 1, 7));  // a slot that was never used
+  items.RemoveOne(random_);
+  EXPECT_FALSE(items.SetPriority(key, 7));
+  items.Add({.first_row = addresses_[0], .rows = 1, .priority = 2});  // in the same slot
+  EXPECT_FALSE(items.SetPriority(key, 7));
+  EXPECT_EQ(items.mass(), 2);
+  EXPECT_EQ(items.max_priority(), 5);  // of all that there ever was
+}
+
+TEST_F(ItemStoreTest, RemovesByPriorityWhereTheRemoverDoes) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_remover(v1::MINIMUM_PRIORITY);
+  ItemStore items = MakeStore(spec);
+  for (const float priority : {3.0f, 1.0f, 2.0f}) {
+    items.Add({.first_row = addresses_[0], .rows = 1, .priority = priority});
+  }
+  items.RemoveOne(random_);
+  const std::vector<Item> all = items.Items();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].priority, 3);
+  EXPECT_EQ(all[1].priority, 2);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "replay/item_store.h"
 
 namespace headrace {
 namespace {
@@ -78,6 +79,14 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
   if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
     return refuse("expected a count and a stride above 0");
   if (run.first_row() >= kMaxRowNumber || run.stride() > kMaxRowsPerChunk) return refuse("row or stride too large");
+  if (!run.priorities().empty() && static_cast<uint32_t>(run.priorities_size()) != run.count()) {
+    return refuse(absl::StrFormat("expected a priority for each or none, got %d", run.priorities_size()));
+  }
+  for (const float priority : run.priorities()) {
+    if (!IsPriority(priority)) {
+      return refuse(absl::StrFormat("expected finite priorities of 0 or more, got %g", priority));
+    }
+  }
   for (uint64_t i = 0; i < run.count(); ++i) {
     const uint64_t begin = run.first_row() + i * run.stride();
     if (begin < lane.lost_before) continue;  // counted as lost when the chunk is committed

@@ -1,5 +1,7 @@
 #include "replay/lane.h"
 
+#include <limits>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -163,6 +165,22 @@ TEST_F(CheckChunkTest, RefusesImpossibleItemRuns) {
   chunk_.clear_items();
   AddItems(chunk_, 0, 100, 1, kMaxRowsPerChunk + 1);
   ExpectRefused("at most 1048576 items");
+}
+
+TEST_F(CheckChunkTest, RefusesWhatIsNoPriority) {
+  AddSegment(chunk_, 0, 100, 10, false);
+  AddItems(chunk_, 0, 100, 2, 3);
+  v1::ItemRun& run = *chunk_.mutable_items(0);
+  run.add_priorities(1);
+  ExpectRefused("expected a priority for each or none, got 1");
+  run.add_priorities(0);
+  for (const float wrong : {-1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    run.add_priorities(wrong);
+    ExpectRefused("expected finite priorities of 0 or more, got");
+    run.mutable_priorities()->RemoveLast();
+  }
+  run.add_priorities(2.5);
+  EXPECT_TRUE(Check().ok());
 }
 
 // An item at the last row number passed, because the sum with its length wrapped around to a small one.

@@ -140,6 +140,9 @@ class SampleStream final : public ServerStream {
         head.set_last(true);
         *head.mutable_state() = batch.state();
         for (const ItemStore::Drawn& item : items) head.add_keys(item.key);
+        if (table_->spec().sampler() == v1::PROPORTIONAL) {
+          for (const ItemStore::Drawn& item : items) head.add_probabilities(static_cast<float>(item.probability));
+        }
       }
       for (uint32_t s = 0; s < slices_.size(); ++s) {
         const size_t bytes = BytesPerItem(slices_[s], table_->layout());

@@ -33,19 +33,23 @@ uint64_t MixKey(uint64_t seed, uint64_t draws_on, uint64_t batch, uint64_t salt)
   return key;
 }
 
-// Splits `count` draws over shards in proportion to their items: each draw independently, as one table would. With
-// `once` an item that was drawn is gone.
-std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<uint64_t> items, bool once, RandomStream& random) {
-  std::vector<uint32_t> draws(items.size());
-  uint64_t total = 0;
-  for (const uint64_t n : items) total += n;
+// Splits `count` draws over shards in proportion to their masses: each draw independently, as one table would. With
+// `once`, where masses are numbers of items, an item that was drawn is gone.
+std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<double> masses, bool once, RandomStream& random) {
+  std::vector<uint32_t> draws(masses.size());
+  double total = std::accumulate(masses.begin(), masses.end(), 0.0);
   for (uint32_t i = 0; i < count; ++i) {
-    uint64_t item = random.Below(total);
-    size_t shard = 0;
-    while (item >= items[shard]) item -= items[shard++];
-    ++draws[shard];
+    double left = random.Uniform() * total;
+    size_t chosen = 0;
+    for (size_t shard = 0; shard < masses.size(); ++shard) {
+      if (masses[shard] <= 0) continue;
+      chosen = shard;  // the last one at least, where rounding leads past the end
+      if (left < masses[shard]) break;
+      left -= masses[shard];
+    }
+    ++draws[chosen];
     if (!once) continue;
-    --items[shard];
+    --masses[chosen];
     --total;
   }
   return draws;
@@ -113,6 +117,11 @@ ReplaySampler::ReplaySampler(ReplaySamplerOptions options)
       delivered_(options_.batches),
       updates_(options_.batches) {
   for (size_t slot = options_.slots.size(); slot > 0; --slot) free_slots_.push_back(slot - 1);
+  origins_.resize(options_.slots.size());
+  for (Origins& origins : origins_) {
+    origins.keys.resize(options_.batch_size);
+    origins.probabilities.resize(options_.batch_size);
+  }
   for (const std::span<std::byte> block : options_.slots.front())
     item_bytes_.push_back(block.size() / options_.batch_size);
   for (size_t i = 0; i < std::min(options_.states.size(), shards_.size()); ++i) {
@@ -168,24 +177,23 @@ bool ReplaySampler::RedrawOrphans() {
 }
 
 bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
-  std::vector<uint64_t> items(shards_.size());
-  for (size_t i = 0; i < shards_.size(); ++i) items[i] = shards_[i].connected ? shards_[i].state.items() : 0;
+  std::vector<double> masses(shards_.size());
+  for (size_t i = 0; i < shards_.size(); ++i) masses[i] = shards_[i].connected ? shards_[i].state.mass() : 0;
   // A shard is not asked for more than a queue holds, while another may have enough; a single one is, and waits.
   const bool once = options_.table.max_times_sampled() == 1 && shards_.size() > 1;
   if (once) {
-    for (const auto& [number, piece] : pieces_)
-      items[piece.shard] -= std::min<uint64_t>(items[piece.shard], piece.count);
+    for (const auto& [number, piece] : pieces_) masses[piece.shard] = std::max(0.0, masses[piece.shard] - piece.count);
   }
-  const uint64_t total = std::accumulate(items.begin(), items.end(), uint64_t{0});
-  const bool enough = total >= (once ? count : 1);
+  const double total = std::accumulate(masses.begin(), masses.end(), 0.0);
+  const bool enough = once ? total >= count : total > 0;
   lacks_items_ = refused_ || (!enough && pieces_.empty());
   if (!enough) return false;
   RandomStream random(MixKey(options_.seed, 0, batch, salt));
-  const std::vector<uint32_t> draws = SplitDraws(count, items, once, random);
+  const std::vector<uint32_t> draws = SplitDraws(count, masses, once, random);
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (draws[i] == 0) continue;
     const uint64_t number = next_request_++;
-    pieces_[number] = {.batch = batch, .shard = i, .first = first, .count = draws[i]};
+    pieces_[number] = {.batch = batch, .shard = i, .first = first, .count = draws[i], .share = masses[i] / total};
     first += draws[i];
     v1::SampleRequest request;
     request.set_request(number);
@@ -354,6 +362,7 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
     pieces_.erase(found);
   } else if (head.last()) {
     refused_ = lacks_items_ = false;
+    Remember(found->second, head);
     Pending& pending = pending_.at(found->second.batch);
     pending.missing -= found->second.count;
     pieces_.erase(found);
@@ -362,10 +371,38 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
   work_.NotifyAll();
 }
 
-uint64_t ReplaySampler::ItemsLocked() const {
-  uint64_t items = 0;
-  for (const Shard& shard : shards_) items += shard.connected ? shard.state.items() : 0;
-  return items;
+void ReplaySampler::Remember(const Piece& piece, const v1::SampleResponse& head) {
+  Origins& origins = origins_[pending_.at(piece.batch).slot];
+  const auto count = static_cast<uint32_t>(head.keys_size());
+  for (uint32_t i = 0; i < std::min(piece.count, count); ++i) {
+    const int item = static_cast<int>(i);
+    const double drawn =
+        item < head.probabilities_size() ? head.probabilities(item) : 1 / static_cast<double>(head.state().items());
+    origins.keys[piece.first + i] = {piece.shard, head.state().incarnation(), head.keys(item)};
+    origins.probabilities[piece.first + i] = piece.share * drawn;
+  }
+}
+
+void ReplaySampler::UpdatePriorities(size_t slot, std::span<const float> priorities) {
+  const std::vector<Origins::Key>& keys = origins_[slot].keys;
+  HEADRACE_CHECK(priorities.size() == keys.size());
+  std::map<std::pair<size_t, uint64_t>, v1::UpdatePrioritiesRequest> requests;  // by shard and life
+  for (size_t i = 0; i < keys.size(); ++i) {
+    v1::UpdatePrioritiesRequest& request = requests[{keys[i].shard, keys[i].incarnation}];
+    request.add_keys(keys[i].key);
+    request.add_priorities(priorities[i]);
+  }
+  MutexLock lock(&mutex_);
+  for (auto& [owner, request] : requests) {
+    request.set_incarnation(owner.second);
+    shards_[owner.first].connection->UpdatePriorities(request);
+  }
+}
+
+double ReplaySampler::MassLocked() const {
+  double mass = 0;
+  for (const Shard& shard : shards_) mass += shard.connected ? shard.state.mass() : 0;
+  return mass;
 }
 
 ReplaySampler::Wait ReplaySampler::WaitLocked() const {
@@ -375,7 +412,7 @@ ReplaySampler::Wait ReplaySampler::WaitLocked() const {
     return Wait::kShards;
   }
   if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
-  return ItemsLocked() == 0 ? Wait::kItems : Wait::kNothing;
+  return MassLocked() == 0 ? Wait::kItems : Wait::kNothing;
 }
 
 std::string ReplaySampler::WaitingFor() const {
@@ -388,7 +425,7 @@ std::string ReplaySampler::WaitingFor() const {
       return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
                              options_.ratio.StepsNeeded(drawn_ + 1));
     case Wait::kItems:
-      return "items: the replay shards are empty";
+      return "items: the replay shards have none that could be drawn";
     case Wait::kBatch:
       return "a batch from the replay shards";
   }

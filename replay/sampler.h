@@ -2,12 +2,14 @@
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<ReplaySampler> sampler, ReplaySampler::Start(options));
 //   ASSIGN_OR_RETURN(ReplaySampler::Filled batch, sampler->Next(deadline));   // batch.slot: where it lies
-//   ... learn from slot ...
+//   ... learn from slot, whose items were drawn with sampler->probabilities(batch.slot) ...
+//   sampler->UpdatePriorities(batch.slot, priorities);
 //   sampler->Done(batch.slot, policy_version);
 //
-// Uniform means uniform over all items: how many of a batch's items each shard draws is itself drawn, in proportion to
-// the items the shards hold. A shard that dies shrinks the table, and what it owed is drawn from the others; one that
-// returns rejoins. Batches are delivered in the order in which they were drawn.
+// Uniform means uniform over all items, prioritised in proportion to the mass of all of them: how many of a batch's
+// items each shard draws is itself drawn, in proportion to what the shards hold. A shard that dies shrinks the table,
+// and what it owed is drawn from the others; one that returns rejoins. Batches are delivered in the order in which they
+// were drawn.
 //
 // The sampler alone owns the ratio: batch k is drawn when enough steps have been inserted, and the shards are granted
 // further steps as updates are done.
@@ -82,6 +84,11 @@ class ReplaySampler {
   // The next batch. DeadlineExceeded: none is ready (Stats says what it waits for). Cancelled: Cancel was called.
   // Otherwise what a shard refused the sampler with for good.
   absl::StatusOr<Filled> Next(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Between Next and Done, of a batch's items in their order: the probability with which a draw gave this item of all
+  // shards' (by the masses as they were known when it was drawn).
+  std::span<const double> probabilities(size_t slot) const { return origins_[slot].probabilities; }
+  // New priorities for a batch's items, between Next and Done. Shards count those whose item is gone meanwhile.
+  void UpdatePriorities(size_t slot, std::span<const float> priorities) ABSL_LOCKS_EXCLUDED(mutex_);
   // Gives the slot back and counts one update; in lockstep, writers go on with a policy at least this new.
   void Done(size_t slot, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -107,6 +114,17 @@ class ReplaySampler {
     size_t shard;
     uint32_t first;  // item of the batch
     uint32_t count;
+    double share;  // of all mass, that the shard had
+  };
+  // Where the items of a slot's batch are from.
+  struct Origins {
+    struct Key {
+      size_t shard;
+      uint64_t incarnation;
+      uint64_t key;
+    };
+    std::vector<Key> keys;
+    std::vector<double> probabilities;
   };
   struct Pending {
     size_t slot;
@@ -120,7 +138,8 @@ class ReplaySampler {
   bool RedrawOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Grant() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  uint64_t ItemsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Remember(const Piece& piece, const v1::SampleResponse& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  double MassLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Wait WaitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string WaitingFor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateState(size_t shard, const v1::TableState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -132,6 +151,7 @@ class ReplaySampler {
 
   const ReplaySamplerOptions options_;
   std::vector<size_t> item_bytes_;  // of each slice
+  std::vector<Origins> origins_;    // for each slot; like its memory, the caller's between Next and Done
 
   mutable Mutex mutex_;
   ConditionVariable work_;   // for the sampler's own thread

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <future>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -134,6 +135,134 @@ TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
   std::vector<uint32_t> biased = all;
   for (size_t i = 0; i < biased.size(); ++i) biased[i] = static_cast<uint32_t>(biased[i] * (i % 2 == 0 ? 1.02 : 0.98));
   EXPECT_GT(Deviation(biased), 4);
+}
+
+// Prioritised: over three shards of unequal size, whose items come and go, each item is drawn in proportion to its
+// priority to the table's exponent, and the sampler knows with which probability.
+TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
+  constexpr uint32_t kItems[] = {30, 100, 250};
+  constexpr uint32_t kBatch = 1000;
+  constexpr uint32_t kBatchesOfAPhase = 210;
+  constexpr uint32_t kPhases = 5;
+  constexpr uint32_t kSlots = 4;
+  constexpr double kExponent = 0.5;
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_priority_exponent(kExponent);
+  const auto priority = [](uint32_t lane, uint64_t row) { return static_cast<float>(1 + (3 * row + lane) % 9); };
+  std::vector<std::unique_ptr<TestShard>> shards;
+  std::vector<std::unique_ptr<TestWriter>> writers;
+  std::vector<std::string> addresses;
+  for (uint32_t i = 0; i < 3; ++i) {
+    shards.push_back(std::make_unique<TestShard>(i));
+    ASSERT_TRUE(shards[i]->shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+    writers.push_back(std::make_unique<TestWriter>(&shards[i]->table(), i + 1));
+    addresses.push_back(shards[i]->address());
+  }
+  TestBatches batches(addresses, kBatch, kSlots);
+  batches.options.table = spec;
+  batches.options.ratio = {.updates_per_step = 1000, .lead_steps = 1 << 20};
+  std::unique_ptr<ReplaySampler> sampler;
+
+  using Item = std::pair<uint32_t, uint64_t>;  // lane, which is the shard's number, and row
+  std::map<Item, double> observed;
+  std::map<Item, double> expected;
+  for (uint32_t phase = 0; phase < kPhases; ++phase) {
+    double mass = 0;
+    std::map<Item, double> weights;
+    for (uint32_t i = 0; i < 3; ++i) {
+      // An episode's last row is no item.
+      writers[i]->Append(i, kItems[i] + 1, v1::TERMINATED);
+      const absl::StatusOr<Table::Outcome> inserted = writers[i]->Insert();
+      ASSERT_TRUE(inserted.ok() && *inserted == Table::Outcome::kDone) << inserted.status();
+      Table& table = shards[i]->table();
+      // What is drawn of everything has set priorities often enough that none is left out.
+      for (uint64_t key = 0; key < 100; ++key) {
+        Table::Batch batch;
+        ASSERT_TRUE(table.Sample(500, 1, key, batch, {&table, [] {}}).ok());
+        for (const ItemStore::Drawn& item : batch.items()) {
+          std::array<float, 2> observation;
+          std::byte* const block = reinterpret_cast<std::byte*>(observation.data());
+          const std::vector<Slice> slices = {{0, 0, 1}};
+          table.Gather({&item, 1}, slices, {&block, 1});
+          const auto row = static_cast<uint64_t>(observation[1]);
+          ASSERT_TRUE(table.UpdatePriorities(table.State().incarnation(), {{item.key}}, {{priority(i, row)}}).ok());
+          weights[{i, row}] = std::pow(priority(i, row), kExponent);
+        }
+      }
+    }
+    for (const auto& [item, weight] : weights) mass += weight;
+    if (sampler == nullptr) sampler = StartSampler(batches);
+    ASSERT_TRUE(sampler->WaitConnected(Soon()));
+    // Batches that were drawn, or whose draws were shared out, before the items changed.
+    for (uint32_t i = 0; i < 2 * kSlots; ++i) sampler->Done(sampler->Next(Soon())->slot, 0);
+    for (uint32_t k = 0; k < kBatchesOfAPhase; ++k) {
+      const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+      ASSERT_TRUE(filled.ok()) << filled.status();
+      const std::span<const double> probabilities = sampler->probabilities(filled->slot);
+      for (uint32_t i = 0; i < kBatch; ++i) {
+        const Item item = batches.Check(filled->slot, i);
+        ASSERT_NEAR(probabilities[i], weights.at(item) / mass, 1e-6);
+        ++observed[item];
+      }
+      sampler->Done(filled->slot, k);
+    }
+    for (const auto& [item, weight] : weights) expected[item] += weight / mass * kBatch * kBatchesOfAPhase;
+  }
+
+  const auto deviation = [&](double bias) {
+    double chi_square = 0;
+    for (const auto& [item, count] : expected) {
+      const double seen = observed[item] * (item.second % 2 == 0 ? 1 + bias : 1 - bias);
+      chi_square += std::pow(seen - count, 2) / count;
+    }
+    const double freedom = static_cast<double>(expected.size()) - kPhases;
+    return (chi_square - freedom) / std::sqrt(2 * freedom);
+  };
+  EXPECT_LT(std::abs(deviation(0)), 4);
+  EXPECT_GT(deviation(0.02), 4);  // it would see a sampler that draws half of all items 2% too often
+}
+
+TEST(SamplerTest, PrioritiesReachTheItemsTheyAreOf) {
+  std::vector<std::unique_ptr<TestShard>> shards;
+  std::vector<std::string> addresses;
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  for (uint32_t i = 0; i < 2; ++i) {
+    shards.push_back(std::make_unique<TestShard>(i));
+    ASSERT_TRUE(shards[i]->shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+    TestWriter writer(&shards[i]->table(), i + 1);
+    writer.Append(i, 11);
+    ASSERT_TRUE(writer.Insert().ok());
+    addresses.push_back(shards[i]->address());
+  }
+  TestBatches batches(addresses, 16, 1);
+  batches.options.table = spec;
+  batches.options.ratio = {.updates_per_step = 1000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  // Only row 3 of shard 0 is left with a priority that counts.
+  const auto priority = [](uint32_t lane, uint64_t row) { return lane == 0 && row == 3 ? 1.0f : 1e-20f; };
+  const auto only_that = [&](const ReplaySampler::Filled& filled) {
+    for (uint32_t i = 0; i < 16; ++i) {
+      if (batches.Check(filled.slot, i) != std::pair<uint32_t, uint64_t>{0, 3}) return false;
+    }
+    return true;
+  };
+  bool reached = false;
+  for (int batch = 0; batch < 100000 && !reached; ++batch) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    std::vector<float> priorities;
+    for (uint32_t i = 0; i < 16; ++i) {
+      const auto [lane, row] = batches.Check(filled->slot, i);
+      priorities.push_back(priority(lane, row));
+    }
+    sampler->UpdatePriorities(filled->slot, priorities);
+    reached = only_that(*filled);
+    sampler->Done(filled->slot, 0);
+  }
+  EXPECT_TRUE(reached);
 }
 
 TEST(SamplerTest, AShardThatDiesShrinksTheTableAndOneThatReturnsRejoins) {

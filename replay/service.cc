@@ -9,6 +9,7 @@
 #include "replay/checkpoint.h"
 #include "replay/coordinate_stream.h"
 #include "replay/insert_stream.h"
+#include "replay/priority_stream.h"
 #include "replay/sample_stream.h"
 
 namespace headrace {
@@ -17,7 +18,8 @@ namespace {
 using Bytes = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 // The streams take bytes; the rest are ordinary calls.
 using Base = v1::Replay::WithRawCallbackMethod_Insert<
-    v1::Replay::WithRawCallbackMethod_Sample<v1::Replay::WithRawCallbackMethod_Coordinate<v1::Replay::Service>>>;
+    v1::Replay::WithRawCallbackMethod_Sample<v1::Replay::WithRawCallbackMethod_Coordinate<
+        v1::Replay::WithRawCallbackMethod_UpdatePriorities<v1::Replay::Service>>>>;
 
 class ReplayService final : public Base {
  public:
@@ -27,6 +29,10 @@ class ReplayService final : public Base {
   Bytes* Insert(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeInsertStream(shard_)); }
   Bytes* Sample(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeSampleStream(shard_)); }
   Bytes* Coordinate(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeCoordinateStream(shard_)); }
+
+  Bytes* UpdatePriorities(grpc::CallbackServerContext*) override {
+    return ServerStream::Start(MakePriorityStream(shard_));
+  }
 
   grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse* response) override {
     *response = shard_->Info();

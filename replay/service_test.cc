@@ -73,7 +73,7 @@ class ServiceTest : public testing::Test {
 };
 
 TEST_F(ServiceTest, GarbageEndsAStreamAndNothingElse) {
-  for (const std::string method : {"Insert", "Sample", "Coordinate"}) {
+  for (const std::string method : {"Insert", "Sample", "Coordinate", "UpdatePriorities"}) {
     const absl::Status garbage = Converse(method, {Bytes("\xff\xff\xff garbage")});
     EXPECT_TRUE(absl::IsInvalidArgument(garbage)) << method << ": " << garbage;
   }
@@ -135,6 +135,16 @@ TEST_F(ServiceTest, StreamsThatBeginWrongAreToldSo) {
   *coordinate.mutable_peer() = MakePeer("another", "learner");
   coordinate.set_table("t");
   EXPECT_TRUE(absl::IsFailedPrecondition(Converse("Coordinate", {ToByteBuffer(coordinate)})));
+  v1::UpdatePrioritiesRequest priorities;
+  *priorities.mutable_peer() = MakePeer("another", "learner");
+  priorities.set_table("t");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Converse("UpdatePriorities", {ToByteBuffer(priorities)})));
+  *priorities.mutable_peer() = MakePeer("run", "learner");
+  priorities.set_table("cats");
+  EXPECT_TRUE(absl::IsNotFound(Converse("UpdatePriorities", {ToByteBuffer(priorities)})));
+  priorities.set_table("t");
+  priorities.add_keys(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(Converse("UpdatePriorities", {ToByteBuffer(priorities)})));
 }
 
 TEST_F(ServiceTest, ChunksOverTheMessageLimitAreRefused) {

@@ -43,6 +43,11 @@ void ShardConnection::Coordinate(const v1::CoordinateRequest& request) {
   if (coordinate_ != nullptr) coordinate_->Send(ToByteBuffer(request));
 }
 
+void ShardConnection::UpdatePriorities(const v1::UpdatePrioritiesRequest& request) {
+  MutexLock lock(&mutex_);
+  if (priorities_ != nullptr) priorities_->Send(ToByteBuffer(request));
+}
+
 absl::Status ShardConnection::Open() {
   v1::CreateTableResponse created;
   RETURN_IF_ERROR(CreateTable(created));
@@ -59,15 +64,22 @@ absl::Status ShardConnection::Open() {
                                                                          callbacks_.state(newer);
                                                                      },
                                                                  .closed = closed});
+  std::unique_ptr<ClientStream> priorities = ClientStream::Open(
+      channel_, "/headrace.v1.Replay/UpdatePriorities", {.message = [](const grpc::ByteBuffer&) {}, .closed = closed});
   v1::SampleRequest open;
   *open.mutable_open()->mutable_peer() = options_.peer;
   open.mutable_open()->set_table(options_.table.name());
   for (const v1::ColumnSlice& slice : options_.slices) *open.mutable_open()->add_slices() = slice;
   sample->Send(ToByteBuffer(open));
+  v1::UpdatePrioritiesRequest open_priorities;
+  *open_priorities.mutable_peer() = options_.peer;
+  open_priorities.set_table(options_.table.name());
+  priorities->Send(ToByteBuffer(open_priorities));
   {
     MutexLock lock(&mutex_);
     sample_ = std::move(sample);
     coordinate_ = std::move(coordinate);
+    priorities_ = std::move(priorities);
   }
   callbacks_.connected(created);
   return absl::OkStatus();
@@ -76,9 +88,11 @@ absl::Status ShardConnection::Open() {
 void ShardConnection::Close() {
   std::unique_ptr<ClientStream> sample;  // destroyed outside the mutex: their last callbacks take it
   std::unique_ptr<ClientStream> coordinate;
+  std::unique_ptr<ClientStream> priorities;
   MutexLock lock(&mutex_);
   sample = std::move(sample_);
   coordinate = std::move(coordinate_);
+  priorities = std::move(priorities_);
 }
 
 absl::Status ShardConnection::CreateTable(v1::CreateTableResponse& response) {

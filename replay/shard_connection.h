@@ -1,7 +1,7 @@
-// A sampler's connection to one shard: creates the table, and keeps a sample and a coordinate stream open.
+// A sampler's connection to one shard: creates the table, and keeps its streams open: sample, coordinate, priorities.
 //
 // The callbacks run on gRPC's threads or the connection's own, one at a time for each kind; between `connected` and
-// `disconnected` both streams are usable. Thread-safe.
+// `disconnected` all streams are usable. Thread-safe.
 #ifndef HEADRACE_REPLAY_SHARD_CONNECTION_H_
 #define HEADRACE_REPLAY_SHARD_CONNECTION_H_
 
@@ -47,6 +47,7 @@ class ShardConnection {
   // Dropped while not connected.
   void RequestSample(const v1::SampleRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
   void Coordinate(const v1::CoordinateRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  void UpdatePriorities(const v1::UpdatePrioritiesRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::Status Open() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -62,6 +63,7 @@ class ShardConnection {
   grpc::ClientContext* creating_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the call in progress
   std::unique_ptr<ClientStream> sample_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ClientStream> coordinate_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<ClientStream> priorities_ ABSL_GUARDED_BY(mutex_);
 
   KeptConnection connection_;
 };

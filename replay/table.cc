@@ -1,6 +1,7 @@
 #include "replay/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -38,6 +39,10 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
   if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
     return refuse(
         absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
+  }
+  if (!(spec.priority_exponent() >= 0) || std::isinf(spec.priority_exponent())) {
+    return refuse(
+        absl::StrFormat("expected a finite priority_exponent of 0 or more, got %g", spec.priority_exponent()));
   }
   if (spec.max_times_sampled() > ItemStore::kMaxTimesSampled) {
     return refuse(absl::StrFormat("expected max_times_sampled up to %d, got %d", ItemStore::kMaxTimesSampled,
@@ -89,6 +94,9 @@ v1::TableState Table::StateLocked() const {
   state.set_insert_limit(insert_limit_);
   state.set_lost_chunks(lost_chunks_);
   state.set_lost_items(lost_items_);
+  state.set_max_priority(items_.max_priority());
+  state.set_priority_updates(priority_updates_);
+  state.set_unknown_priority_keys(unknown_priority_keys_);
   state.set_incarnation(incarnation_);
   state.set_writers(connected_writers_);
   return state;
@@ -303,7 +311,9 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
       continue;
     }
     if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
-    items_.Add(lane.window[first_row - lane.first_row()], static_cast<uint16_t>(run.rows()));
+    items_.Add({.first_row = lane.window[first_row - lane.first_row()],
+                .rows = static_cast<uint16_t>(run.rows()),
+                .priority = run.priorities().empty() ? items_.max_priority() : run.priorities(static_cast<int>(i))});
     ++inserted_items_;
   }
 }
@@ -328,7 +338,7 @@ absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_
                                              Batch& batch, Waiter retry) {
   MutexLock lock(&mutex_);
   const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), spec_.max_times_sampled() > 0 ? batch_size : 1});
-  if (items_.size() < needed) {
+  if (items_.drawable() < needed) {
     waiting_samplers_[retry.owner] = std::move(retry.wake);
     return Outcome::kWait;
   }
@@ -366,6 +376,33 @@ Table::Batch::~Batch() {
     writers = table_->TakeAdmittedWriters();  // they may wait for slabs that this read held back
   }
   RunAll(writers);
+}
+
+absl::StatusOr<Table::PriorityUpdate> Table::UpdatePriorities(uint64_t incarnation, std::span<const uint64_t> keys,
+                                                              std::span<const float> priorities) {
+  if (keys.size() != priorities.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected a priority for each of %d keys, got %d", keys.size(), priorities.size()));
+  }
+  const auto wrong = std::find_if_not(priorities.begin(), priorities.end(), IsPriority);
+  if (wrong != priorities.end()) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected finite priorities of 0 or more, got %g for key %d",
+                                                      *wrong, wrong - priorities.begin()));
+  }
+  PriorityUpdate update;
+  Callbacks samplers;
+  {
+    MutexLock lock(&mutex_);
+    for (size_t i = 0; i < keys.size() && incarnation == incarnation_; ++i) {
+      update.updated += items_.SetPriority(keys[i], priorities[i]);
+    }
+    update.unknown = keys.size() - update.updated;
+    priority_updates_ += update.updated;
+    unknown_priority_keys_ += update.unknown;
+    samplers.swap(waiting_samplers_);  // they may wait for an item whose priority is not 0
+  }
+  RunAll(samplers);
+  return update;
 }
 
 void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {

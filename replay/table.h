@@ -16,6 +16,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -92,7 +93,7 @@ class Table {
     std::vector<ItemStore::Drawn> items_;
     v1::TableState state_;
   };
-  // kWait: the table has fewer items than min_items, or, where items are removed by sampling, fewer than asked for.
+  // kWait: fewer items can be drawn than min_items, or, where items are removed by sampling, than asked for.
   // InvalidArgument: an item has fewer rows than `rows_needed`.
   absl::StatusOr<Outcome> Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key, Batch& batch,
                                  Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -100,6 +101,14 @@ class Table {
               std::span<std::byte* const> blocks) const {
     GatherItems(items, slices, layout_, rows_, blocks);
   }
+
+  struct PriorityUpdate {
+    uint64_t updated = 0;
+    uint64_t unknown = 0;  // keys of items that are gone, or of another life of the shard
+  };
+  // InvalidArgument: numbers that are no priorities, or not as many as keys; nothing is set.
+  absl::StatusOr<PriorityUpdate> UpdatePriorities(uint64_t incarnation, std::span<const uint64_t> keys,
+                                                  std::span<const float> priorities) ABSL_LOCKS_EXCLUDED(mutex_);
 
   void SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
   // Wakes the watcher once, when `inserted_steps` have been inserted or a writer begins to wait; at once, on this
@@ -180,6 +189,8 @@ class Table {
   uint64_t sampled_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_items_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t priority_updates_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t unknown_priority_keys_ ABSL_GUARDED_BY(mutex_) = 0;
   WaitList waiting_writers_ ABSL_GUARDED_BY(mutex_);
   Callbacks waiting_acknowledgements_ ABSL_GUARDED_BY(mutex_);
   Callbacks waiting_samplers_ ABSL_GUARDED_BY(mutex_);

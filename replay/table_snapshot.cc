@@ -75,7 +75,10 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     const RowStore::Address first = row;
     for (uint16_t left = item.rows; left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
     if (row == RowStore::kNoRow || item.rows == 0) return absl::DataLossError("an item's rows are missing");
-    items_.Add(first, item.rows, item.times_sampled);
+    if (!IsPriority(item.priority)) return absl::DataLossError("an item's priority is no priority");
+    Item restored = item;
+    restored.first_row = first;
+    items_.Add(restored);
   }
   for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows));
   for (const RowStore::Address row : rows) rows_.Release(row);
@@ -86,6 +89,9 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   lost_chunks_ = state.lost_chunks();
   lost_items_ = state.lost_items();
   items_.set_removed(state.removed_items());
+  items_.set_max_priority(std::max(items_.max_priority(), state.max_priority()));
+  priority_updates_ = state.priority_updates();
+  unknown_priority_keys_ = state.unknown_priority_keys();
   // Nobody has granted anything yet in this life.
   insert_limit_ = std::max(insert_limit_, inserted_steps_);
   return absl::OkStatus();

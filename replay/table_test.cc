@@ -1,6 +1,7 @@
 #include "replay/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -55,6 +56,8 @@ TEST(TableTest, RefusesSpecificationsThatAreNotUsable) {
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(0); }, "max_item_rows from 1");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(70000); }, "max_item_rows from 1");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_times_sampled(70000); }, "max_times_sampled up to");
+  expect_refused([](v1::TableSpec& spec) { spec.set_priority_exponent(-1); }, "priority_exponent of 0 or more, got -1");
+  expect_refused([](v1::TableSpec& spec) { spec.set_priority_exponent(NAN); }, "priority_exponent of 0 or more");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(100); }, "less than two items");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(0); }, "less than two items");
   expect_refused([](v1::TableSpec& spec) { spec.set_min_items(1 << 20); }, "min_items is 1048576");
@@ -219,6 +222,96 @@ TEST(TableTest, SamplesWaitForMinItems) {
   ASSERT_TRUE(writer.Insert().ok());
   EXPECT_EQ(woken, 2);
   EXPECT_EQ(SampleFrom(*table, 5)->size(), 5u) << "more than there are, with replacement";
+}
+
+// A table of items with these priorities, in the order of their rows, in its first life.
+std::unique_ptr<Table> MakePrioritizedTable(const std::vector<float>& priorities, v1::TableSpec spec = TestSpec()) {
+  spec.set_sampler(v1::PROPORTIONAL);
+  std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 1, {.rows = 1, .stride = 1});
+  writer.Append(0, static_cast<uint32_t>(priorities.size()));
+  EXPECT_TRUE(writer.Insert().ok());
+  // Slots of a new table count up, and each has its first item.
+  for (size_t slot = 0; slot < priorities.size(); ++slot) {
+    const uint64_t key = (uint64_t{1} << 32) | slot;
+    EXPECT_EQ(table->UpdatePriorities(1, {{key}}, {{priorities[slot]}})->updated, 1u);
+  }
+  return table;
+}
+
+TEST(TableTest, SamplesInProportionToPriorities) {
+  const std::unique_ptr<Table> table = MakePrioritizedTable({0, 1, 3});
+  EXPECT_EQ(table->State().mass(), 4);
+  std::vector<int> counts(3);
+  const Drawn drawn = *SampleFrom(*table, 40000);
+  for (const auto& [lane, row] : drawn) ++counts[row];
+  EXPECT_EQ(counts[0], 0);
+  EXPECT_NEAR(counts[1], 10000, 350);  // four standard deviations
+  Table::Batch batch;
+  ASSERT_TRUE(table->Sample(100, 1, 2, batch, {table.get(), [] {}}).ok());
+  for (const ItemStore::Drawn& item : batch.items()) {
+    EXPECT_EQ(item.probability, static_cast<uint32_t>(item.key) == 1 ? 0.25 : 0.75);
+  }
+}
+
+TEST(TableTest, SamplesWaitUntilAnItemHasPriority) {
+  const std::unique_ptr<Table> table = MakePrioritizedTable({0, 0});
+  int woken = 0;
+  EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, 1, 1, [&] { ++woken; }).status()));
+  ASSERT_TRUE(table->UpdatePriorities(1, {{uint64_t{1} << 32}}, {{2.0f}}).ok());
+  EXPECT_EQ(woken, 1);
+  EXPECT_EQ((*SampleFrom(*table, 1))[0].second, 0u);
+}
+
+TEST(TableTest, AnItemWithoutPriorityIsNotDrawnThoughOthersAreUsedUp) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_times_sampled(2);
+  const std::unique_ptr<Table> table = MakeTable([&] {
+    spec.set_sampler(v1::PROPORTIONAL);
+    return spec;
+  }());
+  TestWriter writer(table.get(), 1, {.rows = 1, .stride = 1});
+  writer.Append(0, 3);
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_EQ(table->UpdatePriorities(1, {{uint64_t{1} << 32}}, {{0.0f}})->updated, 1u);
+  EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, 3).status()));  // two can be drawn
+  EXPECT_TRUE(SampleFrom(*table, 2).ok());
+}
+
+TEST(TableTest, PrioritiesOfItemsThatAreGoneAreCounted) {
+  const std::unique_ptr<Table> table = MakePrioritizedTable({1, 1});
+  const uint64_t here = uint64_t{1} << 32;
+  const uint64_t gone = uint64_t{2} << 32;
+  const absl::StatusOr<Table::PriorityUpdate> update = table->UpdatePriorities(1, {{here, gone}}, {{5.0f, 6.0f}});
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->updated, 1u);
+  EXPECT_EQ(update->unknown, 1u);
+  EXPECT_EQ(table->UpdatePriorities(2, {{here}}, {{9.0f}})->unknown, 1u);  // of another life
+  EXPECT_EQ(table->State().mass(), 6);
+  EXPECT_EQ(table->State().priority_updates(), 3u);
+  EXPECT_EQ(table->State().unknown_priority_keys(), 2u);
+}
+
+TEST(TableTest, RefusesWhatIsNoPriorityAndSetsNothing) {
+  const std::unique_ptr<Table> table = MakePrioritizedTable({1, 1});
+  const uint64_t key = uint64_t{1} << 32;
+  for (const float wrong : {-1.0f, NAN, INFINITY}) {
+    const absl::Status status = table->UpdatePriorities(1, {{key, key + 1}}, {{5.0f, wrong}}).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status));
+    EXPECT_THAT(status.message(), HasSubstr("expected finite priorities of 0 or more, got"));
+  }
+  EXPECT_THAT(table->UpdatePriorities(1, {{key, key + 1}}, {{5.0f}}).status().message(),
+              HasSubstr("expected a priority for each of 2 keys, got 1"));
+  EXPECT_EQ(table->State().mass(), 2);
+}
+
+TEST(TableTest, NewItemsHaveTheHighestPriorityThatAnyHasHad) {
+  const std::unique_ptr<Table> table = MakePrioritizedTable({7, 2});
+  ASSERT_TRUE(table->UpdatePriorities(1, {{uint64_t{1} << 32}}, {{1.0f}}).ok());
+  TestWriter writer(table.get(), 2, {.rows = 1, .stride = 1});
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(table->State().mass(), 1 + 2 + 7);
 }
 
 TEST(TableTest, InsertionWaitsAtItsLimitAndGoesOnWithTheNextGrant) {

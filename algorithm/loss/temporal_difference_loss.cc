@@ -5,12 +5,13 @@
 
 namespace headrace {
 
-TemporalDifferenceLoss SquaredTemporalDifferenceLoss(const at::Tensor& q, const at::Tensor& y) {
+TemporalDifferenceLoss SquaredTemporalDifferenceLoss(const at::Tensor& q, const at::Tensor& y,
+                                                     const at::Tensor& weights) {
   const double batch = static_cast<double>(y.size(0));
-  const at::Tensor difference = at::sub(q, y);
-  const at::Tensor flat = difference.flatten();
-  at::Tensor loss = at::dot(flat, flat).mul_(0.5 / batch);
-  return {.loss = loss, .q_gradient = difference.div(batch)};
+  const at::Tensor error = at::sub(q, y);
+  const at::Tensor weighted = weights.defined() ? error.mul(weights) : error;
+  at::Tensor loss = at::dot(weighted.flatten(), error.flatten()).mul_(0.5 / batch);
+  return {.loss = loss, .q_gradient = weighted.div(batch), .error = error};
 }
 
 }  // namespace headrace

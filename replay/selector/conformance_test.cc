@@ -12,38 +12,83 @@ namespace {
 
 RandomStream TestStream() { return RandomStream(1, StreamRole::kTest, 0, StreamPurpose::kSampling); }
 
+struct ModelItem {
+  uint32_t slot;
+  float weight;
+};
+using Model = std::list<ModelItem>;  // oldest first
+
+double MassOf(const Model& model) {
+  double mass = 0;
+  for (const ModelItem& item : model) mass += item.weight;
+  return mass;
+}
+
+// Whether the selector may draw this item, and with which probability.
+double ProbabilityOf(v1::Selector selector, const Model& model, const ModelItem& item) {
+  const auto lighter = [](const ModelItem& a, const ModelItem& b) { return a.weight < b.weight; };
+  switch (selector) {
+    case v1::UNIFORM:
+      return 1 / static_cast<double>(model.size());
+    case v1::FIRST_IN_FIRST_OUT:
+      return item.slot == model.front().slot;
+    case v1::LAST_IN_FIRST_OUT:
+      return item.slot == model.back().slot;
+    case v1::PROPORTIONAL:
+      return item.weight / MassOf(model);
+    case v1::MINIMUM_PRIORITY:
+      return item.weight == std::min_element(model.begin(), model.end(), lighter)->weight;
+    case v1::MAXIMUM_PRIORITY:
+      return item.weight == std::max_element(model.begin(), model.end(), lighter)->weight;
+    default:
+      ADD_FAILURE() << "say here what selector " << selector << " does";
+      return 0;
+  }
+}
+
 class SelectorTest : public testing::TestWithParam<SelectorFacts> {};
 
 INSTANTIATE_TEST_SUITE_P(All, SelectorTest, testing::ValuesIn(AllSelectors()),
                          [](const auto& info) { return info.param.name; });
 
-TEST_P(SelectorTest, KnowsExactlyTheSlotsThatAreIn) {
-  constexpr uint32_t kCapacity = 200;
+TEST_P(SelectorTest, KnowsExactlyTheSlotsThatAreInAndTheirWeights) {
+  constexpr uint32_t kCapacity = 300;  // beyond 16 * 16, so that a tree of 16 has several levels
   const std::unique_ptr<Selector> selector = GetParam().make(kCapacity);
-  std::list<uint32_t> present;  // oldest first
+  const bool weighted = GetParam().selector == v1::PROPORTIONAL;
+  Model present;
   RandomStream random = TestStream();
+  // Few different ones, so that some are equal, and some 0.
+  const auto weight = [&] { return static_cast<float>(random.Below(8)) / 4; };
   for (int i = 0; i < 50000; ++i) {
     // The size drifts between empty and full.
-    const bool growing = i / 2000 % 2 == 0;
+    const bool growing = i / 3000 % 2 == 0;
     const uint32_t slot = static_cast<uint32_t>(random.Below(kCapacity));
-    const auto found = std::find(present.begin(), present.end(), slot);
+    const auto found =
+        std::find_if(present.begin(), present.end(), [&](const ModelItem& item) { return item.slot == slot; });
     if (found == present.end() && (growing || random.Uniform() < 0.2)) {
-      selector->Insert(slot);
-      present.push_back(slot);
+      present.push_back({slot, weight()});
+      selector->Insert(slot, present.back().weight);
     } else if (found != present.end() && (!growing || random.Uniform() < 0.2)) {
       selector->Remove(slot);
       present.erase(found);
+    } else if (found != present.end()) {
+      found->weight = weight();
+      selector->Update(slot, found->weight);
     }
+    const auto drawable =
+        weighted ? std::count_if(present.begin(), present.end(), [](const ModelItem& item) { return item.weight > 0; })
+                 : static_cast<ptrdiff_t>(present.size());
     ASSERT_EQ(selector->size(), present.size());
-    ASSERT_EQ(selector->mass(), static_cast<double>(present.size()));
-    if (present.empty()) continue;
+    ASSERT_EQ(selector->drawable(), static_cast<size_t>(drawable));
+    // Multiples of a quarter add up without rounding.
+    ASSERT_EQ(selector->mass(), weighted ? MassOf(present) : static_cast<double>(present.size()));
+    if (drawable == 0) continue;
     const Selector::Draw draw = selector->Select(random);
-    ASSERT_NE(std::find(present.begin(), present.end(), draw.slot), present.end());
+    const auto drawn =
+        std::find_if(present.begin(), present.end(), [&](const ModelItem& item) { return item.slot == draw.slot; });
+    ASSERT_NE(drawn, present.end());
     ASSERT_GT(draw.probability, 0);
-    ASSERT_LE(draw.probability, 1);
-    if (GetParam().selector == v1::FIRST_IN_FIRST_OUT) {
-      ASSERT_EQ(draw.slot, present.front());
-    }
+    ASSERT_DOUBLE_EQ(draw.probability, ProbabilityOf(GetParam().selector, present, *drawn));
   }
 }
 
@@ -51,7 +96,7 @@ TEST_P(SelectorTest, DrawsAsOftenAsItsProbabilitiesSay) {
   constexpr uint32_t kSlots = 50;
   constexpr int kDraws = 200000;
   const std::unique_ptr<Selector> selector = GetParam().make(2 * kSlots);
-  for (uint32_t slot = 0; slot < 2 * kSlots; ++slot) selector->Insert(slot);
+  for (uint32_t slot = 0; slot < 2 * kSlots; ++slot) selector->Insert(slot, 1.0f + static_cast<float>(slot));
   for (uint32_t slot = 0; slot < 2 * kSlots; slot += 2) selector->Remove(slot);
   std::map<uint32_t, int> counts;
   std::map<uint32_t, double> probabilities;
@@ -78,8 +123,8 @@ TEST_P(SelectorTest, DrawsTheSameWithTheSameStream) {
   const std::unique_ptr<Selector> a = GetParam().make(100);
   const std::unique_ptr<Selector> b = GetParam().make(100);
   for (uint32_t slot = 0; slot < 100; ++slot) {
-    a->Insert(slot);
-    b->Insert(slot);
+    a->Insert(slot, 1.0f + static_cast<float>(slot % 7));
+    b->Insert(slot, 1.0f + static_cast<float>(slot % 7));
   }
   RandomStream random_a = TestStream();
   RandomStream random_b = TestStream();
@@ -91,8 +136,29 @@ TEST_P(SelectorTest, DrawsTheSameWithTheSameStream) {
   }
 }
 
+// Sums that are corrected by differences drift; these must not.
+TEST(ProportionalSelectorTest, ForgetsLargeWeightsThatAreGone) {
+  const std::unique_ptr<Selector> selector = MakeSelector(v1::PROPORTIONAL, 1000);
+  for (uint32_t slot = 0; slot < 1000; ++slot) selector->Insert(slot, 0.125f);
+  RandomStream random = TestStream();
+  for (int i = 0; i < 100000; ++i) {
+    const auto slot = static_cast<uint32_t>(random.Below(1000));
+    selector->Update(slot, 1e30f * static_cast<float>(random.Uniform()));
+    selector->Update(slot, 0.125f);
+  }
+  EXPECT_EQ(selector->mass(), 125);
+}
+
+TEST(ProportionalSelectorTest, NeverDrawsWhatHasNoWeight) {
+  const std::unique_ptr<Selector> selector = MakeSelector(v1::PROPORTIONAL, 5000);
+  for (uint32_t slot = 0; slot < 5000; ++slot) selector->Insert(slot, slot == 4321 ? 1e-30f : 0.0f);
+  RandomStream random = TestStream();
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(selector->Select(random).slot, 4321u);
+}
+
 TEST(SelectorRegistryTest, FindsEverySelectorAndNoOther) {
   for (const SelectorFacts& facts : AllSelectors()) EXPECT_NE(MakeSelector(facts.selector, 1), nullptr) << facts.name;
+  EXPECT_EQ(AllSelectors().size() + 1, static_cast<size_t>(v1::Selector_ARRAYSIZE));
   EXPECT_EQ(MakeSelector(v1::SELECTOR_UNSPECIFIED, 1), nullptr);
 }
 

@@ -1,4 +1,6 @@
-#include "replay/selector/first_in_first_out.h"
+#include "replay/selector/arrival_order.h"
+#include "replay/selector/extreme_priority.h"
+#include "replay/selector/proportional.h"
 #include "replay/selector/selector.h"
 #include "replay/selector/uniform.h"
 
@@ -8,6 +10,11 @@ const std::vector<SelectorFacts>& AllSelectors() {
   static const auto* const selectors = new std::vector<SelectorFacts>{
       {v1::UNIFORM, "uniform", "every item with the same probability", MakeUniformSelector},
       {v1::FIRST_IN_FIRST_OUT, "first_in_first_out", "the oldest item", MakeFirstInFirstOutSelector},
+      {v1::LAST_IN_FIRST_OUT, "last_in_first_out", "the newest item", MakeLastInFirstOutSelector},
+      {v1::PROPORTIONAL, "proportional", "each item in proportion to its priority to the table's exponent",
+       MakeProportionalSelector},
+      {v1::MINIMUM_PRIORITY, "minimum_priority", "an item of the lowest priority", MakeMinimumPrioritySelector},
+      {v1::MAXIMUM_PRIORITY, "maximum_priority", "an item of the highest priority", MakeMaximumPrioritySelector},
   };
   return *selectors;
 }

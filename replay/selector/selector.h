@@ -3,6 +3,9 @@
 // A selector knows items by slot: a small number, reused after removal, less than the table's capacity. It is one file
 // in this directory, one line in registry.cc and one value of v1.Selector; conformance_test.cc runs over every one.
 //
+// Each item has a weight, a finite number that is not negative: its priority, already raised to the table's exponent.
+// Most selectors do not look at it.
+//
 // Not thread-safe: the table's mutex guards it.
 #ifndef HEADRACE_REPLAY_SELECTOR_SELECTOR_H_
 #define HEADRACE_REPLAY_SELECTOR_SELECTOR_H_
@@ -28,13 +31,17 @@ class Selector {
   virtual ~Selector() = default;
 
   // The slot must not be present; it counts as the newest.
-  virtual void Insert(uint32_t slot) = 0;
+  virtual void Insert(uint32_t slot, float weight) = 0;
+  // The slot must be present; its age stays.
+  virtual void Update(uint32_t slot, float weight) {}
   // The slot must be present.
   virtual void Remove(uint32_t slot) = 0;
-  // size() must not be 0.
+  // drawable() must not be 0.
   virtual Draw Select(RandomStream& random) = 0;
   virtual size_t size() const = 0;
-  // Sum of the priorities; the number of items for selectors without priorities.
+  // Those that can be selected: all but items of weight 0 where the weight decides.
+  virtual size_t drawable() const { return size(); }
+  // What a draw's probability is a share of: the sum of the weights where they decide, else the number of items.
   virtual double mass() const { return static_cast<double>(size()); }
 };
 

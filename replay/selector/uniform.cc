@@ -13,7 +13,7 @@ class UniformSelector final : public Selector {
     position_.reserve(capacity);
   }
 
-  void Insert(uint32_t slot) override {
+  void Insert(uint32_t slot, float) override {
     if (slot >= position_.size()) position_.resize(slot + 1);
     position_[slot] = static_cast<uint32_t>(slots_.size());
     slots_.push_back(slot);

@@ -98,11 +98,11 @@ struct RowBytes {
   std::vector<const std::byte*> pointers;
 };
 
-v1::TableSpec MakeSpec(const v1::Signature& signature) {
+v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler) {
   v1::TableSpec spec;
   spec.set_name("t");
   *spec.mutable_signature() = signature;
-  spec.set_sampler(v1::UNIFORM);
+  spec.set_sampler(sampler);
   spec.set_remover(v1::FIRST_IN_FIRST_OUT);
   spec.set_max_bytes(kBudget / 2);
   spec.set_max_item_rows(2);
@@ -225,13 +225,13 @@ class Inserting {
   std::unique_ptr<ReplayWriter> writer_;
 };
 
-void CreateTable(const Server& server, const v1::Signature& signature) {
+void CreateTable(const Server& server, const v1::Signature& signature, v1::Selector selector = v1::UNIFORM) {
   // A sampler that asks for nothing.
   ReplaySamplerOptions options;
   std::vector<std::byte> block(4);
   options.addresses = {server.address()};
   options.peer = MakePeer("run", "learner");
-  options.table = MakeSpec(signature);
+  options.table = MakeSpec(signature, selector);
   v1::ColumnSlice& slice = options.slices.emplace_back();
   slice.set_column("reward");
   slice.set_rows(1);
@@ -270,11 +270,11 @@ void BenchInsert() {
 // Batches a second with so many requests in flight.
 class Sampling {
  public:
-  Sampling(const Server& server, const v1::Signature& signature, size_t slots) {
+  Sampling(const Server& server, const v1::Signature& signature, size_t slots, v1::Selector selector = v1::UNIFORM) {
     ReplaySamplerOptions options;
     options.addresses = {server.address()};
     options.peer = MakePeer("run", "learner");
-    options.table = MakeSpec(signature);
+    options.table = MakeSpec(signature, selector);
     const RowLayout layout = *RowLayout::Create(signature);
     memory_.resize(slots);
     for (const auto& column : layout.columns()) {
@@ -343,19 +343,40 @@ double GatherSeconds(size_t row_bytes, double seconds) {
   return spent / static_cast<double>(batches);
 }
 
+void Fill(const Server& shard, const v1::Signature& signature) {
+  const uint64_t rows = std::min<uint64_t>(kStoredRows, kBudget / 4 / RowBytes(signature).bytes.size());
+  Inserting inserting(shard, signature, 512);
+  uint64_t inserted = 0;
+  while (inserted < rows) inserted += static_cast<uint64_t>(inserting.Measure(0.2).per_second * 0.2);
+}
+
+// Drawing in proportion to priorities, beside drawing uniformly.
+void BenchProportional() {
+  const v1::Signature signature = MakeSignature(17, 2);
+  const Server uniform("shard"), proportional("shard");
+  CreateTable(uniform, signature);
+  CreateTable(proportional, signature, v1::PROPORTIONAL);
+  Fill(uniform, signature);
+  Fill(proportional, signature);
+  const double seconds = absl::GetFlag(FLAGS_seconds);
+  std::vector<double> ours, theirs;
+  for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
+    // One after the other: what the one has prefetched must not keep the other's server busy.
+    ours.push_back(Sampling(proportional, signature, 8, v1::PROPORTIONAL).Measure(seconds));
+    theirs.push_back(Sampling(uniform, signature, 8).Measure(seconds));
+  }
+  Report(absl::StrFormat("replay/sample/%d_bytes/batches_of_%d/proportional_beside_uniform",
+                         RowBytes(signature).bytes.size(), kBatch),
+         "batches/s", Median(ours), Median(theirs));
+}
+
 void BenchSample() {
   for (const auto& [observation, action] : {std::pair(17u, 2u), std::pair(76u, 8u), std::pair(1000u, 8u)}) {
     const v1::Signature signature = MakeSignature(observation, action);
     const size_t row_bytes = RowBytes(signature).bytes.size();
     const Server shard("shard"), raw("raw");
     CreateTable(shard, signature);
-    const uint64_t rows = std::min<uint64_t>(kStoredRows, kBudget / 4 / row_bytes);
-    {
-      RowBytes row(signature);
-      Inserting inserting(shard, signature, 512);
-      uint64_t inserted = 0;
-      while (inserted < rows) inserted += static_cast<uint64_t>(inserting.Measure(0.2).per_second * 0.2);
-    }
+    Fill(shard, signature);
     Sampling pipelined(shard, signature, 8), single(shard, signature, 1);
     RawReceiver receiving(raw.address(), pipelined.batch_bytes(), 8);
     const double seconds = absl::GetFlag(FLAGS_seconds);
@@ -384,6 +405,7 @@ int Run() {
   }
   BenchInsert();
   BenchSample();
+  BenchProportional();
   return 0;
 }
 

@@ -27,7 +27,7 @@ _LEARNER_WAITS = {
     "first_actor": "the learner waits for the first actor",
     "actors": "the learner waits for actors: it has used their steps as often as its samples per insert allow",
     "shards": "the learner waits for the replay shards: none is connected",
-    "items": "the learner waits for items: the replay shards are empty",
+    "items": "the learner waits for items: the replay shards have none that could be drawn",
     "batch": "the learner waits for batches from the replay shards",
     "evaluator": "the final weights are being evaluated",
 }

@@ -1,4 +1,4 @@
-#include "replay/selector/first_in_first_out.h"
+#include "replay/selector/arrival_order.h"
 
 #include <vector>
 
@@ -7,11 +7,12 @@ namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
 
-class FirstInFirstOutSelector final : public Selector {
+// Items as a list, linked through their slots; selects at one of its ends.
+class ArrivalOrderSelector final : public Selector {
  public:
-  explicit FirstInFirstOutSelector(size_t capacity) { links_.reserve(capacity); }
+  ArrivalOrderSelector(size_t capacity, bool newest_first) : newest_first_(newest_first) { links_.reserve(capacity); }
 
-  void Insert(uint32_t slot) override {
+  void Insert(uint32_t slot, float) override {
     if (slot >= links_.size()) links_.resize(slot + 1);
     links_[slot] = {newest_, kNone};
     (newest_ == kNone ? oldest_ : links_[newest_].newer) = slot;
@@ -26,7 +27,7 @@ class FirstInFirstOutSelector final : public Selector {
     --size_;
   }
 
-  Draw Select(RandomStream&) override { return {oldest_, 1.0}; }
+  Draw Select(RandomStream&) override { return {newest_first_ ? newest_ : oldest_, 1.0}; }
 
   size_t size() const override { return size_; }
 
@@ -35,6 +36,7 @@ class FirstInFirstOutSelector final : public Selector {
     uint32_t older;
     uint32_t newer;
   };
+  const bool newest_first_;
   std::vector<Link> links_;
   uint32_t oldest_ = kNone;
   uint32_t newest_ = kNone;
@@ -44,7 +46,11 @@ class FirstInFirstOutSelector final : public Selector {
 }  // namespace
 
 std::unique_ptr<Selector> MakeFirstInFirstOutSelector(size_t capacity) {
-  return std::make_unique<FirstInFirstOutSelector>(capacity);
+  return std::make_unique<ArrivalOrderSelector>(capacity, /*newest_first=*/false);
+}
+
+std::unique_ptr<Selector> MakeLastInFirstOutSelector(size_t capacity) {
+  return std::make_unique<ArrivalOrderSelector>(capacity, /*newest_first=*/true);
 }
 
 }  // namespace headrace
