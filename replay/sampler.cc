@@ -180,7 +180,8 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
   std::vector<double> masses(shards_.size());
   for (size_t i = 0; i < shards_.size(); ++i) masses[i] = shards_[i].connected ? shards_[i].state.mass() : 0;
   // A shard is not asked for more than a queue holds, while another may have enough; a single one is, and waits.
-  const bool once = options_.table.max_times_sampled() == 1 && shards_.size() > 1;
+  const bool once =
+      options_.table.max_times_sampled() == 1 && options_.table.sampler() != v1::PROPORTIONAL && shards_.size() > 1;
   if (once) {
     for (const auto& [number, piece] : pieces_) masses[piece.shard] = std::max(0.0, masses[piece.shard] - piece.count);
   }

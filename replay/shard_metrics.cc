@@ -31,6 +31,10 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
           "headrace_replay_lost_items_total",
           "Items that reach back to lost chunks, or to rows that had to make room while their writer was gone.",
           kLabels)),
+      priority_updates_(registry.AddCounterFamily("headrace_replay_priority_updates_total",
+                                                  "Priorities that learners have set.", kLabels)),
+      unknown_priority_keys_(registry.AddCounterFamily("headrace_replay_unknown_priority_keys_total",
+                                                       "Priorities that came for items which were gone.", kLabels)),
       stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),
       budget_bytes_(registry.AddGaugeFamily("headrace_replay_budget_bytes", "Bytes the table may take.", kLabels)),
       stored_items_(registry.AddGaugeFamily("headrace_replay_stored_items", "Items that can be sampled.", kLabels)),
@@ -48,6 +52,7 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   return tables_
       .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
                                    removed_items_.With(labels), lost_chunks_.With(labels), lost_items_.With(labels),
+                                   priority_updates_.With(labels), unknown_priority_keys_.With(labels),
                                    stored_bytes_.With(labels), budget_bytes_.With(labels), stored_items_.With(labels),
                                    writers_.With(labels), blocked_writers_.With(labels), insert_limit_.With(labels)})
       .first->second;
@@ -62,6 +67,8 @@ void ShardMetrics::Update(const Shard& shard) {
     RaiseTo(metrics.removed_items, state.removed_items());
     RaiseTo(metrics.lost_chunks, state.lost_chunks());
     RaiseTo(metrics.lost_items, state.lost_items());
+    RaiseTo(metrics.priority_updates, state.priority_updates());
+    RaiseTo(metrics.unknown_priority_keys, state.unknown_priority_keys());
     metrics.stored_bytes.Set(static_cast<double>(state.stored_bytes()));
     metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
     metrics.stored_items.Set(static_cast<double>(state.items()));

@@ -25,6 +25,8 @@ class ShardMetrics {
     prometheus::Counter& removed_items;
     prometheus::Counter& lost_chunks;
     prometheus::Counter& lost_items;
+    prometheus::Counter& priority_updates;
+    prometheus::Counter& unknown_priority_keys;
     prometheus::Gauge& stored_bytes;
     prometheus::Gauge& budget_bytes;
     prometheus::Gauge& stored_items;
@@ -39,6 +41,8 @@ class ShardMetrics {
   const CounterFamily removed_items_;
   const CounterFamily lost_chunks_;
   const CounterFamily lost_items_;
+  const CounterFamily priority_updates_;
+  const CounterFamily unknown_priority_keys_;
   const GaugeFamily stored_bytes_;
   const GaugeFamily budget_bytes_;
   const GaugeFamily stored_items_;
