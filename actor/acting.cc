@@ -92,7 +92,10 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
                            .table = acting->options_.lease.table().name(),
                            .signature = signature,
                            .pattern = {.rows = acting->options_.experience.item_rows,
-                                       .stride = acting->options_.experience.item_stride},
+                                       .stride = acting->options_.experience.item_stride,
+                                       .least_rows = acting->options_.experience.least_item_rows > 0
+                                                         ? acting->options_.experience.least_item_rows
+                                                         : acting->options_.experience.item_rows},
                            .chunk_rows = config.actor().chunk_rows(),
                            .window_bytes = config.actor().window_bytes(),
                            .lockstep = config.deterministic()}));

@@ -36,6 +36,9 @@ struct Experience {
   v1::Signature signature;   // the columns that actors record
   uint32_t item_rows = 2;    // rows of an item; a transition is two
   uint32_t item_stride = 1;  // rows between the starts of two items
+  // At the end of an episode items may be as short as this; slices that reach beyond one repeat its last row. 0: none
+  // is.
+  uint32_t least_item_rows = 0;
   v1::Selector sampler = v1::UNIFORM;
   v1::Selector remover = v1::FIRST_IN_FIRST_OUT;
   uint32_t max_times_sampled = 0;
@@ -54,6 +57,8 @@ struct Batch {
   std::vector<at::Tensor> slices;
   // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, the importance weights of its items, the largest 1.
   at::Tensor weights = {};
+  // Where Experience.least_item_rows is set: [batch], int32, how many rows each item has.
+  at::Tensor rows = {};
 };
 
 enum class ActMode {

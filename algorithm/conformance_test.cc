@@ -1,4 +1,5 @@
 // What every algorithm of the registry must hold, on a small environment of each kind of actions it supports.
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "algorithm/algorithm.h"
 #include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
+#include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 
 namespace headrace {
@@ -25,6 +27,7 @@ constexpr uint32_t kObservation = 5, kActions = 3;
 struct Case {
   std::string algorithm;
   bool discrete = false;
+  std::string options = {};  // of the algorithm, in text format
 };
 
 std::vector<Case> Cases() {
@@ -33,6 +36,7 @@ std::vector<Case> Cases() {
     if (facts.continuous_actions) cases.push_back({facts.name, false});
     if (facts.discrete_actions) cases.push_back({facts.name, true});
   }
+  cases.push_back({"sac", false, "n_step: 3 prioritized_replay { enabled: true }"});
   return cases;
 }
 
@@ -76,7 +80,8 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
   AlgorithmConformanceTest() : environment_(SmallEnvironment(GetParam().discrete)) {
     const google::protobuf::FieldDescriptor* const field =
         v1::RunConfig::descriptor()->FindFieldByName(GetParam().algorithm);
-    config_.GetReflection()->MutableMessage(&config_, field);
+    google::protobuf::Message* const options = config_.GetReflection()->MutableMessage(&config_, field);
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(GetParam().options, options));
     config_.set_topology(FactsOf(config_)->topologies.front());
     experience_ = *MakeExperience(config_, environment_);
   }
@@ -115,6 +120,11 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
   Batch RandomBatch() const {
     Batch batch;
     for (const v1::ColumnSlice& slice : experience_.slices) batch.slices.push_back(RandomSlice(slice));
+    if (experience_.least_item_rows > 0) {
+      batch.rows =
+          at::randint(experience_.least_item_rows, experience_.item_rows + 1, {experience_.batch_size}, at::kInt);
+    }
+    if (experience_.sampler == v1::PROPORTIONAL) batch.weights = at::rand({experience_.batch_size});
     return batch;
   }
 
@@ -130,7 +140,8 @@ TEST_P(AlgorithmConformanceTest, SlicesAreRowsOfRecordedColumns) {
   for (const v1::ColumnSlice& slice : experience_.slices) {
     EXPECT_NE(FindColumn(slice.column()), nullptr) << slice.column();
     EXPECT_GT(slice.rows(), 0u) << slice.column();
-    EXPECT_LE(slice.first_row() + slice.rows(), experience_.item_rows) << slice.column();
+    EXPECT_LT(slice.first_row() + (slice.rows() - 1) * std::max(slice.stride(), 1u), experience_.item_rows)
+        << slice.column();
   }
 }
 
@@ -213,7 +224,8 @@ TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActsWithin
 
 INSTANTIATE_TEST_SUITE_P(Registry, AlgorithmConformanceTest, testing::ValuesIn(Cases()),
                          [](const testing::TestParamInfo<Case>& info) {
-                           return info.param.algorithm + (info.param.discrete ? "_discrete" : "_continuous");
+                           return info.param.algorithm + (info.param.discrete ? "_discrete" : "_continuous") +
+                                  (info.param.options.empty() ? "" : "_with_options");
                          });
 
 }  // namespace

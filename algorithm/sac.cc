@@ -13,6 +13,7 @@
 #include "algorithm/loss/temporal_difference_loss.h"
 #include "algorithm/sac_experience.h"
 #include "algorithm/tanh_gaussian_actor.h"
+#include "algorithm/target/n_step_return.h"
 #include "algorithm/target/soft_q_target.h"
 #include "algorithm/transition_experience.h"
 #include "c10/core/InferenceMode.h"
@@ -87,8 +88,9 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   LoadObservations(batch.slices[TransitionSlice::kObservation]);
   const at::Tensor s = observations_[0], next_s = observations_[1];
   const at::Tensor a = batch.slices[TransitionSlice::kAction].view({batch_size_, spec_.action});
-  const at::Tensor r = batch.slices[TransitionSlice::kReward].view({batch_size_}).mul(options_.reward_scale());
-  const at::Tensor terminated = batch.slices[TransitionSlice::kTerminated].view({batch_size_});
+  const at::Tensor r = batch.slices[TransitionSlice::kReward].mul(options_.reward_scale());  // [B, n]
+  const NStepReturn target =
+      MakeNStepReturn(r, batch.slices[TransitionSlice::kTerminated], batch.rows, options_.discount());
   const at::Tensor alpha = log_alpha_.exp();  // as it was before this update, for critics and policy
 
   // a~ ~ pi(.|s) and a' ~ pi(.|s') in one pass: the policy changes only after both are used.
@@ -96,9 +98,9 @@ void Sac::UpdateWithNoise(const Batch& batch, const at::Tensor& noise, GradientS
   const auto [new_a, next_a] = Halves(sample.action);
   const auto [log_prob, next_log_prob] = Halves(sample.log_prob);
 
-  // Critics: y = r + discount (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')).
+  // Critics: y = sum_{i<n} discount^i r_i + discount^n (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')).
   const at::Tensor next_q = critics_.Evaluate(target_critics_, next_s, next_a);
-  const at::Tensor y = SoftQTarget(r, terminated, options_.discount(), next_q, alpha, next_log_prob);
+  const at::Tensor y = SoftQTarget(target.reward, target.discount, next_q, alpha, next_log_prob);
   const at::Tensor q = critics_.Evaluate(s, a);
   const TemporalDifferenceLoss critic = SquaredTemporalDifferenceLoss(q, y, batch.weights);
   if (options_.prioritized_replay().enabled()) priorities_ = critic.error.abs().mean(0).add_(kLeastPriority);

@@ -18,7 +18,7 @@ AlgorithmFacts SacFacts() {
 
 absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
   const v1::SacOptions& options = config.sac();
-  ASSIGN_OR_RETURN(Experience experience, MakeTransitionExperience(environment));
+  ASSIGN_OR_RETURN(Experience experience, MakeTransitionExperience(environment, options.n_step()));
   experience.batch_size = options.batch_size();
   experience.updates_per_step = options.updates_per_step();
   experience.random_steps = options.random_steps();

@@ -22,7 +22,7 @@ void AddColumn(const std::string& name, v1::DataType type, uint32_t rows, v1::Co
 
 }  // namespace
 
-absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& environment) {
+absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& environment, uint32_t steps) {
   const v1::DataType observed = environment.observation().data_type();
   if (observed != v1::FLOAT32 && observed != v1::FLOAT64) {
     return absl::InvalidArgumentError(
@@ -30,10 +30,13 @@ absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& e
                      environment.name(), " are ", v1::DataType_Name(observed)));
   }
   Experience experience;
+  experience.item_rows = steps + 1;
+  if (steps > 1) experience.least_item_rows = 2;
   AddColumn("observation", v1::FLOAT32, 2, environment.observation(), experience);
+  experience.slices.back().set_stride(steps);
   AddColumn("action", v1::FLOAT32, 1, environment.action(), experience);
-  AddColumn("reward", v1::FLOAT32, 1, {}, experience);
-  AddColumn("terminated", v1::UINT8, 1, {}, experience);
+  AddColumn("reward", v1::FLOAT32, steps, {}, experience);
+  AddColumn("terminated", v1::UINT8, steps, {}, experience);
   AddColumn("policy_version", v1::INT64, 1, {}, experience);
   return experience;
 }

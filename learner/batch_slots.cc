@@ -60,12 +60,14 @@ absl::StatusOr<std::unique_ptr<BatchSlots>> BatchSlots::Create(const Experience&
         slot.device.slices.push_back(
             device.is_cpu() ? *host : at::empty(host->sizes(), host->options().device(device).pinned_memory(false)));
       }
-      if (experience.sampler == v1::PROPORTIONAL) {
-        const auto options = at::TensorOptions().dtype(at::kFloat);
-        slot.host.weights = at::empty({experience.batch_size}, options.pinned_memory(!device.is_cpu()));
-        slot.device.weights =
-            device.is_cpu() ? slot.host.weights : at::empty({experience.batch_size}, options.device(device));
-      }
+      const auto add = [&](at::Tensor Batch::*tensor, at::ScalarType type) {
+        const auto options = at::TensorOptions().dtype(type);
+        slot.host.*tensor = at::empty({experience.batch_size}, options.pinned_memory(!device.is_cpu()));
+        slot.device.*tensor =
+            device.is_cpu() ? slot.host.*tensor : at::empty({experience.batch_size}, options.device(device));
+      };
+      if (experience.sampler == v1::PROPORTIONAL) add(&Batch::weights, at::kFloat);
+      if (experience.least_item_rows > 0) add(&Batch::rows, at::kInt);
       if (device.is_cpu()) continue;
       slot.copied.emplace(device.type());
       slot.used.emplace(device.type());
@@ -93,6 +95,12 @@ std::span<float> BatchSlots::Weights(size_t slot) {
   return {weights.data_ptr<float>(), static_cast<size_t>(weights.numel())};
 }
 
+std::span<int32_t> BatchSlots::Rows(size_t slot) {
+  const at::Tensor& rows = slots_[slot].host.rows;
+  if (!rows.defined()) return {};
+  return {rows.data_ptr<int32_t>(), static_cast<size_t>(rows.numel())};
+}
+
 const Batch& BatchSlots::OnDevice(size_t number) {
   Slot& slot = slots_[number];
   if (!copy_stream_.has_value()) return slot.device;
@@ -104,6 +112,7 @@ const Batch& BatchSlots::OnDevice(size_t number) {
       slot.device.slices[i].copy_(slot.host.slices[i], /*non_blocking=*/true);
     }
     if (slot.host.weights.defined()) slot.device.weights.copy_(slot.host.weights, /*non_blocking=*/true);
+    if (slot.host.rows.defined()) slot.device.rows.copy_(slot.host.rows, /*non_blocking=*/true);
     slot.copied->record(*copy_stream_);
   }
   slot.copied->block(compute);

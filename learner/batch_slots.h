@@ -33,6 +33,8 @@ class BatchSlots {
   std::vector<std::vector<std::span<std::byte>>> Blocks() const;
   // Where the slot's importance weights belong before OnDevice; empty: its experience has none.
   std::span<float> Weights(size_t slot);
+  // The same of its items' numbers of rows.
+  std::span<int32_t> Rows(size_t slot);
   // The slot's contents on the device; on a GPU the copy is only under way when this returns.
   const Batch& OnDevice(size_t slot);
   // After the update that used the slot was started. Returns when its host memory may be overwritten.

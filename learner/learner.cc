@@ -219,6 +219,7 @@ absl::Status Learner::StartSampler() {
   sampler.peer = MakePeer(identity_.run_id(), "learner");
   sampler.table = MakeTableSpec(config_, experience_);
   sampler.slices = experience_.slices;
+  sampler.pad = experience_.least_item_rows > 0;
   sampler.batch_size = experience_.batch_size;
   sampler.ratio = MakeRatio(config_, experience_);
   sampler.seed = config_.seed();
@@ -303,6 +304,8 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
         ImportanceExponent(experience_.importance_exponent, counters_.env_steps(), config_.stop().env_steps());
     ImportanceWeights(sampler_->probabilities(filled.slot), exponent, weights);
   }
+  std::ranges::copy(sampler_->rows(filled.slot).first(slots_->Rows(filled.slot).size()),
+                    slots_->Rows(filled.slot).begin());
   const Batch& batch = slots_->OnDevice(filled.slot);
   algorithm_->Update(batch, *optimizer_);
   updated_ = true;
@@ -335,8 +338,8 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
 absl::Status Learner::UpdatePriorities(size_t slot) {
   const at::Tensor priorities = algorithm_->Priorities();
   if (!priorities.defined()) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckFinite({{"priorities", priorities}}));
   const at::Tensor host = priorities.cpu();
+  RETURN_IF_ERROR(CheckFinite({{"priorities", host}}));
   sampler_->UpdatePriorities(slot, {host.data_ptr<float>(), static_cast<size_t>(host.numel())});
   return absl::OkStatus();
 }

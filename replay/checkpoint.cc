@@ -129,7 +129,6 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
     table.set_rows(cut.numbers->count());
     table.set_row_bytes(cut.table->layout().stride());
     table.set_items(cut.snapshot.items.size());
-    table.set_item_bytes(sizeof(ItemRecord));
     for (v1::WriterCheckpoint& writer : cut.snapshot.writers) {
       for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
         for (uint64_t& row : *lane.mutable_window()) row = (*cut.numbers)[row];

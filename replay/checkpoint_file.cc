@@ -102,9 +102,9 @@ absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
   if (!header.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
     return absl::DataLossError("its header cannot be read");
   }
-  if (header.format() != kCheckpointFormat) {
-    return absl::DataLossError(
-        absl::StrFormat("it has format %d, this program reads %d", header.format(), kCheckpointFormat));
+  if (header.format() < kFormatWithoutPriorities || header.format() > kCheckpointFormat) {
+    return absl::DataLossError(absl::StrFormat("it has format %d, this program reads %d to %d", header.format(),
+                                               kFormatWithoutPriorities, kCheckpointFormat));
   }
   return header;
 }

@@ -20,7 +20,9 @@
 namespace headrace {
 
 inline constexpr std::string_view kCheckpointMagic = "HEADRACE REPLAY\n";
-inline constexpr uint32_t kCheckpointFormat = 1;
+inline constexpr uint32_t kCheckpointFormat = 2;
+// In which items had no priorities yet. It is still read.
+inline constexpr uint32_t kFormatWithoutPriorities = 1;
 
 struct ItemRecord {
   uint32_t first_row;  // number of the row in this file
@@ -29,8 +31,7 @@ struct ItemRecord {
   float priority = 1;
 };
 static_assert(sizeof(ItemRecord) == 12);
-// Of records from before items had priorities, which lack what is behind.
-inline constexpr uint64_t kOldItemRecordBytes = 8;
+inline constexpr size_t kItemBytesWithoutPriority = 8;
 
 struct CheckpointEntry {
   std::string path;

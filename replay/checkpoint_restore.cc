@@ -13,11 +13,8 @@
 namespace headrace {
 namespace {
 
-absl::StatusOr<std::vector<Item>> ReadItems(const v1::TableCheckpoint& saved, CheckpointReader& file) {
-  const uint64_t bytes = saved.item_bytes() == 0 ? kOldItemRecordBytes : saved.item_bytes();
-  if (bytes != kOldItemRecordBytes && bytes != sizeof(ItemRecord)) {
-    return absl::DataLossError("its items are of an unknown size");
-  }
+absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableCheckpoint& saved, CheckpointReader& file) {
+  const size_t bytes = format == kFormatWithoutPriorities ? kItemBytesWithoutPriority : sizeof(ItemRecord);
   if (saved.items() > file.bytes_left() / bytes) return absl::DataLossError("the file is cut off");
   std::vector<std::byte> records(saved.items() * bytes);
   RETURN_IF_ERROR(file.Read(records));
@@ -44,7 +41,7 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   }
   ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
                    table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
-  ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(saved, file));
+  ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(header.format(), saved, file));
   std::vector<v1::WriterCheckpoint> writers;
   for (const v1::WriterCheckpoint& writer : header.writers()) {
     if (writer.table() == saved.spec().name()) writers.push_back(writer);

@@ -237,13 +237,14 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
   const auto lane = [](Header& h) { return h.mutable_writers(0)->mutable_lanes(0); };
   ASSERT_GE(lane(header)->window_size(), 2);
   const std::vector<std::pair<std::string, std::function<void(Header&)>>> changes = {
-      {"format", [](Header& h) { h.set_format(2); }},
+      {"a later format", [](Header& h) { h.set_format(kCheckpointFormat + 1); }},
+      {"no format", [](Header& h) { h.clear_format(); }},
+      {"the sizes of another format", [](Header& h) { h.set_format(kFormatWithoutPriorities); }},
       {"more rows than the file has", [](Header& h) { h.mutable_tables(0)->set_rows(h.tables(0).rows() + 1); }},
       {"fewer rows than the file has", [](Header& h) { h.mutable_tables(0)->set_rows(h.tables(0).rows() - 1); }},
       {"more rows than fit", [](Header& h) { h.mutable_tables(0)->set_rows(uint64_t{1} << 62); }},
       {"size of a row", [](Header& h) { h.mutable_tables(0)->set_row_bytes(h.tables(0).row_bytes() + 4); }},
       {"more items than the file has", [](Header& h) { h.mutable_tables(0)->set_items(h.tables(0).items() + 1); }},
-      {"items of another size", [](Header& h) { h.mutable_tables(0)->set_item_bytes(16); }},
       {"more items than a file can have", [](Header& h) { h.mutable_tables(0)->set_items(uint64_t{1} << 62); }},
       {"budget", [](Header& h) { h.mutable_tables(0)->mutable_spec()->set_max_bytes(kBudget + 1); }},
       {"the same table twice", [](Header& h) { *h.add_tables() = Header(h).tables(0); }},
@@ -281,16 +282,17 @@ TEST_F(CheckpointTest, ItemsOfOlderFilesGetThePriorityOne) {
   std::memcpy(&header_bytes, whole.data() + 16, sizeof(header_bytes));
   v1::ReplayCheckpointHeader header;
   ASSERT_TRUE(header.ParseFromString(whole.substr(24, header_bytes)));
-  // The same as it was written before there were priorities: records of 8 bytes, and no word of their size.
+  // The same as it was written before there were priorities.
   v1::TableCheckpoint& table = *header.mutable_tables(0);
   const size_t items_at = 24 + header_bytes + table.rows() * table.row_bytes();
-  table.clear_item_bytes();
+  header.set_format(kFormatWithoutPriorities);
   const std::string text = header.SerializeAsString();
   const uint64_t text_bytes = text.size();
   std::string old = whole.substr(0, 16);
   old.append(reinterpret_cast<const char*>(&text_bytes), sizeof(text_bytes)).append(text);
   old += whole.substr(24 + header_bytes, items_at - 24 - header_bytes);
-  for (uint64_t i = 0; i < table.items(); ++i) old += whole.substr(items_at + i * sizeof(ItemRecord), 8);
+  for (uint64_t i = 0; i < table.items(); ++i)
+    old += whole.substr(items_at + i * sizeof(ItemRecord), kItemBytesWithoutPriority);
   const uint64_t checksum = Checksum(old);
   old.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
   ASSERT_TRUE(WriteFileAtomically(File("new"), old).ok());

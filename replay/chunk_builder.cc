@@ -33,9 +33,16 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
 }
 
 void ChunkBuilder::AddItems(uint32_t number, Lane& lane) {
-  if (lane.next_item_row + pattern_.rows > lane.next_row) return;
+  if (lane.next_item_row + pattern_.rows <= lane.next_row) AddItem(number, lane, pattern_.rows);
+  if (lane.in_episode) return;
+  while (lane.next_item_row + pattern_.least_rows <= lane.next_row) {
+    AddItem(number, lane, static_cast<uint32_t>(lane.next_row - lane.next_item_row));
+  }
+}
+
+void ChunkBuilder::AddItem(uint32_t number, Lane& lane, uint32_t rows) {
   const bool continues =
-      !lane.items.empty() &&
+      !lane.items.empty() && lane.items.back().rows() == rows &&
       lane.items.back().first_row() + uint64_t{lane.items.back().count()} * pattern_.stride == lane.next_item_row;
   if (continues) {
     lane.items.back().set_count(lane.items.back().count() + 1);
@@ -43,7 +50,7 @@ void ChunkBuilder::AddItems(uint32_t number, Lane& lane) {
     v1::ItemRun& run = lane.items.emplace_back();
     run.set_lane(number);
     run.set_first_row(lane.next_item_row);
-    run.set_rows(pattern_.rows);
+    run.set_rows(rows);
     run.set_count(1);
     run.set_stride(pattern_.stride);
   }

@@ -20,10 +20,12 @@
 
 namespace headrace {
 
-// Which items a lane's rows become: one of `rows` rows at every `stride`-th row of an episode.
+// Which items a lane's rows become: one of `rows` rows at every `stride`-th row of an episode, and where the episode
+// ends before that, one of as many as there are, down to `least_rows`.
 struct ItemPattern {
   uint32_t rows = 2;
   uint32_t stride = 1;
+  uint32_t least_rows = UINT32_MAX;  // no item is shorter than `rows`
 };
 
 class ChunkBuilder {
@@ -50,6 +52,7 @@ class ChunkBuilder {
   };
 
   void AddItems(uint32_t number, Lane& lane);
+  void AddItem(uint32_t number, Lane& lane, uint32_t rows);
 
   const RowLayout layout_;
   const ItemPattern pattern_;

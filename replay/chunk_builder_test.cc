@@ -85,6 +85,19 @@ TEST_F(ChunkBuilderTest, ItemsDoNotReachOverTheEndOfAnEpisode) {
   EXPECT_EQ(Text(chunk.items(1)), "first_row: 4 rows: 3 count: 1 stride: 3");
 }
 
+TEST_F(ChunkBuilderTest, ItemsMayBeShorterAtTheEndOfAnEpisode) {
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {.rows = 4, .stride = 1, .least_rows = 2});
+  for (int i = 0; i < 6; ++i) Append(builder, 0, i == 5 ? v1::TRUNCATED : v1::NOT_ENDED);   // 0-3, 1-4, 2-5, 3-5, 4-5
+  for (int i = 0; i < 2; ++i) Append(builder, 0, i == 1 ? v1::TERMINATED : v1::NOT_ENDED);  // 6-7
+  Append(builder, 0);
+  const v1::ChunkHeader chunk = Build(builder, 1).chunk();
+  ASSERT_EQ(chunk.items_size(), 4);
+  EXPECT_EQ(Text(chunk.items(0)), "rows: 4 count: 3 stride: 1");
+  EXPECT_EQ(Text(chunk.items(1)), "first_row: 3 rows: 3 count: 1 stride: 1");
+  EXPECT_EQ(Text(chunk.items(2)), "first_row: 4 rows: 2 count: 1 stride: 1");
+  EXPECT_EQ(Text(chunk.items(3)), "first_row: 6 rows: 2 count: 1 stride: 1");
+}
+
 TEST_F(ChunkBuilderTest, AnEpisodeMayEndWithARowOfItsOwn) {
   ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
   Append(builder, 0);

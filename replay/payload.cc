@@ -37,7 +37,7 @@ absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const
 void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,
                  const RowStore& store, std::span<std::byte* const> blocks) {
   uint32_t rows_needed = 0;
-  for (const Slice& slice : slices) rows_needed = std::max(rows_needed, slice.first_row + slice.rows);
+  for (const Slice& slice : slices) rows_needed = std::max(rows_needed, slice.last_row() + 1);
   std::vector<const std::byte*> rows(rows_needed);
   for (size_t i = 0; i < items.size(); ++i) {
     if (i + kPrefetchDistance < items.size()) {
@@ -49,13 +49,13 @@ void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice>
     RowStore::Address row = items[i].first_row;
     for (uint32_t k = 0; k < rows_needed; ++k) {
       rows[k] = store.Row(row);
-      if (k + 1 < rows_needed) row = store.Next(row);
+      if (k + 1 < std::min<uint32_t>(rows_needed, items[i].rows)) row = store.Next(row);
     }
     for (size_t s = 0; s < slices.size(); ++s) {
       const RowLayout::ColumnLayout& column = layout.columns()[slices[s].column];
       std::byte* target = blocks[s] + i * column.bytes * slices[s].rows;
       for (uint32_t k = 0; k < slices[s].rows; ++k, target += column.bytes) {
-        std::memcpy(target, rows[slices[s].first_row + k] + column.offset, column.bytes);
+        std::memcpy(target, rows[slices[s].first_row + k * slices[s].stride] + column.offset, column.bytes);
       }
     }
   }

@@ -74,6 +74,20 @@ TEST_F(PayloadTest, WhatIsScatteredIsGatheredAgain) {
   }
 }
 
+TEST_F(PayloadTest, RepeatsTheLastRowBeyondAnItemsEndAndTakesEverySoManyethRow) {
+  ASSERT_TRUE(Scatter(payload_).ok());
+  const std::vector<ItemStore::Drawn> items = {{.key = 1, .first_row = rows_[0], .rows = 4, .probability = 1},
+                                               {.key = 2, .first_row = rows_[2], .rows = 2, .probability = 1}};
+  const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 2, .stride = 3}};
+  std::vector<std::byte> block(2 * 2 * 8);
+  std::byte* const target = block.data();
+  GatherItems(items, slices, layout_, store_, {&target, 1});
+  const std::vector<uint64_t> expected = {0, 3, 2, 3};  // the second item has no row but 2 and 3
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(std::memcmp(&block[i * 8], TestRow(3, expected[i]).observation.data(), 8), 0) << i;
+  }
+}
+
 TEST_F(PayloadTest, ScatteringLeavesTheLinksAlone) {
   ASSERT_TRUE(Scatter(payload_).ok());
   EXPECT_EQ(store_.Next(rows_[0]), rows_[1]);

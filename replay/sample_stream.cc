@@ -51,13 +51,14 @@ class SampleStream final : public ServerStream {
       if (column < 0) {
         return absl::NotFoundError(absl::StrFormat("table \"%s\" has no column \"%s\"", open.table(), slice.column()));
       }
-      const uint64_t end = static_cast<uint64_t>(slice.first_row()) + slice.rows();
+      const uint64_t stride = std::max(slice.stride(), 1u);
+      const uint64_t end = slice.rows() == 0 ? 0 : slice.first_row() + (slice.rows() - 1) * stride + 1;
       if (slice.rows() == 0 || end > table->spec().max_item_rows()) {
         return absl::InvalidArgumentError(
             absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d", slice.column(),
                             table->spec().max_item_rows(), slice.first_row(), end));
       }
-      slices_.push_back({column, slice.first_row(), slice.rows()});
+      slices_.push_back({column, slice.first_row(), slice.rows(), static_cast<uint32_t>(stride)});
       rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
       item_bytes_ += BytesPerItem(slices_.back(), table->layout());
     }
@@ -65,6 +66,7 @@ class SampleStream final : public ServerStream {
       return absl::InvalidArgumentError(
           absl::StrFormat("expected slices of up to %d bytes an item, got %d", kMaxItemBytes, item_bytes_));
     }
+    pad_ = open.pad();
     table_ = table;
     return absl::OkStatus();
   }
@@ -81,7 +83,7 @@ class SampleStream final : public ServerStream {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const uint64_t attempt = BeginAttempt();
     const absl::StatusOr<Table::Outcome> outcome =
-        table_->Sample(request_.batch_size(), rows_needed_, request_.random_key(), batch,
+        table_->Sample(request_.batch_size(), pad_ ? 1 : rows_needed_, request_.random_key(), batch,
                        {this, [this, weak, attempt] {
                           if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
                         }});
@@ -140,6 +142,9 @@ class SampleStream final : public ServerStream {
         head.set_last(true);
         *head.mutable_state() = batch.state();
         for (const ItemStore::Drawn& item : items) head.add_keys(item.key);
+        if (std::any_of(items.begin(), items.end(), [&](const auto& item) { return item.rows < rows_needed_; })) {
+          for (const ItemStore::Drawn& item : items) head.add_rows(std::min<uint32_t>(item.rows, rows_needed_));
+        }
         if (table_->spec().sampler() == v1::PROPORTIONAL) {
           for (const ItemStore::Drawn& item : items) head.add_probabilities(static_cast<float>(item.probability));
         }
@@ -204,6 +209,7 @@ class SampleStream final : public ServerStream {
   Table* table_ = nullptr;
   std::vector<Slice> slices_;
   uint32_t rows_needed_ = 0;
+  bool pad_ = false;
   size_t item_bytes_ = 0;
 
   Mutex mutex_;  // taken before ServerStream's own

@@ -89,7 +89,7 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
     for (size_t i = 0; i < raw->options_.addresses.size(); ++i) {
       raw->shards_[i].connection = std::make_unique<ShardConnection>(
           ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
-                                 raw->options_.slices},
+                                 raw->options_.slices, raw->options_.pad},
           ShardConnection::Callbacks{
               .connected = [raw, i](const v1::CreateTableResponse& created) { raw->OnConnected(i, created); },
               .state = [raw, i](const v1::TableState& state) { raw->OnState(i, state); },
@@ -117,10 +117,15 @@ ReplaySampler::ReplaySampler(ReplaySamplerOptions options)
       delivered_(options_.batches),
       updates_(options_.batches) {
   for (size_t slot = options_.slots.size(); slot > 0; --slot) free_slots_.push_back(slot - 1);
+  for (const v1::ColumnSlice& slice : options_.slices) {
+    const uint32_t stride = std::max(slice.stride(), 1u);
+    slice_rows_ = std::max(slice_rows_, static_cast<int32_t>(slice.first_row() + (slice.rows() - 1) * stride + 1));
+  }
   origins_.resize(options_.slots.size());
   for (Origins& origins : origins_) {
     origins.keys.resize(options_.batch_size);
     origins.probabilities.resize(options_.batch_size);
+    origins.rows.resize(options_.batch_size);
   }
   for (const std::span<std::byte> block : options_.slots.front())
     item_bytes_.push_back(block.size() / options_.batch_size);
@@ -381,6 +386,7 @@ void ReplaySampler::Remember(const Piece& piece, const v1::SampleResponse& head)
         item < head.probabilities_size() ? head.probabilities(item) : 1 / static_cast<double>(head.state().items());
     origins.keys[piece.first + i] = {piece.shard, head.state().incarnation(), head.keys(item)};
     origins.probabilities[piece.first + i] = piece.share * drawn;
+    origins.rows[piece.first + i] = item < head.rows_size() ? static_cast<int32_t>(head.rows(item)) : slice_rows_;
   }
 }
 

@@ -42,6 +42,7 @@ struct ReplaySamplerOptions {
   v1::Peer peer;
   v1::TableSpec table;  // created on every shard that lacks it
   std::vector<v1::ColumnSlice> slices;
+  bool pad = false;  // SampleOpen.pad
   uint32_t batch_size = 0;
   Ratio ratio;
   uint64_t seed = 0;
@@ -87,6 +88,8 @@ class ReplaySampler {
   // Between Next and Done, of a batch's items in their order: the probability with which a draw gave this item of all
   // shards' (by the masses as they were known when it was drawn).
   std::span<const double> probabilities(size_t slot) const { return origins_[slot].probabilities; }
+  // The same of each item's rows, where some are fewer than the slices reach (options.pad).
+  std::span<const int32_t> rows(size_t slot) const { return origins_[slot].rows; }
   // New priorities for a batch's items, between Next and Done. Shards count those whose item is gone meanwhile.
   void UpdatePriorities(size_t slot, std::span<const float> priorities) ABSL_LOCKS_EXCLUDED(mutex_);
   // Gives the slot back and counts one update; in lockstep, writers go on with a policy at least this new.
@@ -125,6 +128,7 @@ class ReplaySampler {
     };
     std::vector<Key> keys;
     std::vector<double> probabilities;
+    std::vector<int32_t> rows;
   };
   struct Pending {
     size_t slot;
@@ -151,6 +155,7 @@ class ReplaySampler {
 
   const ReplaySamplerOptions options_;
   std::vector<size_t> item_bytes_;  // of each slice
+  int32_t slice_rows_ = 0;          // that the slices reach to
   std::vector<Origins> origins_;    // for each slot; like its memory, the caller's between Next and Done
 
   mutable Mutex mutex_;

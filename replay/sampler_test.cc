@@ -543,6 +543,34 @@ TEST(SamplerTest, IsToldWhyItIsRefused) {
   EXPECT_THAT(status.message(), HasSubstr("expected slices within items of 2 rows, got row 3"));
 }
 
+TEST(SamplerTest, PadsItemsThatAreShorterThanTheSlicesAndSaysSo) {
+  TestShard shard;
+  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  TestWriter writer(&shard.table(), 1, {.rows = 4, .stride = 1, .least_rows = 2});
+  writer.Append(0, 5, v1::TRUNCATED);  // items 0-3, 1-4, 2-4, 3-4
+  ASSERT_TRUE(writer.Insert().ok());
+  constexpr uint32_t kBatch = 200;
+  TestBatches batches({shard.address()}, kBatch, 1);
+  batches.options.ratio = {.updates_per_step = 1000};
+  batches.options.pad = true;
+  std::vector<float> observations(kBatch * 2 * 2);
+  batches.options.slices.resize(1);
+  batches.options.slices[0].set_stride(3);
+  batches.options.slots = {{std::as_writable_bytes(std::span(observations))}};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  ASSERT_TRUE(filled.ok()) << filled.status();
+  std::set<int> firsts;
+  for (uint32_t i = 0; i < kBatch; ++i) {
+    const int first = static_cast<int>(observations[4 * i + 1]);
+    const int last = static_cast<int>(observations[4 * i + 3]);
+    firsts.insert(first);
+    EXPECT_EQ(last, std::min(first + 3, 4));
+    EXPECT_EQ(sampler->rows(filled->slot)[i], last - first + 1);
+  }
+  EXPECT_EQ(firsts, (std::set<int>{0, 1, 2, 3}));
+}
+
 TEST(SamplerTest, GoesOnWhereAResumedRunWas) {
   TestShard shard;
   Fill(shard, 1, 0, 50);  // 51 steps

@@ -26,6 +26,7 @@ struct ShardConnectionOptions {
   v1::Peer peer;
   v1::TableSpec table;
   std::vector<v1::ColumnSlice> slices;
+  bool pad = false;
 };
 
 class ShardConnection {

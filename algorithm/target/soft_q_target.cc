@@ -2,11 +2,10 @@
 
 namespace headrace {
 
-at::Tensor SoftQTarget(const at::Tensor& reward, const at::Tensor& terminated, double discount,
-                       const at::Tensor& next_q, const at::Tensor& alpha, const at::Tensor& next_log_prob) {
+at::Tensor SoftQTarget(const at::Tensor& reward, const at::Tensor& discount, const at::Tensor& next_q,
+                       const at::Tensor& alpha, const at::Tensor& next_log_prob) {
   const at::Tensor next_v = next_q.amin(0).addcmul_(alpha, next_log_prob, -1);
-  const at::Tensor bootstrap = terminated.to(at::kFloat).sub_(1).mul_(-discount);
-  return reward.addcmul(bootstrap, next_v);
+  return reward.addcmul(discount, next_v);
 }
 
 }  // namespace headrace

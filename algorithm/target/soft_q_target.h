@@ -6,12 +6,13 @@
 
 namespace headrace {
 
-//   y = r + discount (1 - terminated) (min_i Q_i(s', a') - alpha log pi(a'|s'))
+//   y = r + discount (min_i Q_i(s', a') - alpha log pi(a'|s'))
 //
-// reward: [B]; terminated: [B], 0 or 1 of any type: the entropy of the next action vanishes with the rest, a time limit
-// is no termination. next_q: [members, B], of the target networks; alpha: []; next_log_prob: [B]. Returns [B].
-at::Tensor SoftQTarget(const at::Tensor& reward, const at::Tensor& terminated, double discount,
-                       const at::Tensor& next_q, const at::Tensor& alpha, const at::Tensor& next_log_prob);
+// reward: [B]; discount: [B], 0 where the episode terminated: the entropy of the next action vanishes with the rest, a
+// time limit is no termination. next_q: [members, B], of the target networks; alpha: []; next_log_prob: [B]. Returns
+// [B].
+at::Tensor SoftQTarget(const at::Tensor& reward, const at::Tensor& discount, const at::Tensor& next_q,
+                       const at::Tensor& alpha, const at::Tensor& next_log_prob);
 
 }  // namespace headrace
 

@@ -16,22 +16,22 @@ class SoftQTargetTest : public testing::Test {
 };
 
 TEST_F(SoftQTargetTest, AddsTheDiscountedSoftValueOfTheSmallerCritic) {
-  const at::Tensor y = SoftQTarget(reward_, at::tensor({0, 0, 0}, at::kByte), 0.9, next_q_, alpha_, next_log_prob_);
+  const at::Tensor y = SoftQTarget(reward_, at::tensor({0.9f, 0.9f, 0.9f}), next_q_, alpha_, next_log_prob_);
   // 1 + 0.9 (4 - 0.5 * 2), 2 + 0.9 (1 + 0.5 * 2), 3 + 0.9 (7 - 0)
   EXPECT_TRUE(at::allclose(y, at::tensor({3.7f, 3.8f, 9.3f})));
 }
 
 TEST_F(SoftQTargetTest, TerminationLeavesTheRewardAlone) {
-  const at::Tensor y = SoftQTarget(reward_, at::tensor({1, 0, 1}, at::kByte), 0.9, next_q_, alpha_, next_log_prob_);
+  const at::Tensor y = SoftQTarget(reward_, at::tensor({0.0f, 0.9f, 0.0f}), next_q_, alpha_, next_log_prob_);
   EXPECT_TRUE(at::allclose(y, at::tensor({1.0f, 3.8f, 3.0f})));
 }
 
 TEST_F(SoftQTargetTest, LeavesItsArgumentsAsTheyAre) {
-  const at::Tensor terminated = at::tensor({1, 0, 1}, at::kByte);
-  SoftQTarget(reward_, terminated, 0.9, next_q_, alpha_, next_log_prob_);
+  const at::Tensor discount = at::tensor({0.9f, 0.0f, 0.9f});
+  SoftQTarget(reward_, discount, next_q_, alpha_, next_log_prob_);
   EXPECT_TRUE(at::allclose(reward_, at::tensor({1.0f, 2.0f, 3.0f})));
   EXPECT_EQ(next_q_[0][0].item<float>(), 5);
-  EXPECT_EQ(terminated[0].item<int>(), 1);
+  EXPECT_EQ(discount[1].item<float>(), 0);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace headrace {
 namespace {
 
-constexpr size_t kWidth = 16;  // weights that share a cache line, and children of a node
+constexpr size_t kWidth = 16;  // children of a node
 
 // A tree of sums: weights_ has one number for each slot, levels_[0] the sums of 16 weights each, levels_[1] the sums of
 // 16 of those, and so on up to a level of one node, whose sum is the mass. A wide tree is flat: at a million items a

@@ -1,6 +1,7 @@
 """Processes that are killed in mid-run: training goes on, and what was lost is told."""
 
 import os
+import re
 import signal
 import stat
 import unittest
@@ -54,12 +55,15 @@ class FaultsTest(SystemTest):
         run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0.2")
         run.start()
         run.wait_for_env_steps(1500)
-        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 1)
-        before = run.metric("replay-0", "headrace_replay_inserted_steps_total") or 0
+        # The one under way may have begun before there was anything to save.
+        written = run.metric("learner", "headrace_learner_checkpoints_total") or 0
+        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", written + 2)
         self.kill_and_await(run, "replay-0")
         self.assert_learned_in_spite_of(run, "replay-0")
         self.assertIn("restored from checkpoint update-", run.log("replay-0"))
-        self.assertLess(run.progress()[-1]["replay/lost_steps"], before)
+        connections = re.findall(r"connected to shard 0 at \S+: (\d+) items", run.log("learner"))
+        self.assertGreaterEqual(len(connections), 2)
+        self.assertGreater(int(connections[-1]), 0)
 
     def test_the_learner_goes_on_from_its_checkpoint(self) -> None:
         run = Run(self, "checkpoint.interval_seconds=0.2")
