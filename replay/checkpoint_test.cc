@@ -66,6 +66,31 @@ std::string Contents(Table& table) {
   return text;
 }
 
+// A checkpoint file without its magic and checksum.
+struct Parts {
+  v1::ReplayCheckpointHeader header;
+  std::string body;
+};
+
+Parts Split(const std::string& file) {
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, file.data() + 16, sizeof(header_bytes));
+  Parts parts;
+  EXPECT_TRUE(parts.header.ParseFromString(file.substr(24, header_bytes)));
+  parts.body = file.substr(24 + header_bytes, file.size() - 32 - header_bytes);
+  return parts;
+}
+
+std::string Join(const Parts& parts) {
+  const std::string header = parts.header.SerializeAsString();
+  const uint64_t header_bytes = header.size();
+  std::string file(kCheckpointMagic);
+  file.append(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)).append(header).append(parts.body);
+  const uint64_t checksum = Checksum(file);
+  file.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
+  return file;
+}
+
 class CheckpointTest : public testing::Test {
  protected:
   static std::unique_ptr<Shard> MakeShard() { return std::make_unique<Shard>(3, kBudget, 1); }
@@ -212,20 +237,11 @@ TEST_F(CheckpointTest, WrongContentsWithARightChecksumAreRefused) {
 TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   ASSERT_TRUE(Write(*shard, "new").ok());
-  const std::string whole = *ReadFile(File("new"));
-  uint64_t header_bytes;
-  std::memcpy(&header_bytes, whole.data() + 16, sizeof(header_bytes));
-  v1::ReplayCheckpointHeader header;
-  ASSERT_TRUE(header.ParseFromString(whole.substr(24, header_bytes)));
-  const std::string body = whole.substr(24 + header_bytes, whole.size() - 32 - header_bytes);
+  Parts whole = Split(*ReadFile(File("new")));
+  v1::ReplayCheckpointHeader& header = whole.header;
+  const std::string& body = whole.body;
   const auto restored = [&](const v1::ReplayCheckpointHeader& changed, const std::string& changed_body) {
-    const std::string text = changed.SerializeAsString();
-    const uint64_t bytes = text.size();
-    std::string file = whole.substr(0, 16);
-    file.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes)).append(text).append(changed_body);
-    const uint64_t checksum = Checksum(file);
-    file.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
-    EXPECT_TRUE(WriteFileAtomically(File("new"), file).ok());
+    EXPECT_TRUE(WriteFileAtomically(File("new"), Join({changed, changed_body})).ok());
     const std::unique_ptr<Shard> empty = MakeShard();
     const std::string name = Restore(*empty);
     EXPECT_EQ(empty->Tables().size(), name.empty() ? 0u : 1u);
@@ -277,25 +293,17 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
 TEST_F(CheckpointTest, ItemsOfOlderFilesGetThePriorityOne) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   ASSERT_TRUE(Write(*shard, "new").ok());
-  const std::string whole = *ReadFile(File("new"));
-  uint64_t header_bytes;
-  std::memcpy(&header_bytes, whole.data() + 16, sizeof(header_bytes));
-  v1::ReplayCheckpointHeader header;
-  ASSERT_TRUE(header.ParseFromString(whole.substr(24, header_bytes)));
+  Parts parts = Split(*ReadFile(File("new")));
   // The same as it was written before there were priorities.
-  v1::TableCheckpoint& table = *header.mutable_tables(0);
-  const size_t items_at = 24 + header_bytes + table.rows() * table.row_bytes();
-  header.set_format(kFormatWithoutPriorities);
-  const std::string text = header.SerializeAsString();
-  const uint64_t text_bytes = text.size();
-  std::string old = whole.substr(0, 16);
-  old.append(reinterpret_cast<const char*>(&text_bytes), sizeof(text_bytes)).append(text);
-  old += whole.substr(24 + header_bytes, items_at - 24 - header_bytes);
-  for (uint64_t i = 0; i < table.items(); ++i)
-    old += whole.substr(items_at + i * sizeof(ItemRecord), kItemBytesWithoutPriority);
-  const uint64_t checksum = Checksum(old);
-  old.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
-  ASSERT_TRUE(WriteFileAtomically(File("new"), old).ok());
+  const v1::TableCheckpoint& table = parts.header.tables(0);
+  const size_t items_at = table.rows() * table.row_bytes();
+  std::string body = parts.body.substr(0, items_at);
+  for (uint64_t i = 0; i < table.items(); ++i) {
+    body += parts.body.substr(items_at + i * sizeof(ItemRecord), kItemBytesWithoutPriority);
+  }
+  parts.body = body;
+  parts.header.set_format(kFormatWithoutPriorities);
+  ASSERT_TRUE(WriteFileAtomically(File("new"), Join(parts)).ok());
 
   const std::unique_ptr<Shard> restored = MakeShard();
   EXPECT_EQ(Restore(*restored), "new");
