@@ -38,7 +38,8 @@ grpc::ByteBuffer BufferOf(uint64_t number) {
 uint64_t NumberOf(const grpc::ByteBuffer& buffer) {
   grpc::Slice slice;
   uint64_t number = 0;
-  HEADRACE_CHECK(buffer.TrySingleSlice(&slice).ok() && slice.size() == sizeof(number));
+  // A number that arrives behind others may lie in two pieces.
+  HEADRACE_CHECK(buffer.DumpToSingleSlice(&slice).ok() && slice.size() == sizeof(number));
   std::memcpy(&number, slice.begin(), sizeof(number));
   return number;
 }
