@@ -41,6 +41,20 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
                    field == nullptr ? "" : field->name(), "; add one of: ", absl::StrJoin(names, ", ")));
 }
 
+// In lockstep everything has its place in one order; what reaches a process when it does has none.
+absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
+  if (!config.deterministic()) return absl::OkStatus();
+  if (experience.sampler == v1::PROPORTIONAL) {
+    return absl::InvalidArgumentError(
+        "deterministic: true with prioritized replay: priorities reach the shards when they do, not at a step");
+  }
+  if (experience.observation_moments) {
+    return absl::InvalidArgumentError(
+        "deterministic: true with normalized observations: moments reach the learner when they do, not at a step");
+  }
+  return absl::OkStatus();
+}
+
 // What LibTorch throws while networks are built ends here.
 template <typename Make>
 auto CatchExceptions(const std::string& name, const Make& make) -> decltype(make()) {
@@ -88,7 +102,9 @@ absl::Status CheckFits(const v1::RunConfig& config, const v1::EnvironmentSpec& e
 absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
   RETURN_IF_ERROR(CheckFits(config, environment));
   ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
-  return entry->experience(config, environment);
+  ASSIGN_OR_RETURN(Experience experience, entry->experience(config, environment));
+  RETURN_IF_ERROR(CheckOrder(config, experience));
+  return experience;
 }
 
 absl::StatusOr<std::unique_ptr<Algorithm>> MakeAlgorithm(const v1::RunConfig& config,

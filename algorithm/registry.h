@@ -19,7 +19,8 @@ absl::StatusOr<AlgorithmFacts> FactsOf(const v1::RunConfig& config);
 // Refuses by name what does not fit: topology, kind of actions.
 absl::Status CheckFits(const v1::RunConfig& config, const v1::EnvironmentSpec& environment);
 
-// What the algorithm asks for on this environment. InvalidArgument: an option that does not fit it.
+// What the algorithm asks for on this environment. InvalidArgument: an option that does not fit it, or the topology, or
+// a run in lockstep.
 absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment);
 
 // device: "cpu", "cuda", "cuda:N". InvalidArgument or Unavailable (no such device here).

@@ -94,6 +94,19 @@ TEST(SacExperienceTest, RefusesImageObservations) {
             "environment.name: expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
 }
 
+TEST(SacExperienceTest, RefusesInLockstepWhatHasNoOrder) {
+  v1::RunConfig config = SacConfig();
+  config.set_deterministic(true);
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  config.mutable_sac()->mutable_prioritized_replay()->set_enabled(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "deterministic: true with prioritized replay: priorities reach the shards when they do, not at a step");
+  config.mutable_sac()->clear_prioritized_replay();
+  config.mutable_sac()->set_normalize_observations(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "deterministic: true with normalized observations: moments reach the learner when they do, not at a step");
+}
+
 TEST(MakeAlgorithmTest, PolicyOfAnActorHasTheTensorsThatTheLearnerPublishes) {
   for (const bool normalize : {false, true}) {
     v1::RunConfig config = SacConfig();

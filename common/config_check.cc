@@ -114,14 +114,6 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
       violations.push_back({"actor.on_backpressure",
                             "DROP_EPISODE with deterministic: true: what is dropped depends on how fast replay is"});
     }
-    if (config.sac().prioritized_replay().enabled()) {
-      violations.push_back({"sac.prioritized_replay.enabled",
-                            "true with deterministic: true: priorities reach the shards when they do, not at a step"});
-    }
-    if (config.sac().normalize_observations()) {
-      violations.push_back({"sac.normalize_observations",
-                            "true with deterministic: true: moments reach the learner when they do, not at a step"});
-    }
   }
   const v1::StopConfig& stop = config.stop();
   if (stop.env_steps() > 0 && config.replay().min_steps() >= stop.env_steps()) {

@@ -206,10 +206,6 @@ TEST(ConfigTest, RefusesDeterministicRunsThatHaveSeveralOfAnything) {
   EXPECT_THAT(error, HasSubstr("replay.shards: 3 with deterministic: true, which needs 1"));
   EXPECT_THAT(Refusal(kMinimal, {"deterministic=true", "actor.on_backpressure=DROP_EPISODE"}),
               HasSubstr("actor.on_backpressure: DROP_EPISODE with deterministic: true"));
-  EXPECT_THAT(Refusal(kMinimal, {"deterministic=true", "sac.prioritized_replay.enabled=true"}),
-              HasSubstr("sac.prioritized_replay.enabled: true with deterministic: true"));
-  EXPECT_THAT(Refusal(kMinimal, {"deterministic=true", "sac.normalize_observations=true"}),
-              HasSubstr("sac.normalize_observations: true with deterministic: true"));
   EXPECT_TRUE(Parsed(kMinimal, {"deterministic=true", "actor.environments=8"}).deterministic());
 }
 

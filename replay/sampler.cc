@@ -1,6 +1,7 @@
 #include "replay/sampler.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -385,7 +386,9 @@ void ReplaySampler::Remember(const Piece& piece, const v1::SampleResponse& head)
     const double drawn =
         item < head.probabilities_size() ? head.probabilities(item) : 1 / static_cast<double>(head.state().items());
     origins.keys[piece.first + i] = {piece.shard, head.state().incarnation(), head.keys(item)};
-    origins.probabilities[piece.first + i] = piece.share * drawn;
+    // What was drawn had some probability, also where a float holds none so small.
+    origins.probabilities[piece.first + i] =
+        piece.share * std::max(drawn, static_cast<double>(std::numeric_limits<float>::min()));
     origins.rows[piece.first + i] = item < head.rows_size() ? static_cast<int32_t>(head.rows(item)) : slice_rows_;
   }
 }
