@@ -1,6 +1,7 @@
 #include "replay/item_store.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -82,14 +83,29 @@ void ItemStore::Remove(uint32_t slot) {
   ++removed_;
 }
 
-ItemStore::Drawn ItemStore::Sample(RandomStream& random) {
-  const Selector::Draw draw = sampler_->Select(random);
+void ItemStore::Sample(RandomStream& random, std::span<Drawn> drawn) {
+  if (max_times_sampled_ > 0) {
+    for (Drawn& one : drawn) {
+      const Selector::Draw draw = sampler_->Select(random);
+      one = Count(draw);
+      if (slots_[draw.slot].times_sampled >= max_times_sampled_) Remove(draw.slot);
+    }
+    return;
+  }
+  // Some at a time, each step for all of them before the next step: they wait for memory together.
+  std::array<Selector::Draw, 64> draws;
+  for (size_t first = 0; first < drawn.size(); first += draws.size()) {
+    const size_t count = std::min(draws.size(), drawn.size() - first);
+    sampler_->SelectMany(random, {draws.data(), count});
+    for (size_t i = 0; i < count; ++i) __builtin_prefetch(&slots_[draws[i].slot], 1);
+    for (size_t i = 0; i < count; ++i) drawn[first + i] = Count(draws[i]);
+  }
+}
+
+ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
   Item& item = slots_[draw.slot];
-  const Drawn drawn = {static_cast<uint64_t>(item.generation) << 32 | draw.slot, item.first_row, item.rows,
-                       draw.probability};
   if (item.times_sampled < kMaxTimesSampled) ++item.times_sampled;
-  if (max_times_sampled_ > 0 && item.times_sampled >= max_times_sampled_) Remove(draw.slot);
-  return drawn;
+  return {static_cast<uint64_t>(item.generation) << 32 | draw.slot, item.first_row, item.rows, draw.probability};
 }
 
 std::vector<Item> ItemStore::Items() const {

@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "common/huge_pages.h"
 #include "common/random.h"
 #include "proto/replay.pb.h"
 #include "replay/row_store.h"
@@ -52,9 +54,9 @@ class ItemStore {
   void set_max_priority(float priority) { max_priority_ = priority; }
   // The one the remover chooses. size() must not be 0.
   void RemoveOne(RandomStream& random);
-  // Draws one item and counts it; removes it if it has been sampled as often as it may. drawable() must not
-  // be 0.
-  Drawn Sample(RandomStream& random);
+  // Draws items and counts them; one that has been sampled as often as it may is removed. drawable() must not be 0, and
+  // not less than what is drawn if items are removed.
+  void Sample(RandomStream& random, std::span<Drawn> drawn);
 
   size_t size() const { return sampler_->size(); }
   // Items that Sample may choose.
@@ -69,6 +71,7 @@ class ItemStore {
 
  private:
   void Remove(uint32_t slot);
+  Drawn Count(const Selector::Draw& draw);
   float Weight(float priority) const;
 
   const uint32_t max_times_sampled_;
@@ -77,7 +80,7 @@ class ItemStore {
   RowStore* const rows_;
   const std::unique_ptr<Selector> sampler_;
   const std::unique_ptr<Selector> remover_;
-  std::vector<Item> slots_;
+  std::vector<Item, HugePageAllocator<Item>> slots_;
   std::vector<uint64_t> order_;  // of insertion, for each slot
   std::vector<uint32_t> free_;
   uint64_t next_order_ = 0;

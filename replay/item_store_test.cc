@@ -18,6 +18,11 @@ class ItemStoreTest : public testing::Test {
   }
 
   ItemStore MakeStore(const v1::TableSpec& spec, size_t capacity = 100) { return ItemStore(spec, capacity, &rows_); }
+  ItemStore::Drawn SampleOne(ItemStore& items) {
+    ItemStore::Drawn drawn;
+    items.Sample(random_, {&drawn, 1});
+    return drawn;
+  }
   void ReleaseRows() {
     for (const RowStore::Address row : addresses_) rows_.Release(row);
   }
@@ -54,7 +59,7 @@ TEST_F(ItemStoreTest, NoTwoItemsEverHaveTheSameKey) {
   std::set<uint64_t> keys;
   for (int i = 0; i < 100; ++i) {
     items.Add({.first_row = addresses_[0], .rows = 1});
-    EXPECT_TRUE(keys.insert(items.Sample(random_).key).second);
+    EXPECT_TRUE(keys.insert(SampleOne(items).key).second);
     items.RemoveOne(random_);
   }
 }
@@ -67,7 +72,7 @@ TEST_F(ItemStoreTest, AnItemIsRemovedAfterItsLastSample) {
   items.Add({.first_row = addresses_[0], .rows = 1});
   items.Add({.first_row = addresses_[1], .rows = 1});
   std::vector<RowStore::Address> drawn;
-  while (items.size() > 0) drawn.push_back(items.Sample(random_).first_row);
+  while (items.size() > 0) drawn.push_back(SampleOne(items).first_row);
   EXPECT_THAT(drawn, testing::ElementsAre(addresses_[0], addresses_[0], addresses_[1], addresses_[1]));
 }
 
@@ -76,7 +81,7 @@ TEST_F(ItemStoreTest, GoesOnCountingSamplesOfARestoredItem) {
   spec.set_max_times_sampled(3);
   ItemStore items = MakeStore(spec);
   items.Add({.first_row = addresses_[0], .rows = 1, .times_sampled = 2});
-  items.Sample(random_);
+  SampleOne(items);
   EXPECT_EQ(items.size(), 0u);
 }
 
@@ -97,7 +102,7 @@ TEST_F(ItemStoreTest, PrioritiesAreSetByKeyAndOnlyWhileTheItemIsThere) {
   spec.set_sampler(v1::PROPORTIONAL);
   ItemStore items = MakeStore(spec);
   items.Add({.first_row = addresses_[0], .rows = 1});
-  const uint64_t key = items.Sample(random_).key;
+  const uint64_t key = SampleOne(items).key;
   EXPECT_TRUE(items.SetPriority(key, 5));
   EXPECT_EQ(items.mass(), 5);
   EXPECT_EQ(items.max_priority(), 5);

@@ -8,8 +8,48 @@
 namespace headrace {
 namespace {
 
-// Items whose first cache lines are fetched ahead of their turn: covers the latency of memory.
+// Items whose first cache lines are fetched ahead of their turn: covers the latency of memory. Of long items the
+// processor fetches the rest by itself.
 constexpr size_t kPrefetchDistance = 12;
+constexpr size_t kMaxPrefetchBytes = 512;
+constexpr size_t kCacheLine = 64;
+
+// Most columns are one number: a copy of constant size is an instruction, another one a call.
+inline void Copy(std::byte* target, const std::byte* source, size_t bytes) {
+  switch (bytes) {
+    case 1:
+      *target = *source;
+      break;
+    case 4:
+      std::memcpy(target, source, 4);
+      break;
+    case 8:
+      std::memcpy(target, source, 8);
+      break;
+    default:
+      std::memcpy(target, source, bytes);
+  }
+}
+
+absl::Status NotFinite(const RowLayout::ColumnLayout& column, size_t row) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("expected finite numbers, got others in column %s, row %d of the chunk", column.name, row));
+}
+
+// Copies values that lie one after the other at `values` to their rows, the first of which is the chunk's row `first`.
+absl::Status ScatterValues(const std::byte* values, const RowLayout::ColumnLayout& column,
+                           std::span<const RowStore::Address> rows, size_t first, const RowStore& store) {
+  const size_t bytes = column.bytes;
+  if (!AllFinite(values, rows.size() * bytes, column.type)) {
+    while (AllFinite(values, bytes, column.type)) values += bytes, ++first;
+    return NotFinite(column, first);
+  }
+  for (const RowStore::Address row : rows) {
+    Copy(store.Row(row) + column.offset, values, bytes);
+    values += bytes;
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -19,16 +59,30 @@ size_t BytesPerItem(const Slice& slice, const RowLayout& layout) {
 
 absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
                           std::span<const RowStore::Address> rows, const RowStore& store) {
+  std::vector<std::byte> in_pieces;
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::byte* const target = store.Row(rows[i]) + column.offset;
-      if (!payload.ReadRaw(target, static_cast<int>(column.bytes))) {
-        return absl::InvalidArgumentError("the chunk's payload is shorter than its rows");
+    const int bytes = static_cast<int>(column.bytes);
+    for (size_t i = 0; i < rows.size();) {
+      // As many values as lie whole in the message's next piece; or one that lies in several.
+      const void* piece = nullptr;
+      int piece_bytes = 0;
+      payload.GetDirectBufferPointer(&piece, &piece_bytes);
+      size_t count = std::min<size_t>(rows.size() - i, static_cast<size_t>(piece_bytes / bytes));
+      const auto* values = static_cast<const std::byte*>(piece);
+      if (count > 0) {
+        payload.Skip(static_cast<int>(count) * bytes);
+      } else {
+        count = 1;
+        in_pieces.resize(column.bytes);
+        values = in_pieces.data();
+        if (!payload.ReadRaw(in_pieces.data(), bytes)) {
+          return absl::InvalidArgumentError("the chunk's payload is shorter than its rows");
+        }
       }
-      if (!AllFinite(target, column.bytes, column.type)) {
-        return absl::InvalidArgumentError(
-            absl::StrFormat("expected finite numbers, got others in column %s, row %d of the chunk", column.name, i));
+      if (absl::Status status = ScatterValues(values, column, rows.subspan(i, count), i, store); !status.ok()) {
+        return status;
       }
+      i += count;
     }
   }
   return absl::OkStatus();
@@ -38,24 +92,35 @@ void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice>
                  const RowStore& store, std::span<std::byte* const> blocks) {
   uint32_t rows_needed = 0;
   for (const Slice& slice : slices) rows_needed = std::max(rows_needed, slice.last_row() + 1);
+  const size_t prefetched = std::min(rows_needed * layout.stride() + kCacheLine, kMaxPrefetchBytes);
+  struct ColumnCopy {
+    Slice slice;
+    size_t offset;
+    size_t bytes;
+    std::byte* target;
+  };
+  std::vector<ColumnCopy> copies;
+  for (size_t s = 0; s < slices.size(); ++s) {
+    const RowLayout::ColumnLayout& column = layout.columns()[slices[s].column];
+    copies.push_back({slices[s], column.offset, column.bytes, blocks[s]});
+  }
   std::vector<const std::byte*> rows(rows_needed);
   for (size_t i = 0; i < items.size(); ++i) {
     if (i + kPrefetchDistance < items.size()) {
       const std::byte* const ahead = store.Row(items[i + kPrefetchDistance].first_row);
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 64);
-      __builtin_prefetch(ahead + 128);
+      for (size_t byte = 0; byte < prefetched; byte += kCacheLine) __builtin_prefetch(ahead + byte);
     }
+    const uint32_t rows_there = std::min<uint32_t>(rows_needed, items[i].rows);
     RowStore::Address row = items[i].first_row;
     for (uint32_t k = 0; k < rows_needed; ++k) {
       rows[k] = store.Row(row);
-      if (k + 1 < std::min<uint32_t>(rows_needed, items[i].rows)) row = store.Next(row);
+      if (k + 1 < rows_there) row = store.Next(row);
     }
-    for (size_t s = 0; s < slices.size(); ++s) {
-      const RowLayout::ColumnLayout& column = layout.columns()[slices[s].column];
-      std::byte* target = blocks[s] + i * column.bytes * slices[s].rows;
-      for (uint32_t k = 0; k < slices[s].rows; ++k, target += column.bytes) {
-        std::memcpy(target, rows[slices[s].first_row + k * slices[s].stride] + column.offset, column.bytes);
+    for (ColumnCopy& copy : copies) {
+      uint32_t from = copy.slice.first_row;
+      for (uint32_t k = 0; k < copy.slice.rows; ++k, from += copy.slice.stride) {
+        Copy(copy.target, rows[from] + copy.offset, copy.bytes);
+        copy.target += copy.bytes;
       }
     }
   }

@@ -25,7 +25,10 @@ RowStore::RowStore(size_t stride, uint64_t max_bytes)
     : stride_(stride),
       rows_per_slab_(RowsPerSlab(stride, max_bytes)),
       slabs_(Slabs(slab_bytes(), rows_per_slab_, max_bytes)),
+      memory_(static_cast<std::byte*>(AllocateHugePages(slabs_.size() * slab_bytes()))),
       max_used_slabs_(slabs_.size() - SpareSlabs(slabs_.size())) {}
+
+RowStore::~RowStore() { FreeHugePages(memory_, slabs_.size() * slab_bytes()); }
 
 uint64_t RowStore::stored_bytes() const {
   const size_t held_back = free_.size() - ReusableSlabs();
@@ -68,7 +71,6 @@ void RowStore::OpenSlab() {
     free_.pop_front();
   } else {
     open_ = static_cast<uint32_t>(touched_slabs_++);
-    slabs_[open_].memory = std::make_unique_for_overwrite<std::byte[]>(slab_bytes());
   }
   slabs_[open_].written = 0;
   ++used_slabs_;

@@ -17,9 +17,10 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
-#include <memory>
 #include <set>
 #include <vector>
+
+#include "common/huge_pages.h"
 
 namespace headrace {
 
@@ -28,8 +29,12 @@ class RowStore {
   using Address = uint32_t;
   static constexpr Address kNoRow = UINT32_MAX;
 
-  // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one.
+  // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one. Memory is taken as
+  // slabs are first used, and kept. Throws std::bad_alloc where there is no address space for so much.
   RowStore(size_t stride, uint64_t max_bytes);
+  ~RowStore();
+  RowStore(const RowStore&) = delete;
+  RowStore& operator=(const RowStore&) = delete;
 
   enum class Room {
     kReserved,
@@ -41,9 +46,7 @@ class RowStore {
   void Reference(Address row) { ++slabs_[row / rows_per_slab_].references; }
   void Release(Address row);
 
-  std::byte* Row(Address row) const {
-    return slabs_[row / rows_per_slab_].memory.get() + static_cast<size_t>(row % rows_per_slab_) * stride_;
-  }
+  std::byte* Row(Address row) const { return memory_ + row * stride_; }
   // The lane's next row, kept in the row itself; kNoRow: it has not arrived.
   Address Next(Address row) const {
     Address next;
@@ -69,7 +72,6 @@ class RowStore {
 
  private:
   struct Slab {
-    std::unique_ptr<std::byte[]> memory;  // kept from its first use on
     uint32_t written = 0;
     uint64_t references = 0;
   };
@@ -86,11 +88,12 @@ class RowStore {
 
   const size_t stride_;
   const size_t rows_per_slab_;
-  std::vector<Slab> slabs_;  // never grows, so that rows can be read without a lock
+  std::vector<Slab> slabs_;
+  std::byte* const memory_;  // of all slabs, one after the other
   const size_t max_used_slabs_;
   uint32_t open_ = kNoSlab;
   size_t used_slabs_ = 0;
-  size_t touched_slabs_ = 0;  // that have memory
+  size_t touched_slabs_ = 0;  // that have been used
   std::deque<FreeSlab> free_;
   uint64_t time_ = 0;  // counts reads
   std::multiset<uint64_t> reads_;

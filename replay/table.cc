@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -61,7 +62,12 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
     return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
                                   spec.max_bytes(), items));
   }
-  return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, shard, incarnation));
+  try {
+    return std::unique_ptr<Table>(new Table(spec, *std::move(layout), items, row_bytes, shard, incarnation));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("table \"%s\": this machine has no address space for %d bytes", spec.name(), spec.max_bytes()));
+  }
 }
 
 Table::Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint32_t shard,
@@ -345,16 +351,16 @@ absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_
   RandomStream random(random_key);
   batch.table_ = this;
   batch.read_ = rows_.BeginRead();
-  batch.items_.clear();
-  for (uint32_t i = 0; i < batch_size; ++i) {
-    batch.items_.push_back(items_.Sample(random));
-    if (batch.items_.back().rows < rows_needed) {
-      return absl::InvalidArgumentError(absl::StrFormat("expected slices within items of %d rows, got row %d",
-                                                        batch.items_.back().rows, rows_needed - 1));
+  batch.items_.resize(batch_size);
+  items_.Sample(random, batch.items_);
+  sampled_items_ += batch_size;
+  for (const ItemStore::Drawn& item : batch.items_) {
+    sampled_steps_ += std::max(item.rows - 1, 1);
+    if (item.rows < rows_needed) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected slices within items of %d rows, got row %d", item.rows, rows_needed - 1));
     }
   }
-  sampled_items_ += batch_size;
-  for (const ItemStore::Drawn& item : batch.items_) sampled_steps_ += std::max(item.rows - 1, 1);
   batch.state_ = StateLocked();
   return Outcome::kDone;
 }

@@ -136,6 +136,22 @@ TEST_P(SelectorTest, DrawsTheSameWithTheSameStream) {
   }
 }
 
+TEST_P(SelectorTest, DrawsManyAsOneByOne) {
+  const std::unique_ptr<Selector> selector = GetParam().make(1000);
+  for (uint32_t slot = 0; slot < 1000; ++slot) selector->Insert(slot, static_cast<float>(slot % 7));
+  RandomStream random_many = TestStream();
+  RandomStream random_one = TestStream();
+  for (const size_t count : {1, 63, 200, 0, 64}) {
+    std::vector<Selector::Draw> draws(count);
+    selector->SelectMany(random_many, draws);
+    for (const Selector::Draw& draw : draws) {
+      const Selector::Draw one = selector->Select(random_one);
+      ASSERT_EQ(draw.slot, one.slot);
+      ASSERT_EQ(draw.probability, one.probability);
+    }
+  }
+}
+
 // Sums that are corrected by differences drift; these must not.
 TEST(ProportionalSelectorTest, ForgetsLargeWeightsThatAreGone) {
   const std::unique_ptr<Selector> selector = MakeSelector(v1::PROPORTIONAL, 1000);

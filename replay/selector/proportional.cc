@@ -4,16 +4,21 @@
 #include <array>
 #include <vector>
 
+#include "common/huge_pages.h"
+
 namespace headrace {
 namespace {
 
 constexpr size_t kWidth = 16;  // children of a node
+constexpr double kJustBelowOne = 1 - 0x1p-53;
 
 // A tree of sums: weights_ has one number for each slot, levels_[0] the sums of 16 weights each, levels_[1] the sums of
 // 16 of those, and so on up to a level of one node, whose sum is the mass. A wide tree is flat: at a million items a
 // draw touches five nodes where a binary tree has twenty.
 //
-// A changed sum is added up anew from its children, never corrected by the difference, so that it does not drift.
+// Beside each sum stands what it and those before it under the same parent come to, so that a draw finds its child by
+// counting, without a branch. A changed sum is added up anew from its children, never corrected by the difference, so
+// that it does not drift.
 class ProportionalSelector final : public Selector {
  public:
   explicit ProportionalSelector(size_t capacity) {
@@ -35,53 +40,78 @@ class ProportionalSelector final : public Selector {
   }
 
   Draw Select(RandomStream& random) override {
-    double left = random.Uniform() * mass();
-    size_t node = 0;
-    for (size_t level = levels_.size() - 1; level > 0; --level) {
-      node = node * kWidth + Find(levels_[level - 1].data() + node * kWidth, left);
+    Draw draw;
+    SelectMany(random, {&draw, 1});
+    return draw;
+  }
+
+  void SelectMany(RandomStream& random, std::span<Draw> draws) override {
+    struct Place {
+      double left;
+      size_t node;
+    };
+    std::array<Place, 64> places;
+    for (; !draws.empty(); draws = draws.subspan(std::min(draws.size(), places.size()))) {
+      const std::span<Place> some(places.data(), std::min(draws.size(), places.size()));
+      for (Place& place : some) place = {random.Uniform() * mass(), 0};
+      // All of them down one level before the next: they wait for memory together.
+      for (size_t level = levels_.size() - 1; level > 0; --level) {
+        for (Place& place : some) {
+          place.node = place.node * kWidth + Descend(&levels_[level - 1].running[place.node * kWidth], place.left);
+          __builtin_prefetch(level > 1 ? static_cast<const void*>(&levels_[level - 2].running[place.node * kWidth])
+                                       : &weights_[place.node * kWidth]);
+        }
+      }
+      for (size_t i = 0; i < some.size(); ++i) {
+        const float* const weights = &weights_[some[i].node * kWidth];
+        std::array<double, kWidth> running;
+        RunningSums(weights, running.data());
+        const size_t child = Descend(running.data(), some[i].left);
+        draws[i] = {static_cast<uint32_t>(some[i].node * kWidth + child), static_cast<double>(weights[child]) / mass()};
+      }
     }
-    node = node * kWidth + Find(weights_.data() + node * kWidth, left);
-    return {static_cast<uint32_t>(node), static_cast<double>(weights_[node]) / mass()};
   }
 
   size_t size() const override { return size_; }
   size_t drawable() const override { return drawable_; }
-  double mass() const override { return levels_.back().front(); }
+  double mass() const override { return levels_.back().sums.front(); }
 
  private:
+  struct Level {
+    std::vector<double, HugePageAllocator<double>> sums;
+    std::vector<double, HugePageAllocator<double>> running;  // sums[0], sums[0] + sums[1], ..., anew every 16
+  };
+
+  // Returns the last of them, the sum of all.
   template <typename Number>
-  static double Sum(const Number* numbers) {
-    // In four chains, which need not wait for each other.
-    std::array<double, 4> sums{};
-    for (size_t i = 0; i < kWidth; ++i) sums[i % 4] += numbers[i];
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  static double RunningSums(const Number* numbers, double* running) {
+    double sum = 0;
+    for (size_t i = 0; i < kWidth; ++i) running[i] = sum += numbers[i];
+    return sum;
   }
 
-  // The child in whose part of their sum `left` lies; takes off what is before it. Where rounding leads past the end,
-  // it is the last child that has a part at all.
-  template <typename Number>
-  static size_t Find(const Number* children, double& left) {
-    size_t last = 0;
-    for (size_t i = 0; i < kWidth; ++i) {
-      if (children[i] <= 0) continue;
-      if (left < children[i]) return i;
-      left -= children[i];
-      last = i;
-    }
-    left = children[last];  // its last item, in turn
-    return last;
+  // The child in whose part of the sum `left` lies; takes off what is before it. Where rounding leads past the end, it
+  // is the last child that has a part at all.
+  static size_t Descend(const double* running, double& left) {
+    left = std::min(left, running[kWidth - 1] * kJustBelowOne);
+    size_t child = 0;
+    for (size_t i = 0; i < kWidth - 1; ++i) child += running[i] <= left;
+    if (child > 0) left -= running[child - 1];
+    return child;
   }
 
   void Set(size_t slot, float weight) {
     drawable_ += (weight > 0 ? 1 : 0) - (weights_[slot] > 0 ? 1 : 0);
     weights_[slot] = weight;
     size_t node = slot / kWidth;
-    levels_[0][node] = Sum(weights_.data() + node * kWidth);
-    for (size_t level = 1; level < levels_.size(); ++level) {
-      const size_t parent = node / kWidth;
-      levels_[level][parent] = Sum(levels_[level - 1].data() + parent * kWidth);
-      node = parent;
+    std::array<double, kWidth> running;
+    double sum = RunningSums(&weights_[node * kWidth], running.data());
+    for (size_t level = 0; level + 1 < levels_.size(); ++level) {
+      levels_[level].sums[node] = sum;
+      node /= kWidth;
+      sum = RunningSums(&levels_[level].sums[node * kWidth], &levels_[level].running[node * kWidth]);
     }
+    levels_.back().sums.front() = sum;
   }
 
   // Makes room for so many slots. The levels are filled up to whole nodes, so that a sum never looks past the end.
@@ -90,21 +120,26 @@ class ProportionalSelector final : public Selector {
     size_t nodes = weights_.size() / kWidth;
     for (size_t level = 0;; ++level) {
       if (level == levels_.size()) {
-        // A new root: it begins with the sum of what is there.
+        // A new root, and the old one its first child.
+        const double mass = level > 0 ? this->mass() : 0;
         levels_.emplace_back();
-        if (level > 0) levels_[level].push_back(Sum(levels_[level - 1].data()));
+        levels_[level].sums.push_back(mass);
       }
       if (nodes == 1) {
-        levels_[level].resize(1);
+        levels_[level].sums.resize(1);
         return;
       }
       nodes = (nodes + kWidth - 1) / kWidth;
-      levels_[level].resize(nodes * kWidth);
+      Level& grown = levels_[level];
+      const bool was_root = grown.running.empty();
+      grown.sums.resize(nodes * kWidth);
+      grown.running.resize(nodes * kWidth);
+      if (was_root) std::fill_n(grown.running.begin(), kWidth, grown.sums.front());
     }
   }
 
-  std::vector<float> weights_;               // 0: the slot is not present, or has no weight
-  std::vector<std::vector<double>> levels_;  // from the leaves to the root
+  std::vector<float, HugePageAllocator<float>> weights_;  // 0: the slot is not present, or has no weight
+  std::vector<Level> levels_;                             // from the leaves to the root
   size_t size_ = 0;
   size_t drawable_ = 0;
 };

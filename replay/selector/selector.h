@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@ class Selector {
   virtual void Remove(uint32_t slot) = 0;
   // drawable() must not be 0.
   virtual Draw Select(RandomStream& random) = 0;
+  // As so many calls of Select with nothing in between. Selectors that wait for memory wait for several at once.
+  virtual void SelectMany(RandomStream& random, std::span<Draw> draws) {
+    for (Draw& draw : draws) draw = Select(random);
+  }
   virtual size_t size() const = 0;
   // Those that can be selected: all but items of weight 0 where the weight decides.
   virtual size_t drawable() const { return size(); }

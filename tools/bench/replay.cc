@@ -1,6 +1,6 @@
 // Inserting into and sampling from one replay shard, beside raw gRPC streaming of the same bytes.
 //
-//   replay [--json] [--seconds=2] [--rounds=5]
+//   replay [--json] [--seconds=2] [--rounds=5] [--part=insert|sample|proportional]
 //
 // Server and client are two processes, each on a core of its own where there are two. The reference is the fastest that
 // gRPC offers: completion queues, byte buffers, hints, malloc's thresholds raised, and no work on either side but, for
@@ -42,6 +42,7 @@
 ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
 ABSL_FLAG(double, seconds, 2, "seconds for each round");
 ABSL_FLAG(int, rounds, 5, "rounds of each figure, the two sides in turn; the median counts");
+ABSL_FLAG(std::string, part, "", "insert, sample or proportional: only that; default: all");
 ABSL_FLAG(std::string, serve, "", "for the process that is measured: shard or raw");
 
 extern char** environ;
@@ -403,9 +404,10 @@ int Run() {
   if (!absl::GetFlag(FLAGS_json)) {
     absl::PrintF("%-44s %14s %-16s %14s %8s\n", "figure", "value", "unit", "reference", "ratio");
   }
-  BenchInsert();
-  BenchSample();
-  BenchProportional();
+  const std::string part = absl::GetFlag(FLAGS_part);
+  if (part.empty() || part == "insert") BenchInsert();
+  if (part.empty() || part == "sample") BenchSample();
+  if (part.empty() || part == "proportional") BenchProportional();
   return 0;
 }
 
