@@ -21,7 +21,7 @@ from headrace_cli.machine import free_disk, free_memory
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="FIELD=VALUE")
+    inspector.add_overrides(parser)
     parser.add_argument(
         "--dir", type=Path, default=workspace.RUNS, help="where the run directory will be; default: runs/"
     )

@@ -27,14 +27,7 @@ POLL_SECONDS = 0.05
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a configuration, as in deploy/run/")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="FIELD=VALUE",
-        help="overrides a field of the configuration, as in sac.batch_size=128; may be given several times",
-    )
+    inspector.add_overrides(parser)
     parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"

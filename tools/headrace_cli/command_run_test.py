@@ -195,6 +195,20 @@ class CommandRunTest(unittest.TestCase):
         self.assert_nothing_left(pids)
         self.assertFalse((self.run_directory / "binaries").exists())
 
+    def summary_after_lost_steps(self, lost: int) -> str:
+        launcher = self.launch(fake={"lost_steps": lost})
+        self.wait_until_all_serve()
+        wait_until(lambda: self.count_events("learner has answered") > 0)
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        return output[output.index("interrupted; the same command resumes it") :]
+
+    def test_the_summary_says_how_many_steps_were_lost(self) -> None:
+        self.assertIn("  lost steps           1,234\n", self.summary_after_lost_steps(1234))
+
+    def test_the_summary_of_a_run_that_lost_no_steps_does_not_speak_of_them(self) -> None:
+        self.assertNotIn("lost steps", self.summary_after_lost_steps(0))
+
     def test_an_interrupt_whose_checkpoint_failed_is_a_failure(self) -> None:
         launcher = self.launch(fake={"fail_drain": "learner"})
         self.wait_until_all_serve()

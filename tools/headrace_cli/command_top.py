@@ -47,7 +47,7 @@ def _watch(run: RunDirectory, console: Console) -> None:
     """Until the run ends; Ctrl-C leaves the run alone and ends only the view."""
     plan = _plan(run)
     started_at = run.config.stat().st_mtime
-    scraper = Scraper(plan, lambda: _metrics_addresses(run))
+    scraper = Scraper(plan, lambda: _metrics_addresses(run), run.last_evaluation)
     scraper.start()
     try:
         with View(console) as view:
@@ -62,7 +62,6 @@ def _watch(run: RunDirectory, console: Console) -> None:
 
 
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper, started_at: float) -> RunView:
-    evaluations = run.evaluation_rows()
     state = (read_json(run.processes) or {}).get("state", "running")
     return RunView(
         name=group_label_of(run.path),
@@ -70,7 +69,6 @@ def _view(run: RunDirectory, plan: Plan, scraper: Scraper, started_at: float) ->
         plan=plan,
         status=scraper.status_in(state),
         elapsed_seconds=time.time() - started_at,
-        evaluation=evaluations[-1] if evaluations else None,
         restarts=sum(max(process["attempts"] - 1, 0) for process in _processes(run)),
     )
 

@@ -3,6 +3,7 @@
 Configurations are never parsed here: one parser, one set of error messages, one schema.
 """
 
+import argparse
 import json
 import subprocess
 from pathlib import Path
@@ -10,6 +11,19 @@ from typing import Any
 
 from headrace_cli import workspace
 from headrace_cli.errors import BAD_USAGE, CommandError, UsageError
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The option --set of every command that takes a configuration; `overrides` of the functions below."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        help="overrides a field of the configuration, as in sac.batch_size=128; an empty VALUE unsets it, as in "
+        "stop.score=; may be given several times",
+    )
 
 
 def resolve(config: Path, overrides: list[str]) -> str:

@@ -37,7 +37,6 @@ class RunView:
     plan: Plan
     status: Status
     elapsed_seconds: float
-    evaluation: Row | None = None  # the last one
     restarts: int = 0
 
 
@@ -97,7 +96,7 @@ def plain_line(run: RunView) -> str:
             f"env steps {counted(status.env_steps, status.env_steps_per_second)}",
             f"updates {counted(status.updates, status.updates_per_second)}",
             f"return {number(status.training_return)}",
-            f"evaluation {evaluation(run.evaluation)}",
+            f"evaluation {evaluation(status.evaluation)}",
             f"policy lag of actors {in_updates(status.actors_policy_lag)}",
             f"age of sampled data {in_updates(status.sampled_age)}",
             f"samples per insert {number(status.samples_per_insert)}",
@@ -105,6 +104,8 @@ def plain_line(run: RunView) -> str:
         ]
     if run.restarts:
         parts.append(f"restarts {run.restarts}")
+    if status.lost_steps:
+        parts.append(f"lost steps {number(status.lost_steps)}")
     if status.waiting and run.state == "running":
         parts.append(status.waiting)
     return " | ".join(parts)
@@ -128,11 +129,11 @@ def panel(run: RunView, console: Console) -> Panel:
 
 def _figures(run: RunView) -> list[Figure]:
     status = run.status
-    return [
+    figures = [
         ("environment steps", counted(status.env_steps, status.env_steps_per_second)),
         ("updates", counted(status.updates, status.updates_per_second)),
         ("training return", number(status.training_return)),
-        ("last evaluation", evaluation(run.evaluation)),
+        ("last evaluation", evaluation(status.evaluation)),
         ("policy lag of actors", in_updates(status.actors_policy_lag)),
         ("age of sampled data", in_updates(status.sampled_age)),
         ("replay", fill(run)),
@@ -144,6 +145,9 @@ def _figures(run: RunView) -> list[Figure]:
         ("prefetched batches", number(status.prefetched_batches)),
         ("processes restarted", number(run.restarts)),
     ]
+    if status.lost_steps:
+        figures.append(("lost steps", number(status.lost_steps)))
+    return figures
 
 
 def _table(figures: list[Figure], in_a_row: int) -> Table:

@@ -2,6 +2,7 @@
 
 import io
 import unittest
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -25,6 +26,7 @@ STATUS = Status(
     batch_wait_share=1,
     batch_wait_seconds=0.000123,
     update_seconds=0.0034,
+    evaluation={"mean_return": -1234, "env_steps": 12000000},
     waiting="the learner waits for the replay shards: none is connected",
 )
 FIGURES = (
@@ -50,7 +52,6 @@ RUN = RunView(
     plan=Plan(stop_env_steps=20000000, stop_seconds=3600, stop_score=-180, capacity=1000000),
     status=STATUS,
     elapsed_seconds=3599,
-    evaluation={"mean_return": -1234, "env_steps": 12000000},
     restarts=2,
 )
 
@@ -60,6 +61,10 @@ def drawn(run: RunView, width: int) -> str:
     with console.capture() as capture:
         console.print(panel(run, console))
     return capture.get()
+
+
+def with_lost_steps(lost: float) -> RunView:
+    return replace(RUN, status=replace(STATUS, lost_steps=lost))
 
 
 class PanelTest(unittest.TestCase):
@@ -79,6 +84,11 @@ class PanelTest(unittest.TestCase):
         self.assertEqual(len(lines_with_updates(80)), 2)
         self.assertEqual(len(lines_with_updates(120)), 1)
 
+    def test_lost_steps_are_shown_where_there_are_any(self) -> None:
+        for width in (80, 120):
+            self.assertRegex(drawn(with_lost_steps(1234), width), r" lost steps +1,234 ")
+            self.assertEqual(drawn(with_lost_steps(0), width), drawn(RUN, width))
+
 
 class PlainLineTest(unittest.TestCase):
     def test_all_figures_are_in_one_line(self) -> None:
@@ -90,6 +100,10 @@ class PlainLineTest(unittest.TestCase):
             "replay 999,999 of 1,000,000 items | restarts 2 | "
             "the learner waits for the replay shards: none is connected",
         )
+
+    def test_lost_steps_are_shown_where_there_are_any(self) -> None:
+        self.assertIn(" | restarts 2 | lost steps 1,234 | the learner waits", plain_line(with_lost_steps(1234)))
+        self.assertEqual(plain_line(with_lost_steps(0)), plain_line(RUN))
 
     def test_before_anything_is_known_there_are_no_figures(self) -> None:
         line = plain_line(RunView("pendulum", "starting", Plan(capacity=1000), Status(), elapsed_seconds=3))

@@ -99,6 +99,10 @@ class RunDirectory:
     def evaluation_rows(self) -> list[Row]:
         return read_rows(self.evaluations)
 
+    def last_evaluation(self) -> Row | None:
+        rows = self.evaluation_rows()
+        return rows[-1] if rows else None
+
     def progress_rows(self) -> list[Row]:
         return read_rows(self.progress)
 

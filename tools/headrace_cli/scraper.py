@@ -3,7 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from headrace_cli.csv_tail import Row
 from headrace_cli.metrics import fetch_all
 from headrace_cli.status import Answers, Plan, Status, StatusTracker
 
@@ -17,10 +19,12 @@ class Scraper:
         self,
         plan: Plan,
         addresses: Callable[[], Mapping[str, str]],
+        last_evaluation: Callable[[], Row | None],
         fetch: Callable[[Mapping[str, str]], Answers] = fetch_all,
     ) -> None:
-        """`addresses` is called from the thread: where to ask now, by process name."""
+        """Called from the thread are `addresses` (where to ask now, by process name) and `last_evaluation`."""
         self._addresses = addresses
+        self._last_evaluation = last_evaluation
         self._fetch = fetch
         self._tracker = StatusTracker(plan)
         self._stop = threading.Event()
@@ -40,11 +44,13 @@ class Scraper:
 
     def ask(self) -> None:
         """Asks once; for the thread, and for tests, which need none."""
+        # Read first, so that it is never of more steps than are shown beside it.
+        evaluation = self._last_evaluation()
         answers = self._fetch(self._addresses())
         if not any(answers.values()):
             return
         self._tracker.add(time.monotonic(), answers)
-        status = self._tracker.status()
+        status = replace(self._tracker.status(), evaluation=evaluation)
         self._rounds_without_learner = 0 if status.updates is not None else self._rounds_without_learner + 1
         with self._lock:
             # At the end of a run the learner is gone a moment before anybody has noticed, and so are all its figures.

@@ -2,6 +2,7 @@
 
 import unittest
 
+from headrace_cli.csv_tail import Row
 from headrace_cli.metrics import parse
 from headrace_cli.scraper import Scraper
 from headrace_cli.status import Answers, Plan
@@ -10,7 +11,8 @@ from headrace_cli.status import Answers, Plan
 class ScraperTest(unittest.TestCase):
     def setUp(self) -> None:
         self.answers: Answers = {}
-        self.scraper = Scraper(Plan(), dict, fetch=lambda _: self.answers)
+        self.evaluation: Row | None = None
+        self.scraper = Scraper(Plan(), dict, lambda: self.evaluation, fetch=lambda _: self.answers)
 
     def ask(self, **answers: str) -> None:
         self.answers = {name: parse(text) for name, text in answers.items()}
@@ -26,6 +28,27 @@ class ScraperTest(unittest.TestCase):
             status = self.scraper.status_in(state)
             self.assertEqual((status.updates, status.env_steps), (500, 1000))
         self.assertEqual(self.scraper.last_with_learner.updates, 500)
+
+    def test_an_evaluation_is_shown_with_the_steps_of_its_time(self) -> None:
+        self.evaluation = {"env_steps": 4000}
+        self.ask(learner="headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 4900\n")
+        self.evaluation = {"env_steps": 5007}  # written between two answers
+        status = self.scraper.status_in("running")
+        self.assertEqual((status.env_steps, status.evaluation), (4900, {"env_steps": 4000}))
+        self.ask(learner="headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 5300\n")
+        status = self.scraper.status_in("running")
+        self.assertEqual((status.env_steps, status.evaluation), (5300, {"env_steps": 5007}))
+
+    def test_an_evaluation_that_is_written_during_the_answers_waits_for_the_next(self) -> None:
+        def fetch(_: object) -> Answers:
+            self.evaluation = {"env_steps": 5007}
+            return {"learner": parse("headrace_learner_updates_total 500\n")}
+
+        scraper = Scraper(Plan(), dict, lambda: self.evaluation, fetch)
+        scraper.ask()
+        self.assertIsNone(scraper.status_in("running").evaluation)
+        scraper.ask()
+        self.assertEqual(scraper.status_in("running").evaluation, {"env_steps": 5007})
 
     def test_while_it_runs_a_learner_that_is_away_has_no_figures_from_the_second_time_on(self) -> None:
         self.ask(learner="headrace_learner_updates_total 500\n")

@@ -84,7 +84,7 @@ class Session:
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
-        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses)
+        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses, self.directory.last_evaluation)
         self._supervisor.start()
         self._scraper.start()
 
@@ -141,14 +141,12 @@ class Session:
     def view(self) -> RunView:
         supervisor = self._supervisor
         state = supervisor.state.value if supervisor else "waiting"
-        evaluations = self.directory.evaluation_rows()
         return RunView(
             name=self.name,
             state=state,
             plan=plan_of(self._config),
             status=self._scraper.status_in(state) if self._scraper else Status(),
             elapsed_seconds=time.monotonic() - self._started_at,
-            evaluation=evaluations[-1] if evaluations else None,
             restarts=supervisor.restarts if supervisor else 0,
         )
 

@@ -4,8 +4,8 @@
     tracker.add(time.monotonic(), fetch_all(addresses))     # about once a second
     tracker.status().env_steps_per_second
 
-Rates and means are over the last seconds. A counter that fell belongs to a process that was started again; what it
-counts now is what it has done since.
+Rates and means are over the last seconds, what the learner waits for is since its last answer but one. A counter that
+fell belongs to a process that was started again; what it counts now is what it has done since.
 """
 
 import statistics
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import dropwhile
 from typing import Any
 
+from headrace_cli.csv_tail import Row
 from headrace_cli.metrics import Labels, Scrape
 
 WINDOW_SECONDS = 5.0
@@ -66,6 +67,7 @@ class Status:
 
     env_steps: float | None = None
     env_steps_per_second: float | None = None
+    lost_steps: float | None = None  # that restarted shards no longer had, since the learner was started
     updates: float | None = None
     updates_per_second: float | None = None
     training_return: float | None = None  # mean of recent episodes
@@ -81,7 +83,9 @@ class Status:
     batch_wait_seconds: float | None = None  # for each update
     update_seconds: float | None = None
     blocked_share: float | None = None  # of the actors' time
-    learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it takes most of the learner's time
+    learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it has just taken most of the learner's time
+    learner_waited_for: str = ""  # the same of the whole window
+    evaluation: Row | None = None  # the last one when the metrics were asked for
     silent: tuple[str, ...] = field(default=())  # processes that did not answer twice
     waiting: str = ""  # when something stands still: which component waits for what
 
@@ -114,6 +118,7 @@ class StatusTracker:
         status = Status(
             env_steps=self._sum(actors, "headrace_actor_env_steps_total") if env_steps is None else env_steps,
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
+            lost_steps=self._sum(["learner"], "headrace_learner_lost_steps_total"),
             updates=self._sum(["learner"], "headrace_learner_updates_total"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
@@ -129,7 +134,8 @@ class StatusTracker:
             batch_wait_seconds=self._histogram_mean("learner", "headrace_learner_batch_wait_seconds"),
             update_seconds=self._histogram_mean("learner", "headrace_learner_update_seconds"),
             blocked_share=blocked / len(actors) if blocked is not None and actors else None,
-            learner_waits_for=next((what for what in _LEARNER_WAITS if self._learner_wait_share(what) > _MOST), ""),
+            learner_waits_for=self._most_waited_for(newest=True),
+            learner_waited_for=self._most_waited_for(newest=False),
             silent=self._silent(),
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
@@ -142,8 +148,12 @@ class StatusTracker:
         # An actor that is asked a moment after the learner may have newer weights than the learner had.
         return max(updates - min(versions), 0)
 
-    def _learner_wait_share(self, what: str) -> float:
-        return self._rate(["learner"], "headrace_learner_waiting_seconds_total", {"what": what}) or 0.0
+    def _most_waited_for(self, newest: bool) -> str:
+        for what in _LEARNER_WAITS:
+            growth = self._growth("learner", "headrace_learner_waiting_seconds_total", {"what": what}, newest)
+            if growth and growth[0] / growth[1] > _MOST:
+                return what
+        return ""
 
     def _silent(self) -> tuple[str, ...]:
         """Those that did not answer twice: once may be a process that has just ended, as all do at the end of a run."""
@@ -166,22 +176,23 @@ class StatusTracker:
         values = self._values(names, metric)
         return statistics.fmean(values) if values else None
 
-    def _rate(self, names: Iterable[str], metric: str, labels: Labels = {}) -> float | None:
+    def _rate(self, names: Iterable[str], metric: str) -> float | None:
         """The increase a second of a counter, summed over processes; of each since it was first seen in the window."""
-        growths = [growth for name in names if (growth := self._growth(name, metric, labels)) is not None]
+        growths = [growth for name in names if (growth := self._growth(name, metric)) is not None]
         return sum(increase / seconds for increase, seconds in growths) if growths else None
 
-    def _growth(self, name: str, metric: str, labels: Labels = {}) -> tuple[float, float] | None:
-        """How much a process's counter grew in the window, and in how many seconds; None if it was seen but once.
+    def _growth(self, name: str, metric: str, labels: Labels = {}, newest: bool = False) -> tuple[float, float] | None:
+        """How much a process's counter grew, and in how many seconds; None if it was seen but once.
 
-        The time before it began to count is left out: it would make a slow rate of the first seconds of a fast one.
+        `newest`: between its last two answers. Otherwise in the window, without the time before it began to count,
+        which would make a slow rate of the first seconds of a fast one.
         """
         totals = [
             (when, total)
             for when, scrapes in self._history
             if (scrape := scrapes.get(name)) and (total := scrape.total(metric, labels)) is not None
         ]
-        totals = list(dropwhile(lambda seen: seen[1] == 0, totals)) or totals
+        totals = totals[-2:] if newest else list(dropwhile(lambda seen: seen[1] == 0, totals)) or totals
         if len(totals) < 2 or totals[-1][0] != self._history[-1][0]:
             return None
         (begin, before), (end, after) = totals[0], totals[-1]
@@ -208,6 +219,8 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
         return ""
     if status.env_steps_per_second == 0 and (status.blocked_share or 0) > _STALLED:
         return "the actors wait for replay to take their steps: the learner is behind its samples per insert"
+    if status.learner_waited_for:
+        return ""  # it has what it waited for, and there was no time yet to use it
     if status.updates_per_second == 0 and status.env_steps_per_second == 0:
         return "neither the learner nor the actors move: see their logs"
     if status.updates_per_second == 0:

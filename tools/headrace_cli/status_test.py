@@ -53,6 +53,9 @@ class StatusTest(unittest.TestCase):
         }
         self.assertEqual(status_of((0, answers)).env_steps, 5010)
 
+    def test_lost_steps_are_those_that_the_learner_counts(self) -> None:
+        self.assertEqual(status_of((0, {"learner": "headrace_learner_lost_steps_total 101\n"})).lost_steps, 101)
+
     def test_the_policy_lag_of_actors_is_that_of_the_one_furthest_behind(self) -> None:
         learner = "headrace_learner_updates_total 1000\nheadrace_learner_policy_lag_updates 450\n"
         version = "headrace_actor_policy_version "
@@ -113,6 +116,34 @@ class StatusTest(unittest.TestCase):
         self.assertIn("the learner waits for batches", self.waiting(batch=1.9, actors=0.1))
         self.assertIn("as often as its samples per insert allow", self.waiting(actors=1.9))
         self.assertEqual(self.waiting(evaluator=2), "the final weights are being evaluated")
+
+    def waiting_after_each(self, *answers: tuple[float, int]) -> list[str]:
+        """Of a learner asked each second: its wait for the first actor until then, and its updates, one a step."""
+        tracker = StatusTracker(Plan())
+        sentences = []
+        for now, (waited, updates) in enumerate(answers):
+            waits = f'headrace_learner_waiting_seconds_total{{what="first_actor"}} {waited}\n'
+            learner = parse(f"headrace_learner_updates_total {updates}\n{waits}")
+            actor = parse(f"headrace_actor_env_steps_total {updates}\n")
+            tracker.add(now, {"learner": learner, "actor-0": actor})
+            sentences.append(tracker.status().waiting)
+        return sentences
+
+    def test_what_the_learner_no_longer_waits_for_is_not_said(self) -> None:
+        # Four seconds of waiting were most of the window, for seconds after the actor had come.
+        waiting = self.waiting_after_each((0, 500), (1, 500), (2, 500), (3, 500), (4, 500), (4, 600))
+        self.assertEqual(waiting, ["", *["the learner waits for the first actor"] * 4, ""])
+
+    def test_what_the_learner_begins_to_wait_for_is_said_at_once(self) -> None:
+        waiting = self.waiting_after_each((0, 500), (0, 600), (0, 700), (0, 800), (0.9, 810))
+        self.assertEqual(waiting, [*[""] * 4, "the learner waits for the first actor"])
+
+    def test_a_learner_that_has_just_got_what_it_waited_for_has_time_to_use_it(self) -> None:
+        # It sets up its networks, which is no waiting. Only when that takes long is there something to look at.
+        waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), (3, 0), (3, 0))
+        self.assertEqual(waiting[-2:], ["the learner waits for the first actor", ""])
+        waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), *[(2, 0)] * 4)
+        self.assertIn("see their logs", waiting[-1])
 
     def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
         waiting = self.waiting(actors=2, inserted=90)

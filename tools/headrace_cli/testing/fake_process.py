@@ -9,6 +9,7 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   finish: the learner finishes the run at once, and the actors leave
   refuse: the name of a process that exits with code 2
   garble: the name of a process whose ready file is no JSON
+  lost_steps: how many the learner has lost
   fail_drain: the name of a process that exits with code 1 when it is told to end
 """
 
@@ -44,20 +45,25 @@ def note(text: str) -> None:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    kind = ""
     text = ""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.text.encode())
+        note(f"{self.kind} has answered")
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
-def serve_metrics(kind: str, listen: str) -> str:
+def serve_metrics(kind: str, listen: str, lost_steps: int) -> str:
     host, _, port = listen.rpartition(":")
+    Handler.kind = kind
     Handler.text = METRICS[kind]
+    if kind == "learner":
+        Handler.text += f"headrace_learner_lost_steps_total {lost_steps}\n"
     server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"{host}:{server.server_port}"
@@ -99,7 +105,8 @@ def serve(kind: str, arguments: list[str]) -> int:
     if fake.get("refuse") == name:
         print(f"config.textproto:1: {name} knows no field lerner, did you mean learner?", flush=True)
         return 2
-    addresses = {"metrics": serve_metrics(kind, flags.metrics_listen), "health": flags.health_listen}
+    metrics = serve_metrics(kind, flags.metrics_listen, fake.get("lost_steps", 0))
+    addresses = {"metrics": metrics, "health": flags.health_listen}
     if flags.listen:
         addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
     ready = Path(flags.ready_file)
