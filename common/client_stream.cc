@@ -66,16 +66,21 @@ void ClientStream::OnReadDone(bool ok) {
 }
 
 void ClientStream::OnWriteDone(bool ok) {
-  MutexLock lock(&mutex_);
-  queue_.pop_front();
-  if (!ok || ended_) {
-    ended_ = true;
-    queue_.clear();
-  } else if (!queue_.empty()) {
-    WriteNext();
-  } else if (finishing_) {
-    StartWritesDone();
+  {
+    MutexLock lock(&mutex_);
+    queue_.pop_front();
+    if (!ok || ended_) {
+      ended_ = true;
+      queue_.clear();
+      return;
+    }
+    if (!queue_.empty()) {
+      WriteNext();
+    } else if (finishing_) {
+      StartWritesDone();
+    }
   }
+  if (callbacks_.sent) callbacks_.sent();
 }
 
 void ClientStream::OnDone(const grpc::Status& status) {

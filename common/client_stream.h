@@ -32,6 +32,7 @@ class ClientStream final : private grpc::ClientBidiReactor<grpc::ByteBuffer, grp
   struct Callbacks {
     std::function<void(const grpc::ByteBuffer&)> message;
     std::function<void(const absl::Status&)> closed;
+    std::function<void()> sent = nullptr;  // a message has left; unsent() says how many are still to go
   };
 
   static std::unique_ptr<ClientStream> Open(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,

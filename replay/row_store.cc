@@ -1,15 +1,17 @@
 #include "replay/row_store.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace headrace {
 namespace {
 
 constexpr size_t kSlabBytes = 1 << 20;
-// A small budget is cut into enough slabs that removing old items frees some.
+// A small budget is cut into enough slabs that removing old items frees some. A power of two: a row's slab is then
+// found by a shift.
 size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
   const size_t bytes = std::min<uint64_t>(kSlabBytes, max_bytes / 16);
-  return std::max<size_t>(1, bytes / stride);
+  return std::bit_floor(std::max<size_t>(1, bytes / stride));
 }
 
 size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
@@ -24,6 +26,7 @@ size_t SpareSlabs(size_t slabs) { return std::clamp<size_t>(slabs / 16, 1, 16); 
 RowStore::RowStore(size_t stride, uint64_t max_bytes)
     : stride_(stride),
       rows_per_slab_(RowsPerSlab(stride, max_bytes)),
+      slab_shift_(std::countr_zero(rows_per_slab_)),
       slabs_(Slabs(slab_bytes(), rows_per_slab_, max_bytes)),
       memory_(static_cast<std::byte*>(AllocateHugePages(slabs_.size() * slab_bytes()))),
       max_used_slabs_(slabs_.size() - SpareSlabs(slabs_.size())) {}
@@ -52,7 +55,7 @@ RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
 }
 
 void RowStore::Release(Address row) {
-  const uint32_t number = static_cast<uint32_t>(row / rows_per_slab_);
+  const uint32_t number = row >> slab_shift_;
   if (--slabs_[number].references > 0) return;
   if (number == open_) open_ = kNoSlab;
   Free(number);

@@ -43,7 +43,7 @@ class RowStore {
   };
   // Appends the addresses of `count` new rows, each with one reference; or none.
   Room Reserve(size_t count, std::vector<Address>& rows);
-  void Reference(Address row) { ++slabs_[row / rows_per_slab_].references; }
+  void Reference(Address row) { ++slabs_[row >> slab_shift_].references; }
   void Release(Address row);
 
   std::byte* Row(Address row) const { return memory_ + row * stride_; }
@@ -88,6 +88,7 @@ class RowStore {
 
   const size_t stride_;
   const size_t rows_per_slab_;
+  const int slab_shift_;  // of its logarithm
   std::vector<Slab> slabs_;
   std::byte* const memory_;  // of all slabs, one after the other
   const size_t max_used_slabs_;

@@ -106,7 +106,6 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
           });
     }
   }
-  raw->thread_ = std::thread([raw] { raw->Run(); });
   return sampler;
 }
 
@@ -140,9 +139,7 @@ ReplaySampler::~ReplaySampler() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    work_.NotifyAll();
   }
-  thread_.join();
   std::vector<std::unique_ptr<ShardConnection>> connections;
   {
     MutexLock lock(&mutex_);
@@ -152,14 +149,11 @@ ReplaySampler::~ReplaySampler() {
   connections.clear();                                            // outside the mutex: their last callbacks take it
 }
 
-void ReplaySampler::Run() {
-  MutexLock lock(&mutex_);
-  while (!stopping_) {
-    bool progress = fatal_.ok() && RedrawOrphans();
-    progress = (fatal_.ok() && DrawNext()) || progress;
-    Grant();
-    if (!progress) work_.Wait(&mutex_);
+void ReplaySampler::Proceed() {
+  if (stopping_) return;
+  while (fatal_.ok() && (RedrawOrphans() || DrawNext())) {
   }
+  Grant();
 }
 
 bool ReplaySampler::DrawNext() {
@@ -270,7 +264,7 @@ void ReplaySampler::Done(size_t slot, uint64_t policy_version) {
   free_slots_.push_back(slot);
   ++updates_;
   policy_version_ = policy_version;
-  work_.NotifyAll();
+  Proceed();
 }
 
 void ReplaySampler::Cancel() {
@@ -303,14 +297,14 @@ void ReplaySampler::OnConnected(size_t number, const v1::CreateTableResponse& cr
   shards_[number].connected = true;
   shards_[number].granted = 0;
   shards_[number].notify_at = 0;
-  work_.NotifyAll();
+  Proceed();
   ready_.NotifyAll();
 }
 
 void ReplaySampler::OnState(size_t number, const v1::TableState& state) {
   MutexLock lock(&mutex_);
   UpdateState(number, state);
-  work_.NotifyAll();
+  Proceed();
 }
 
 void ReplaySampler::OnDisconnected(size_t number, const absl::Status& status) {
@@ -326,7 +320,7 @@ void ReplaySampler::OnDisconnected(size_t number, const absl::Status& status) {
       ++entry;
     }
   }
-  work_.NotifyAll();
+  Proceed();
 }
 
 void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
@@ -375,7 +369,7 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
     pieces_.erase(found);
     if (pending.missing == 0) ready_.NotifyAll();
   }
-  work_.NotifyAll();
+  Proceed();
 }
 
 void ReplaySampler::Remember(const Piece& piece, const v1::SampleResponse& head) {

@@ -24,7 +24,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -137,7 +136,8 @@ class ReplaySampler {
 
   explicit ReplaySampler(ReplaySamplerOptions options);
 
-  void Run();
+  // Asks for what may be asked for now: whatever changes that, ends with it.
+  void Proceed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool DrawNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool RedrawOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -159,7 +159,6 @@ class ReplaySampler {
   std::vector<Origins> origins_;    // for each slot; like its memory, the caller's between Next and Done
 
   mutable Mutex mutex_;
-  ConditionVariable work_;   // for the sampler's own thread
   ConditionVariable ready_;  // for Next
   std::vector<Shard> shards_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Piece> pieces_ ABSL_GUARDED_BY(mutex_);     // by request number
@@ -179,8 +178,6 @@ class ReplaySampler {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
-
-  std::thread thread_;
 };
 
 }  // namespace headrace

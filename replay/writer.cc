@@ -16,6 +16,8 @@ namespace {
 constexpr size_t kMaxChunkBytes = 4 << 20;
 // Chunks of few rows wait so long for more: each costs the two sides as much as some hundred rows do.
 constexpr std::chrono::milliseconds kChunkInterval{1};
+// While the connection is busy, rows gather up to so many bytes, for the same reason.
+constexpr size_t kGatheredBytes = 64 << 10;
 
 }  // namespace
 
@@ -27,6 +29,8 @@ absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWr
 ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
     : options_(options),
       chunk_rows_(std::clamp<size_t>(kMaxChunkBytes / layout.payload_bytes(), 1, options.chunk_rows)),
+      most_rows_(std::max<size_t>(chunk_rows_,
+                                  std::min<uint64_t>(kGatheredBytes, options.window_bytes) / layout.payload_bytes())),
       channel_(MakeChannel(options.address)),
       builder_(std::move(layout), options.pattern),
       holder_([this] { SendHeldRows(); }),
@@ -61,7 +65,12 @@ absl::Status ReplayWriter::OpenStream() {
   std::unique_ptr<ClientStream> stream =
       ClientStream::Open(channel_, "/headrace.v1.Replay/Insert",
                          {.message = [this](const grpc::ByteBuffer& message) { OnMessage(message); },
-                          .closed = [this](const absl::Status& status) { connection_.Lost(status); }});
+                          .closed = [this](const absl::Status& status) { connection_.Lost(status); },
+                          .sent =
+                              [this] {
+                                MutexLock lock_sent(&mutex_);
+                                SendIfDue();
+                              }});
   MutexLock lock(&mutex_);
   open.set_first_sequence(window_.empty() ? next_sequence_ : window_.front().sequence);
   stream->Send(ToByteBuffer(request));
@@ -124,7 +133,7 @@ void ReplayWriter::Forget(uint64_t acknowledged) {
 void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) {
   MutexLock lock(&mutex_);
   // A step of many environments may be more than one message can hold.
-  if (builder_.rows() >= chunk_rows_) SendChunk();
+  if (builder_.rows() >= most_rows_) SendChunk();
   builder_.Append(lane, columns, end);
 }
 
@@ -148,6 +157,8 @@ bool ReplayWriter::IsDue(Deadline now) const {
 
 void ReplayWriter::SendIfDue() {
   if (builder_.rows() == 0 || !HasRoomLocked()) return;
+  const bool busy = opened_ && stream_->unsent() > 0;
+  if (busy && builder_.rows() < most_rows_) return;  // `sent` comes back to them
   if (IsDue(ConditionVariable::Clock::now())) {
     SendChunk();
   } else if (window_.empty() && !holding_) {
@@ -161,7 +172,7 @@ bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.windo
 
 bool ReplayWriter::MayGoOn() const {
   // Rows that wait for the window count too, or they would pile up behind it.
-  return HasRoomLocked() && builder_.rows() < chunk_rows_ && window_rows_ + builder_.rows() <= room_;
+  return HasRoomLocked() && builder_.rows() < most_rows_ && window_rows_ + builder_.rows() <= room_;
 }
 
 absl::Status ReplayWriter::Fault() const {

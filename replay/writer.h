@@ -40,7 +40,7 @@ struct ReplayWriterOptions {
   std::string table;
   v1::Signature signature;
   ItemPattern pattern;
-  uint32_t chunk_rows = 64;
+  uint32_t chunk_rows = 64;  // are sent when there are so many; while the connection is busy, chunks become larger
   uint64_t window_bytes = 4 << 20;
   bool lockstep = false;  // Send waits until everything is acknowledged
 };
@@ -95,7 +95,8 @@ class ReplayWriter {
   bool MayGoOn() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;
-  const size_t chunk_rows_;
+  const size_t chunk_rows_;  // that are sent at once
+  const size_t most_rows_;   // of a chunk that had to wait
   const std::shared_ptr<grpc::Channel> channel_;
 
   mutable Mutex mutex_;

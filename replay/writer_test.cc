@@ -60,7 +60,9 @@ TEST_F(WriterTest, EveryStepArrives) {
 // A vectorised step has a row of each environment, and a message has a limit.
 TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
   CreateTable();
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();  // chunks of up to 16 rows
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.window_bytes = 1;  // so that no more than 16 rows gather
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
   for (uint32_t lane = 0; lane < 100; ++lane) {
     const TestRow row(lane, 0);
     writer->Append(lane, row.columns(), v1::NOT_ENDED);
@@ -68,6 +70,21 @@ TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
   ASSERT_TRUE(writer->Drain(Soon()).ok());
   EXPECT_EQ(shard_.table().State().inserted_steps(), 100u);
   EXPECT_EQ(shard_.table().Writers().at(0).last_sequence(), 7u) << "six of 16 rows, one of 4";
+}
+
+// Before the shard has answered nothing can leave: what gathers meanwhile is one chunk, up to 64 KiB.
+TEST_F(WriterTest, WhatGathersWhileTheConnectionIsBusyIsOneChunk) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();  // there is no table yet
+  constexpr uint64_t kRows = 10'000;
+  for (uint64_t i = 0; i < kRows; ++i) {
+    const TestRow row(0, i);
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+  }
+  CreateTable();
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), kRows);
+  const uint64_t gathered = (64 << 10) / RowLayout::Create(TestSignature())->payload_bytes();
+  EXPECT_EQ(shard_.table().Writers().at(0).last_sequence(), (kRows + gathered - 1) / gathered);
 }
 
 TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {

@@ -58,7 +58,6 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
 
 absl::StatusOr<std::string> PrintJson(const v1::RunConfig& config) {
   google::protobuf::util::JsonPrintOptions options;
-  options.always_print_primitive_fields = true;
   options.preserve_proto_field_names = true;
   options.add_whitespace = true;
   std::string text;

@@ -8,6 +8,8 @@ import unittest
 from pathlib import Path
 
 import grpc
+from headrace_cli import inspector
+from headrace_cli.status import plan_of
 from run import PENDULUM, TINY, Run, SystemTest, headrace
 
 BINARIES = Path(os.environ["HEADRACE_BINARIES"]).absolute()
@@ -46,6 +48,11 @@ class ConfigurationTest(SystemTest):
         self.assert_refused(Run(self, "sac.discount=1.5"), "--set sac.discount=1.5: sac.discount", "maximum 1")
         config = self.config('environment { name: "Pendulum-v1" }\nsac {\n  batch_size: 100000\n}\n')
         self.assert_refused(Run(self, config=config), "task.textproto:3:3: sac.batch_size", "maximum 65536")
+
+    def test_a_field_that_was_emptied_is_not_zero(self) -> None:
+        config = inspector.as_json(PENDULUM, ["stop.score="])
+        self.assertIsNone(plan_of(config).stop_score)
+        self.assertEqual(plan_of(inspector.as_json(PENDULUM, [])).stop_score, -180)
 
     def test_a_file_that_is_not_there(self) -> None:
         self.assert_refused(Run(self, config=self.root / "nothing.textproto"), "nothing.textproto")

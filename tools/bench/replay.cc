@@ -31,6 +31,7 @@
 #include "absl/strings/str_format.h"
 #include "common/check.h"
 #include "common/grpc_server.h"
+#include "common/huge_pages.h"
 #include "common/protocol.h"
 #include "common/random.h"
 #include "replay/sampler.h"
@@ -53,6 +54,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kBudget = uint64_t{2} << 30;
+constexpr uint64_t kInsertBudget = uint64_t{256} << 20;
+constexpr uint32_t kRawMessageRows = 728;  // of 90 bytes: 64 KiB
 constexpr size_t kStoredRows = 1'000'000;
 constexpr uint32_t kBatch = 256;
 
@@ -99,13 +102,13 @@ struct RowBytes {
   std::vector<const std::byte*> pointers;
 };
 
-v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler) {
+v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uint64_t max_bytes = kBudget / 2) {
   v1::TableSpec spec;
   spec.set_name("t");
   *spec.mutable_signature() = signature;
   spec.set_sampler(sampler);
   spec.set_remover(v1::FIRST_IN_FIRST_OUT);
-  spec.set_max_bytes(kBudget / 2);
+  spec.set_max_bytes(max_bytes);
   spec.set_max_item_rows(2);
   spec.set_initial_insert_limit(UINT64_MAX / 2);
   return spec;
@@ -216,23 +219,27 @@ class Inserting {
       }
     }
     HEADRACE_CHECK(writer_->Drain(Clock::now() + std::chrono::seconds(10)).ok());
+    steps_ += steps;
     return {static_cast<double>(steps) / Since(begin), (server_.CpuSeconds() - cpu) / static_cast<double>(steps)};
   }
+  uint64_t steps() const { return steps_; }
 
  private:
   const Server& server_;
   RowBytes row_;
   const uint32_t chunk_rows_;
+  uint64_t steps_ = 0;
   std::unique_ptr<ReplayWriter> writer_;
 };
 
-void CreateTable(const Server& server, const v1::Signature& signature, v1::Selector selector = v1::UNIFORM) {
+void CreateTable(const Server& server, const v1::Signature& signature, v1::Selector selector = v1::UNIFORM,
+                 uint64_t max_bytes = kBudget / 2) {
   // A sampler that asks for nothing.
   ReplaySamplerOptions options;
   std::vector<std::byte> block(4);
   options.addresses = {server.address()};
   options.peer = MakePeer("run", "learner");
-  options.table = MakeSpec(signature, selector);
+  options.table = MakeSpec(signature, selector, max_bytes);
   v1::ColumnSlice& slice = options.slices.emplace_back();
   slice.set_column("reward");
   slice.set_rows(1);
@@ -243,27 +250,35 @@ void CreateTable(const Server& server, const v1::Signature& signature, v1::Selec
   HEADRACE_CHECK(sampler->WaitConnected(Clock::now() + std::chrono::seconds(10)));
 }
 
+void Fill(const Server& shard, const v1::Signature& signature, uint64_t rows) {
+  Inserting inserting(shard, signature, 512);
+  while (inserting.steps() < rows) inserting.Measure(0.1);
+}
+
 void BenchInsert() {
   const v1::Signature signature = MakeSignature(17, 2);  // 17*4 + 2*4 + 4 + 1 + 1 + 8 = 90 bytes
   const size_t row_bytes = RowBytes(signature).bytes.size();
-  for (const uint32_t rows : {1u, 16u, 728u}) {
+  for (const uint32_t rows : {kRawMessageRows, 16u, 1u}) {
     const Server shard("shard"), raw("raw");
-    CreateTable(shard, signature);
+    CreateTable(shard, signature, v1::UNIFORM, kInsertBudget);
+    // Until the table is full: from then on every step removes an old one, and memory that was never used is not met.
+    Fill(shard, signature, kInsertBudget / row_bytes);
     Inserting inserting(shard, signature, rows);
-    RawSender sending(raw.address(), rows * row_bytes);
+    // The fastest way to send the same bytes: in messages of 64 KiB, whatever the writer is given at a time.
+    RawSender sending(raw.address(), kRawMessageRows * row_bytes);
     const double seconds = absl::GetFlag(FLAGS_seconds);
-    inserting.Measure(seconds);
+    inserting.Measure(seconds / 2);
     sending.Measure(seconds / 2);
     std::vector<double> ours, theirs, cpu;
     for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
       const Rate rate = inserting.Measure(seconds);
       ours.push_back(rate.per_second);
       cpu.push_back(rate.server_cpu);
-      theirs.push_back(sending.Measure(seconds) * rows);
+      theirs.push_back(sending.Measure(seconds) * kRawMessageRows);
     }
-    Report(absl::StrFormat("replay/insert/%d_bytes/chunks_of_%d", row_bytes, rows), "steps/s", Median(ours),
+    Report(absl::StrFormat("replay/insert/%d_bytes/%d_steps_at_a_time", row_bytes, rows), "steps/s", Median(ours),
            Median(theirs));
-    Report(absl::StrFormat("replay/insert/%d_bytes/chunks_of_%d/server_cpu", row_bytes, rows), "ns/step",
+    Report(absl::StrFormat("replay/insert/%d_bytes/%d_steps_at_a_time/server_cpu", row_bytes, rows), "ns/step",
            1e9 * Median(cpu), 20'000);
   }
 }
@@ -322,7 +337,7 @@ class Sampling {
 double GatherSeconds(size_t row_bytes, double seconds) {
   constexpr size_t kAhead = 12;
   const size_t stride = (row_bytes + 4 + 7) / 8 * 8;
-  std::vector<std::byte> rows(kStoredRows * stride, std::byte{1});
+  std::vector<std::byte, HugePageAllocator<std::byte>> rows(kStoredRows * stride, std::byte{1});
   std::vector<std::byte> batch(size_t{kBatch} * 2 * stride);
   RandomStream random(1);
   std::vector<size_t> indices(kBatch);
@@ -344,21 +359,14 @@ double GatherSeconds(size_t row_bytes, double seconds) {
   return spent / static_cast<double>(batches);
 }
 
-void Fill(const Server& shard, const v1::Signature& signature) {
-  const uint64_t rows = std::min<uint64_t>(kStoredRows, kBudget / 4 / RowBytes(signature).bytes.size());
-  Inserting inserting(shard, signature, 512);
-  uint64_t inserted = 0;
-  while (inserted < rows) inserted += static_cast<uint64_t>(inserting.Measure(0.2).per_second * 0.2);
-}
-
 // Drawing in proportion to priorities, beside drawing uniformly.
 void BenchProportional() {
   const v1::Signature signature = MakeSignature(17, 2);
   const Server uniform("shard"), proportional("shard");
   CreateTable(uniform, signature);
   CreateTable(proportional, signature, v1::PROPORTIONAL);
-  Fill(uniform, signature);
-  Fill(proportional, signature);
+  Fill(uniform, signature, kStoredRows);
+  Fill(proportional, signature, kStoredRows);
   const double seconds = absl::GetFlag(FLAGS_seconds);
   std::vector<double> ours, theirs;
   for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
@@ -377,7 +385,7 @@ void BenchSample() {
     const size_t row_bytes = RowBytes(signature).bytes.size();
     const Server shard("shard"), raw("raw");
     CreateTable(shard, signature);
-    Fill(shard, signature);
+    Fill(shard, signature, std::min<uint64_t>(kStoredRows, kBudget / 4 / row_bytes));
     Sampling pipelined(shard, signature, 8), single(shard, signature, 1);
     RawReceiver receiving(raw.address(), pipelined.batch_bytes(), 8);
     const double seconds = absl::GetFlag(FLAGS_seconds);
