@@ -151,7 +151,7 @@ TEST_F(JournalTest, EndsWhereAnEntryIsCutOffOrDamaged) {
     EXPECT_LT(steps, 15u);
     last = steps;
   }
-  EXPECT_EQ(last, 12u) << "all but the last chunk";
+  EXPECT_GE(last, 12u) << "all but the last chunk, which has no more than an episode";
   for (size_t byte = kJournalMagic.size(); byte < whole.size(); byte += 7) {
     std::string damaged = whole;
     damaged[byte] = static_cast<char>(damaged[byte] ^ 4);
