@@ -10,6 +10,7 @@ from headrace_cli import (
     command_eval,
     command_list,
     command_plot,
+    command_replay,
     command_run,
     command_top,
     errors,
@@ -21,6 +22,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "eval": command_eval,
     "plot": command_plot,
     "top": command_top,
+    "replay": command_replay,
     "list": command_list,
     "bench": command_bench,
 }
