@@ -245,10 +245,9 @@ void Learner::CompareShards() const {
   for (size_t i = 0; i < saved.size(); ++i) {
     // In the same life it has only gone on.
     if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name()) continue;
-    LogWarning(
-        "shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks", i,
-        stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
-        manifest.name());
+    LogError("shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks",
+             i, stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
+             manifest.name());
   }
 }
 
@@ -534,7 +533,7 @@ absl::Status Learner::EvaluateFinally() {
     CountWaiting(metrics_->waiting.evaluator);
   }
   waiting_since_ = std::chrono::steady_clock::now();
-  if (!trouble.empty()) LogWarning("the final weights were not evaluated: %s", trouble);
+  if (!trouble.empty()) LogError("the final weights were not evaluated: %s", trouble);
   return absl::OkStatus();
 }
 
