@@ -11,7 +11,6 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,10 +18,8 @@ from rich.text import Text
 
 from headrace_cli import errors, workspace
 from headrace_cli.errors import CommandError
+from headrace_cli.replay_client import ReplayShard
 from headrace_cli.replay_view import Answer, panels, plain_lines
-
-if TYPE_CHECKING:
-    from headrace_cli.replay_client import ReplayShard
 
 INTERVAL_SECONDS = 1.0
 WINDOW_ANSWERS = 6  # over which --watch takes its rates
@@ -36,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from headrace_cli.replay_client import ReplayShard  # here, because loading gRPC would slow down every command
-
     workspace.ensure_built((workspace.REPLAY_DESCRIPTORS,), build=not arguments.no_build)
     console = Console()
     shards = [_WatchedShard(ReplayShard(address, TIMEOUT_SECONDS)) for address in arguments.addresses]
@@ -63,7 +58,7 @@ def wait() -> None:
 class _WatchedShard:
     """What a shard has said of late, and why it says nothing if it does not."""
 
-    def __init__(self, shard: "ReplayShard") -> None:
+    def __init__(self, shard: ReplayShard) -> None:
         self.trouble = ""
         self._shard = shard
         self._answers: deque[Answer] = deque(maxlen=WINDOW_ANSWERS)

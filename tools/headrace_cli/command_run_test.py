@@ -196,7 +196,7 @@ class CommandRunTest(unittest.TestCase):
 
     def test_an_interrupt_before_anything_is_started_is_said(self) -> None:
         inspector = self.root / "binaries" / "tools" / "inspect"
-        inspector.write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 1000\n", encoding="utf-8")
+        inspector.write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 5\n", encoding="utf-8")
         code, output = self.run_to_end()
         self.assertEqual((code, output), (130, "interrupted\n"))
 
