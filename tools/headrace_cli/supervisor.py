@@ -126,9 +126,12 @@ class Supervisor:
         self.state = State.ENDED
 
     def _report_errors(self) -> None:
-        """What the processes say of errors; what the outcome says is not said twice."""
+        """What the processes say of errors, but for what the outcome says: it may yet be about a child that does not
+        serve, so that of one nothing is said before."""
         told = self.outcome.message if self.outcome else ""
         for child in self.children:
+            if not child.ready and self.outcome is None:
+                continue
             for error in child.new_errors(self._clock()):
                 if error not in told:
                     self._report(f"{child.spec.name}: {error}")

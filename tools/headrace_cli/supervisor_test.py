@@ -133,9 +133,13 @@ class SupervisorTest(unittest.TestCase):
 
     def test_what_the_outcome_says_is_not_reported_as_well(self) -> None:
         error = "2026-11-22 11:18:40.315 E learner] DATA_LOSS: nothing is usable"
-        child = self.shell("actor-0", f"echo '{error}'; exit 1")
+        end = self.directory / "end"
+        os.mkfifo(end)
+        child = self.shell("actor-0", f"echo '{error}'; read line < '{end}'; exit 1")
         supervisor = self.supervise([child])
-        wait_until(lambda: not child.running)
+        wait_until(lambda: error in child.log_tail(), supervisor.poll)
+        supervisor.poll()
+        end.write_text("now\n", encoding="utf-8")
         self.poll_until(supervisor, State.ENDED)
         assert supervisor.outcome is not None
         self.assertIn("DATA_LOSS: nothing is usable", supervisor.outcome.message)
