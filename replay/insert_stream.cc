@@ -115,7 +115,11 @@ class InsertStream final : public ServerStream {
     if (!BecomeDurable()) return;
     // Sent under the mutex, so that a later answer never overtakes an earlier one.
     MutexLock lock(&mutex_);
-    if (opened_ && committed_ == acknowledged_) return;
+    if (!opened_ || committed_ != acknowledged_) SendAcknowledgement();
+    if (ended_ && not_durable_.empty()) Close(absl::OkStatus());
+  }
+
+  void SendAcknowledgement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     opened_ = true;
     acknowledged_ = committed_;
     v1::InsertResponse response;
@@ -133,6 +137,16 @@ class InsertStream final : public ServerStream {
   }
 
   void OnSent() override { AcknowledgeWhenDrained(); }
+
+  // The writer sends nothing more, but still wants to hear of what it has sent.
+  void OnEnd() override {
+    if (table_ == nullptr) return ServerStream::OnEnd();
+    {
+      MutexLock lock(&mutex_);
+      ended_ = true;
+    }
+    AcknowledgeWhenDrained();
+  }
 
   void OnClosed() override {
     if (table_ == nullptr) return;
@@ -161,6 +175,7 @@ class InsertStream final : public ServerStream {
   uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;  // and on disk, where there is a journal
   uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -4,12 +4,18 @@
 
 #include <csignal>
 #include <filesystem>
+#include <future>
 
+#include "absl/strings/str_cat.h"
+#include "common/byte_buffer.h"
+#include "common/client_stream.h"
 #include "common/file.h"
+#include "common/grpc_server.h"
 #include "common/protocol.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint.h"
+#include "replay/chunk_builder.h"
 #include "replay/journal_format.h"
 #include "replay/journal_replay.h"
 #include "replay/service_testing.h"
@@ -36,14 +42,14 @@ class JournalTest : public testing::Test {
   }
   // What is on disk now, as somebody finds it who comes after a kill.
   std::string CopyOfTheDirectory() {
-    const std::string copy = other_.path() + "/copy";
-    std::filesystem::remove_all(copy);
+    const std::string copy = absl::StrCat(other_.path(), "/copy", ++copies_);
     std::filesystem::copy(directory_.path(), copy);
     return copy;
   }
 
   TestDirectory directory_;
   TestDirectory other_;
+  int copies_ = 0;
   TestShard shard_{0, directory_.path(), true};
 };
 
@@ -76,6 +82,41 @@ TEST_F(JournalTest, AWriterGoesOnWhereItWas) {
   EXPECT_EQ(state.inserted_steps(), 16u);
   EXPECT_EQ(state.items(), 15u) << "transitions across the restarts, too";
   EXPECT_EQ(state.lost_chunks() + state.lost_items(), 0u);
+}
+
+// The end of the stream comes while the disk is busy: the last answer must not be lost in it.
+TEST_F(JournalTest, AWriterThatHasFinishedStillHearsOfAllItsChunks) {
+  constexpr uint64_t kChunks = 20;
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
+  uint64_t last = 0;
+  v1::InsertRequest open;
+  *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
+  open.mutable_open()->set_writer(5);
+  open.mutable_open()->set_table("t");
+  *open.mutable_open()->mutable_signature() = TestSignature();
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    uint64_t acknowledged = 0;
+    std::promise<absl::Status> closed;
+    const std::unique_ptr<ClientStream> stream =
+        ClientStream::Open(MakeChannel(shard_.address()), "/headrace.v1.Replay/Insert",
+                           {.message =
+                                [&](const grpc::ByteBuffer& message) {
+                                  v1::InsertResponse response;
+                                  EXPECT_TRUE(FromByteBuffer(message, response).ok());
+                                  acknowledged = response.acknowledged();
+                                },
+                            .closed = [&](const absl::Status& status) { closed.set_value(status); }});
+    stream->Send(ToByteBuffer(open));
+    for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
+      const TestRow row(0, last);
+      builder.Append(0, row.columns(), v1::NOT_ENDED);
+      const grpc::Slice message = builder.Build(++last);
+      stream->Send(grpc::ByteBuffer(&message, 1));
+    }
+    stream->FinishSending();
+    EXPECT_TRUE(closed.get_future().get().ok());
+    ASSERT_EQ(acknowledged, last) << attempt;
+  }
 }
 
 TEST_F(JournalTest, ACheckpointMakesOldFilesSuperfluous) {
