@@ -1,17 +1,18 @@
 // One replay shard, given the same work as replay_reverb.py gives to Reverb.
 //
-//   replay_items [--json] [--seconds=2] [--items=100000] [--megabytes=1000] [--only=TEXT]
+//   replay_items [--json] [--seconds=1] [--items=100000] [--megabytes=1000] [--only=TEXT]
 //
-// Server and client are two processes. What counts is how much the server does in a second of its own processor time
-// ("server_cpu"), because the clients are in two languages; the clock's time ("wall") stands beside it. "first_fill" is
-// into an empty table, whose memory is being taken from the system meanwhile, until it is full; "steady" what comes
-// after that, when each item takes the place of another.
+// Server and client are two processes, each on a core of its own where there are two. What counts is how much the
+// server does in a second of its own processor time ("server_cpu"), because the clients are in two languages; the
+// clock's time ("wall") stands beside it. "first_fill" is into an empty table, whose memory is being taken from the
+// system meanwhile, until it is full; "steady" what comes after that, when each item takes the place of another.
 //
 //   insert/...       items of one row, written one or 16 at a time, in one column or five
 //   memory/...       what the server's resident memory has grown by for each byte of payload that it holds
 //   sample/...       batches of 256 with 8 in flight, uniformly and in proportion to priorities
 //   priorities/...   of 256 items at a time, 8 calls in flight
-//   .../80_..._frames  sequences of 80 frames, of which each begins 40 after the last: a frame is stored once
+//   .../80_..._frames  sequences of 80 frames, of which each begins 40 after the last: a frame is stored once; batches
+//                      of 8. Reverb compresses what it stores: noise shows what that costs, a game what it saves
 //
 // Output: a table, or with --json one object a line: name, value, unit.
 #include <algorithm>
@@ -42,7 +43,7 @@
 #include "tools/bench/server_process.h"
 
 ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
-ABSL_FLAG(double, seconds, 2, "seconds for each figure but those of the first fill");
+ABSL_FLAG(double, seconds, 1, "seconds for each figure but those of the first fill");
 ABSL_FLAG(uint64_t, items, 100'000, "that a table holds");
 ABSL_FLAG(uint64_t, megabytes, 1000, "of payload that a table holds at most; half of it where items are sequences");
 ABSL_FLAG(std::string, only, "", "only what has this in its name, such as 400_bytes/");

@@ -1,6 +1,6 @@
 """DeepMind's Reverb, given the same work as replay_items.cc gives to a replay shard; what is measured stands there.
 
-    .venv-reverb/bin/python tools/bench/replay_reverb.py [--json] [--seconds 2] [--items 100000] [--megabytes 1000]
+    .venv-reverb/bin/python tools/bench/replay_reverb.py [--json] [--seconds 1] [--items 100000] [--megabytes 1000]
 
 Server and client are two processes: the server has the last core of this machine to itself, the client all others.
 Reverb is used as it is fastest:
@@ -351,7 +351,7 @@ class Benchmark:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seconds", type=float, default=2, help="of each figure but those of the first fill")
+    parser.add_argument("--seconds", type=float, default=1, help="of each figure but those of the first fill")
     parser.add_argument("--items", type=int, default=100_000, help="that a table holds")
     parser.add_argument("--megabytes", type=int, default=1000, help="of payload that a table holds at most")
     parser.add_argument("--only", default="", help="only what has this in its name, such as 400_bytes/")
