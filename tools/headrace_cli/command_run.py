@@ -107,11 +107,11 @@ def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
             active[-1].start()
         for session in active:
             session.poll()
-        for _ in range(interrupts.count - seen):
+        while seen < interrupts.count:  # which may grow meanwhile
+            seen += 1
             for session in active + waiting:
                 session.interrupt()
             waiting.clear()
-        seen = interrupts.count
         if view.due:
             _show(view, active)
         for session in [session for session in active if session.ended]:

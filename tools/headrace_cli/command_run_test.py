@@ -10,7 +10,10 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from headrace_cli import command_run, errors
+from headrace_cli.supervisor import Outcome
 from headrace_cli.testing.waiting import wait_until
 
 PACKAGE = Path(__file__).resolve().parent
@@ -347,6 +350,42 @@ class CommandRunTest(unittest.TestCase):
             stored = json.loads((self.run_directory / f"seed-{seed}" / "config.textproto").read_text(encoding="utf-8"))
             self.assertEqual(stored["seed"], seed)
         self.assertTrue((self.run_directory / "learning_curve.png").exists())
+
+
+class InterruptedSession:
+    """A run that is interrupted when it starts, and once more while it handles that."""
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.outcome = Outcome(errors.INTERRUPTED, "interrupted")
+        self._polls = 0
+
+    def start(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def poll(self) -> None:
+        self._polls += 1
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        if self.interrupts == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    @property
+    def ended(self) -> bool:
+        return self.interrupts == 2 or self._polls == 10
+
+    def close(self) -> None:
+        pass
+
+
+class InterruptTest(unittest.TestCase):
+    def test_an_interrupt_that_comes_while_another_is_handled_is_not_lost(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        session = InterruptedSession()
+        self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False)), errors.INTERRUPTED)
+        self.assertEqual(session.interrupts, 2)
 
 
 if __name__ == "__main__":

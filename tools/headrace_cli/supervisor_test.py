@@ -57,7 +57,8 @@ class SupervisorTest(unittest.TestCase):
         return supervisor
 
     def poll_until(self, supervisor: Supervisor, state: State) -> None:
-        wait_until(lambda: supervisor.state is state, supervisor.poll)
+        wait_until(lambda: supervisor.state in (state, State.ENDED), supervisor.poll)
+        self.assertEqual(supervisor.state, state, supervisor.outcome)
 
     def events(self) -> list[str]:
         return self.events_file.read_text(encoding="utf-8").splitlines()
