@@ -14,7 +14,7 @@
 namespace headrace {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr char kMetadataKey[] = "__metadata__";
 constexpr size_t kLengthBytes = 8;
@@ -22,6 +22,8 @@ constexpr size_t kLengthBytes = 8;
 constexpr size_t kAlignment = 64;
 // Of a header that is read. A tensor takes about 100 bytes of it.
 constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+// Of lists and objects in it: those of the header, of a tensor, and of its shape.
+constexpr int kMaxDepth = 3;
 
 struct TypeRecord {
   SafetensorsType type;
@@ -102,21 +104,60 @@ absl::Status ParseMetadata(const Json& json, std::map<std::string, std::string>*
   return absl::OkStatus();
 }
 
-// Refuses names that occur twice, which the parser would resolve in silence.
-absl::StatusOr<Json> ParseHeader(std::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  std::optional<std::string> repeated;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
-      repeated = value.get<std::string>();
-    }
+// Goes through a header before it is held: the parser would resolve names that occur twice in silence, and take much
+// memory for what lies deeper than a header goes.
+class HeaderCheck final : public Json::json_sax_t {
+ public:
+  // What is wrong besides that it is no JSON object.
+  const std::string& wrong() const { return wrong_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override {
+    names_.emplace_back();
+    return Begin();
+  }
+  bool end_object() override {
+    names_.pop_back();
+    return End();
+  }
+  bool start_array(size_t) override { return depth_ > 0 && Begin(); }
+  bool end_array() override { return End(); }
+  bool key(string_t& name) override {
+    if (names_.back().insert(name).second) return true;
+    wrong_ = absl::StrCat("the header has \"", name, "\" twice");
+    return false;
+  }
+  bool parse_error(size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  bool Begin() {
+    if (++depth_ <= kMaxDepth) return true;
+    wrong_ = "the header has lists in lists";
+    return false;
+  }
+  bool End() {
+    --depth_;
     return true;
-  };
-  Json header = Json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
+  }
+
+  std::vector<std::set<std::string>> names_;  // of the objects that the text is in
+  int depth_ = 0;
+  std::string wrong_;
+};
+
+absl::StatusOr<Json> ParseHeader(std::string_view text) {
+  HeaderCheck check;
+  if (!Json::sax_parse(text.begin(), text.end(), &check)) {
+    return Invalid(check.wrong().empty() ? "the header is not a JSON object" : check.wrong());
+  }
+  Json header = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!header.is_object()) return Invalid("the header is not a JSON object");
-  if (repeated.has_value()) return Invalid("the header has \"", *repeated, "\" twice");
   return header;
 }
 
@@ -138,7 +179,7 @@ absl::StatusOr<std::string> WriteSafetensors(const std::vector<SafetensorsTensor
     return ElementSize(a->type) > ElementSize(b->type);
   });
 
-  Json header = Json::object();
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   uint64_t offset = 0;
   for (const SafetensorsTensor* tensor : order) {

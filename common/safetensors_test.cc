@@ -104,6 +104,21 @@ TEST(SafetensorsTest, RefusesHeadersThatAreNoObject) {
   EXPECT_THAT(Refusal(FileOf(std::string(100000, '['), 0)), HasSubstr("not a JSON object"));
 }
 
+// Three hundred thousand: to compare each with all before it would take many minutes.
+TEST(SafetensorsTest, LooksNamesUpWithoutGoingThroughAllOfThem) {
+  std::string header = "{\"0\":{}";
+  for (int i = 1; header.size() < 4 << 20; ++i) absl::StrAppend(&header, ",\"", i, "\":{}");
+  EXPECT_THAT(Refusal(FileOf(header + "}", 0)), HasSubstr("and nothing else"));
+}
+
+// Each list took about a hundred bytes of memory.
+TEST(SafetensorsTest, RefusesListsInLists) {
+  EXPECT_THAT(Refusal(FileOf("{\"x\":{\"shape\":[[1]]}}", 0)), HasSubstr("lists in lists"));
+  constexpr size_t kLists = (8 << 20) - 10;
+  const std::string header = "{\"x\":" + std::string(kLists, '[') + std::string(kLists, ']') + "}";
+  EXPECT_THAT(Refusal(FileOf(header, 0)), HasSubstr("lists in lists"));
+}
+
 TEST(SafetensorsTest, RefusesEntriesThatAreNotTensors) {
   const auto refusal = [](const std::string& entry) { return Refusal(FileOf("{\"a\":" + entry + "}", 8)); };
   EXPECT_THAT(refusal("1"), HasSubstr("expected dtype, shape and data_offsets of tensor \"a\""));
