@@ -98,6 +98,10 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
         absl::StrFormat("%s has format %d, this program reads %d", directory, loaded.manifest.format(), kFormat));
   }
   for (const v1::CheckpointFile& file : loaded.manifest.files()) {
+    if (file.name().find('/') != std::string::npos) {
+      return absl::DataLossError(
+          absl::StrFormat("%s names the file \"%s\", expected one of its own directory", manifest, file.name()));
+    }
     const std::string path = directory + "/" + file.name();
     absl::StatusOr<std::string> read = ReadFile(path);
     if (absl::IsNotFound(read.status())) return absl::DataLossError(read.status().message());

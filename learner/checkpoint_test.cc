@@ -171,6 +171,20 @@ TEST_F(CheckpointTest, AnotherFormatIsRefusedByItsNumber) {
   EXPECT_TRUE(absl::StrContains(status.message(), "format 2")) << status;
 }
 
+// A device among them has no end.
+TEST_F(CheckpointTest, FilesOfOtherDirectoriesAreNotRead) {
+  Save(100);
+  const std::string elsewhere = "../elsewhere";
+  ASSERT_TRUE(WriteFileAtomically(Path(100) + "/" + elsewhere, "moments").ok());
+  const std::string path = Path(100) + "/" + kManifestFile;
+  std::string text = *ReadFile(path);
+  text = absl::StrReplaceAll(text.substr(0, text.rfind("# xxh3 ")), {{kOptimizerFile, elsewhere}});
+  ASSERT_TRUE(WriteFileAtomically(path, absl::StrFormat("%s# xxh3 %016x\n", text, Checksum(text))).ok());
+  const absl::Status status = LoadCheckpoint(Path(100)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(status.message(), elsewhere)) << status;
+}
+
 TEST_F(CheckpointTest, AnErrorOfTheFileSystemIsNotTakenForDamage) {
   Save(100);
   Save(200);
