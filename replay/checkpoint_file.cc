@@ -1,6 +1,7 @@
 #include "replay/checkpoint_file.h"
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <tuple>
 #include <utility>
@@ -96,6 +97,7 @@ absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
   uint64_t bytes;
   RETURN_IF_ERROR(Read(std::as_writable_bytes(std::span(&bytes, 1))));
   if (bytes > left_) return absl::DataLossError("the file is cut off");
+  if (bytes > INT_MAX) return absl::DataLossError("its header is longer than protobuf reads");
   std::string text(bytes, '\0');
   RETURN_IF_ERROR(read(text));
   v1::ReplayCheckpointHeader header;

@@ -39,6 +39,8 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   if (saved.row_bytes() != table->layout().stride()) {
     return absl::DataLossError("the sizes of its rows do not fit its signature");
   }
+  // Before memory is taken for them.
+  if (saved.rows() > file.bytes_left() / saved.row_bytes()) return absl::DataLossError("the file is cut off");
   ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
                    table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
   ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(header.format(), saved, file));

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 
 #include "absl/strings/escaping.h"
@@ -268,6 +269,20 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
       {"a lane's row that is not there", [&](Header& h) { lane(h)->set_window(1, h.tables(0).rows()); }},
       {"a lane's rows in another order", [&](Header& h) { lane(h)->mutable_window()->SwapElements(0, 1); }},
       {"a lane with more rows than it had", [&](Header& h) { lane(h)->set_next_row(1); }},
+      // The next chunk would have taken rows out of an empty window.
+      {"a lane whose episode starts after its newest row",
+       [&](Header& h) {
+         lane(h)->set_in_episode(true);
+         lane(h)->set_episode_first_row(lane(h)->next_row() + 100);
+       }},
+      // The next chunk would have linked its rows into items that go on otherwise.
+      {"a lane that ends before its newest row", [&](Header& h) { lane(h)->mutable_window()->RemoveLast(); }},
+      {"two lanes with one newest row",
+       [&](Header& h) { (*h.mutable_writers(0)->add_lanes() = *lane(h)).set_lane(99); }},
+      {"a highest priority that is none",
+       [](Header& h) {
+         h.mutable_tables(0)->mutable_state()->set_max_priority(std::numeric_limits<float>::infinity());
+       }},
   };
   for (const auto& [what, change] : changes) {
     Header changed = header;
@@ -288,6 +303,26 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
   EXPECT_FALSE(restored(header, with(item + 4, uint16_t{60000}))) << "an item of more rows than follow";
   EXPECT_FALSE(restored(header, with(item + 8, -1.0f))) << "an item with a priority that is none";
   EXPECT_TRUE(restored(header, with(item + 6, uint16_t{7}))) << "how often it was sampled is free";
+}
+
+// A file of a few kilobytes that announces as many rows as the table may hold took the memory for them first.
+TEST_F(CheckpointTest, RowsThatAreNotThereTakeNoMemory) {
+  constexpr uint64_t kLargeBudget = 1 << 30;
+  ASSERT_TRUE(Write(*MakeFullShard(), "new").ok());
+  Parts parts = Split(*ReadFile(File("new")));
+  v1::TableCheckpoint& table = *parts.header.mutable_tables(0);
+  table.mutable_spec()->set_max_bytes(kLargeBudget);
+  table.set_rows(kLargeBudget / 2 / table.row_bytes());
+  ASSERT_TRUE(WriteFileAtomically(File("new"), Join(parts)).ok());
+  const auto peak_kilobytes = [] {
+    rusage usage;
+    EXPECT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+  };
+  const long before = peak_kilobytes();
+  Shard restored(3, kLargeBudget, 1);
+  EXPECT_EQ(Restore(restored), "");
+  EXPECT_LT(peak_kilobytes() - before, 100 << 10);
 }
 
 TEST_F(CheckpointTest, ItemsOfOlderFilesGetThePriorityOne) {

@@ -22,6 +22,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
@@ -161,7 +162,9 @@ class Table {
   void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool ForgetOldestLanes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows)
+  using RowSet = absl::flat_hash_set<RowStore::Address>;
+  // `newest` collects the newest row of each lane.
+  absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows, RowSet& newest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeAdmittedWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeDueWatches(bool writer_waits) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -80,7 +80,9 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     restored.first_row = first;
     items_.Add(restored);
   }
-  for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows));
+  if (!IsPriority(state.max_priority())) return absl::DataLossError("the highest priority is no priority");
+  RowSet newest;
+  for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows, newest));
   for (const RowStore::Address row : rows) rows_.Release(row);
   inserted_steps_ = state.inserted_steps();
   inserted_items_ = state.inserted_items();
@@ -97,7 +99,8 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   return absl::OkStatus();
 }
 
-absl::Status Table::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows) {
+absl::Status Table::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows,
+                                  RowSet& newest) {
   const auto [entry, is_new] = writers_.try_emplace(saved.writer());
   if (!is_new) return absl::DataLossError("a writer is there twice");
   Writer& writer = entry->second;
@@ -123,6 +126,14 @@ absl::Status Table::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<c
       lane.window.push_back(rows[number]);
     }
     if (lane.next_row < lane.window.size()) return absl::DataLossError("a lane has more rows than it had");
+    if (lane.in_episode && lane.episode_first_row > lane.next_row) {
+      return absl::DataLossError("a lane's episode starts after its newest row");
+    }
+    // The row that comes next is linked to it; were it another row's already, items would lose theirs.
+    if (!lane.window.empty() &&
+        (rows_.Next(lane.window.back()) != RowStore::kNoRow || !newest.insert(lane.window.back()).second)) {
+      return absl::DataLossError("a lane's newest row is not its last");
+    }
   }
   return absl::OkStatus();
 }
