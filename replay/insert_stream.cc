@@ -1,5 +1,6 @@
 #include "replay/insert_stream.h"
 
+#include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -61,6 +62,12 @@ class InsertStream final : public ServerStream {
     size_t payload_bytes;
     RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
     if (!head_.has_chunk()) return absl::InvalidArgumentError("expected a chunk, got none");
+    // Before the table makes room for it.
+    const size_t left = message.Length() - static_cast<size_t>(in.CurrentPosition());
+    if (payload_bytes > left) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected a payload of %d bytes, as the message says, got %d", payload_bytes, left));
+    }
     std::weak_ptr<ServerStream> weak = weak_from_this();
     ASSIGN_OR_RETURN(const Table::Outcome outcome, table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes,
                                                                   {this, [this, weak] {

@@ -21,6 +21,7 @@
 #include "proto/replay.grpc.pb.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
+#include "replay/wire.h"
 
 namespace headrace {
 namespace {
@@ -145,6 +146,26 @@ TEST_F(ServiceTest, StreamsThatBeginWrongAreToldSo) {
   priorities.set_table("t");
   priorities.add_keys(1);
   EXPECT_TRUE(absl::IsInvalidArgument(Converse("UpdatePriorities", {ToByteBuffer(priorities)})));
+}
+
+// A few bytes that announce as many rows as the table holds pushed out everything that was in it.
+TEST_F(ServiceTest, AChunkWithoutItsPayloadRemovesNothing) {
+  Table& table = shard_.table();
+  TestWriter writer(&table, 1);
+  writer.Append(0, 10, v1::TERMINATED);
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_EQ(table.State().items(), 9u);
+  v1::ChunkHeader chunk;
+  chunk.set_sequence(1);
+  chunk.add_segments()->set_rows(static_cast<uint32_t>(table.rows().max_rows()));
+  chunk.mutable_segments(0)->set_episode_start(true);
+  const InsertMessage message = BeginInsertRequest(chunk, table.rows().max_rows() * table.layout().payload_bytes());
+  const size_t head_bytes =
+      static_cast<size_t>(reinterpret_cast<const uint8_t*>(message.payload) - message.message.begin());
+  const grpc::Slice cut_off(message.message.begin(), head_bytes + 10);
+  const absl::Status status = Converse("Insert", {InsertOpen(), grpc::ByteBuffer(&cut_off, 1)});
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_EQ(table.State().items(), 9u);
 }
 
 TEST_F(ServiceTest, ChunksOverTheMessageLimitAreRefused) {
