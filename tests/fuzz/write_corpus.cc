@@ -1,0 +1,230 @@
+// Writes the inputs of the fuzz tests' corpora that are not text, each where it belongs in the source tree:
+//   bazel run //tests/fuzz:write_corpus
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/check.h"
+#include "common/file.h"
+#include "common/protocol.h"
+#include "common/safetensors.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/parameter.pb.h"
+#include "replay/checkpoint.h"
+#include "replay/checkpoint_file.h"
+#include "replay/chunk_builder.h"
+#include "replay/testing.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+void Write(const std::string& test, const std::string& name, const std::string& bytes) {
+  const char* const tree = std::getenv("BUILD_WORKSPACE_DIRECTORY");
+  HEADRACE_CHECK(tree != nullptr);  // it is not `bazel run` that started this
+  const size_t slash = test.find('/');
+  const std::string directory =
+      absl::StrCat(tree, "/", test.substr(0, slash), "/testdata/fuzz/", test.substr(slash + 1));
+  HEADRACE_CHECK(MakeDirectories(directory).ok());
+  HEADRACE_CHECK(WriteFileAtomically(directory + "/" + name, bytes).ok());
+}
+
+std::string BytesOf(const grpc::Slice& slice) {
+  return std::string(reinterpret_cast<const char*>(slice.begin()), slice.size());
+}
+
+// The chunks of one writer, of which a fuzzed table has the first already.
+class Chunks {
+ public:
+  void Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end = v1::NOT_ENDED) {
+    for (uint32_t i = 0; i < rows; ++i) {
+      const TestRow row(lane, next_row_[lane]++);
+      builder_.Append(lane, row.columns(), i + 1 == rows ? end : v1::NOT_ENDED);
+    }
+  }
+  std::string Build() { return BytesOf(builder_.Build(next_sequence_++)); }
+
+ private:
+  ChunkBuilder builder_{*RowLayout::Create(TestSignature()), {.rows = 3, .stride = 1, .least_rows = 1}};
+  std::array<uint64_t, 4> next_row_{};
+  uint64_t next_sequence_ = 1;
+};
+
+std::string WithPriorities(const std::string& chunk) {
+  v1::InsertRequest request;
+  HEADRACE_CHECK(request.ParseFromString(chunk));
+  float priority = 0.5f;
+  for (v1::ItemRun& run : *request.mutable_chunk()->mutable_items()) {
+    for (uint32_t i = 0; i < run.count(); ++i) run.add_priorities(priority *= 2);
+  }
+  const InsertMessage message = BeginInsertRequest(request.chunk(), request.data().size());
+  std::memcpy(message.payload, request.data().data(), request.data().size());
+  return BytesOf(message.message);
+}
+
+void WriteChunks() {
+  Chunks chunks;
+  chunks.Append(0, 3);
+  chunks.Append(1, 2, v1::TERMINATED);
+  chunks.Build();
+  chunks.Append(0, 4);
+  chunks.Append(2, 3);
+  const std::string second = chunks.Build();
+  chunks.Append(0, 2, v1::TRUNCATED);
+  chunks.Append(0, 5);
+  chunks.Append(1, 1);
+  const std::string third = chunks.Build();
+  Write("replay/wire_fuzz", "chunk", second);
+  Write("replay/wire_fuzz", "chunk_with_priorities", WithPriorities(third));
+  Write("replay/table_fuzz", "chunk", second);
+  Write("replay/table_fuzz", "two_chunks", second + third);
+  Write("replay/table_fuzz", "two_chunks_with_priorities", WithPriorities(second) + WithPriorities(third));
+
+  v1::InsertRequest open;
+  *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
+  open.mutable_open()->set_writer(17);
+  open.mutable_open()->set_table("t");
+  *open.mutable_open()->mutable_signature() = TestSignature();
+  Write("replay/wire_fuzz", "open", open.SerializeAsString());
+}
+
+void WriteSampleResponse() {
+  v1::SampleResponse head;
+  head.set_request(7);
+  head.set_last(true);
+  head.mutable_state()->set_items(12);
+  head.mutable_state()->set_mass(1.5);
+  for (uint64_t key = 0; key < 3; ++key) {
+    head.add_keys(key);
+    head.add_probabilities(0.25);
+    head.add_rows(2);
+  }
+  const std::vector<FrameSpec> frames = {{0, 0, 200}, {0, 200, 100}, {1, 40, 60}, {2, 5, 0}};
+  const SampleMessage message = BeginSampleResponse(head, frames);
+  for (size_t i = 0; i < frames.size(); ++i) std::memset(message.payloads[i], static_cast<int>(i), frames[i].bytes);
+  Write("replay/wire_fuzz", "sample", BytesOf(message.message));
+}
+
+// Without the checksum, which the test adds.
+std::string CheckpointOf(const Shard& shard) {
+  const TestDirectory directory;
+  v1::CheckpointRequest request;
+  request.set_name("one");
+  request.set_keep(1);
+  HEADRACE_CHECK(WriteCheckpoint(shard, directory.path(), request).ok());
+  const std::string file = *ReadFile(CheckpointPath(directory.path(), "one"));
+  return file.substr(0, file.size() - sizeof(uint64_t));
+}
+
+// The file with another header.
+std::string With(const std::function<void(v1::ReplayCheckpointHeader&)>& change, const std::string& file) {
+  const size_t length_at = kCheckpointMagic.size();
+  const size_t header_at = length_at + sizeof(uint64_t);
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, file.data() + length_at, sizeof(header_bytes));
+  v1::ReplayCheckpointHeader header;
+  HEADRACE_CHECK(header.ParseFromString(file.substr(header_at, header_bytes)));
+  change(header);
+  const std::string changed = header.SerializeAsString();
+  const std::string body = file.substr(header_at + header_bytes);
+  header_bytes = changed.size();
+  std::string result(kCheckpointMagic);
+  result.append(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)).append(changed).append(body);
+  return result;
+}
+
+// What was taken, and made the table read or write elsewhere afterwards.
+void WriteWrongCheckpoints(const std::string& file) {
+  using Header = v1::ReplayCheckpointHeader;
+  const auto lane = [](Header& header) { return header.mutable_writers(0)->mutable_lanes(0); };
+  const auto write = [&](const std::string& name, const std::function<void(Header&)>& change) {
+    Write("replay/checkpoint_fuzz", name, With(change, file));
+  };
+  write("episode_after_newest_row", [&](Header& header) {
+    lane(header)->set_in_episode(true);
+    lane(header)->set_episode_first_row(lane(header)->next_row() + 100);
+  });
+  write("lane_before_newest_row", [&](Header& header) { lane(header)->mutable_window()->RemoveLast(); });
+  write("lanes_with_one_newest_row", [&](Header& header) {
+    v1::LaneCheckpoint& other = *header.mutable_writers(0)->add_lanes();
+    other = *lane(header);
+    other.set_lane(99);
+  });
+  write("infinite_highest_priority", [](Header& header) {
+    header.mutable_tables(0)->mutable_state()->set_max_priority(std::numeric_limits<float>::infinity());
+  });
+}
+
+void WriteCheckpoints() {
+  Shard shard(3, 1 << 20, 1);
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20 << 10);
+  Table& table = **shard.CreateTable(MakePeer("run", "learner"), spec);
+  TestWriter first(&table, 11, {.rows = 3, .stride = 1});
+  first.Append(0, 6, v1::TERMINATED);
+  first.Append(0, 3);
+  first.Append(1, 5);
+  HEADRACE_CHECK(first.Insert().ok());
+  Write("replay/checkpoint_fuzz", "table", CheckpointOf(shard));
+  WriteWrongCheckpoints(CheckpointOf(shard));
+
+  spec.set_name("prioritized");
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_remover(v1::MINIMUM_PRIORITY);
+  spec.set_priority_exponent(0.6);
+  spec.set_max_items(20);
+  spec.set_max_times_sampled(5);
+  Table& prioritized = **shard.CreateTable(MakePeer("run", "learner"), spec);
+  TestWriter second(&prioritized, 12, {.rows = 2, .stride = 1}, /*first_sequence=*/3);
+  second.Append(0, 5, v1::TRUNCATED);
+  second.Append(2, 5);
+  HEADRACE_CHECK(second.Insert().ok());
+  Table::Batch batch;
+  HEADRACE_CHECK(prioritized.Sample(3, 1, 1, batch, {&prioritized, [] {}}).ok());
+  HEADRACE_CHECK(prioritized.UpdatePriorities(1, {{batch.items()[0].key}}, {{7.5f}}).ok());
+  batch = Table::Batch();
+  Write("replay/checkpoint_fuzz", "two_tables", CheckpointOf(shard));
+  Write("replay/checkpoint_fuzz", "empty_shard", CheckpointOf(Shard(3, 1 << 20, 1)));
+}
+
+void WriteWeights() {
+  const std::string floats(24, '\1');
+  const std::string file = *WriteSafetensors({{"policy/w", SafetensorsType::kF32, {2, 3}, floats},
+                                              {"count", SafetensorsType::kI64, {}, floats.substr(0, 8)},
+                                              {"flags", SafetensorsType::kBool, {0, 7}, {}}},
+                                             {{"step", "7"}});
+  Write("common/safetensors_fuzz", "policy", file);
+  const std::string header = "{\"x\":{\"shape\":[[[[1]]]]}}";
+  Write("common/safetensors_fuzz", "lists_in_lists", static_cast<char>(header.size()) + std::string(7, '\0') + header);
+  Write("common/safetensors_fuzz", "empty", *WriteSafetensors({}, {}));
+
+  std::string frames;
+  for (const bool first : {true, false}) {
+    v1::WeightsFrame frame;
+    if (first) {
+      frame.mutable_header()->set_version(9);
+      frame.mutable_header()->set_run_id("run");
+      frame.mutable_header()->set_env_steps(4000);
+      frame.mutable_header()->set_bytes(40);
+    }
+    frame.set_data(file.substr(first ? 0 : 20, 20));
+    frames += static_cast<char>(frame.ByteSizeLong()) + frame.SerializeAsString();
+  }
+  Write("actor/weights_assembler_fuzz", "version", frames);
+  Write("actor/weights_assembler_fuzz", "two_versions", frames + frames);
+}
+
+}  // namespace
+}  // namespace headrace
+
+int main() {
+  using namespace headrace;
+  WriteChunks();
+  WriteSampleResponse();
+  WriteCheckpoints();
+  WriteWeights();
+}
