@@ -65,8 +65,8 @@ absl::Status CheckResumable(const v1::RunConfig& stored, const v1::RunConfig& no
   return absl::FailedPreconditionError(
       absl::StrCat("the run was started with another configuration, and these fields cannot change on a resume:\n",
                    absl::StrJoin(differences, "\n"),
-                   "\nThese can: ", absl::StrJoin(ResumableFields(*v1::RunConfig::descriptor()), ", "),
-                   ".\nSet the fields back, or start a new run in another directory."));
+                   "\nSet them back, or start a new run in another directory. Fields that are marked [resume] in "
+                   "proto/config.proto may change."));
 }
 
 }  // namespace headrace

@@ -88,18 +88,6 @@ void Compare(const pb::Message& before, const pb::Message& after, const std::str
   }
 }
 
-void CollectResumable(const pb::Descriptor& message, const std::string& prefix, std::vector<std::string>* paths) {
-  for (int i = 0; i < message.field_count(); ++i) {
-    const Field& field = *message.field(i);
-    const std::string path = absl::StrCat(prefix, field.name());
-    if (field.options().GetExtension(v1::resume)) {
-      paths->push_back(path);
-    } else if (IsGroup(field)) {
-      CollectResumable(*field.message_type(), path + ".", paths);
-    }
-  }
-}
-
 }  // namespace
 
 void SetDefaults(pb::Message* message) {
@@ -122,12 +110,6 @@ std::vector<FieldDifference> FindDifferences(const pb::Message& before, const pb
   std::vector<FieldDifference> differences;
   Compare(before, after, "", false, &differences);
   return differences;
-}
-
-std::vector<std::string> ResumableFields(const pb::Descriptor& message) {
-  std::vector<std::string> paths;
-  CollectResumable(message, "", &paths);
-  return paths;
 }
 
 }  // namespace headrace

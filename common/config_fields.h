@@ -31,9 +31,6 @@ struct FieldDifference {
 std::vector<FieldDifference> FindDifferences(const google::protobuf::Message& before,
                                              const google::protobuf::Message& after);
 
-// Paths of the fields that carry [(resume) = true].
-std::vector<std::string> ResumableFields(const google::protobuf::Descriptor& message);
-
 }  // namespace headrace
 
 #endif  // HEADRACE_COMMON_CONFIG_FIELDS_H_

@@ -38,6 +38,18 @@ std::string UnknownFieldMessage(const google::protobuf::Descriptor& message, con
   return absl::StrCat(message.name(), " has no field ", wrong, Suggestion(wrong, FieldNames(message)));
 }
 
+std::string UnknownGroupMessage(const google::protobuf::Descriptor& message, const std::string& wrong) {
+  std::vector<std::string> names;
+  for (const bool in_oneof : {true, false}) {
+    for (int i = 0; i < message.field_count(); ++i) {
+      const google::protobuf::FieldDescriptor& field = *message.field(i);
+      if (field.message_type() == nullptr || (field.real_containing_oneof() != nullptr) != in_oneof) continue;
+      names.push_back(field.name());
+    }
+  }
+  return absl::StrCat(message.name(), " has no field ", wrong, Suggestion(wrong, names));
+}
+
 std::string UnknownValueMessage(const std::vector<std::string>& valid, const std::string& wrong) {
   return absl::StrCat("expected ", absl::StrJoin(valid, " or "), ", got \"", wrong, "\"");
 }

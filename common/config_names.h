@@ -23,6 +23,10 @@ const google::protobuf::FieldDescriptor* FieldAt(const google::protobuf::Descrip
 // "ActorConfig has no field proceses; did you mean processes?"
 std::string UnknownFieldMessage(const google::protobuf::Descriptor& message, const std::string& wrong);
 
+// The same of a name that stood where only a group of fields can: before a {. Where no name is near, those of a oneof
+// come first, of RunConfig the algorithms.
+std::string UnknownGroupMessage(const google::protobuf::Descriptor& message, const std::string& wrong);
+
 // "expected BLOCK or DROP_EPISODE, got "DROP""
 std::string UnknownValueMessage(const std::vector<std::string>& valid, const std::string& wrong);
 

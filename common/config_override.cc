@@ -1,8 +1,10 @@
 #include "common/config_override.h"
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/numeric/int128.h"
@@ -27,14 +29,24 @@ absl::Status Expected(absl::string_view what, absl::string_view value) {
   return absl::InvalidArgumentError(absl::StrCat("expected ", what, ", got \"", value, "\""));
 }
 
+// 1e9 and 2.5e6 written out; anything else, and numbers of which a double may have lost a digit, unchanged.
+std::string WithoutExponent(absl::string_view value) {
+  constexpr double kExact = 1LL << 53;
+  double number;
+  const bool is_whole = value.find_first_of("eE") != value.npos && absl::SimpleAtod(value, &number) &&
+                        std::abs(number) <= kExact && number == std::trunc(number);
+  return is_whole ? absl::StrCat(static_cast<int64_t>(number)) : std::string(value);
+}
+
 // Any number of up to 64 bits, within the limits of type T.
 template <typename T>
 absl::StatusOr<T> ParseInteger(absl::string_view value) {
+  const std::string digits = WithoutExponent(value);
   T number;
-  if (absl::SimpleAtoi(value, &number)) return number;
+  if (absl::SimpleAtoi(digits, &number)) return number;
   const char* const kind = std::numeric_limits<T>::is_signed ? "an integer" : "an unsigned integer";
   absl::int128 wide;
-  const bool too_large = absl::SimpleAtoi(value, &wide) && wide > absl::int128(std::numeric_limits<T>::max());
+  const bool too_large = absl::SimpleAtoi(digits, &wide) && wide > absl::int128(std::numeric_limits<T>::max());
   if (!too_large) return Expected(kind, value);
   return Expected(absl::StrCat(kind, " of at most ", std::numeric_limits<T>::max()), value);
 }

@@ -1,6 +1,7 @@
 // Overrides of single fields: path.to.field=value, as --set takes them.
 //
 //   ApplyOverride("actor.processes=4", &config);
+//   ApplyOverride("replay.capacity=1e6", &config);
 //   ApplyOverride("sac.hidden=64,64", &config);  // a repeated field: the list replaces what was there
 //   ApplyOverride("stop.score=", &config);       // nothing: the field or group goes back to its default
 //

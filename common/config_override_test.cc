@@ -45,6 +45,18 @@ TEST(ConfigOverrideTest, SetsScalarsOfEveryType) {
   EXPECT_EQ(message.colour(), test::RED);
 }
 
+TEST(ConfigOverrideTest, TakesWholeNumbersWithAnExponentForIntegers) {
+  const test::Everything message = Applied({"u64=1e15", "i32=-2.5E3", "inner.sizes=1e2,3"});
+  EXPECT_EQ(message.u64(), 1000000000000000u);
+  EXPECT_EQ(message.i32(), -2500);
+  EXPECT_THAT(message.inner().sizes(), ElementsAre(100, 3));
+  EXPECT_EQ(Refusal("u32=1e10"), "u32: expected an unsigned integer of at most 4294967295, got \"1e10\"");
+  // Neither 0.01 nor 1.5 is whole; 2^60 and one more would be one number to a double.
+  for (const std::string value : {"1e-2", "1.5e0", "1152921504606846977e0", "1e400", "e", "1e"}) {
+    EXPECT_EQ(Refusal("u64=" + value), "u64: expected an unsigned integer, got \"" + value + "\"");
+  }
+}
+
 TEST(ConfigOverrideTest, TakesStringsWithoutQuotesAndWithEqualsSigns) {
   EXPECT_EQ(Applied({"s=a b=c \"d\""}).s(), "a b=c \"d\"");
 }

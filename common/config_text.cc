@@ -63,7 +63,7 @@ class Collector : public pb::io::ErrorCollector {
   void AddError(int line, int column, const std::string& message) override {
     if (!first_.empty()) return;  // later ones are often consequences
     std::string wrong;
-    const std::string explanation = Explain(line, message, &wrong);
+    const std::string explanation = Explain(line, column, message, &wrong);
     if (!wrong.empty()) MoveToWord(wrong, &line, &column);
     first_ = absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ", explanation);
   }
@@ -72,7 +72,7 @@ class Collector : public pb::io::ErrorCollector {
 
  private:
   // Sets *wrong to the name that does not exist, if that is the error.
-  std::string Explain(int line, const std::string& message, std::string* wrong) const {
+  std::string Explain(int line, int column, const std::string& message, std::string* wrong) const {
     absl::string_view rest = message;
     std::string type;
     if (ConsumeQuoted(&rest, "Message type \"", &type) && ConsumeQuoted(&rest, "has no field named \"", wrong)) {
@@ -81,6 +81,7 @@ class Collector : public pb::io::ErrorCollector {
         return absl::StrCat(owner->name(), " has no field ", *wrong, ", but ", root_.name(),
                             " has: is a } missing before it?");
       }
+      if (owner == &root_ && At(line, column) == '{') return UnknownGroupMessage(*owner, *wrong);
       if (owner != nullptr) return UnknownFieldMessage(*owner, *wrong);
     }
     rest = message;
@@ -110,6 +111,13 @@ class Collector : public pb::io::ErrorCollector {
     if (message == "Expected integer, got: -") return "Expected an integer that is not negative, got: -";
     if (absl::EndsWith(message, "got: ")) return absl::StrCat(message, "the end of the file");
     return std::string(absl::StripSuffix(message, "."));
+  }
+
+  // What the parser had come to: after a wrong name, the word behind it. A space where there is nothing.
+  char At(int line, int column) const {
+    const bool inside = line >= 0 && static_cast<size_t>(line) < lines_.size() && column >= 0 &&
+                        static_cast<size_t>(column) < lines_[line].size();
+    return inside ? lines_[line][column] : ' ';
   }
 
   // The parser notices a wrong name when it has read the word after it: goes back to the last place of the name itself.

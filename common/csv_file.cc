@@ -106,17 +106,34 @@ absl::Status CsvFile::Append(const std::vector<std::pair<std::string, double>>& 
 }
 
 absl::Status CsvFile::TruncateAfter(const std::string& column, double value) {
-  const auto found = std::find(columns_.begin(), columns_.end(), column);
-  if (found == columns_.end()) return absl::InvalidArgumentError(absl::StrCat(path_, " has no column ", column));
+  ASSIGN_OR_RETURN(const size_t found, Find(column));
   ASSIGN_OR_RETURN(const std::vector<std::string> rows, ReadRows());
   std::vector<std::string> kept;
   for (const std::string& row : rows) {
     const std::vector<absl::string_view> cells = absl::StrSplit(row, ',');
     double cell = 0;
-    const bool is_number = absl::SimpleAtod(cells[found - columns_.begin()], &cell);
+    const bool is_number = absl::SimpleAtod(cells[found], &cell);
     if (!is_number || !(cell > value)) kept.push_back(row);
   }
   return kept.size() == rows.size() ? absl::OkStatus() : Rewrite(kept);
+}
+
+absl::StatusOr<double> CsvFile::Highest(const std::string& column) const {
+  ASSIGN_OR_RETURN(const size_t found, Find(column));
+  ASSIGN_OR_RETURN(const std::vector<std::string> rows, ReadRows());
+  double highest = 0;
+  for (const std::string& row : rows) {
+    const std::vector<absl::string_view> cells = absl::StrSplit(row, ',');
+    double cell = 0;
+    if (absl::SimpleAtod(cells[found], &cell)) highest = std::max(highest, cell);
+  }
+  return highest;
+}
+
+absl::StatusOr<size_t> CsvFile::Find(const std::string& column) const {
+  const auto found = std::find(columns_.begin(), columns_.end(), column);
+  if (found == columns_.end()) return absl::InvalidArgumentError(absl::StrCat(path_, " has no column ", column));
+  return static_cast<size_t>(found - columns_.begin());
 }
 
 absl::Status CsvFile::AddColumns(const std::vector<std::string>& columns) {

@@ -36,6 +36,9 @@ class CsvFile {
   // Removes the rows whose value in `column` is above `value`: what a run did after the checkpoint that it returned to.
   absl::Status TruncateAfter(const std::string& column, double value);
 
+  // The highest number in a column; 0: it has none.
+  absl::StatusOr<double> Highest(const std::string& column) const;
+
   const std::vector<std::string>& columns() const { return columns_; }
 
  private:
@@ -45,6 +48,7 @@ class CsvFile {
   // Replaces the file by the header and these lines, and goes on at its end.
   absl::Status Rewrite(const std::vector<std::string>& lines);
   absl::StatusOr<std::vector<std::string>> ReadRows() const;
+  absl::StatusOr<size_t> Find(const std::string& column) const;
 
   const std::string path_;
   std::vector<std::string> columns_;

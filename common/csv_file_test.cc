@@ -109,6 +109,15 @@ TEST_F(CsvFileTest, TruncatesRowsBeyondAValueAndGoesOnThere) {
   EXPECT_EQ(file->TruncateAfter("depth", 1).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(CsvFileTest, KnowsTheHighestNumberOfAColumn) {
+  const auto file = Open();
+  EXPECT_EQ(*file->Highest("loss"), 0);
+  for (const double loss : {2, 5, 3}) ASSERT_TRUE(file->Append({{"loss", loss}}).ok());
+  ASSERT_TRUE(file->Append({{"steps", 7}}).ok());
+  EXPECT_EQ(*file->Highest("loss"), 5);
+  EXPECT_EQ(file->Highest("depth").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(CsvFileTest, RefusesNamesThatWouldBreakTheFile) {
   const auto file = Open();
   for (const std::string name : {"", "a,b", "a\nb", "\"a\""}) {

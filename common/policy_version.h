@@ -27,12 +27,11 @@ constexpr uint64_t PackPolicyVersion(uint32_t incarnation, uint64_t update) {
 constexpr uint32_t PolicyIncarnation(uint64_t version) { return static_cast<uint32_t>(version >> kPolicyUpdateBits); }
 constexpr uint64_t PolicyUpdate(uint64_t version) { return version & ((uint64_t{1} << kPolicyUpdateBits) - 1); }
 
-// Updates by which `version` is behind `current`. Unknown, nullopt, across incarnations: a resumed learner starts from
-// its last checkpoint, so the update counts of two of its lives measure different histories. Also for a version ahead
-// of `current`.
+// Updates by which `version` is behind `current`; nullopt: not known. A resumed learner goes on counting where its
+// checkpoint was, so that updates of earlier incarnations count, too, but for those that the crash has taken back.
 constexpr std::optional<uint64_t> PolicyLag(uint64_t current, uint64_t version) {
-  if (PolicyIncarnation(current) != PolicyIncarnation(version) || version > current) return std::nullopt;
-  return current - version;
+  if (version == 0 || version > current || PolicyUpdate(version) > PolicyUpdate(current)) return std::nullopt;
+  return PolicyUpdate(current) - PolicyUpdate(version);
 }
 
 // "2:1500", for logs and error messages.

@@ -29,8 +29,12 @@ TEST(PolicyLagTest, CountsUpdatesWithinAnIncarnation) {
   EXPECT_EQ(PolicyLag(PackPolicyVersion(1, 100), PackPolicyVersion(1, 100)), 0);
 }
 
-TEST(PolicyLagTest, IsUnknownAcrossIncarnationsAndForVersionsAhead) {
-  EXPECT_EQ(PolicyLag(PackPolicyVersion(2, 100), PackPolicyVersion(1, 93)), std::nullopt);
+TEST(PolicyLagTest, GoesOnAcrossIncarnations) {
+  EXPECT_EQ(PolicyLag(PackPolicyVersion(2, 100), PackPolicyVersion(1, 93)), 7);
+}
+
+TEST(PolicyLagTest, IsUnknownForWhatWasTakenBackAndForVersionsAhead) {
+  EXPECT_EQ(PolicyLag(PackPolicyVersion(2, 100), PackPolicyVersion(1, 107)), std::nullopt);
   EXPECT_EQ(PolicyLag(PackPolicyVersion(1, 100), PackPolicyVersion(2, 93)), std::nullopt);
   EXPECT_EQ(PolicyLag(PackPolicyVersion(1, 100), PackPolicyVersion(1, 101)), std::nullopt);
   EXPECT_EQ(PolicyLag(PackPolicyVersion(1, 100), 0), std::nullopt);

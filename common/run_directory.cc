@@ -1,5 +1,6 @@
 #include "common/run_directory.h"
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -114,9 +115,14 @@ absl::Status RunDirectory::AppendEvaluation(const RunPosition& position, const E
   return evaluations_->Append(cells);
 }
 
-absl::Status RunDirectory::ForgetAfter(uint64_t env_steps) {
-  RETURN_IF_ERROR(progress_->TruncateAfter("env_steps", static_cast<double>(env_steps)));
-  return evaluations_->TruncateAfter("env_steps", static_cast<double>(env_steps));
+absl::StatusOr<double> RunDirectory::ForgetAfter(uint64_t env_steps) {
+  double wall_seconds = 0;
+  for (CsvFile* const file : {progress_.get(), evaluations_.get()}) {
+    ASSIGN_OR_RETURN(const double newest, file->Highest("wall_seconds"));
+    wall_seconds = std::max(wall_seconds, newest);
+    RETURN_IF_ERROR(file->TruncateAfter("env_steps", static_cast<double>(env_steps)));
+  }
+  return wall_seconds;
 }
 
 }  // namespace headrace

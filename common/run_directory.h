@@ -59,8 +59,9 @@ class RunDirectory {
   absl::Status AppendProgress(const RunPosition& position, const std::vector<std::pair<std::string, double>>& scalars);
   absl::Status AppendEvaluation(const RunPosition& position, const EvaluationRow& row);
 
-  // Drops the rows of both files that lie beyond the restored checkpoint, so that the curves have no fold.
-  absl::Status ForgetAfter(uint64_t env_steps);
+  // Drops the rows of both files that lie beyond the restored checkpoint, so that the curves have no fold. Returns the
+  // wall time of the newest row there was: it was spent, also on what is forgotten.
+  absl::StatusOr<double> ForgetAfter(uint64_t env_steps);
 
  private:
   RunDirectory(std::string path, bool resumed) : path_(std::move(path)), resumed_(resumed) {}

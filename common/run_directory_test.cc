@@ -84,15 +84,17 @@ TEST_F(RunDirectoryTest, ForgetsWhatCameAfterTheCheckpoint) {
   {
     const auto run = Open(Config());
     for (const uint64_t steps : {100, 200, 300}) {
-      ASSERT_TRUE((*run)->AppendProgress({steps, 1, 1}, {}).ok());
-      ASSERT_TRUE((*run)->AppendEvaluation({steps, 1, 1}, {}).ok());
+      ASSERT_TRUE((*run)->AppendProgress({steps, static_cast<double>(steps) / 100, 1}, {}).ok());
+      ASSERT_TRUE((*run)->AppendEvaluation({steps, static_cast<double>(steps) / 100, 1}, {}).ok());
     }
   }
   const auto run = Open(Config());
   EXPECT_TRUE((*run)->resumed());
-  ASSERT_TRUE((*run)->ForgetAfter(200).ok());
-  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n100,1,1\n200,1,1\n");
-  EXPECT_THAT(Read("evaluations.csv"), testing::EndsWith("episodes\n100,1,1,0,0,0,0\n200,1,1,0,0,0,0\n"));
+  const absl::StatusOr<double> wall_seconds = (*run)->ForgetAfter(200);
+  ASSERT_TRUE(wall_seconds.ok()) << wall_seconds.status();
+  EXPECT_EQ(*wall_seconds, 3) << "was spent, also on what is forgotten";
+  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n100,1,1\n200,2,1\n");
+  EXPECT_THAT(Read("evaluations.csv"), testing::EndsWith("episodes\n100,1,1,0,0,0,0\n200,2,1,0,0,0,0\n"));
 }
 
 TEST_F(RunDirectoryTest, RefusesAnotherConfigurationAndChangesNothing) {

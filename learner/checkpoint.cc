@@ -132,7 +132,7 @@ absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::
     }
   }
   if (damage.ok()) return std::nullopt;
-  return absl::FailedPreconditionError(
+  return absl::DataLossError(
       absl::StrFormat("no checkpoint under %s is usable (%s); remove them to begin anew, or use another directory",
                       checkpoints, std::string(damage.message())));
 }

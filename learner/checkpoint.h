@@ -40,8 +40,8 @@ absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest
 absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);
 
 // The newest checkpoint under `checkpoints` that is whole; those that were never finished or are damaged are reported
-// and passed over. nullopt: none was ever finished. FailedPrecondition: there are some, and none is usable; a run that
-// began anew in their place would lose what they may still be good for.
+// and passed over. nullopt: none was ever finished. DataLoss: there are some, and none is usable; a run that began anew
+// in their place would lose what they may still be good for.
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints);
 // Keeps `newest`, which was just written, and of those before it so many that `keep` have a whole manifest. Those after
 // it were passed over when the run was resumed from an older one. The best one stays.

@@ -154,7 +154,7 @@ TEST_F(CheckpointTest, ARunWhoseCheckpointsAreAllUnusableIsNotBegunAnew) {
     ASSERT_TRUE(WriteFileAtomically(Path(updates) + "/" + kPolicyFile, "damaged").ok());
   }
   const absl::Status status = LoadNewestCheckpoint(directory_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(absl::StrContains(status.message(), Path(200) + "/" + kPolicyFile)) << status;
 }
 

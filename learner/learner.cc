@@ -53,7 +53,7 @@ bool ThreadsAreChosen(const v1::RunConfig& config) {
 
 double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-// Mean over those of which it is known; random actions and those of an earlier learner have none. NaN: of none.
+// Mean over those of which it is known; random actions have none. NaN: of none.
 double MeanPolicyLag(uint64_t current, std::span<const int64_t> versions) {
   double sum = 0;
   double known = 0;
@@ -168,7 +168,14 @@ absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
   optimizer_ = std::make_unique<LocalOptimizer>(algorithm_->ParameterGroups());
   RETURN_IF_ERROR(RestoreTensors());
-  RETURN_IF_ERROR(run_->ForgetAfter(counters_.env_steps()));
+  ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(counters_.env_steps()));
+  counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
+  RETURN_IF_ERROR(StartSampler());
+  // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
+  (void)sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
+  CompareShards();
+  // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
+  counters_.set_env_steps(sampler_->env_steps());
   ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position(), counters_.recent_episodes()));
   const v1::CheckpointConfig& checkpoint = config_.checkpoint();
   checkpoints_ = std::make_unique<CheckpointWriter>(
@@ -178,10 +185,6 @@ absl::Status Learner::SetUp() {
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
-  RETURN_IF_ERROR(StartSampler());
-  // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
-  (void)sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
-  CompareShards();
   resume_from_.reset();
   init_from_.reset();
   counters_.clear_end_reason();
@@ -242,10 +245,9 @@ void Learner::CompareShards() const {
   for (size_t i = 0; i < saved.size(); ++i) {
     // In the same life it has only gone on.
     if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name()) continue;
-    LogWarning(
-        "shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks", i,
-        stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
-        manifest.name());
+    LogError("shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks",
+             i, stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
+             manifest.name());
   }
 }
 
@@ -455,6 +457,7 @@ void Learner::WriteProgress() {
   metrics_->prefetched_batches.Set(stats.ready_batches);
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
   metrics_->actors.Set(members_->actors());
+  metrics_->training_return.Set(progress_->RecentReturn());
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();
   if (lost > 0) metrics_->lost_steps.Increment(lost);
 
@@ -530,7 +533,7 @@ absl::Status Learner::EvaluateFinally() {
     CountWaiting(metrics_->waiting.evaluator);
   }
   waiting_since_ = std::chrono::steady_clock::now();
-  if (!trouble.empty()) LogWarning("the final weights were not evaluated: %s", trouble);
+  if (!trouble.empty()) LogError("the final weights were not evaluated: %s", trouble);
   return absl::OkStatus();
 }
 

@@ -44,6 +44,8 @@ struct LearnerMetrics {
         prefetched_batches(r.AddGauge("headrace_learner_prefetched_batches", "Batches that are ready.")),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
+        training_return(r.AddGauge("headrace_learner_training_return",
+                                   "Mean return of the newest training episodes, as in progress.csv.", kNotKnownYet)),
         evaluation_return(
             r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.", kNotKnownYet)) {}
 
@@ -88,6 +90,7 @@ struct LearnerMetrics {
   prometheus::Gauge& prefetched_batches;
   prometheus::Gauge& subscribers;
   prometheus::Gauge& actors;
+  prometheus::Gauge& training_return;
   prometheus::Gauge& evaluation_return;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/safetensors.h"
 #include "common/status_macros.h"
@@ -72,7 +73,11 @@ absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm
 
 absl::Status RestoreNetworks(const LoadedCheckpoint& checkpoint, Algorithm& algorithm) {
   ASSIGN_OR_RETURN(const std::string* const networks, FindFile(checkpoint, kAlgorithmFile));
-  RETURN_IF_ERROR(LoadWithoutGenerator(*networks, algorithm.StateTensors()));
+  if (const absl::Status loaded = LoadWithoutGenerator(*networks, algorithm.StateTensors()); !loaded.ok()) {
+    return absl::Status(loaded.code(),
+                        absl::StrFormat("the networks of checkpoint %s of run %s do not fit this run: %s",
+                                        checkpoint.manifest.name(), checkpoint.manifest.run_id(), loaded.message()));
+  }
   return algorithm.StateLoaded();
 }
 

@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "proto/checkpoint.pb.h"
 #include "replay/checkpoint_file.h"
+#include "replay/journal.h"
 
 namespace headrace {
 namespace {
@@ -114,7 +115,7 @@ struct TableCut {
 };
 
 v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& name, uint64_t number,
-                                      std::vector<TableCut>& cuts) {
+                                      uint64_t journal_file, std::vector<TableCut>& cuts) {
   v1::ReplayCheckpointHeader header;
   header.set_format(kCheckpointFormat);
   header.set_run_id(shard.run_id());
@@ -122,6 +123,7 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
   header.set_shard(shard.number());
   header.set_incarnation(shard.incarnation());
   header.set_number(number);
+  header.set_journal_file(journal_file);
   for (TableCut& cut : cuts) {
     v1::TableCheckpoint& table = *header.add_tables();
     *table.mutable_spec() = cut.snapshot.spec;
@@ -156,6 +158,13 @@ absl::Status AppendTable(const TableCut& cut, HashedFile& file) {
   return absl::OkStatus();
 }
 
+// The first that this checkpoint does not make superfluous. Where there is no journal now, one of before may be left.
+uint64_t NextJournalFile(const Shard& shard, const std::string& directory) {
+  if (shard.journal() != nullptr) return shard.journal()->NextFile(shard.run_id(), shard.Specs());
+  const std::vector<uint64_t> files = Journal::Files(directory);
+  return std::max(NewestJournalFile(directory), files.empty() ? 0 : files.back() + 1);
+}
+
 // Of the checkpoints before and after `committed` the newest stay, and always those two that are named.
 void RemoveOlder(const std::string& directory, const std::string& newest, const std::string& committed, uint32_t keep) {
   uint32_t kept = 0;
@@ -184,12 +193,14 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   RETURN_IF_ERROR(MakeDirectories(directory));
   uint64_t number = 1;
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) number = std::max(number, entry.number + 1);
+  // Before the tables are looked at: what the files before it hold has been committed.
+  const uint64_t journal_file = NextJournalFile(shard, directory);
   std::vector<TableCut> cuts;
   for (Table* const table : shard.Tables()) {
     TableCut& cut = cuts.emplace_back(TableCut{table, table->TakeSnapshot(), nullptr});
     cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, table->rows());
   }
-  const std::string header = MakeHeader(shard, name, number, cuts).SerializeAsString();
+  const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();
   const uint64_t header_bytes = header.size();
   const std::string path = CheckpointPath(directory, name);
   ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> created, AtomicFile::Create(path));
@@ -208,11 +219,20 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   RETURN_IF_ERROR(file.Commit());
 
   RemoveOlder(directory, name, request.committed(), request.keep());
+  uint64_t needed = journal_file;
+  for (const CheckpointEntry& entry : ListCheckpoints(directory)) needed = std::min(needed, entry.journal_file);
+  Journal::RemoveFilesBefore(directory, needed);
   response.set_shard(shard.number());
   response.set_path(path);
   response.set_bytes(file.bytes());
   response.set_xxh3(file.checksum());
   return response;
+}
+
+uint64_t NewestJournalFile(const std::string& directory) {
+  uint64_t newest = 0;
+  for (const CheckpointEntry& entry : ListCheckpoints(directory)) newest = std::max(newest, entry.journal_file);
+  return newest;
 }
 
 absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory) {

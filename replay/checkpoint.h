@@ -21,8 +21,12 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
                                                        const v1::CheckpointRequest& request);
 
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
-// over. Returns the name of the checkpoint; empty: there is none.
+// over. Then comes what journal files hold of what followed it. Returns the name of the checkpoint; empty: there is
+// none.
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard);
+
+// The highest that a checkpoint of this directory names; 0: none does.
+uint64_t NewestJournalFile(const std::string& directory);
 
 // An incarnation higher than any that this directory has seen, remembered there before it is returned.
 absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory);

@@ -19,10 +19,9 @@ constexpr char kSuffix[] = ".replay";
 constexpr char kUnfinished[] = ".replay.";  // and what AtomicFile appends
 constexpr char kTemporarySuffix[] = ".tmp";
 
-absl::StatusOr<uint64_t> ReadNumber(const std::string& path) {
+absl::StatusOr<v1::ReplayCheckpointHeader> ReadHeader(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> reader, CheckpointReader::Open(path));
-  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, reader->ReadHeader());
-  return header.number();
+  return reader->ReadHeader();
 }
 
 // Calls `visit` for each entry of a directory; one that cannot be read has none.
@@ -46,10 +45,12 @@ std::vector<CheckpointEntry> ListCheckpoints(const std::string& directory) {
   ForEachEntry(directory, [&](const std::filesystem::directory_entry& entry) {
     if (entry.path().extension() != kSuffix) return;
     const std::string path = entry.path().string();
-    const absl::StatusOr<uint64_t> number = ReadNumber(path);
-    if (!number.ok()) LogWarning("checkpoint %s is damaged: %s", path, number.status().ToString());
+    const absl::StatusOr<v1::ReplayCheckpointHeader> header = ReadHeader(path);
+    if (!header.ok()) LogWarning("checkpoint %s is damaged: %s", path, header.status().ToString());
     std::error_code gone;
-    files.push_back({entry.last_write_time(gone), {path, entry.path().stem().string(), number.value_or(0)}});
+    files.push_back({entry.last_write_time(gone),
+                     {path, entry.path().stem().string(), header.ok() ? header->number() : 0,
+                      header.ok() ? header->journal_file() : 0}});
   });
   // By time only those that have no number.
   std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) {

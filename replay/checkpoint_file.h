@@ -37,6 +37,7 @@ struct CheckpointEntry {
   std::string path;
   std::string name;
   uint64_t number;  // in its header; 0: it has none, or cannot be read
+  uint64_t journal_file;
 };
 
 std::string CheckpointPath(const std::string& directory, const std::string& name);

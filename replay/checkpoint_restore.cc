@@ -9,6 +9,7 @@
 #include "common/status_macros.h"
 #include "replay/checkpoint.h"
 #include "replay/checkpoint_file.h"
+#include "replay/journal_replay.h"
 
 namespace headrace {
 namespace {
@@ -51,13 +52,19 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   return table->RestoreBooks(saved.state(), writers, items, rows);
 }
 
-absl::StatusOr<std::string> RestoreFile(const std::string& path, Shard& shard) {
+absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, Shard& shard) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
   for (const v1::TableCheckpoint& table : header.tables()) RETURN_IF_ERROR(RestoreTable(table, header, *file, shard));
   RETURN_IF_ERROR(file->Finish());
   shard.SetRestored(header.run_id(), header.name());
-  return header.name();
+  return header;
+}
+
+absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& shard) {
+  ASSIGN_OR_RETURN(const uint64_t steps, ReplayJournal(directory, first, shard));
+  if (steps > 0) LogInfo("%d steps restored from the journal", steps);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -65,11 +72,15 @@ absl::StatusOr<std::string> RestoreFile(const std::string& path, Shard& shard) {
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard) {
   RemoveUnfinishedCheckpoints(directory);
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
-    absl::StatusOr<std::string> name = RestoreFile(entry.path, shard);
-    if (name.ok()) return name;
-    LogError("checkpoint %s is not usable (%s); trying the one before it", entry.path, name.status().ToString());
+    const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard);
+    if (header.ok()) {
+      RETURN_IF_ERROR(AddJournal(directory, header->journal_file(), shard));
+      return header->name();
+    }
+    LogError("checkpoint %s is not usable (%s); trying the one before it", entry.path, header.status().ToString());
     shard.Clear();
   }
+  RETURN_IF_ERROR(AddJournal(directory, 0, shard));
   return std::string();
 }
 

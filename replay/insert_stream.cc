@@ -1,5 +1,7 @@
 #include "replay/insert_stream.h"
 
+#include <deque>
+
 #include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/log.h"
@@ -48,8 +50,7 @@ class InsertStream final : public ServerStream {
     const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());
     session_ = opened.session;
     table_ = table;
-    MutexLock lock(&mutex_);
-    committed_ = opened.last_sequence;
+    Committed(opened.last_sequence);
     return Table::Outcome::kDone;
   }
 
@@ -69,15 +70,44 @@ class InsertStream final : public ServerStream {
           absl::StrFormat("expected a payload of %d bytes, as the message says, got %d", payload_bytes, left));
     }
     std::weak_ptr<ServerStream> weak = weak_from_this();
-    ASSIGN_OR_RETURN(const Table::Outcome outcome, table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes,
-                                                                  {this, [this, weak] {
-                                                                     if (const auto alive = weak.lock()) Process();
-                                                                   }}));
-    if (outcome == Table::Outcome::kDone) {
-      MutexLock lock(&mutex_);
-      committed_ = std::max(committed_, head_.chunk().sequence());
-    }
+    const auto again = [this, weak] {
+      if (const auto alive = weak.lock()) Process();
+    };
+    const auto journal = [&] {
+      if (shard_->journal() != nullptr) shard_->journal()->AddChunk(table_->spec().name(), writer_, message);
+    };
+    ASSIGN_OR_RETURN(const Table::Outcome outcome,
+                     table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes, {this, again}, journal));
+    if (outcome == Table::Outcome::kDone) Committed(head_.chunk().sequence());
     return outcome;
+  }
+
+  // Also of a chunk that had been committed before, perhaps a moment ago on another stream: what the journal has been
+  // given by now includes it.
+  void Committed(uint64_t sequence) {
+    const uint64_t journaled = shard_->journal() != nullptr ? shard_->journal()->added() : 0;
+    MutexLock lock(&mutex_);
+    not_durable_.push_back({sequence, journaled});
+  }
+
+  // Moves committed_ on to what is on disk, where there is a journal, and sees to it that the rest is come back to.
+  // False: nothing may be answered yet.
+  bool BecomeDurable() {
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    const auto again = [this, weak] {
+      if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
+    };
+    Journal* const journal = shard_->journal();
+    MutexLock lock(&mutex_);
+    bool some = false;
+    do {
+      const uint64_t durable = journal != nullptr ? journal->durable() : 0;
+      for (; !not_durable_.empty() && not_durable_.front().journaled <= durable; not_durable_.pop_front()) {
+        committed_ = std::max(committed_, not_durable_.front().sequence);
+        some = true;
+      }
+    } while (!not_durable_.empty() && journal->WaitDurable(not_durable_.front().journaled, {this, again}));
+    return some || opened_;
   }
 
   // One answer for all chunks that were committed while the last one was on its way.
@@ -89,9 +119,14 @@ class InsertStream final : public ServerStream {
                                          }}) == Table::Outcome::kWait) {
       return;
     }
+    if (!BecomeDurable()) return;
     // Sent under the mutex, so that a later answer never overtakes an earlier one.
     MutexLock lock(&mutex_);
-    if (opened_ && committed_ == acknowledged_) return;
+    if (!opened_ || committed_ != acknowledged_) SendAcknowledgement();
+    if (ended_ && not_durable_.empty()) Close(absl::OkStatus());
+  }
+
+  void SendAcknowledgement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     opened_ = true;
     acknowledged_ = committed_;
     v1::InsertResponse response;
@@ -110,9 +145,20 @@ class InsertStream final : public ServerStream {
 
   void OnSent() override { AcknowledgeWhenDrained(); }
 
+  // The writer sends nothing more, but still wants to hear of what it has sent.
+  void OnEnd() override {
+    if (table_ == nullptr) return ServerStream::OnEnd();
+    {
+      MutexLock lock(&mutex_);
+      ended_ = true;
+    }
+    AcknowledgeWhenDrained();
+  }
+
   void OnClosed() override {
     if (table_ == nullptr) return;
     table_->StopWaiting(this);
+    if (shard_->journal() != nullptr) shard_->journal()->StopWaiting(this);
     table_->CloseWriter(writer_, session_);
   }
 
@@ -128,9 +174,15 @@ class InsertStream final : public ServerStream {
   uint64_t session_ = 0;
 
   Mutex mutex_;  // taken before ServerStream's own
-  uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
+  struct NotDurable {
+    uint64_t sequence;
+    uint64_t journaled;  // entries of the journal that must be on disk
+  };
+  std::deque<NotDurable> not_durable_ ABSL_GUARDED_BY(mutex_);
+  uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;  // and on disk, where there is a journal
   uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -78,6 +78,11 @@ absl::Status RunReplay(const ProcessFlags& flags) {
     ASSIGN_OR_RETURN(const std::string restored, Restore(directory, shard));
     if (!restored.empty()) LogInfo("restored from checkpoint %s", restored);
   }
+  if (config.journal()) {
+    if (directory.empty()) return absl::InvalidArgumentError("replay.journal needs --checkpoint_dir=DIR, got none");
+    ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal, Journal::Start(directory, NewestJournalFile(directory)));
+    shard.SetJournal(std::move(journal));
+  }
 
   MetricRegistry registry("replay");
   ShardMetrics metrics(registry);

@@ -22,7 +22,7 @@ std::chrono::steady_clock::time_point Now();
 class TestShard {
  public:
   // Serves at once, on a free port.
-  explicit TestShard(uint32_t number = 0, std::string checkpoint_directory = "");
+  explicit TestShard(uint32_t number = 0, std::string checkpoint_directory = "", bool journal = false);
   ~TestShard();
 
   const std::string& address() const { return address_; }
@@ -34,12 +34,13 @@ class TestShard {
   void StopServing();
   // On the same port.
   void Serve();
-  // A new life: what is in the checkpoint directory, or nothing.
+  // A new life: what is in the checkpoint directory, journal included, or nothing.
   void Restart();
 
  private:
   const uint32_t number_;
   const std::string checkpoint_directory_;
+  const bool journal_;
   uint64_t incarnation_ = 0;
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<Shard> shard_;

@@ -63,6 +63,7 @@ absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableS
   if (run_id_.empty()) run_id_ = peer.run_id();
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
           spec.max_items());
+  if (journal_ != nullptr) journal_->AddTable(run_id_, spec);
   return tables_.emplace(spec.name(), std::move(table)).first->second.get();
 }
 
@@ -80,6 +81,18 @@ std::vector<Table*> Shard::Tables() const {
   std::vector<Table*> tables;
   for (const auto& [name, table] : tables_) tables.push_back(table.get());
   return tables;
+}
+
+std::vector<v1::TableSpec> Shard::Specs() const {
+  MutexLock lock(&mutex_);
+  std::vector<v1::TableSpec> specs;
+  for (const auto& [name, table] : tables_) specs.push_back(table->spec());
+  return specs;
+}
+
+void Shard::SetJournal(std::unique_ptr<Journal> journal) {
+  journal_ = std::move(journal);
+  for (const v1::TableSpec& spec : Specs()) journal_->AddTable(run_id(), spec);
 }
 
 void Shard::Clear() {

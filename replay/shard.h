@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "proto/replay.pb.h"
+#include "replay/journal.h"
 #include "replay/table.h"
 
 namespace headrace {
@@ -37,11 +38,16 @@ class Shard {
   // NotFound: lists the tables there are. Tables live as long as the shard.
   absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<v1::TableSpec> Specs() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Learners that grant insertion and are connected now.
   void CoordinatorCame() { ++coordinators_; }
   void CoordinatorLeft() { --coordinators_; }
   int coordinators() const { return coordinators_; }
+
+  // Before anybody is served: from now on tables and chunks go there. Null: there is none.
+  void SetJournal(std::unique_ptr<Journal> journal);
+  Journal* journal() const { return journal_.get(); }
 
   // For restoring, before anybody is served. Clear drops what a damaged checkpoint has left.
   void Clear() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -52,6 +58,7 @@ class Shard {
   const uint64_t budget_bytes_;
   const uint64_t incarnation_;
   std::atomic<int> coordinators_ = 0;
+  std::unique_ptr<Journal> journal_;
 
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);

@@ -184,7 +184,7 @@ absl::StatusOr<Writer*> Table::FindWriter(uint64_t id, uint64_t session) {
 
 absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
                                              google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
-                                             Waiter retry) {
+                                             Waiter retry, absl::FunctionRef<void()> committed) {
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
@@ -228,6 +228,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       return copied;
     }
     Commit(**writer, chunk, size, reserved);
+    committed();
     waiting_writers_.Remove(retry.owner);
     samplers.swap(waiting_samplers_);
     due = TakeDueWatches(false);

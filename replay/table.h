@@ -66,10 +66,11 @@ class Table {
 
   // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit is
   // reached; grants wake those who wait in the order in which they came. InvalidArgument: the chunk is not as it must
-  // be. Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit.
+  // be. Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit. `committed` is called
+  // with the mutex, in the order in which chunks are committed.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
-                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry,
+                                 absl::FunctionRef<void()> committed) ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
   Outcome Acknowledge(Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t policy_version() const { return policy_version_; }

@@ -69,7 +69,7 @@ absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_
   v1::InsertRequest head;
   size_t payload_bytes;
   if (absl::Status status = ReadInsertRequest(in, head, payload_bytes); !status.ok()) return status;
-  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry));
+  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry), [] {});
 }
 
 TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence)

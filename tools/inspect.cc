@@ -173,9 +173,13 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
   const std::string command = words.empty() ? "" : words[0];
   if (command == "list" && words.size() == 1) return List();
   if (command == "resumable" && words.size() == 3) {
-    ASSIGN_OR_RETURN(const v1::RunConfig stored, LoadRunConfig(words[1], {}));
+    const absl::StatusOr<v1::RunConfig> stored = LoadRunConfig(words[1], {});
+    if (!stored.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("what the run was started with cannot be read: ", std::string(stored.status().message())));
+    }
     ASSIGN_OR_RETURN(const v1::RunConfig now, LoadRunConfig(words[2], {}));
-    RETURN_IF_ERROR(CheckResumable(stored, now));
+    RETURN_IF_ERROR(CheckResumable(*stored, now));
     return "";
   }
   if ((command != "json" && command != "resolve" && command != "estimate") || words.size() < 2) {

@@ -1,5 +1,6 @@
 """The table of results in README.md is made from the committed evaluations, and current."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -31,9 +32,32 @@ class ResultsTest(unittest.TestCase):
                 "| `tools/headrace run c.textproto --seeds 2` |",
             )
             self.assertEqual(run("--root", name, "--check").returncode, 0)
+            metadata = json.loads((root / "docs/results/task/seed-1/metadata.json").read_text())
+            self.assertEqual(metadata["revision"], "abc")
             evaluations = root / "docs/results/task/seed-1/evaluations.csv"
             evaluations.write_text(evaluations.read_text().replace("10,1,9,4", "11,1,9,4"))
             self.assertEqual(run("--root", name, "--check").returncode, 1)
+
+    def test_seeds_that_were_typed_for_differently_have_commands_of_their_own(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            (root / "README.md").write_text("<!-- results: made by tools/results -->\n<!-- end of results -->\n")
+            runs = root / "runs"
+            self.make_runs(runs)
+            for seed in (3, 4, 5):
+                (runs / f"seed-{seed}").mkdir()
+                for file in ("evaluations.csv", "config.textproto"):
+                    (runs / f"seed-{seed}" / file).write_text((runs / "seed-1" / file).read_text())
+                metadata = json.loads((runs / "seed-1/metadata.json").read_text()) | {"seed": seed}
+                metadata["command_line"] = [f"tools/headrace run c.textproto --set seed={seed} --set a.threads=1"]
+                (runs / f"seed-{seed}/metadata.json").write_text(json.dumps(metadata))
+            self.assertEqual(run("--root", name, "--add", "task", str(runs)).returncode, 0)
+            cell = (root / "README.md").read_text().splitlines()[3].strip("| ").split(" | ")[-1]
+            self.assertEqual(
+                cell,
+                "seeds 1, 2: `tools/headrace run c.textproto --seeds 2`; "
+                "seeds 3 to 5: `tools/headrace run c.textproto --set seed=S --set a.threads=1`",
+            )
 
     def test_runs_of_another_system_are_compared(self) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -66,7 +90,7 @@ class ResultsTest(unittest.TestCase):
             (run_directory / "config.textproto").write_text('seed: 1\nenvironment {\n  name: "Cart-v0"\n}\n')
             (run_directory / "metadata.json").write_text(
                 '{"command_line": ["/somewhere/tools/headrace run c.textproto --seeds 2 --dir /tmp/runs --no-build"],'
-                f' "version": "1", "seed": {seed}, "machine": {{"cpu": "C", "cores": 2, "hostname": "h"}}}}'
+                f' "version": "1", "revision": "abc", "seed": {seed}, "machine": {{"cpu": "C", "cores": 2, "hostname": "h"}}}}'
             )
 
 

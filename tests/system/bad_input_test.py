@@ -66,6 +66,16 @@ class ConfigurationTest(SystemTest):
         config = self.config('environment { name: "Pendulum-v1" }\nsak { batch_size: 64 }\n')
         self.assert_refused(Run(self, config=config), "task.textproto:2", "sak", "sac")
 
+    def test_another_configuration_than_that_of_the_run(self) -> None:
+        run = Run(self, "seed=2")
+        run.path.mkdir()
+        (run.path / "config.textproto").write_text('environment { name: "Pendulum-v1" }\nsac {}\n', encoding="utf-8")
+        self.assert_refused(run, f"headrace run: {run.path}: the run was started with another", "\n  seed: 0 in the run")
+        self.assertEqual(run.output().count("another configuration"), 1)
+        (run.path / "config.textproto").write_text("seed: 1\nenviron", encoding="utf-8")
+        place = run.path / "config.textproto:2:1: "
+        self.assert_refused(run, f"{run.path}: what the run was started with cannot be read: {place}")
+
     def test_discrete_actions_with_an_algorithm_for_continuous_ones(self) -> None:
         self.assert_refused(Run(self, "environment.name=CartPole-v1"), "sac", "CartPole-v1", "continuous")
         config = self.config('environment { name: "CartPole-v1" }\nsac {}\n')
@@ -160,10 +170,13 @@ class CheckpointTest(SystemTest):
         self.assertGreaterEqual(len(run.checkpoints()), 2)
         return run
 
-    def go_on(self, run: Run) -> None:
+    def go_on(self, run: Run) -> str:
+        """What the launcher prints."""
         run.overrides.append("stop.env_steps=800")
-        self.assertEqual(run.to_end()[0], 0)
+        code, output = run.to_end()
+        self.assertEqual(code, 0)
         self.assertGreaterEqual(run.counters()["env_steps"], 800)
+        return output
 
     def test_a_truncated_file_of_the_learner(self) -> None:
         run = self.finished_run()
@@ -171,11 +184,22 @@ class CheckpointTest(SystemTest):
         updates = run.counters(before)["updates"]
         with (newest / "algorithm.safetensors").open("r+b") as file:
             file.truncate(1000)
-        self.go_on(run)
+        output = self.go_on(run)
+        self.assert_mentions(output, f"run: learner: checkpoint {newest.name} is not usable", "the one before it")
         self.assert_mentions(
             run.log("learner"), f"checkpoint {newest.name} is not usable", "algorithm.safetensors", "the one before it",
             f"and {updates:.0f} updates",
         )
+
+    def test_checkpoints_that_are_all_damaged_are_no_configuration_that_is_refused(self) -> None:
+        run = self.finished_run()
+        for checkpoint in run.checkpoints():
+            (checkpoint / "algorithm.safetensors").write_bytes(b"")
+        run.overrides.append("stop.env_steps=800")
+        code, output = run.to_end()
+        self.assertEqual(code, 1)
+        headline = "run failed: learner ended before it served (exit code 1): DATA_LOSS: no checkpoint under "
+        self.assert_mentions(output, headline + str(run.path / "checkpoints"))
 
     def test_a_flipped_bit_in_a_policy_that_is_to_be_evaluated(self) -> None:
         run = self.finished_run()
@@ -185,7 +209,7 @@ class CheckpointTest(SystemTest):
         policy.write_bytes(contents)
         code, output = headrace("eval", str(run.path), "--checkpoint", "latest")
         self.assertEqual(code, 1)
-        self.assert_mentions(output, "policy.safetensors", "checksum")
+        self.assert_mentions(output, f"headrace eval: DATA_LOSS: {policy} is not what was written", "checksum")
 
     def test_a_manifest_that_is_garbage(self) -> None:
         run = self.finished_run()
@@ -200,7 +224,9 @@ class CheckpointTest(SystemTest):
         contents = bytearray(newest.read_bytes())
         contents[len(contents) // 2] ^= 1
         newest.write_bytes(contents)
-        self.go_on(run)
+        output = self.go_on(run)
+        self.assert_mentions(output, f"replay-0: checkpoint {newest} is not usable", "the one before it")
+        self.assert_mentions(output, f"learner: shard 0 went on from checkpoint {before.stem}", "of another moment")
         self.assert_mentions(
             run.log("replay-0"), f"{newest.name} is not usable", "checksum", f"restored from checkpoint {before.stem}"
         )

@@ -65,6 +65,16 @@ class FaultsTest(SystemTest):
         self.assertGreaterEqual(len(connections), 2)
         self.assertGreater(int(connections[-1]), 0)
 
+    def test_a_shard_with_a_journal_loses_nothing(self) -> None:
+        run = Run(self, "replay.journal=true", "learner.log_interval_seconds=0.1")
+        run.start()
+        run.wait_for_env_steps(1500)
+        self.kill_and_await(run, "replay-0")
+        self.assert_learned_in_spite_of(run, "replay-0")
+        self.assertRegex(run.log("replay-0"), r"[1-9]\d* steps restored from the journal")
+        self.assertEqual(run.progress()[-1]["replay/lost_steps"], 0)
+        self.assertNotIn("came back with", run.log("learner"))
+
     def test_the_learner_goes_on_from_its_checkpoint(self) -> None:
         run = Run(self, "checkpoint.interval_seconds=0.2")
         run.start()

@@ -25,6 +25,21 @@ class BenchmarkTest(unittest.TestCase):
         self.assert_prints([sys.executable, "tools/bench/actor.py", *ACTOR], names)
         self.assert_prints([sys.executable, "tools/bench/actor_gymnasium.py", *ACTOR], names)
 
+    def test_replay_items(self) -> None:
+        written = [f"{size}_bytes/1_at_a_time" for size in (400, 4000, 40000)]
+        written += ["400_bytes/16_at_a_time", "400_bytes_in_5_columns/1_at_a_time"]
+        frames = ["80_noise_frames", "80_game_frames"]
+        rates = [f"sample/{size}_bytes/{how}" for size in (400, 4000, 40000) for how in ("uniform", "prioritised")]
+        rates += [f"priorities/{size}_bytes/calls_of_256" for size in (400, 4000, 40000)]
+        rates += [f"sample/{name}/uniform" for name in frames]
+        phases = [f"{name}/{phase}" for name in written + frames for phase in ("first_fill", "steady")]
+        rates += [f"insert/{phase}" for phase in phases]
+        names = {f"replay/{rate}/{time}" for rate in rates for time in ("server_cpu", "wall")}
+        names |= {f"replay/{rate}/wall_bytes" for rate in rates if any(name in rate for name in frames)}
+        names |= {f"replay/memory/{phase}" for phase in phases}
+        tiny = ["--json", "--seconds=0.01", "--items=600", "--megabytes=4"]
+        self.assert_prints(["tools/bench/replay_items", *tiny], names)
+
     def test_sac_update(self) -> None:
         names = {"sac_update/batch256_hidden256/threads1", "sac_update/batch64_hidden64/threads1"}
         self.assert_prints(["tools/bench/sac_update", "--json", "--threads=1", "--seconds=0.05", "--rounds=1"], names)

@@ -8,21 +8,12 @@
 // figure is the median of its rounds. Memory is touched before it is measured.
 //
 // Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
-#include <sched.h>
-#include <spawn.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -39,14 +30,13 @@
 #include "replay/shard.h"
 #include "replay/writer.h"
 #include "tools/bench/raw_stream.h"
+#include "tools/bench/server_process.h"
 
 ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
 ABSL_FLAG(double, seconds, 2, "seconds for each round");
 ABSL_FLAG(int, rounds, 5, "rounds of each figure, the two sides in turn; the median counts");
 ABSL_FLAG(std::string, part, "", "insert, sample or proportional: only that; default: all");
 ABSL_FLAG(std::string, serve, "", "for the process that is measured: shard or raw");
-
-extern char** environ;
 
 namespace headrace {
 namespace {
@@ -60,14 +50,6 @@ constexpr size_t kStoredRows = 1'000'000;
 constexpr uint32_t kBatch = 256;
 
 double Since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-void PinTo(int core) {
-  if (std::thread::hardware_concurrency() < 2) return;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(core, &set);
-  HEADRACE_CHECK(::sched_setaffinity(0, sizeof(set), &set) == 0);
-}
 
 // Six columns, `observation` floats beside 18 bytes of others.
 v1::Signature MakeSignature(uint32_t observation, uint32_t action) {
@@ -114,43 +96,7 @@ v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uin
   return spec;
 }
 
-// The other process. It ends with this one.
-class Server {
- public:
-  explicit Server(const char* role) {
-    std::array<int, 2> pipe;
-    HEADRACE_CHECK(::pipe(pipe.data()) == 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
-    std::string program = "/proc/self/exe", flag = absl::StrCat("--serve=", role);
-    std::array<char*, 3> arguments = {program.data(), flag.data(), nullptr};
-    HEADRACE_CHECK(::posix_spawn(&process_, program.c_str(), &actions, nullptr, arguments.data(), environ) == 0);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(pipe[1]);
-    for (char c = 0; ::read(pipe[0], &c, 1) == 1 && c != '\n';) address_ += c;
-    ::close(pipe[0]);
-  }
-  ~Server() {
-    ::kill(process_, SIGKILL);
-    ::waitpid(process_, nullptr, 0);
-  }
-  const std::string& address() const { return address_; }
-  // Processor time of that process so far.
-  double CpuSeconds() const {
-    clockid_t clock;
-    timespec time;
-    HEADRACE_CHECK(::clock_getcpuclockid(process_, &clock) == 0 && ::clock_gettime(clock, &time) == 0);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  }
-
- private:
-  pid_t process_ = 0;
-  std::string address_;
-};
-
-int Serve(const std::string& role) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+[[noreturn]] void Serve(const std::string& role) {
   PinTo(1);
   TuneAllocatorForStreaming();
   std::unique_ptr<RawServer> raw;
@@ -166,9 +112,7 @@ int Serve(const std::string& role) {
     server = *GrpcServer::Start("127.0.0.1:0", {service.get()});
     address = server->address();
   }
-  std::puts(address.c_str());
-  std::fflush(stdout);
-  while (true) ::pause();
+  ServeForParent(address);
 }
 
 struct Rate {
@@ -194,7 +138,7 @@ void Report(const std::string& name, const std::string& unit, double value, doub
 // Steps a second through a ReplayWriter, after a round that is not counted.
 class Inserting {
  public:
-  Inserting(const Server& server, const v1::Signature& signature, uint32_t chunk_rows)
+  Inserting(const ServerProcess& server, const v1::Signature& signature, uint32_t chunk_rows)
       : server_(server), row_(signature), chunk_rows_(chunk_rows) {
     ReplayWriterOptions options;
     options.address = server.address();
@@ -225,14 +169,14 @@ class Inserting {
   uint64_t steps() const { return steps_; }
 
  private:
-  const Server& server_;
+  const ServerProcess& server_;
   RowBytes row_;
   const uint32_t chunk_rows_;
   uint64_t steps_ = 0;
   std::unique_ptr<ReplayWriter> writer_;
 };
 
-void CreateTable(const Server& server, const v1::Signature& signature, v1::Selector selector = v1::UNIFORM,
+void CreateTable(const ServerProcess& server, const v1::Signature& signature, v1::Selector selector = v1::UNIFORM,
                  uint64_t max_bytes = kBudget / 2) {
   // A sampler that asks for nothing.
   ReplaySamplerOptions options;
@@ -250,7 +194,7 @@ void CreateTable(const Server& server, const v1::Signature& signature, v1::Selec
   HEADRACE_CHECK(sampler->WaitConnected(Clock::now() + std::chrono::seconds(10)));
 }
 
-void Fill(const Server& shard, const v1::Signature& signature, uint64_t rows) {
+void Fill(const ServerProcess& shard, const v1::Signature& signature, uint64_t rows) {
   Inserting inserting(shard, signature, 512);
   while (inserting.steps() < rows) inserting.Measure(0.1);
 }
@@ -259,7 +203,7 @@ void BenchInsert() {
   const v1::Signature signature = MakeSignature(17, 2);  // 17*4 + 2*4 + 4 + 1 + 1 + 8 = 90 bytes
   const size_t row_bytes = RowBytes(signature).bytes.size();
   for (const uint32_t rows : {kRawMessageRows, 16u, 1u}) {
-    const Server shard("shard"), raw("raw");
+    const ServerProcess shard("shard"), raw("raw");
     CreateTable(shard, signature, v1::UNIFORM, kInsertBudget);
     // Until the table is full: from then on every step removes an old one, and memory that was never used is not met.
     Fill(shard, signature, kInsertBudget / row_bytes);
@@ -286,7 +230,8 @@ void BenchInsert() {
 // Batches a second with so many requests in flight.
 class Sampling {
  public:
-  Sampling(const Server& server, const v1::Signature& signature, size_t slots, v1::Selector selector = v1::UNIFORM) {
+  Sampling(const ServerProcess& server, const v1::Signature& signature, size_t slots,
+           v1::Selector selector = v1::UNIFORM) {
     ReplaySamplerOptions options;
     options.addresses = {server.address()};
     options.peer = MakePeer("run", "learner");
@@ -362,7 +307,7 @@ double GatherSeconds(size_t row_bytes, double seconds) {
 // Drawing in proportion to priorities, beside drawing uniformly.
 void BenchProportional() {
   const v1::Signature signature = MakeSignature(17, 2);
-  const Server uniform("shard"), proportional("shard");
+  const ServerProcess uniform("shard"), proportional("shard");
   CreateTable(uniform, signature);
   CreateTable(proportional, signature, v1::PROPORTIONAL);
   Fill(uniform, signature, kStoredRows);
@@ -383,7 +328,7 @@ void BenchSample() {
   for (const auto& [observation, action] : {std::pair(17u, 2u), std::pair(76u, 8u), std::pair(1000u, 8u)}) {
     const v1::Signature signature = MakeSignature(observation, action);
     const size_t row_bytes = RowBytes(signature).bytes.size();
-    const Server shard("shard"), raw("raw");
+    const ServerProcess shard("shard"), raw("raw");
     CreateTable(shard, signature);
     Fill(shard, signature, std::min<uint64_t>(kStoredRows, kBudget / 4 / row_bytes));
     Sampling pipelined(shard, signature, 8), single(shard, signature, 1);
@@ -426,5 +371,6 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Inserting into and sampling from one replay shard, beside raw gRPC streaming.");
   absl::ParseCommandLine(argc, argv);
   const std::string role = absl::GetFlag(FLAGS_serve);
-  return role.empty() ? headrace::Run() : headrace::Serve(role);
+  if (!role.empty()) headrace::Serve(role);
+  return headrace::Run();
 }

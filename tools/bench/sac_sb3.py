@@ -92,10 +92,10 @@ def processor():
 
 
 def command_of(arguments):
-    """What makes these runs again, seen from the root of the source tree; the machine's threads and the path of MKL
-    stand in the metadata."""
+    """What makes these runs again, seen from the root of the source tree; the path of MKL stands in the metadata."""
     given = [arguments.environment, "DIR", f"--steps={arguments.steps}", f"--interval={arguments.interval}"]
     given += [f"--episodes={arguments.episodes}", f"--hidden={','.join(map(str, arguments.hidden))}"]
+    given += [f"--threads={arguments.threads}"]
     return " ".join([".venv/bin/python tools/bench/sac_sb3.py", *given])
 
 

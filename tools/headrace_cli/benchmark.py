@@ -36,6 +36,7 @@ class Side:
 
     summary: str
     command: list[str]
+    installed_by: str = "tools/setup --test"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def measure(side: Side) -> list[Line]:
         )
     except OSError as error:
         raise CommandError(
-            f"{' '.join(side.command)} cannot be run ({error}); tools/setup --test installs it"
+            f"{' '.join(side.command)} cannot be run ({error}); {side.installed_by} installs it"
         ) from error
     if result.returncode != 0:
         raise CommandError(f"{' '.join(side.command)} ended with code {result.returncode}:\n{result.stderr.strip()}")

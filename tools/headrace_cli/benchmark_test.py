@@ -55,6 +55,11 @@ class BenchmarkTest(unittest.TestCase):
         with self.assertRaisesRegex(CommandError, "(?s)ended with code 1.*no such device"):
             measure(side)
 
+    def test_a_side_that_is_not_there_comes_with_what_installs_it(self) -> None:
+        side = Side("theirs", [".venv-of-nobody/bin/python"], installed_by="tools/setup --nobody")
+        with self.assertRaisesRegex(CommandError, "venv-of-nobody.*cannot be run.*tools/setup --nobody installs it"):
+            measure(side)
+
     def test_a_side_that_prints_nothing_is_refused(self) -> None:
         with self.assertRaisesRegex(CommandError, "printed no figure"):
             measure(Side("ours", [sys.executable, "-c", "print('hello')"]))

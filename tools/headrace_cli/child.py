@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace_cli.log_lines import ErrorFollower
+
 Addresses = dict[str, str]
 
 # What a child that has never served listens on: a port of the system's choice.
@@ -49,6 +51,7 @@ class Child:
         self.ready = False
         self._heard_at = 0.0  # on the caller's clock: when its log was last seen to grow
         self._heard_bytes = 0
+        self._errors = ErrorFollower(self.log)
         self._inherits = inherits
         self._ready_file = ready_files / f".{spec.name}.ready.json"
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,6 +97,10 @@ class Child:
         if size != self._heard_bytes:
             self._heard_at, self._heard_bytes = now, size
         return self._heard_at
+
+    def new_errors(self, now: float) -> list[str]:
+        """What it has written to its log as errors since the last call, or the first of them; the clock is any."""
+        return self._errors.new_errors(now)
 
     def exit_code(self) -> int | None:
         """None while it runs; negative: it was ended by that signal."""

@@ -17,6 +17,7 @@ from rich.table import Table
 from headrace_cli import errors, workspace
 from headrace_cli.errors import BAD_USAGE, CommandError, UsageError
 from headrace_cli.live_view import number
+from headrace_cli.log_lines import without_prefix
 from headrace_cli.run_directory import open_run
 from headrace_cli.summary import shown
 
@@ -58,7 +59,8 @@ def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int) -> dict[s
     ]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        message = result.stderr.strip() or f"{' '.join(command)} ended with code {result.returncode}"
+        said = "\n".join(without_prefix(line) for line in result.stderr.strip().splitlines())
+        message = said or f"{' '.join(command)} ended with code {result.returncode}"
         raise (UsageError if result.returncode == BAD_USAGE else CommandError)(message)
     lines = result.stdout.strip().splitlines()
     try:

@@ -17,7 +17,7 @@ from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import View
 from headrace_cli.output import lasting_console
-from headrace_cli.run_directory import check_has_networks
+from headrace_cli.run_directory import RunDirectory, check_has_networks
 from headrace_cli.seeds import finish_seeds
 from headrace_cli.session import Request, Session
 from headrace_cli.summary import summary_lines
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
     )
-    parser.add_argument("--parallel", type=int, default=1, metavar="K", help="with --seeds: K runs beside each other")
+    parser.add_argument("--parallel", type=int, metavar="K", help="with --seeds: K runs beside each other; default: 1")
     parser.add_argument(
         "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
     )
@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             for session in sessions:
                 session.prepare()
-            exit_code = _run_all(sessions, arguments.parallel, view)
+            exit_code = _run_all(sessions, arguments.parallel or 1, view)
         finally:
             for session in sessions:
                 session.close()
@@ -66,8 +66,11 @@ def _check(arguments: argparse.Namespace) -> None:
     for override in arguments.overrides:
         if "=" not in override:
             raise UsageError(f"--set {override}: expected FIELD=VALUE, as in --set sac.batch_size=128")
-    if (arguments.seeds is not None and arguments.seeds < 1) or arguments.parallel < 1:
-        raise UsageError("--seeds and --parallel are numbers of runs: expected 1 or more")
+    for given in (arguments.seeds, arguments.parallel):
+        if given is not None and given < 1:
+            raise UsageError(f"--seeds and --parallel are numbers of runs: expected 1 or more, got {given}")
+    if arguments.parallel and not arguments.seeds:
+        raise UsageError(f"--parallel {arguments.parallel} is for several runs: expected --seeds N too")
     if arguments.init_from:
         try:
             check_has_networks(arguments.init_from)
@@ -84,6 +87,8 @@ def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
         directory = arguments.dir or workspace.RUNS / f"{config.stem}-seed{seed}"
         return [Request(config, arguments.overrides, directory, init_from, revision)]
     parent = arguments.dir or workspace.RUNS / config.stem
+    if RunDirectory(parent).is_run():
+        raise UsageError(f"{parent} holds a run itself: the runs of --seeds need another directory")
     return [
         Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from, revision)
         for one in range(seed, seed + arguments.seeds)

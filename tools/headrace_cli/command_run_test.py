@@ -165,6 +165,46 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn(f"the run directory {self.run_directory} cannot be used: Is a directory", output)
         self.assertNotIn("Traceback", output)
 
+    def test_a_directory_that_holds_something_else_is_bad_usage(self) -> None:
+        self.run_directory.mkdir()
+        (self.run_directory / "notes.txt").touch()
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn(f"{self.run_directory} holds no run, but notes.txt: expected a directory that is empty", output)
+        self.assertEqual([entry.name for entry in self.run_directory.iterdir()], ["notes.txt"])
+
+    def test_one_run_is_not_made_among_those_of_several_seeds_nor_they_in_one(self) -> None:
+        self.assertEqual(self.run_to_end("--seeds", "2", fake={"finish": True})[0], 0)
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn("holds the runs of several seeds, seed-1, seed-2: name one, or give --seeds", output)
+        self.run_directory /= "seed-1"
+        code, output = self.run_to_end("--seeds", "2", fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn("holds a run itself", output)
+
+    def test_an_empty_directory_becomes_a_run_and_one_that_a_killed_launcher_began(self) -> None:
+        (self.run_directory / "logs").mkdir(parents=True)
+        (self.run_directory / "lock").touch()
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
+
+    def test_runs_beside_each_other_need_several(self) -> None:
+        code, output = self.run_to_end("--parallel", "2", fake={"finish": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn("--parallel 2 is for several runs: expected --seeds N too", output)
+
+    def test_an_interrupt_before_anything_is_started_is_said(self) -> None:
+        inspector = self.root / "binaries" / "tools" / "inspect"
+        inspector.write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 5\n", encoding="utf-8")
+        code, output = self.run_to_end()
+        self.assertEqual((code, output), (130, "interrupted\n"))
+
+    def test_what_processes_log_as_errors_is_shown(self) -> None:
+        code, output = self.run_to_end(fake={"finish": True, "complain": "learner"})
+        self.assertEqual(code, 0, output)
+        self.assertIn("run: learner: checkpoint 5 is not usable\n", output)
+
     def test_networks_that_are_not_there_are_bad_usage(self) -> None:
         code, output = self.run_to_end("--init-from", str(self.root))
         self.assertEqual(code, 2, output)

@@ -21,8 +21,8 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="overrides",
         metavar="FIELD=VALUE",
-        help="overrides a field of the configuration, as in sac.batch_size=128; an empty VALUE unsets it, as in "
-        "stop.score=; may be given several times",
+        help="overrides a field of the configuration, as in sac.batch_size=128; one with several values takes the whole "
+        "list, as in sac.hidden=64,64; an empty VALUE unsets it, as in stop.score=; may be given several times",
     )
 
 

@@ -112,19 +112,24 @@ def plain_line(run: RunView) -> str:
 
 
 def panel(run: RunView, console: Console) -> Panel:
-    """Two figures in a row; one where the console is too narrow for two, so that none is cut."""
-    figures = _figures(run)
+    grid, label_width = figures_grid(_figures(run), console)
+    rows: list[Table | Text] = [grid, _progress(run, label_width)]
+    if run.status.waiting and run.state == "running":
+        rows.append(Text(run.status.waiting, style="yellow"))
+    title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
+    return Panel(Group(*rows), title=title, title_align="left", expand=False)
+
+
+def figures_grid(figures: list[Figure], console: Console) -> tuple[Table, int]:
+    """Two figures in a row; one where a panel on the console is too narrow for two, so that none is cut. Also how wide
+    the labels at its left are."""
     table = _table(figures, 2)
     width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     labels = [label for label, _ in figures[::2]]
     if width + _BORDER > console.width:
         table = _table(figures, 1)
         labels = [label for label, _ in figures]
-    rows: list[Table | Text] = [table, _progress(run, max(map(len, labels)))]
-    if run.status.waiting and run.state == "running":
-        rows.append(Text(run.status.waiting, style="yellow"))
-    title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
-    return Panel(Group(*rows), title=title, title_align="left", expand=False)
+    return table, max(map(len, labels))
 
 
 def _figures(run: RunView) -> list[Figure]:

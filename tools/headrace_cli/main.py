@@ -1,65 +1,74 @@
-"""The commands: what `tools/headrace --help` lists. Each command is a module with `add_arguments` and `execute`."""
+"""The commands: what `tools/headrace --help` lists. Each is a module command_NAME with `add_arguments` and `execute`.
+
+Only the module of the command that is asked for is imported: they load much, and help should come at once.
+"""
 
 import argparse
+import importlib
+import signal
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from types import ModuleType
 
-from headrace_cli import (
-    command_bench,
-    command_check,
-    command_eval,
-    command_list,
-    command_plot,
-    command_run,
-    command_top,
-    errors,
-)
+from headrace_cli import errors
 
-_COMMANDS: dict[str, ModuleType] = {
-    "run": command_run,
-    "check": command_check,
-    "eval": command_eval,
-    "plot": command_plot,
-    "top": command_top,
-    "list": command_list,
-    "bench": command_bench,
-}
+COMMANDS = ("run", "check", "eval", "plot", "top", "replay", "list", "bench")
 
 _EXIT_CODES = """exit codes: 0 done; 1 the run or command failed; 2 bad usage or configuration; 130 interrupted, after
 draining and a checkpoint"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Of the commands only those that are `wanted` know their options; the others are but listed."""
     top = argparse.ArgumentParser(
         prog="tools/headrace",
         description="Trains reinforcement-learning agents with many processes: actors, replay shards, a learner.",
         epilog=_EXIT_CODES,
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in _COMMANDS.items():
-        text = (module.__doc__ or "").strip()
+    for name in COMMANDS:
         command = commands.add_parser(
             name,
-            help=text.splitlines()[0].rstrip("."),
-            description=text,
+            help=_summary(name),
             epilog=_EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(command)
+        if name in wanted:
+            module = _module(name)
+            command.description = (module.__doc__ or "").strip()
+            module.add_arguments(command)
     return top
 
 
 def main(arguments: list[str]) -> int:
     """Runs a command and returns its exit code."""
-    parsed = parser().parse_args(arguments)
     try:
-        return _COMMANDS[parsed.command].execute(parsed)
-    except errors.CommandError as error:
-        print(f"headrace {parsed.command}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _main(arguments)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one has nothing to add
+        print("interrupted", file=sys.stderr)
         return errors.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as in `headrace list | head`; nobody is left to be told.
         sys.stdout = None
         return errors.DONE
+
+
+def _main(arguments: list[str]) -> int:
+    parsed = parser(arguments[:1]).parse_args(arguments)
+    try:
+        return _module(parsed.command).execute(parsed)
+    except errors.CommandError as error:
+        print(f"headrace {parsed.command}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"headrace_cli.command_{command}")
+
+
+def _summary(command: str) -> str:
+    """The first line of the command's module, read rather than imported."""
+    with Path(__file__).with_name(f"command_{command}.py").open(encoding="utf-8") as module:
+        return module.readline().strip().strip('".')

@@ -15,6 +15,10 @@ from headrace_cli.errors import UsageError
 
 ORPHANS_DRAIN_SECONDS = 180.0
 
+# What a launcher that was killed early may leave without having made a run of it, besides hidden files.
+_BEFORE_A_RUN = {"checkpoints", "config.textproto.new", "launcher.lock", "lock", "logs", "plots"}
+_MOST_LISTED = 5
+
 _CHECKPOINT_NAME = re.compile(r"update-(\d+)")
 
 
@@ -36,9 +40,21 @@ class RunDirectory:
         self.processes = self.path / "processes.json"
         self.targets = self.path / "targets.json"
         self.result = self.path / "result.json"
-        self.binaries = self.path / "binaries"  # what this run was started with; only while it goes on
+        # What this run was started with, for processes that are started again; only while it goes on. One that a killed
+        # launcher left is removed by the next.
+        self.binaries = self.path / "binaries"
         self._lock: IO[str] | None = None
         self._launcher_lock: IO[str] | None = None
+
+    def check_usable(self) -> None:
+        """UsageError: it holds something, and that is no run, which would be lost among the files of one."""
+        if self.is_run() or not self.path.is_dir():
+            return
+        if seeds := _seeds_in(self.path):
+            raise UsageError(f"{self.path} holds the runs of several seeds, {_listed(seeds)}: name one, or give --seeds")
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        if others := sorted(names - _BEFORE_A_RUN):
+            raise UsageError(f"{self.path} holds no run, but {_listed(others)}: expected a directory that is empty or new")
 
     def create_and_lock(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Makes the directory and takes it for this launcher and the processes that inherit the lock.
@@ -128,8 +144,8 @@ def open_run(path: Path) -> RunDirectory:
     directory = RunDirectory(path)
     if directory.is_run():
         return directory
-    seeds = sorted(entry.name for entry in path.glob("seed-*")) if path.is_dir() else []
-    hint = f"; it has those of several seeds: {', '.join(seeds)}" if seeds else ""
+    seeds = _seeds_in(path)
+    hint = f"; it has those of several seeds: {_listed(seeds)}" if seeds else ""
     raise UsageError(f"{path} is not a run directory: it has no config.textproto{hint}")
 
 
@@ -163,6 +179,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+def _seeds_in(path: Path) -> list[str]:
+    """Names of the runs that `run --seeds` made there."""
+    return sorted(entry.name for entry in path.glob("seed-*") if RunDirectory(entry).is_run()) if path.is_dir() else []
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_LISTED]) + (", ..." if len(names) > _MOST_LISTED else "")
 
 
 def _try_lock(file: IO[str]) -> bool:

@@ -47,7 +47,7 @@ def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None,
             f"--config={directory.config}",
             f"--run_dir={directory.path}",
             _replay_flag(shards, addresses),
-            f"--typed={shlex.join(sys.argv)}",
+            f"--typed={shlex.join(['tools/headrace', *sys.argv[1:]])}",
         ]
         given += [f"--revision={revision}"] if revision else []
         return given + ([f"--init_from={init_from}"] if init_from else [])

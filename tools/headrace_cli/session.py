@@ -69,6 +69,7 @@ class Session:
     def _prepare(self) -> None:
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
+        self.directory.check_usable()
         self.directory.create_and_lock(self._say)
         if self.directory.is_run():
             self._check_resumable(resolved)
@@ -159,7 +160,7 @@ class Session:
         try:
             inspector.check_resumable(self.directory.config, new)
         except UsageError as error:
-            raise UsageError(f"{self.directory.path} holds a run with another configuration: {error}") from error
+            raise UsageError(f"{self.directory.path}: {error}") from error
         finally:
             new.unlink()
 

@@ -23,7 +23,8 @@ WINDOW_SECONDS = 5.0
 # Share of their time that the actors must be held back before they count as standing still.
 _STALLED = 0.9
 
-# What the learner may wait for, by the label of headrace_learner_waiting_seconds_total.
+_WAITING = "headrace_learner_waiting_seconds_total"
+# What the learner may wait for, by the label of that metric.
 _LEARNER_WAITS = {
     "first_actor": "the learner waits for the first actor",
     "actors": "the learner waits for actors: it has used their steps as often as its samples per insert allow",
@@ -150,10 +151,17 @@ class StatusTracker:
 
     def _most_waited_for(self, newest: bool) -> str:
         for what in _LEARNER_WAITS:
-            growth = self._growth("learner", "headrace_learner_waiting_seconds_total", {"what": what}, newest)
-            if growth and growth[0] / growth[1] > _MOST:
+            growth = self._growth("learner", _WAITING, {"what": what}, newest)
+            if growth and growth[0] / growth[1] > _MOST and not (newest and self._is_over(what)):
                 return what
         return ""
+
+    def _is_over(self, what: str) -> bool:
+        """The first actor is waited for before all else: once anything else was, it has come."""
+        learner = self._history[-1][1].get("learner")
+        if what != "first_actor" or learner is None:
+            return False
+        return learner.total(_WAITING) != learner.total(_WAITING, {"what": what})
 
     def _silent(self) -> tuple[str, ...]:
         """Those that did not answer twice: once may be a process that has just ended, as all do at the end of a run."""

@@ -134,6 +134,17 @@ class StatusTest(unittest.TestCase):
         waiting = self.waiting_after_each((0, 500), (1, 500), (2, 500), (3, 500), (4, 500), (4, 600))
         self.assertEqual(waiting, ["", *["the learner waits for the first actor"] * 4, ""])
 
+    def test_the_first_actor_is_not_waited_for_beside_its_steps(self) -> None:
+        # It came in the last of the seconds, most of which it took to come.
+        def learner(first_actor: float, actors: float) -> dict[str, str]:
+            name = "headrace_learner_waiting_seconds_total"
+            waits = f'{name}{{what="first_actor"}} {first_actor}\n{name}{{what="actors"}} {actors}\n'
+            return {"learner": f"headrace_learner_updates_total 0\nheadrace_learner_env_steps_total 0\n{waits}"}
+
+        waiting = [learner(1, 0), learner(2, 0)]
+        self.assertEqual(status_of(*enumerate(waiting)).waiting, "the learner waits for the first actor")
+        self.assertEqual(status_of(*enumerate([*waiting, learner(2.6, 0.3)])).waiting, "")
+
     def test_what_the_learner_begins_to_wait_for_is_said_at_once(self) -> None:
         waiting = self.waiting_after_each((0, 500), (0, 600), (0, 700), (0, 800), (0.9, 810))
         self.assertEqual(waiting, [*[""] * 4, "the learner waits for the first actor"])

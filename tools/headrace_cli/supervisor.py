@@ -8,7 +8,8 @@ final checkpoint while the shards are still there, and the shards go last.
 
 A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too
 often, or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with
-code 0. A drain in which that child fails has left no checkpoint, and is a failure too.
+code 0. A drain in which that child fails has left no checkpoint, and is a failure too. What a child calls an error in
+its log is reported.
 """
 
 import enum
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from headrace_cli import errors
 from headrace_cli.child import Child, describe_exit
+from headrace_cli.log_lines import closing_error
 
 Report = Callable[[str], None]
 
@@ -94,6 +96,7 @@ class Supervisor:
             self._wait_for_leaving()
         elif self.state is State.DRAINING:
             self._drain()
+        self._report_errors()
 
     def interrupt(self) -> None:
         """Drains; called again while it drains, kills."""
@@ -121,6 +124,17 @@ class Supervisor:
             child.kill()
             child.forget_ready_file()
         self.state = State.ENDED
+
+    def _report_errors(self) -> None:
+        """What the processes say of errors, but for what the outcome says: it may yet be about a child that does not
+        serve, so that of one nothing is said before."""
+        told = self.outcome.message if self.outcome else ""
+        for child in self.children:
+            if not child.ready and self.outcome is None:
+                continue
+            for error in child.new_errors(self._clock()):
+                if error not in told:
+                    self._report(f"{child.spec.name}: {error}")
 
     def _start_stage(self, stage: int) -> None:
         self._stage = stage
@@ -194,8 +208,11 @@ class Supervisor:
         self._end(self._failure(child, why, exit_code))
 
     def _failure(self, child: Child, why: str, exit_code: int = errors.FAILED) -> Outcome:
-        tail = child.log_tail() or "(nothing)"
-        return Outcome(exit_code, f"{child.spec.name} {why}\nthe end of its log, {child.log}:\n{tail}")
+        tail = child.log_tail()
+        # One that was killed said nothing about it.
+        error = closing_error(tail) if (child.exit_code() or 0) > 0 else None
+        headline = f"{child.spec.name} {why}" + (f": {error}" if error else "")
+        return Outcome(exit_code, f"{headline}\nthe end of its log, {child.log}:\n{tail or '(nothing)'}")
 
     def _wait_for_leaving(self) -> None:
         """After the last stage has left by itself, or did not in time, everything else is told to end."""

@@ -115,6 +115,36 @@ class SupervisorTest(unittest.TestCase):
             supervisor.outcome.message.endswith("\n12\n" + "\n".join(map(str, range(13, 31))) + "\nno such model")
         )
 
+    def test_a_child_that_fails_says_why_in_the_headline(self) -> None:
+        error = "2026-11-22 11:18:40.315 E actor] NOT_FOUND: no such model"
+        supervisor = self.supervise([self.shell("actor-0", f"echo '{error}'; exit 1")])
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        headline = supervisor.outcome.message.splitlines()[0]
+        self.assertEqual(headline, "actor-0 ended before it served (exit code 1): NOT_FOUND: no such model")
+
+    def test_errors_in_the_logs_are_reported(self) -> None:
+        supervisor = self.whole_run()
+        shard = supervisor.children[0]
+        with shard.log.open("a", encoding="utf-8") as log:
+            log.write("2026-11-22 11:18:40.315 W replay] late\n2026-11-22 11:18:40.316 E replay] cut off\n")
+        supervisor.poll()
+        self.assertEqual(self.reports, ["replay-0: cut off"])
+
+    def test_what_the_outcome_says_is_not_reported_as_well(self) -> None:
+        error = "2026-11-22 11:18:40.315 E learner] DATA_LOSS: nothing is usable"
+        end = self.directory / "end"
+        os.mkfifo(end)
+        child = self.shell("actor-0", f"echo '{error}'; read line < '{end}'; exit 1")
+        supervisor = self.supervise([child])
+        wait_until(lambda: error in child.log_tail(), supervisor.poll)
+        supervisor.poll()
+        end.write_text("now\n", encoding="utf-8")
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertIn("DATA_LOSS: nothing is usable", supervisor.outcome.message)
+        self.assertEqual(self.reports, [])
+
     def test_a_child_that_neither_serves_nor_says_anything_ends_the_run(self) -> None:
         supervisor = self.supervise([self.shell("actor-0", "exec sleep 1000")], limits=Limits(ready=60))
         supervisor.poll()

@@ -20,6 +20,7 @@ INSPECT = "tools/inspect"
 ACTOR = "actor/actor"
 LEARNER = "learner/learner"
 REPLAY = "replay/replay"
+REPLAY_DESCRIPTORS = "proto/replay.descriptors"  # no program, but found and built as they are
 PROCESS_BINARIES = (ACTOR, LEARNER, REPLAY)
 RUN_BINARIES = (*PROCESS_BINARIES, INSPECT)
 

@@ -10,6 +10,7 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   refuse: the name of a process that exits with code 2
   garble: the name of a process whose ready file is no JSON
   lost_steps: how many the learner has lost
+  complain: the name of a process that logs an error before it serves
   fail_drain: the name of a process that exits with code 1 when it is told to end
 """
 
@@ -105,6 +106,8 @@ def serve(kind: str, arguments: list[str]) -> int:
     if fake.get("refuse") == name:
         print(f"config.textproto:1: {name} knows no field lerner, did you mean learner?", flush=True)
         return 2
+    if fake.get("complain") == name:
+        print(f"2026-11-22 11:18:40.315 E {name}] checkpoint 5 is not usable", flush=True)
     metrics = serve_metrics(kind, flags.metrics_listen, fake.get("lost_steps", 0))
     addresses = {"metrics": metrics, "health": flags.health_listen}
     if flags.listen:

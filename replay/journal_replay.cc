@@ -1,0 +1,138 @@
+#include "replay/journal_replay.h"
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/protocol.h"
+#include "common/status_macros.h"
+#include "replay/journal.h"
+#include "replay/journal_format.h"
+#include "replay/wire.h"
+
+namespace headrace {
+namespace {
+
+// Reads a file's entries until one is not whole.
+class EntryReader {
+ public:
+  static absl::StatusOr<EntryReader> Open(const std::string& path) {
+    std::error_code error;
+    const uint64_t bytes = std::filesystem::file_size(path, error);
+    FILE* const file = fopen(path.c_str(), "rbe");
+    if (file == nullptr || error) return ErrnoStatus("open", path);
+    EntryReader reader(file, bytes);
+    std::string magic(kJournalMagic.size(), '\0');
+    if (bytes >= magic.size() && reader.Read(magic) && magic != kJournalMagic) {
+      return absl::DataLossError(absl::StrCat(path, " is no journal of a replay shard"));
+    }
+    if (bytes >= magic.size()) reader.good_ = reader.left_;
+    return reader;
+  }
+
+  // False: there is none that is whole.
+  bool Next(v1::JournalEntry& entry) {
+    JournalEntryHead head;
+    std::string bytes(sizeof(head), '\0');
+    if (left_ < sizeof(head) || !Read(bytes)) return false;
+    std::memcpy(&head, bytes.data(), sizeof(head));
+    if (head.bytes > left_) return false;
+    bytes.resize(head.bytes);
+    if (!Read(bytes) || Checksum(bytes) != head.xxh3 || !entry.ParseFromString(bytes)) return false;
+    good_ = left_;
+    return true;
+  }
+  // Behind the last entry that was whole.
+  uint64_t damaged_bytes() const { return good_; }
+
+ private:
+  EntryReader(FILE* file, uint64_t bytes) : file_(file, &fclose), left_(bytes), good_(bytes) {}
+
+  bool Read(std::string& bytes) {
+    if (fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) return false;
+    left_ -= bytes.size();
+    return true;
+  }
+
+  std::unique_ptr<FILE, int (*)(FILE*)> file_;
+  uint64_t left_;
+  uint64_t good_;  // bytes left behind the last whole entry
+};
+
+// Writers of the life that ended, as their streams would have come.
+class Inserter {
+ public:
+  explicit Inserter(Shard& shard) : shard_(shard) {}
+  ~Inserter() {
+    for (const auto& [writer, session] : sessions_) writer.first->CloseWriter(writer.second, session);
+    // What the learner has granted the life before is not known; it grants anew.
+    for (Table* const table : shard_.Tables()) table->SetInsertLimit(table->spec().initial_insert_limit(), 0);
+  }
+
+  absl::Status Take(const v1::JournalEntry& entry) {
+    if (entry.has_create()) {
+      if (shard_.FindTable(entry.create().name()).ok()) return absl::OkStatus();
+      return shard_.CreateTable(MakePeer(entry.run_id(), "the journal"), entry.create()).status();
+    }
+    ASSIGN_OR_RETURN(Table * table, shard_.FindTable(entry.table()));
+    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(entry.request().data()),
+                                              static_cast<int>(entry.request().size()));
+    v1::InsertRequest head;
+    size_t payload_bytes;
+    RETURN_IF_ERROR(ReadInsertRequest(in, head, payload_bytes));
+    table->SetInsertLimit(UINT64_MAX, 0);
+    const auto writer = std::pair(table, entry.writer());
+    uint64_t& last = last_sequences_[writer];
+    if (!sessions_.contains(writer) || head.chunk().sequence() > last + 1) {
+      const Table::OpenedWriter opened = table->OpenWriter(entry.writer(), head.chunk().sequence());
+      sessions_[writer] = opened.session;
+      last = opened.last_sequence;
+    }
+    const uint64_t steps = table->State().inserted_steps();
+    ASSIGN_OR_RETURN(const Table::Outcome outcome, table->Insert(entry.writer(), sessions_[writer], head.chunk(), in,
+                                                                 payload_bytes, {this, [] {}}, [] {}));
+    if (outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
+    last = std::max(last, head.chunk().sequence());
+    steps_ += table->State().inserted_steps() - steps;
+    return absl::OkStatus();
+  }
+
+  uint64_t steps() const { return steps_; }
+
+ private:
+  Shard& shard_;
+  std::map<std::pair<Table*, uint64_t>, uint64_t> sessions_;
+  std::map<std::pair<Table*, uint64_t>, uint64_t> last_sequences_;
+  uint64_t steps_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t first, Shard& shard) {
+  Inserter inserter(shard);
+  for (const uint64_t number : Journal::Files(directory)) {
+    if (number < first) continue;
+    const std::string path = Journal::Path(directory, number);
+    ASSIGN_OR_RETURN(EntryReader reader, EntryReader::Open(path));
+    v1::JournalEntry entry;
+    while (reader.Next(entry)) {
+      if (const absl::Status taken = inserter.Take(entry); !taken.ok()) {
+        LogError("an entry of %s is passed over: %s", path, taken.ToString());
+      }
+    }
+    if (reader.damaged_bytes() > 0) {
+      LogWarning("%s ends in the middle of an entry: %d bytes, which were not acknowledged, are dropped", path,
+                 reader.damaged_bytes());
+    }
+  }
+  return inserter.steps();
+}
+
+}  // namespace headrace

@@ -1,0 +1,20 @@
+// Brings back what a journal holds.
+#ifndef HEADRACE_REPLAY_JOURNAL_REPLAY_H_
+#define HEADRACE_REPLAY_JOURNAL_REPLAY_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "replay/shard.h"
+
+namespace headrace {
+
+// Inserts into `shard`, before it serves, what the files from `first` on hold and it does not have yet. A file ends
+// where an entry is cut off or damaged, as a crash leaves it: that entry was not acknowledged, and the rest is
+// reported. Returns the number of steps that were inserted. DataLoss: a file of this name is no journal.
+absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t first, Shard& shard);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_JOURNAL_REPLAY_H_

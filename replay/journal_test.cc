@@ -1,0 +1,228 @@
+#include "replay/journal.h"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "common/byte_buffer.h"
+#include "common/client_stream.h"
+#include "common/file.h"
+#include "common/grpc_server.h"
+#include "common/protocol.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/checkpoint.h"
+#include "replay/chunk_builder.h"
+#include "replay/journal_format.h"
+#include "replay/journal_replay.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::ElementsAre;
+
+class JournalTest : public testing::Test {
+ protected:
+  JournalTest() { CreateTable(shard_); }
+
+  static void CreateTable(TestShard& shard) {
+    ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  }
+  std::unique_ptr<ReplayWriter> StartWriter() { return *ReplayWriter::Start(TestWriterOptions(shard_.address())); }
+  void Checkpoint(const std::string& name) {
+    v1::CheckpointRequest request;
+    request.set_name(name);
+    request.set_keep(1);
+    ASSERT_TRUE(WriteCheckpoint(shard_.shard(), directory_.path(), request).ok());
+  }
+  // What is on disk now, as somebody finds it who comes after a kill.
+  std::string CopyOfTheDirectory() {
+    const std::string copy = absl::StrCat(other_.path(), "/copy", ++copies_);
+    std::filesystem::copy(directory_.path(), copy);
+    return copy;
+  }
+
+  TestDirectory directory_;
+  TestDirectory other_;
+  int copies_ = 0;
+  TestShard shard_{0, directory_.path(), true};
+};
+
+TEST_F(JournalTest, WhatWasAcknowledgedIsThereAfterAKill) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(episodes.Write(i % 3, 1 + i % 7).ok());
+  ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  const v1::TableState before = shard_.table().State();
+
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.table().State().inserted_steps(), before.inserted_steps());
+  EXPECT_EQ(after.table().State().items(), before.items());
+  EXPECT_EQ(after.table().State().lost_chunks(), 0u);
+  EXPECT_EQ(after.table().Writers().at(0).last_sequence(), shard_.table().Writers().at(0).last_sequence());
+}
+
+TEST_F(JournalTest, AWriterGoesOnWhereItWas) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  for (int life = 0; life < 3; ++life) {
+    for (int step = 0; step < 5; ++step) ASSERT_TRUE(episodes.WriteStep(0).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+    shard_.Restart();
+  }
+  ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  const v1::TableState state = shard_.table().State();
+  EXPECT_EQ(state.inserted_steps(), 16u);
+  EXPECT_EQ(state.items(), 15u) << "transitions across the restarts, too";
+  EXPECT_EQ(state.lost_chunks() + state.lost_items(), 0u);
+}
+
+// The end of the stream comes while the disk is busy: the last answer must not be lost in it.
+TEST_F(JournalTest, AWriterThatHasFinishedStillHearsOfAllItsChunks) {
+  constexpr uint64_t kChunks = 20;
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
+  uint64_t last = 0;
+  v1::InsertRequest open;
+  *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
+  open.mutable_open()->set_writer(5);
+  open.mutable_open()->set_table("t");
+  *open.mutable_open()->mutable_signature() = TestSignature();
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    uint64_t acknowledged = 0;
+    std::promise<absl::Status> closed;
+    const std::unique_ptr<ClientStream> stream =
+        ClientStream::Open(MakeChannel(shard_.address()), "/headrace.v1.Replay/Insert",
+                           {.message =
+                                [&](const grpc::ByteBuffer& message) {
+                                  v1::InsertResponse response;
+                                  EXPECT_TRUE(FromByteBuffer(message, response).ok());
+                                  acknowledged = response.acknowledged();
+                                },
+                            .closed = [&](const absl::Status& status) { closed.set_value(status); }});
+    stream->Send(ToByteBuffer(open));
+    for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
+      const TestRow row(0, last);
+      builder.Append(0, row.columns(), v1::NOT_ENDED);
+      const grpc::Slice message = builder.Build(++last);
+      stream->Send(grpc::ByteBuffer(&message, 1));
+    }
+    stream->FinishSending();
+    EXPECT_TRUE(closed.get_future().get().ok());
+    ASSERT_EQ(acknowledged, last) << attempt;
+  }
+}
+
+TEST_F(JournalTest, ACheckpointMakesOldFilesSuperfluous) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  const auto write = [&](uint32_t steps) {
+    ASSERT_TRUE(episodes.Write(0, steps).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  };
+  write(10);
+  EXPECT_THAT(Journal::Files(directory_.path()), ElementsAre(1));
+  Checkpoint("a");
+  write(20);
+  EXPECT_THAT(Journal::Files(directory_.path()), ElementsAre(2));
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.shard().restored_from(), "a");
+  EXPECT_EQ(after.table().State().inserted_steps(), 30u);
+  EXPECT_EQ(after.table().State().items(), 30u) << "none twice";
+
+  // Without a journal from here on: what is left of it counts until the next checkpoint, and no number comes again.
+  const std::string later = CopyOfTheDirectory();
+  TestShard without(0, later);
+  EXPECT_EQ(without.table().State().inserted_steps(), 30u);
+  v1::CheckpointRequest request;
+  request.set_name("b");
+  request.set_keep(1);
+  ASSERT_TRUE(WriteCheckpoint(without.shard(), later, request).ok());
+  EXPECT_THAT(Journal::Files(later), ElementsAre());
+  EXPECT_GT(NewestJournalFile(later), 2u);
+}
+
+TEST_F(JournalTest, ADamagedCheckpointFallsBackToTheOneBeforeAndItsJournal) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  v1::CheckpointRequest request;
+  request.set_keep(2);
+  for (const char* const name : {"a", "b"}) {
+    ASSERT_TRUE(episodes.Write(0, 10).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+    request.set_name(name);
+    ASSERT_TRUE(WriteCheckpoint(shard_.shard(), directory_.path(), request).ok());
+  }
+  ASSERT_TRUE(episodes.Write(0, 10).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  const std::string copy = CopyOfTheDirectory();
+  std::filesystem::resize_file(copy + "/b.replay", std::filesystem::file_size(copy + "/b.replay") - 1);
+  TestShard after(0, copy, true);
+  EXPECT_EQ(after.shard().restored_from(), "a");
+  EXPECT_EQ(after.table().State().inserted_steps(), 30u);
+}
+
+TEST_F(JournalTest, EndsWhereAnEntryIsCutOffOrDamaged) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(episodes.Write(0, 3).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  }
+  const std::string whole = *ReadFile(Journal::Path(directory_.path(), 1));
+  const std::string path = Journal::Path(other_.path(), 1);
+  const auto restored = [&](const std::string& bytes) {
+    EXPECT_TRUE(WriteFileAtomically(path, bytes).ok());
+    Shard shard(0, 1 << 30, 1);
+    const absl::StatusOr<uint64_t> steps = ReplayJournal(other_.path(), 0, shard);
+    EXPECT_TRUE(steps.ok()) << steps.status();
+    return steps.value_or(0);
+  };
+  EXPECT_EQ(restored(whole), 15u);
+  uint64_t last = 0;
+  for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    const uint64_t steps = restored(whole.substr(0, bytes));
+    EXPECT_GE(steps, last);
+    EXPECT_LT(steps, 15u);
+    last = steps;
+  }
+  EXPECT_GE(last, 12u) << "all but the last chunk, which has no more than an episode";
+  for (size_t byte = kJournalMagic.size(); byte < whole.size(); byte += 7) {
+    std::string damaged = whole;
+    damaged[byte] = static_cast<char>(damaged[byte] ^ 4);
+    EXPECT_LT(restored(damaged), 15u) << byte;
+  }
+  ASSERT_TRUE(WriteFileAtomically(path, "some other file of that name").ok());
+  Shard shard(0, 1 << 30, 1);
+  EXPECT_TRUE(absl::IsDataLoss(ReplayJournal(other_.path(), 0, shard).status()));
+}
+
+// A limit on the size of files stands in for a full disk.
+TEST_F(JournalTest, AFullDiskHoldsAcknowledgementsBackAndLosesNothing) {
+  ASSERT_NE(std::signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 10).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  rlimit full = before;
+  full.rlim_cur = 64 << 10;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  ASSERT_TRUE(episodes.Write(0, 5000).ok());  // of 21 bytes and more
+  EXPECT_TRUE(
+      absl::IsDeadlineExceeded(writer->Drain(std::chrono::steady_clock::now() + std::chrono::milliseconds(300))));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.table().State().inserted_steps(), 5010u);
+}
+
+}  // namespace
+}  // namespace headrace
