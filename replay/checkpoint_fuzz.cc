@@ -48,7 +48,8 @@ absl::Status Insert(Table& table, uint64_t writer, v1::ChunkHeader chunk, size_t
   google::protobuf::io::CodedInputStream in(payload.data(), static_cast<int>(payload.size()));
   const Table::OpenedWriter opened = table.OpenWriter(writer, /*first_sequence=*/0);
   chunk.set_sequence(opened.last_sequence + 1);
-  const absl::Status status = table.Insert(writer, opened.session, chunk, in, payload.size(), {&table, [] {}}).status();
+  const absl::Status status =
+      table.Insert(writer, opened.session, chunk, in, payload.size(), {&table, [] {}}, [] {}).status();
   table.CloseWriter(writer, opened.session);
   return status;
 }

@@ -2,7 +2,6 @@
 
 #include <deque>
 
-#include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -39,7 +38,7 @@ class InsertStream final : public ServerStream {
     grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(message_));
     google::protobuf::io::CodedInputStream in(&reader);
     size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    RETURN_IF_ERROR(ReadInsertRequest(in, message_->Length(), head_, payload_bytes));
     if (!head_.has_open()) return absl::InvalidArgumentError("expected InsertOpen as a stream's first message");
     const v1::InsertOpen& open = head_.open();
     peer_ = open.peer().name();
@@ -61,14 +60,8 @@ class InsertStream final : public ServerStream {
     grpc::ProtoBufferReader reader(&message);
     google::protobuf::io::CodedInputStream in(&reader);
     size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    RETURN_IF_ERROR(ReadInsertRequest(in, message.Length(), head_, payload_bytes));
     if (!head_.has_chunk()) return absl::InvalidArgumentError("expected a chunk, got none");
-    // Before the table makes room for it.
-    const size_t left = message.Length() - static_cast<size_t>(in.CurrentPosition());
-    if (payload_bytes > left) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("expected a payload of %d bytes, as the message says, got %d", payload_bytes, left));
-    }
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const auto again = [this, weak] {
       if (const auto alive = weak.lock()) Process();
