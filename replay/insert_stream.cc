@@ -39,7 +39,7 @@ class InsertStream final : public ServerStream {
     grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(message_));
     google::protobuf::io::CodedInputStream in(&reader);
     size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    RETURN_IF_ERROR(ReadInsertRequest(in, message_->Length(), head_, payload_bytes));
     if (!head_.has_open()) return absl::InvalidArgumentError("expected InsertOpen as a stream's first message");
     const v1::InsertOpen& open = head_.open();
     peer_ = open.peer().name();
@@ -61,7 +61,7 @@ class InsertStream final : public ServerStream {
     grpc::ProtoBufferReader reader(&message);
     google::protobuf::io::CodedInputStream in(&reader);
     size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, head_, payload_bytes));
+    RETURN_IF_ERROR(ReadInsertRequest(in, message.Length(), head_, payload_bytes));
     if (!head_.has_chunk()) return absl::InvalidArgumentError("expected a chunk, got none");
     // Before the table makes room for it.
     const size_t left = message.Length() - static_cast<size_t>(in.CurrentPosition());

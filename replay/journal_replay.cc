@@ -86,7 +86,7 @@ class Inserter {
                                               static_cast<int>(entry.request().size()));
     v1::InsertRequest head;
     size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, head, payload_bytes));
+    RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), head, payload_bytes));
     table->SetInsertLimit(UINT64_MAX, 0);
     const auto writer = std::pair(table, entry.writer());
     uint64_t& last = last_sequences_[writer];

@@ -30,7 +30,7 @@ void InsertAll(Table& table, uint64_t writer, uint64_t session, const uint8_t* d
   while (static_cast<size_t>(in.CurrentPosition()) < size) {
     v1::InsertRequest head;
     size_t payload_bytes;
-    if (!ReadInsertRequest(in, head, payload_bytes).ok()) return;
+    if (!ReadInsertRequest(in, size, head, payload_bytes).ok()) return;
     const absl::StatusOr<Table::Outcome> outcome =
         table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, [] {}}, [] {});
     if (!outcome.ok()) return;

@@ -68,7 +68,7 @@ absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_
   google::protobuf::io::CodedInputStream in(message.begin(), static_cast<int>(message.size()));
   v1::InsertRequest head;
   size_t payload_bytes;
-  if (absl::Status status = ReadInsertRequest(in, head, payload_bytes); !status.ok()) return status;
+  if (absl::Status status = ReadInsertRequest(in, message.size(), head, payload_bytes); !status.ok()) return status;
   return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry), [] {});
 }
 

@@ -101,7 +101,7 @@ InsertMessage BeginInsertRequest(const v1::ChunkHeader& chunk, size_t payload_by
   return {std::move(message), reinterpret_cast<std::byte*>(out)};
 }
 
-absl::Status ReadInsertRequest(CodedInputStream& in, v1::InsertRequest& head, size_t& payload_bytes) {
+absl::Status ReadInsertRequest(CodedInputStream& in, size_t bytes, v1::InsertRequest& head, size_t& payload_bytes) {
   head.Clear();
   payload_bytes = 0;
   while (const uint32_t tag = in.ReadTag()) {
@@ -110,9 +110,11 @@ absl::Status ReadInsertRequest(CodedInputStream& in, v1::InsertRequest& head, si
     } else if (tag == kChunkTag) {
       if (!ReadMessage(in, *head.mutable_chunk())) return absl::InvalidArgumentError("a broken ChunkHeader");
     } else if (tag == kDataTag) {
-      uint32_t bytes;
-      if (!in.ReadVarint32(&bytes)) return absl::InvalidArgumentError("a chunk's payload is cut off");
-      payload_bytes = bytes;
+      uint32_t announced;
+      if (!in.ReadVarint32(&announced) || announced > bytes - static_cast<size_t>(in.CurrentPosition())) {
+        return absl::InvalidArgumentError("a chunk's payload is cut off");
+      }
+      payload_bytes = announced;
       return absl::OkStatus();
     } else if (!WireFormatLite::SkipField(&in, tag)) {
       return absl::InvalidArgumentError("expected an InsertRequest, got bytes that are none");

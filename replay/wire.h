@@ -22,8 +22,9 @@ struct InsertMessage {
 };
 InsertMessage BeginInsertRequest(const v1::ChunkHeader& chunk, size_t payload_bytes);
 
-// Reads an InsertRequest up to its payload and leaves `in` there. InvalidArgument: it is none.
-absl::Status ReadInsertRequest(google::protobuf::io::CodedInputStream& in, v1::InsertRequest& head,
+// Reads an InsertRequest of `bytes` bytes up to its payload and leaves `in` there. InvalidArgument: it is none, or has
+// less than its payload.
+absl::Status ReadInsertRequest(google::protobuf::io::CodedInputStream& in, size_t bytes, v1::InsertRequest& head,
                                size_t& payload_bytes);
 
 // Part of a sampled batch: `bytes` bytes at `offset` of the block of slice `slice`.

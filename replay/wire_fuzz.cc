@@ -27,7 +27,8 @@ std::string ReadInsert(grpc::ByteBuffer message) {
   google::protobuf::io::CodedInputStream in(&reader);
   v1::InsertRequest head;
   size_t payload_bytes;
-  const absl::Status status = ReadInsertRequest(in, head, payload_bytes);
+  const absl::Status status = ReadInsertRequest(in, message.Length(), head, payload_bytes);
+  HEADRACE_CHECK(payload_bytes <= message.Length());
   return status.ok() ? head.SerializeAsString() + std::to_string(payload_bytes) : status.ToString();
 }
 

@@ -53,8 +53,8 @@ InsertRead ReadInsert(const std::string& bytes) {
   const std::vector<uint8_t> exact(bytes.begin(), bytes.end());
   CodedInputStream in(exact.data(), static_cast<int>(exact.size()));
   InsertRead read;
-  read.status = ReadInsertRequest(in, read.head, read.payload_bytes);
-  if (read.status.ok() && read.payload_bytes <= bytes.size()) {
+  read.status = ReadInsertRequest(in, exact.size(), read.head, read.payload_bytes);
+  if (read.status.ok()) {
     in.ReadString(&read.payload, static_cast<int>(read.payload_bytes));
   }
   return read;
@@ -104,6 +104,7 @@ TEST(InsertWireTest, NeverTakesAPartForTheWhole) {
     const InsertRead read = ReadInsert(bytes.substr(0, size));
     const bool whole = read.status.ok() && read.payload == TestPayload(100);
     EXPECT_FALSE(whole) << size;
+    EXPECT_EQ(read.payload.size(), read.payload_bytes) << size;
     if (read.status.ok() && read.payload_bytes == 0) {
       EXPECT_EQ(read.head.chunk().SerializeAsString(), TestHeader().SerializeAsString()) << size;
     }

@@ -92,6 +92,30 @@ void WriteChunks() {
   Write("replay/wire_fuzz", "open", open.SerializeAsString());
 }
 
+void WriteJournal() {
+  std::string journal;
+  const auto add = [&](const v1::JournalEntry& entry) {
+    const auto bytes = static_cast<uint16_t>(entry.ByteSizeLong());
+    journal.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes)).append(entry.SerializeAsString());
+  };
+  v1::JournalEntry create;
+  create.set_run_id("run");
+  *create.mutable_create() = TestSpec();
+  create.mutable_create()->set_max_bytes(20 << 10);
+  add(create);
+  Chunks chunks;
+  for (const uint32_t lane : {0, 1, 0}) {
+    chunks.Append(lane, 4, lane == 1 ? v1::TERMINATED : v1::NOT_ENDED);
+    v1::JournalEntry chunk;
+    chunk.set_table("t");
+    chunk.set_writer(17);
+    chunk.set_request(chunks.Build());
+    add(chunk);
+  }
+  Write("replay/journal_fuzz", "table", journal);
+  Write("replay/journal_fuzz", "cut_off", journal.substr(0, journal.size() - 10));
+}
+
 void WriteSampleResponse() {
   v1::SampleResponse head;
   head.set_request(7);
@@ -224,6 +248,7 @@ void WriteWeights() {
 int main() {
   using namespace headrace;
   WriteChunks();
+  WriteJournal();
   WriteSampleResponse();
   WriteCheckpoints();
   WriteWeights();
