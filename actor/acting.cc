@@ -83,6 +83,13 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
     }
     acting->moments_ = std::make_unique<MomentsAccumulator>(native.elements());
   }
+  if (acting->options_.experience.return_discount > 0) {
+    acting->return_moments_ = std::make_unique<MomentsAccumulator>(1);
+  }
+  if (acting->options_.experience.round_steps > 0 && acting->drop_episodes_) {
+    return absl::InvalidArgumentError(
+        "actor.on_backpressure: DROP_EPISODE, but in synchronous rounds every step belongs to a round");
+  }
   const auto& shards = acting->options_.replay_addresses;
   ASSIGN_OR_RETURN(
       acting->writer_,
@@ -95,7 +102,9 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
                                        .stride = acting->options_.experience.item_stride,
                                        .least_rows = acting->options_.experience.least_item_rows > 0
                                                          ? acting->options_.experience.least_item_rows
-                                                         : acting->options_.experience.item_rows},
+                                                         : acting->options_.experience.item_rows,
+                                       .span_episodes = acting->options_.experience.span_episodes,
+                                       .until_cut = acting->options_.experience.round_steps > 0},
                            .chunk_rows = config.actor().chunk_rows(),
                            .window_bytes = config.actor().window_bytes(),
                            .lockstep = config.deterministic()}));
@@ -119,6 +128,7 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, 
       log_probs_(at::zeros({lanes_->size()}, at::kFloat)),
       in_episode_(lanes_->size()),
       dropping_(lanes_->size()),
+      rewards_(lanes_->size()),
       random_steps_left_(options_.lease.random_steps()) {}
 
 absl::Status Acting::StepUntilStopped() {
@@ -157,9 +167,23 @@ absl::Status Acting::StepOnce() {
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
   for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
+  const uint32_t round_steps = options_.experience.round_steps;
+  if (round_steps > 0 && ++round_steps_ == round_steps) return EndRound();
   RETURN_IF_ERROR(AsFailure(Send()));
   Report(false);
   return absl::OkStatus();
+}
+
+absl::Status Acting::EndRound() {
+  round_steps_ = 0;
+  CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
+  for (int lane = 0; lane < lanes_->size(); ++lane) AppendFinal(lane, RowOf(observations_, lane), v1::CUT);
+  Report(true);
+  RETURN_IF_ERROR(AsFailure(HandInAll()));
+  const Time begin = Clock::now();
+  const absl::Status status = WaitForPolicy(loaded_version_ + 1);
+  metrics_->policy_wait_seconds.Increment(Seconds(Clock::now() - begin));
+  return status;
 }
 
 absl::Status Acting::UseNewestWeights() {
@@ -178,9 +202,7 @@ absl::Status Acting::UseNewestWeights() {
 void Acting::RecordLane(int lane) {
   const LaneStep& step = lanes_->steps()[lane];
   const std::byte* const observation = RowOf(observations_, lane);
-  if (moments_ != nullptr) {
-    moments_->Add({reinterpret_cast<const float*>(observation), static_cast<size_t>(observations_.stride(0))});
-  }
+  AddMoments(lane);
   if (drop_episodes_ && !writer_->HasRoom() && !dropping_[lane]) {
     // What is in replay of this episode ends here, with the observation that the next row would have held.
     dropping_[lane] = true;
@@ -203,6 +225,20 @@ void Acting::RecordLane(int lane) {
   }
   if (!step.done()) return;
   EndEpisode(lane, step.interrupted ? v1::INTERRUPTED : step.terminated ? v1::TERMINATED : v1::TRUNCATED);
+}
+
+void Acting::AddMoments(int lane) {
+  if (moments_ != nullptr) {
+    moments_->Add(
+        {reinterpret_cast<const float*>(RowOf(observations_, lane)), static_cast<size_t>(observations_.stride(0))});
+  }
+  if (return_moments_ != nullptr) {
+    const LaneStep& step = lanes_->steps()[lane];
+    rewards_[lane] = options_.experience.return_discount * rewards_[lane] + step.reward;
+    const auto sum = static_cast<float>(rewards_[lane]);
+    return_moments_->Add({&sum, 1});
+    if (step.done()) rewards_[lane] = 0;
+  }
 }
 
 void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
@@ -231,7 +267,7 @@ void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
 }
 
 void Acting::AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end) {
-  writer_->Append(static_cast<uint32_t>(lane), recorder_->FinalRow(observation), end);
+  writer_->Append(static_cast<uint32_t>(lane), recorder_->ObservationRow(observation), end);
   in_episode_[lane] = false;
 }
 
@@ -248,6 +284,16 @@ absl::Status Acting::Send() {
   }
   RETURN_IF_ERROR(status);
   return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
+}
+
+absl::Status Acting::HandInAll() {
+  while (true) {
+    const Time begin = Clock::now();
+    const absl::Status status = writer_->Drain(begin + kPatience);
+    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    if (!absl::IsDeadlineExceeded(status)) return status;
+    if (should_stop_()) return absl::CancelledError("stopping");
+  }
 }
 
 absl::Status Acting::WaitForPolicy(uint64_t version) {
@@ -267,7 +313,10 @@ void Acting::Report(bool now) {
   metrics_->dropped_episode_reports.Increment(static_cast<double>(attendance_->dropped_episodes()) -
                                               metrics_->dropped_episode_reports.Value());
   if (moments_ != nullptr && moments_->count() > 0) *report_.mutable_observation_moments() = moments_->Take();
-  if (report_.episodes().empty() && !report_.has_observation_moments()) return;
+  if (return_moments_ != nullptr && return_moments_->count() > 0) {
+    *report_.mutable_return_moments() = return_moments_->Take();
+  }
+  if (report_.episodes().empty() && !report_.has_observation_moments() && !report_.has_return_moments()) return;
   attendance_->Report(std::exchange(report_, {}));
 }
 

@@ -65,9 +65,13 @@ class Acting {
   absl::Status StepOnce();
   absl::Status UseNewestWeights();
   void RecordLane(int lane);
+  void AddMoments(int lane);
   void AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end);
   void EndEpisode(int lane, v1::EpisodeEnd end);
+  // Cuts off what all lanes have experienced since the last round, hands it in, and waits for a newer policy.
+  absl::Status EndRound();
   absl::Status Send();
+  absl::Status HandInAll();
   absl::Status WaitForPolicy(uint64_t version);
   void Report(bool now);
 
@@ -82,7 +86,8 @@ class Acting {
 
   std::unique_ptr<ReplayWriter> writer_;
   std::unique_ptr<RowRecorder> recorder_;
-  std::unique_ptr<MomentsAccumulator> moments_;  // null: not asked for
+  std::unique_ptr<MomentsAccumulator> moments_;         // of observations; null: not asked for
+  std::unique_ptr<MomentsAccumulator> return_moments_;  // of discounted sums of rewards; null: not asked for
   RandomStream exploration_;
 
   at::Tensor observations_;  // o_t of every lane
@@ -91,6 +96,8 @@ class Acting {
   at::Tensor final_observation_;  // of one lane
   std::vector<bool> in_episode_;  // the lane has rows of its episode in replay
   std::vector<bool> dropping_;    // the rest of the lane's episode is not recorded
+  std::vector<double> rewards_;   // of the lane's episode so far, discounted, where moments of it are asked for
+  uint32_t round_steps_ = 0;      // since the last round
   uint64_t random_steps_left_;
   uint64_t loaded_version_ = 0;
   uint64_t acting_version_ = 0;  // of the policy that chose the current actions; 0: random

@@ -19,6 +19,8 @@ struct ActorMetrics {
         episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.", kNotKnownYet)),
         blocked_seconds(r.AddCounter("headrace_actor_inserts_blocked_seconds_total",
                                      "Time that stepping stood still because replay took nothing more.")),
+        policy_wait_seconds(r.AddCounter("headrace_actor_policy_wait_seconds_total",
+                                         "Time that stepping stood still for the next round's policy.")),
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
         policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.", kNotKnownYet)),
@@ -33,6 +35,7 @@ struct ActorMetrics {
   prometheus::Counter& dropped_episode_reports;
   prometheus::Gauge& episode_return;
   prometheus::Counter& blocked_seconds;
+  prometheus::Counter& policy_wait_seconds;
   prometheus::Counter& policy_seconds;
   prometheus::Counter& step_seconds;
   prometheus::Gauge& policy_version;

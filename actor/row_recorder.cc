@@ -30,6 +30,7 @@ absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signa
       {"reward", Source::kReward, v1::FLOAT32},
       {"terminated", Source::kTerminated, v1::UINT8},
       {"truncated", Source::kTruncated, v1::UINT8},
+      {"observation_only", Source::kObservationOnly, v1::UINT8},
       {"behaviour_log_prob", Source::kLogProb, v1::FLOAT32},
       {"policy_version", Source::kPolicyVersion, v1::INT64},
   };
@@ -77,6 +78,9 @@ std::span<const std::byte* const> RowRecorder::Row(const StepValues& values) {
       case Source::kTruncated:
         columns_[i] = BytesAt(truncated_);
         break;
+      case Source::kObservationOnly:
+        columns_[i] = zeros_.data();
+        break;
       case Source::kLogProb:
         columns_[i] = BytesAt(log_prob_);
         break;
@@ -88,9 +92,12 @@ std::span<const std::byte* const> RowRecorder::Row(const StepValues& values) {
   return columns_;
 }
 
-std::span<const std::byte* const> RowRecorder::FinalRow(const std::byte* observation) {
+std::span<const std::byte* const> RowRecorder::ObservationRow(const std::byte* observation) {
+  static constexpr uint8_t kSet = 1;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    columns_[i] = sources_[i] == Source::kObservation ? observation : zeros_.data();
+    columns_[i] = sources_[i] == Source::kObservation       ? observation
+                  : sources_[i] == Source::kObservationOnly ? BytesAt(kSet)
+                                                            : zeros_.data();
   }
   return columns_;
 }

@@ -33,11 +33,20 @@ class RowRecorder {
 
   // The row's columns, in the order of the signature; valid until the next call.
   std::span<const std::byte* const> Row(const StepValues& values);
-  // The row of a final observation: every other column is zero.
-  std::span<const std::byte* const> FinalRow(const std::byte* observation);
+  // A row that is an observation and no step: every other column is zero but observation_only.
+  std::span<const std::byte* const> ObservationRow(const std::byte* observation);
 
  private:
-  enum class Source { kObservation, kAction, kReward, kTerminated, kTruncated, kLogProb, kPolicyVersion };
+  enum class Source {
+    kObservation,
+    kAction,
+    kReward,
+    kTerminated,
+    kTruncated,
+    kObservationOnly,
+    kLogProb,
+    kPolicyVersion
+  };
 
   std::vector<Source> sources_;
   std::vector<std::byte> zeros_;

@@ -76,7 +76,7 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
                                                            {"policy_version", v1::INT64}}));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   (*recorder)->Row(Values());
-  const std::span<const std::byte* const> row = (*recorder)->FinalRow(Values().observation);
+  const std::span<const std::byte* const> row = (*recorder)->ObservationRow(Values().observation);
   EXPECT_EQ((At<std::array<float, 3>>(row[0])), kObservation);
   EXPECT_EQ((At<std::array<float, 2>>(row[1])), (std::array<float, 2>{0, 0}));
   EXPECT_EQ(At<float>(row[2]), 0);
@@ -88,7 +88,7 @@ TEST(RowRecorderTest, ImagesAreColumnsLikeOthers) {
       MakeSignature({{"observation", v1::UINT8, {84, 84}}, {"action", v1::INT32}, {"reward", v1::FLOAT32}}));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   std::vector<std::byte> image(84 * 84, std::byte{200});
-  EXPECT_EQ((*recorder)->FinalRow(image.data())[0], image.data());
+  EXPECT_EQ((*recorder)->ObservationRow(image.data())[0], image.data());
 }
 
 TEST(RowRecorderTest, ColumnsThatActorsDoNotFillAreRefusedByName) {

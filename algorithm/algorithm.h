@@ -42,6 +42,12 @@ struct Experience {
   v1::Selector sampler = v1::UNIFORM;
   v1::Selector remover = v1::FIRST_IN_FIRST_OUT;
   uint32_t max_times_sampled = 0;
+  // Experience travels through a queue: actors wait while it is full, where otherwise the oldest items would go.
+  bool queue = false;
+  bool span_episodes = false;  // items reach over the ends of episodes
+  // Actors take so many steps in each environment with one policy, hand them in as one item of up to item_rows rows,
+  // and wait for the next policy. 0: they go on with whatever is newest.
+  uint32_t round_steps = 0;
   double priority_exponent = 1;         // of v1::PROPORTIONAL
   double importance_exponent = 0;       // with which its weights begin; they end with 1
   std::vector<v1::ColumnSlice> slices;  // what a batch consists of, in this order
@@ -49,6 +55,7 @@ struct Experience {
   double updates_per_step = 1;
   uint64_t random_steps = 0;         // of the whole run, taken before the policy acts
   bool observation_moments = false;  // actors report moments of raw observations, for SetObservationMoments
+  double return_discount = 0;        // above 0: those of rewards summed with this discount, for SetReturnMoments
 };
 
 // A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device. The
@@ -59,6 +66,8 @@ struct Batch {
   at::Tensor weights = {};
   // Where Experience.least_item_rows is set: [batch], int32, how many rows each item has.
   at::Tensor rows = {};
+  // The share of the run that is done, from 0 to 1; 0 in one without an end.
+  double progress = 0;
 };
 
 enum class ActMode {
@@ -103,6 +112,8 @@ class Algorithm {
 
   // Raw observation moments, merged over all actors; only called if the algorithm normalises observations.
   virtual void SetObservationMoments(const v1::Moments& moments) {}
+  // The same of sum_k discount^k r_{t-k}, the rewards so far of an episode; only called if it asks for them.
+  virtual void SetReturnMoments(const v1::Moments& moments) {}
 
   // Losses and the like of the last update, one scalar for each name ("losses/critic"); stays on the device until read.
   virtual const std::vector<std::string>& MetricNames() const = 0;

@@ -6,21 +6,15 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "proto/algorithm/optimizer.pb.h"
 
 namespace headrace {
-
-struct AdamOptions {
-  double learning_rate = 3e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-};
 
 // Parameters that are stepped together, by one optimiser.
 struct ParameterGroup {
   std::string name;  // "actor"
   std::vector<at::Tensor> parameters;
-  AdamOptions optimizer;
+  v1::OptimizerOptions optimizer;
 };
 
 class GradientSink {

@@ -1,51 +1,94 @@
 #include "algorithm/local_optimizer.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
 
+#include "ATen/TensorOperators.h"
 #include "ATen/ops/_foreach_add.h"
+#include "ATen/ops/_foreach_mul.h"
+#include "ATen/ops/_foreach_norm.h"
 #include "ATen/ops/_fused_adam.h"
+#include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "c10/core/InferenceMode.h"
 #include "c10/util/Exception.h"
 
 namespace headrace {
+namespace {
+
+constexpr double kBeta1 = 0.9;
+constexpr double kBeta2 = 0.999;
+
+// Gradients scaled down together where their norm is above the largest. Nobody waits for the norm.
+std::vector<at::Tensor> ClipNorm(const std::vector<at::Tensor>& gradients, double largest) {
+  const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
+  return at::_foreach_mul(gradients, (largest / (norm + 1e-6)).clamp_max(1));
+}
+
+}  // namespace
 
 LocalOptimizer::LocalOptimizer(std::vector<ParameterGroup> groups) {
   for (ParameterGroup& group : groups) {
-    AdamState state;
+    Optimizer optimizer;
     for (const at::Tensor& parameter : group.parameters) {
-      state.exp_avg.push_back(at::zeros_like(parameter));
-      state.exp_avg_sq.push_back(at::zeros_like(parameter));
-      state.step.push_back(at::zeros({}, parameter.options().dtype(at::kFloat)));
+      optimizer.square_avg.push_back(at::zeros_like(parameter));
+      if (group.optimizer.kind() != v1::ADAM) continue;
+      optimizer.exp_avg.push_back(at::zeros_like(parameter));
+      optimizer.step.push_back(at::zeros({}, parameter.options().dtype(at::kFloat)));
     }
-    state.group = std::move(group);
-    states_.push_back(std::move(state));
+    optimizer.group = std::move(group);
+    optimizers_.push_back(std::move(optimizer));
   }
 }
 
 void LocalOptimizer::Apply(size_t group, const std::vector<at::Tensor>& gradients) {
-  TORCH_CHECK(group < states_.size(), "no parameter group number ", group);
-  AdamState& state = states_[group];
-  TORCH_CHECK(gradients.size() == state.group.parameters.size(), "group ", state.group.name, " has ",
-              state.group.parameters.size(), " parameters, got ", gradients.size(), " gradients");
+  TORCH_CHECK(group < optimizers_.size(), "no parameter group number ", group);
+  Optimizer& optimizer = optimizers_[group];
+  TORCH_CHECK(gradients.size() == optimizer.group.parameters.size(), "group ", optimizer.group.name, " has ",
+              optimizer.group.parameters.size(), " parameters, got ", gradients.size(), " gradients");
   const c10::InferenceMode no_autograd;
-  const AdamOptions& options = state.group.optimizer;
-  at::_foreach_add_(state.step, 1);
-  at::_fused_adam_(state.group.parameters, gradients, state.exp_avg, state.exp_avg_sq, /*max_exp_avg_sqs=*/{},
-                   state.step, options.learning_rate, options.beta1, options.beta2, /*weight_decay=*/0, options.epsilon,
-                   /*amsgrad=*/false, /*maximize=*/false);
+  const v1::OptimizerOptions& options = optimizer.group.optimizer;
+  const double largest = options.max_gradient_norm();
+  const double learning_rate = options.learning_rate() * (options.anneal() ? std::max(0.0, 1 - progress_) : 1);
+  const std::vector<at::Tensor> clipped = largest > 0 ? ClipNorm(gradients, largest) : gradients;
+  if (options.kind() == v1::ADAM) {
+    StepAdam(optimizer, clipped, learning_rate);
+  } else {
+    StepRmsProp(optimizer, clipped, learning_rate);
+  }
+}
+
+void LocalOptimizer::StepAdam(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate) {
+  at::_foreach_add_(optimizer.step, 1);
+  at::_fused_adam_(optimizer.group.parameters, gradients, optimizer.exp_avg, optimizer.square_avg,
+                   /*max_exp_avg_sqs=*/{}, optimizer.step, learning_rate, kBeta1, kBeta2, /*weight_decay=*/0,
+                   optimizer.group.optimizer.epsilon(), /*amsgrad=*/false, /*maximize=*/false);
+}
+
+void LocalOptimizer::StepRmsProp(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate) {
+  const v1::OptimizerOptions& options = optimizer.group.optimizer;
+  const bool inside = options.kind() == v1::RMSPROP_EPSILON_INSIDE;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    at::Tensor& square = optimizer.square_avg[i];
+    square.mul_(options.decay()).addcmul_(gradients[i], gradients[i], 1 - options.decay());
+    const at::Tensor root = inside ? square.add(options.epsilon()).sqrt_() : square.sqrt().add_(options.epsilon());
+    optimizer.group.parameters[i].addcdiv_(gradients[i], root, -learning_rate);
+  }
 }
 
 std::vector<NamedTensor> LocalOptimizer::StateTensors() const {
   std::vector<NamedTensor> tensors;
-  for (const AdamState& state : states_) {
-    for (size_t i = 0; i < state.step.size(); ++i) {
-      const std::string prefix = "optimizer/" + state.group.name + "/" + std::to_string(i);
-      tensors.push_back({prefix + "/exp_avg", state.exp_avg[i]});
-      tensors.push_back({prefix + "/exp_avg_sq", state.exp_avg_sq[i]});
-      tensors.push_back({prefix + "/step", state.step[i]});
+  for (const Optimizer& optimizer : optimizers_) {
+    for (size_t i = 0; i < optimizer.square_avg.size(); ++i) {
+      const std::string prefix = "optimizer/" + optimizer.group.name + "/" + std::to_string(i);
+      if (optimizer.group.optimizer.kind() != v1::ADAM) {
+        tensors.push_back({prefix + "/square_avg", optimizer.square_avg[i]});
+        continue;
+      }
+      tensors.push_back({prefix + "/exp_avg", optimizer.exp_avg[i]});
+      tensors.push_back({prefix + "/exp_avg_sq", optimizer.square_avg[i]});
+      tensors.push_back({prefix + "/step", optimizer.step[i]});
     }
   }
   return tensors;

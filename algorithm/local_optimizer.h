@@ -1,6 +1,7 @@
-// The gradient sink of a learner that steps its own parameters: Adam, one fused operation for each group.
+// The gradient sink of a learner that steps its own parameters.
 //
 //   LocalOptimizer optimizer(algorithm->ParameterGroups());
+//   optimizer.SetProgress(0.25);                       // a quarter of the run is done
 //   algorithm->Update(batch, optimizer);
 //
 // Not thread-safe.
@@ -8,6 +9,7 @@
 #define HEADRACE_ALGORITHM_LOCAL_OPTIMIZER_H_
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -20,21 +22,29 @@ class LocalOptimizer : public GradientSink {
  public:
   explicit LocalOptimizer(std::vector<ParameterGroup> groups);
 
+  // The share of the run that is done, from 0 to 1: what learning rates that are annealed follow.
+  void SetProgress(double progress) { progress_ = progress; }
   void Apply(size_t group, const std::vector<at::Tensor>& gradients) override;
 
-  // Live: "optimizer/GROUP/I/exp_avg", ".../exp_avg_sq" and ".../step" of the group's parameter number I. Copying all
-  // of them back restores the optimiser to the bit.
+  // Live: of the group's parameter number I "optimizer/GROUP/I/exp_avg", ".../exp_avg_sq" and ".../step" with Adam,
+  // ".../square_avg" with RMSProp. Copying all of them back restores the optimiser to the bit.
   std::vector<NamedTensor> StateTensors() const;
 
  private:
-  struct AdamState {
+  struct Optimizer {
     ParameterGroup group;
+    // Adam alone:
     std::vector<at::Tensor> exp_avg;
-    std::vector<at::Tensor> exp_avg_sq;
     std::vector<at::Tensor> step;  // a float scalar on the parameters' device, so that nobody waits for it
+    // Both:
+    std::vector<at::Tensor> square_avg;
   };
 
-  std::vector<AdamState> states_;
+  static void StepAdam(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate);
+  static void StepRmsProp(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate);
+
+  std::vector<Optimizer> optimizers_;
+  double progress_ = 0;
 };
 
 }  // namespace headrace

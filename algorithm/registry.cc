@@ -7,6 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "algorithm/actor_critic.h"
+#include "algorithm/actor_critic_experience.h"
+#include "algorithm/ppo.h"
 #include "algorithm/sac.h"
 #include "algorithm/sac_experience.h"
 #include "common/status_macros.h"
@@ -24,6 +27,8 @@ struct Entry {
 const std::vector<Entry>& Entries() {
   static const auto* const entries = new std::vector<Entry>{
       {SacFacts(), MakeSacExperience, MakeSac, MakeSacPolicy},
+      {ActorCriticFacts(), MakeActorCriticExperience, MakeActorCritic, MakeActorCriticPolicy},
+      {PpoFacts(), MakePpoExperience, MakePpo, MakePpoPolicy},
   };
   return *entries;
 }
@@ -44,6 +49,11 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
 // In lockstep everything has its place in one order; what reaches a process when it does has none.
 absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
   if (!config.deterministic()) return absl::OkStatus();
+  if (experience.queue) {
+    return absl::InvalidArgumentError(
+        "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other at "
+        "every step");
+  }
   if (experience.sampler == v1::PROPORTIONAL) {
     return absl::InvalidArgumentError(
         "deterministic: true with prioritized replay: priorities reach the shards when they do, not at a step");

@@ -40,6 +40,13 @@ QEnsembleSpec CriticSpec(const TanhGaussianPolicySpec& policy) {
   return {.observation = policy.observation, .action = policy.action, .hidden = policy.hidden, .members = 2};
 }
 
+v1::OptimizerOptions Adam(double learning_rate) {
+  v1::OptimizerOptions options;
+  options.set_kind(v1::ADAM);
+  options.set_learning_rate(learning_rate);
+  return options;
+}
+
 double TargetEntropy(const v1::SacOptions& options, int64_t actions) {
   return options.has_target_entropy() ? options.target_entropy() : -static_cast<double>(actions);
 }
@@ -69,11 +76,11 @@ Sac::Sac(const v1::SacOptions& options, const TanhGaussianPolicySpec& spec, at::
 
 std::vector<ParameterGroup> Sac::ParameterGroups() {
   std::vector<ParameterGroup> groups = {
-      {"critic", {critics_.parameters().flat}, {.learning_rate = options_.critic_learning_rate()}},
-      {"actor", {policy_.parameters().flat}, {.learning_rate = options_.actor_learning_rate()}},
+      {"critic", {critics_.parameters().flat}, Adam(options_.critic_learning_rate())},
+      {"actor", {policy_.parameters().flat}, Adam(options_.actor_learning_rate())},
   };
   if (options_.automatic_temperature()) {
-    groups.push_back({"temperature", {log_alpha_}, {.learning_rate = options_.temperature_learning_rate()}});
+    groups.push_back({"temperature", {log_alpha_}, Adam(options_.temperature_learning_rate())});
   }
   return groups;
 }

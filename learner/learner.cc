@@ -66,6 +66,25 @@ double MeanPolicyLag(uint64_t current, std::span<const int64_t> versions) {
   return known > 0 ? sum / known : std::numeric_limits<double>::quiet_NaN();
 }
 
+// Whether there was something to merge. An actor that reports nonsense must not end the run, nor spoil what the others
+// have reported.
+bool MergeInto(v1::Moments& all, const std::vector<v1::Moments>& reported, int elements) {
+  bool merged_any = false;
+  for (const v1::Moments& moments : reported) {
+    const absl::StatusOr<v1::Moments> merged =
+        moments.mean_size() == elements
+            ? MergeMoments(all, moments)
+            : absl::InvalidArgumentError(absl::StrFormat("expected %d means, got %d", elements, moments.mean_size()));
+    if (!merged.ok()) {
+      LogWarning("moments dropped: %s", merged.status().ToString());
+      continue;
+    }
+    all = *merged;
+    merged_any = true;
+  }
+  return merged_any;
+}
+
 prometheus::Counter& CounterOf(ReplaySampler::Wait wait, const LearnerMetrics::Waiting& waiting) {
   switch (wait) {
     case ReplaySampler::Wait::kShards:
@@ -116,6 +135,11 @@ double Learner::WallSeconds() const {
   return counters_.wall_seconds() + Seconds(std::chrono::steady_clock::now() - start_);
 }
 
+double Learner::Progress() const {
+  const uint64_t end = config_.stop().env_steps();
+  return end == 0 ? 0 : std::min(1.0, static_cast<double>(counters_.env_steps()) / static_cast<double>(end));
+}
+
 uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.incarnation(), counters_.updates()); }
 
 std::string Learner::EndedBefore() const { return counters_.end_reason().empty() ? "" : EndReached(); }
@@ -127,8 +151,9 @@ std::string Learner::EndReached() const {
   }
   if (stop.env_steps() > 0 && counters_.env_steps() >= stop.env_steps()) {
     // The updates that the last steps allow belong to the run.
+    const Ratio ratio = MakeRatio(config_, experience_);
     const bool updates_missing =
-        algorithm_ != nullptr && counters_.updates() < MakeRatio(config_, experience_).BatchesAllowed(stop.env_steps());
+        algorithm_ != nullptr && ratio.held && counters_.updates() < ratio.BatchesAllowed(stop.env_steps());
     if (!updates_missing) return absl::StrFormat("%d environment steps are done", counters_.env_steps());
   }
   if (stop.wall_seconds() > 0 && WallSeconds() >= stop.wall_seconds()) {
@@ -211,6 +236,7 @@ absl::Status Learner::RestoreTensors() {
   if (counters_.observation_moments().count() > 0) {
     algorithm_->SetObservationMoments(counters_.observation_moments());
   }
+  if (counters_.return_moments().count() > 0) algorithm_->SetReturnMoments(counters_.return_moments());
   return absl::OkStatus();
 }
 
@@ -308,14 +334,17 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   }
   std::ranges::copy(sampler_->rows(filled.slot).first(slots_->Rows(filled.slot).size()),
                     slots_->Rows(filled.slot).begin());
-  const Batch& batch = slots_->OnDevice(filled.slot);
+  Batch batch = slots_->OnDevice(filled.slot);
+  batch.progress = Progress();
+  optimizer_->SetProgress(batch.progress);
+  const uint64_t version = PackedVersion();  // that the batch meets
   algorithm_->Update(batch, *optimizer_);
   updated_ = true;
   counters_.set_updates(counters_.updates() + 1);
   if (version_slice_.has_value() && counters_.updates() % kLagInterval == 0) {
     const at::Tensor& versions = slots_->OnHost(filled.slot, *version_slice_);
     const int64_t* const values = versions.data_ptr<int64_t>();
-    const double lag = MeanPolicyLag(PackedVersion(), {values, static_cast<size_t>(versions.numel())});
+    const double lag = MeanPolicyLag(version, {values, static_cast<size_t>(versions.numel())});
     progress_->SetPolicyLag(lag);
     metrics_->policy_lag.Set(lag);
   }
@@ -328,8 +357,8 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   if (threads_.threads() != threads) at::set_num_threads(threads_.threads());
   metrics_->updates.Increment();
 
-  const bool lockstep = config_.deterministic();
-  if (lockstep || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
+  const bool awaited = config_.deterministic() || experience_.round_steps > 0;
+  if (awaited || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
     RETURN_IF_ERROR(Publish());
   }
   sampler_->Done(filled.slot, published_version_);
@@ -411,25 +440,18 @@ void Learner::TakeReports() {
       LogWarning("an episode was interrupted after %d steps: %s", episode.length(), episode.cause());
     }
   }
-  MergeMoments(reports.moments);
+  MergeMoments(reports);
   evaluations_->Take(reports.evaluations, evaluating);
 }
 
-void Learner::MergeMoments(const std::vector<v1::Moments>& reported) {
+void Learner::MergeMoments(const RunService::Reports& reports) {
   int elements = 1;
   for (const uint32_t dimension : environment_.observation().shape()) elements *= static_cast<int>(dimension);
-  for (const v1::Moments& moments : reported) {
-    // An actor that reports nonsense must not end the run, nor spoil what the others have reported.
-    const absl::StatusOr<v1::Moments> merged =
-        moments.mean_size() == elements
-            ? headrace::MergeMoments(counters_.observation_moments(), moments)
-            : absl::InvalidArgumentError(absl::StrFormat("expected %d means, got %d", elements, moments.mean_size()));
-    if (!merged.ok()) {
-      LogWarning("observation moments dropped: %s", merged.status().ToString());
-      continue;
-    }
-    *counters_.mutable_observation_moments() = *merged;
-    algorithm_->SetObservationMoments(*merged);
+  if (!reports.moments.empty() && MergeInto(*counters_.mutable_observation_moments(), reports.moments, elements)) {
+    algorithm_->SetObservationMoments(counters_.observation_moments());
+  }
+  if (!reports.return_moments.empty() && MergeInto(*counters_.mutable_return_moments(), reports.return_moments, 1)) {
+    algorithm_->SetReturnMoments(counters_.return_moments());
   }
 }
 

@@ -73,7 +73,7 @@ class Learner {
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();
   void TakeReports();
-  void MergeMoments(const std::vector<v1::Moments>& reported);
+  void MergeMoments(const RunService::Reports& reports);
   absl::Status OrderEvaluation();
   void SetStatus(const std::string& waiting_for);
   void WriteProgress();
@@ -93,6 +93,8 @@ class Learner {
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;
+  // The share of its environment steps that the run has done; 0 in one without an end.
+  double Progress() const;
 
   const v1::RunConfig config_;
   const v1::LearnerIdentity identity_;

@@ -150,6 +150,7 @@ absl::Status RunService::Report(uint64_t stream, v1::AttendRequest& report) {
   MutexLock lock(&mutex_);
   for (v1::Episode& episode : *report.mutable_episodes()) reports_.episodes.push_back(std::move(episode));
   if (report.has_observation_moments()) reports_.moments.push_back(std::move(*report.mutable_observation_moments()));
+  if (report.has_return_moments()) reports_.return_moments.push_back(std::move(*report.mutable_return_moments()));
   if (report.has_evaluation()) {
     // One that was ordered through an earlier stream of this member is of no use any more, and ends nothing.
     std::optional<uint64_t>& evaluating = members_.at(stream).evaluating;

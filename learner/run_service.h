@@ -35,7 +35,8 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   struct Reports {
     std::vector<v1::Episode> episodes;
     std::vector<v1::EvaluationResult> evaluations;
-    std::vector<v1::Moments> moments;
+    std::vector<v1::Moments> moments;  // of observations
+    std::vector<v1::Moments> return_moments;
   };
   // Whether an environment suits the run; its message goes to the member that brought it.
   using CheckEnvironment = std::function<absl::Status(const v1::EnvironmentSpec&)>;

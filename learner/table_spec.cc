@@ -4,6 +4,16 @@
 
 namespace headrace {
 
+namespace {
+
+// A queue's shards each have place for a batch: the learner can always draw from one that is full.
+uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) {
+  if (!experience.queue) return std::max<uint64_t>(1, replay.capacity() / replay.shards());
+  return std::max<uint64_t>(1, replay.queue_batches() / replay.shards()) * experience.batch_size;
+}
+
+}  // namespace
+
 v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& experience) {
   const v1::ReplayConfig& replay = config.replay();
   v1::TableSpec table;
@@ -12,11 +22,13 @@ v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& exper
   table.set_sampler(experience.sampler);
   table.set_remover(experience.remover);
   if (experience.sampler == v1::PROPORTIONAL) table.set_priority_exponent(experience.priority_exponent);
-  table.set_max_items(std::max<uint64_t>(1, replay.capacity() / replay.shards()));
+  table.set_max_items(MaxItems(replay, experience));
   table.set_max_bytes(replay.budget_bytes() / replay.shards());
   table.set_max_times_sampled(experience.max_times_sampled);
   table.set_max_item_rows(experience.item_rows);
   table.set_lockstep(config.deterministic());
+  table.set_queue(experience.queue);
+  table.set_items_span_episodes(experience.span_episodes);
   return table;
 }
 
@@ -25,7 +37,8 @@ Ratio MakeRatio(const v1::RunConfig& config, const Experience& experience) {
   return {.updates_per_step = experience.updates_per_step,
           .min_steps = config.replay().min_steps(),
           .lead_steps = config.deterministic() ? 1 : config.replay().lead_steps(),
-          .max_steps = end > 0 ? end : UINT64_MAX};
+          .max_steps = end > 0 ? end : UINT64_MAX,
+          .held = !experience.queue};
 }
 
 }  // namespace headrace

@@ -57,4 +57,9 @@ void InitializeOrthogonal(MlpParameters& parameters, RandomStream& random, doubl
   }
 }
 
+void FillOrthogonal(at::Tensor& weight, double gain, RandomStream& random) {
+  const int64_t outputs = weight.size(0);
+  weight.copy_(RandomOrthogonal(outputs, weight.numel() / outputs, random).mul(gain).view(weight.sizes()));
+}
+
 }  // namespace headrace

@@ -20,6 +20,9 @@ void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random);
 // and A2C with sqrt(2) and 0.01 (policy) or 1 (value), DrQ with 1 and 1.
 void InitializeOrthogonal(MlpParameters& parameters, RandomStream& random, double hidden_gain, double output_gain);
 
+// The same for one weight [outputs, inputs...], whose inputs are taken as one dimension.
+void FillOrthogonal(at::Tensor& weight, double gain, RandomStream& random);
+
 }  // namespace headrace
 
 #endif  // HEADRACE_MODEL_INITIALIZATION_H_

@@ -14,7 +14,7 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
     segment.set_lane(number);
     segment.set_first_row(lane.next_row);
     segment.set_episode_start(!lane.in_episode);
-    if (!lane.in_episode) lane.next_item_row = lane.next_row;
+    if (!lane.in_episode && !pattern_.span_episodes && !pattern_.until_cut) lane.next_item_row = lane.next_row;
   }
   size_t end_of_row = lane.bytes.size();
   lane.bytes.resize(end_of_row + layout_.payload_bytes());
@@ -29,7 +29,12 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
   lane.in_episode = end == v1::NOT_ENDED;
   ++lane.next_row;
   ++rows_;
-  AddItems(number, lane);
+  if (!pattern_.until_cut) {
+    AddItems(number, lane);
+  } else if (end == v1::CUT) {
+    AddItem(number, lane, static_cast<uint32_t>(lane.next_row - lane.next_item_row));
+    lane.next_item_row = lane.next_row;
+  }
 }
 
 void ChunkBuilder::AddItems(uint32_t number, Lane& lane) {

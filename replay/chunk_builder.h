@@ -21,11 +21,14 @@
 namespace headrace {
 
 // Which items a lane's rows become: one of `rows` rows at every `stride`-th row of an episode, and where the episode
-// ends before that, one of as many as there are, down to `least_rows`.
+// ends before that, one of as many as there are, down to `least_rows`. Or, spanning episodes, at every `stride`-th row
+// of the lane. Or, with `until_cut`, one of all rows up to each v1::CUT.
 struct ItemPattern {
   uint32_t rows = 2;
   uint32_t stride = 1;
   uint32_t least_rows = UINT32_MAX;  // no item is shorter than `rows`
+  bool span_episodes = false;
+  bool until_cut = false;
 };
 
 class ChunkBuilder {

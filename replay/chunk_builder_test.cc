@@ -108,5 +108,28 @@ TEST_F(ChunkBuilderTest, AnEpisodeMayEndWithARowOfItsOwn) {
   EXPECT_EQ(Text(chunk.items(0)), "rows: 2 count: 1 stride: 1");
 }
 
+TEST_F(ChunkBuilderTest, ItemsThatSpanEpisodesBeginAtEveryStridethRowOfTheLane) {
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {.rows = 3, .stride = 2, .span_episodes = true});
+  for (int i = 0; i < 6; ++i) Append(builder, 0, i == 1 ? v1::TERMINATED : v1::NOT_ENDED);
+  const v1::ChunkHeader chunk = Build(builder, 1).chunk();
+  ASSERT_EQ(chunk.items_size(), 1);  // rows 0-2 and 2-4
+  EXPECT_EQ(Text(chunk.items(0)), "rows: 3 count: 2 stride: 2");
+}
+
+TEST_F(ChunkBuilderTest, ItemsUntilACutHaveAllRowsSinceTheLastOne) {
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {.rows = 7, .span_episodes = true, .until_cut = true});
+  for (int i = 0; i < 4; ++i) Append(builder, 0, i == 1 ? v1::TRUNCATED : i == 3 ? v1::CUT : v1::NOT_ENDED);
+  for (int i = 0; i < 2; ++i) Append(builder, 0);
+  const v1::ChunkHeader first = Build(builder, 1).chunk();
+  ASSERT_EQ(first.segments_size(), 3);
+  EXPECT_EQ(Text(first.segments(1)), "first_row: 2 rows: 2 episode_start: true end: CUT");
+  ASSERT_EQ(first.items_size(), 1);
+  EXPECT_EQ(Text(first.items(0)), "rows: 4 count: 1 stride: 1");
+  Append(builder, 0, v1::CUT);
+  const v1::ChunkHeader second = Build(builder, 2).chunk();
+  ASSERT_EQ(second.items_size(), 1);
+  EXPECT_EQ(Text(second.items(0)), "first_row: 4 rows: 3 count: 1 stride: 1");
+}
+
 }  // namespace
 }  // namespace headrace

@@ -10,7 +10,8 @@
 namespace headrace {
 namespace {
 
-struct EpisodeRows {
+// Rows that an item may lie in: those of an episode, or of the whole lane where items span episodes.
+struct RowRange {
   uint64_t begin;
   uint64_t end;  // one past the last row that has arrived
 };
@@ -21,7 +22,7 @@ struct LanePreview {
   bool in_episode = false;
   bool broken = false;
   uint64_t lost_before = 0;
-  std::vector<EpisodeRows> episodes = {};  // that later items may lie in, oldest first
+  std::vector<RowRange> ranges = {};  // that later items may lie in, oldest first
 };
 
 // Row numbers stay below this, so that sums of them cannot wrap around.
@@ -29,18 +30,19 @@ constexpr uint64_t kMaxRowNumber = uint64_t{1} << 62;
 
 using Previews = absl::flat_hash_map<uint32_t, LanePreview>;
 
-LanePreview Preview(const Writer& writer, uint32_t lane_number) {
+LanePreview Preview(const Writer& writer, uint32_t lane_number, bool span_episodes) {
   const auto found = writer.lanes.find(lane_number);
   if (found == writer.lanes.end()) return {.broken = writer.lanes_forgotten};
   const Lane& lane = found->second;
   LanePreview preview = {lane.next_row, lane.in_episode, lane.broken, lane.lost_before, {}};
-  if (lane.in_episode && !lane.broken) {
-    preview.episodes.push_back({std::max(lane.episode_first_row, lane.first_row()), lane.next_row});
+  if (!lane.broken && (lane.in_episode || span_episodes)) {
+    const uint64_t begin = span_episodes ? lane.first_row() : std::max(lane.episode_first_row, lane.first_row());
+    preview.ranges.push_back({begin, lane.next_row});
   }
   return preview;
 }
 
-absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
+absl::Status AddSegment(const v1::Segment& segment, bool span_episodes, LanePreview& lane) {
   if (segment.rows() == 0) return absl::InvalidArgumentError("expected segments of at least one row, got an empty one");
   if (segment.first_row() >= kMaxRowNumber) {
     return absl::InvalidArgumentError(
@@ -49,7 +51,7 @@ absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
   if (lane.broken) {
     lane.lost_before = segment.first_row();
     lane.in_episode = !segment.episode_start();
-    if (lane.in_episode) lane.episodes.push_back({segment.first_row(), segment.first_row()});
+    if (lane.in_episode) lane.ranges.push_back({segment.first_row(), segment.first_row()});
   } else if (segment.first_row() != lane.next_row) {
     return absl::InvalidArgumentError(absl::StrFormat("lane %d: expected its row %d next, got row %d", segment.lane(),
                                                       lane.next_row, segment.first_row()));
@@ -61,21 +63,24 @@ absl::Status AddSegment(const v1::Segment& segment, LanePreview& lane) {
                                                           ? "starts an episode before the last one has ended"
                                                           : "continues an episode that was not started"));
   }
-  if (segment.episode_start()) lane.episodes.push_back({segment.first_row(), segment.first_row()});
+  if (segment.episode_start() && !(span_episodes && !lane.ranges.empty())) {
+    lane.ranges.push_back({segment.first_row(), segment.first_row()});
+  }
   lane.next_row = segment.first_row() + segment.rows();
-  lane.episodes.back().end = lane.next_row;
+  lane.ranges.back().end = lane.next_row;
   lane.in_episode = segment.end() == v1::NOT_ENDED;
   return absl::OkStatus();
 }
 
-absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_t max_item_rows) {
+absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, const v1::TableSpec& spec) {
   const auto refuse = [&](const std::string& why) {
     return absl::InvalidArgumentError(absl::StrFormat("items of lane %d from row %d (%d of %d rows, stride %d): %s",
                                                       run.lane(), run.first_row(), run.count(), run.rows(),
                                                       run.stride(), why));
   };
-  if (run.rows() == 0 || run.rows() > max_item_rows)
-    return refuse(absl::StrFormat("expected 1 to %d rows", max_item_rows));
+  if (run.rows() == 0 || run.rows() > spec.max_item_rows()) {
+    return refuse(absl::StrFormat("expected 1 to %d rows", spec.max_item_rows()));
+  }
   if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
     return refuse("expected a count and a stride above 0");
   if (run.first_row() >= kMaxRowNumber || run.stride() > kMaxRowsPerChunk) return refuse("row or stride too large");
@@ -90,11 +95,12 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
   for (uint64_t i = 0; i < run.count(); ++i) {
     const uint64_t begin = run.first_row() + i * run.stride();
     if (begin < lane.lost_before) continue;  // counted as lost when the chunk is committed
-    // The last episode that begins at or before the item's first row.
-    const auto after = std::upper_bound(lane.episodes.begin(), lane.episodes.end(), begin,
-                                        [](uint64_t row, const EpisodeRows& episode) { return row < episode.begin; });
-    if (after == lane.episodes.begin() || begin + run.rows() > std::prev(after)->end) {
-      return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one episode", begin));
+    // The last range that begins at or before the item's first row.
+    const auto after = std::upper_bound(lane.ranges.begin(), lane.ranges.end(), begin,
+                                        [](uint64_t row, const RowRange& range) { return row < range.begin; });
+    if (after == lane.ranges.begin() || begin + run.rows() > std::prev(after)->end) {
+      return refuse(absl::StrFormat("the rows from %d on are not, or no longer, rows of one %s", begin,
+                                    spec.items_span_episodes() ? "lane" : "episode"));
     }
   }
   return absl::OkStatus();
@@ -102,7 +108,8 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, uint32_
 
 }  // namespace
 
-absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, uint32_t max_item_rows) {
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, const v1::TableSpec& spec) {
+  const bool span_episodes = spec.items_span_episodes();
   ChunkSize size;
   Previews lanes;
   for (const v1::Segment& segment : chunk.segments()) {
@@ -111,8 +118,8 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
           absl::StrFormat("expected lanes below %d, got %d", kMaxLanesPerWriter, segment.lane()));
     }
     auto lane = lanes.find(segment.lane());
-    if (lane == lanes.end()) lane = lanes.emplace(segment.lane(), Preview(writer, segment.lane())).first;
-    if (absl::Status status = AddSegment(segment, lane->second); !status.ok()) return status;
+    if (lane == lanes.end()) lane = lanes.emplace(segment.lane(), Preview(writer, segment.lane(), span_episodes)).first;
+    if (absl::Status status = AddSegment(segment, span_episodes, lane->second); !status.ok()) return status;
     size.rows += segment.rows();
     size.steps += segment.rows() - (segment.end() == v1::NOT_ENDED ? 0 : 1);
     if (size.rows > kMaxRowsPerChunk) {
@@ -129,7 +136,7 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
     if (size.items > kMaxRowsPerChunk) {
       return absl::InvalidArgumentError(absl::StrFormat("expected at most %d items in a chunk", kMaxRowsPerChunk));
     }
-    if (absl::Status status = CheckItems(run, lane->second, max_item_rows); !status.ok()) return status;
+    if (absl::Status status = CheckItems(run, lane->second, spec); !status.ok()) return status;
   }
   return size;
 }

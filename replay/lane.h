@@ -46,9 +46,9 @@ struct ChunkSize {
 inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;  // and items
 inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
 
-// Whether the chunk continues the writer's lanes and its items lie within their episodes. InvalidArgument: it does not;
-// the message says what was expected.
-absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, uint32_t max_item_rows);
+// Whether the chunk continues the writer's lanes and its items lie within their episodes, or, where the table's may
+// span episodes, within their lanes. InvalidArgument: it does not; the message says what was expected.
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, const v1::TableSpec& spec);
 
 }  // namespace headrace
 

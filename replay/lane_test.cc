@@ -10,8 +10,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint32_t kMaxItemRows = 4;
-
 void AddSegment(v1::ChunkHeader& chunk, uint32_t lane, uint64_t first_row, uint32_t rows, bool start,
                 v1::EpisodeEnd end = v1::NOT_ENDED) {
   v1::Segment& segment = *chunk.add_segments();
@@ -44,9 +42,10 @@ class CheckChunkTest : public testing::Test {
     busy.window = {6, 7, 8, 9};
     Lane& idle = writer_.lanes[1];
     idle.next_row = 50;
+    spec_.set_max_item_rows(4);
   }
 
-  absl::StatusOr<ChunkSize> Check() { return CheckChunk(writer_, chunk_, kMaxItemRows); }
+  absl::StatusOr<ChunkSize> Check() { return CheckChunk(writer_, chunk_, spec_); }
   void ExpectRefused(const std::string& why) {
     const absl::Status status = Check().status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
@@ -55,6 +54,7 @@ class CheckChunkTest : public testing::Test {
 
   Writer writer_;
   v1::ChunkHeader chunk_;
+  v1::TableSpec spec_;
 };
 
 TEST_F(CheckChunkTest, CountsRowsStepsAndItems) {
@@ -154,7 +154,7 @@ TEST_F(CheckChunkTest, RefusesImpossibleItemRuns) {
   AddItems(chunk_, 0, 100, 0);
   ExpectRefused("expected 1 to 4 rows");
   chunk_.clear_items();
-  AddItems(chunk_, 0, 100, kMaxItemRows + 1);
+  AddItems(chunk_, 0, 100, 5);
   ExpectRefused("expected 1 to 4 rows");
   chunk_.clear_items();
   AddItems(chunk_, 0, 100, 2, 0);
@@ -222,6 +222,27 @@ TEST_F(CheckChunkTest, ChangesNothing) {
   EXPECT_EQ(writer_.lanes.size(), 2u);
   EXPECT_EQ(writer_.lanes[0].next_row, 100u);
   EXPECT_TRUE(writer_.lanes[0].in_episode);
+}
+
+TEST_F(CheckChunkTest, ItemsReachOverTheEndsOfEpisodesOnlyWhereTheTableSaysSo) {
+  AddSegment(chunk_, 0, 100, 2, false, v1::TERMINATED);
+  AddSegment(chunk_, 0, 102, 2, true);
+  AddItems(chunk_, 0, 98, 4);  // two rows of an earlier chunk, the episode's last two
+  AddItems(chunk_, 0, 100, 4);
+  ExpectRefused("rows from 100 on are not, or no longer, rows of one episode");
+  spec_.set_items_span_episodes(true);
+  EXPECT_TRUE(Check().ok()) << Check().status();
+  AddItems(chunk_, 0, 101, 4);  // up to row 104, which has not arrived
+  ExpectRefused("rows from 101 on are not, or no longer, rows of one lane");
+}
+
+TEST_F(CheckChunkTest, ItemsThatSpanEpisodesReachBackIntoAnEpisodeThatHasEnded) {
+  writer_.lanes[1].window = {1, 2};  // rows 48 and 49
+  AddSegment(chunk_, 1, 50, 2, true);
+  AddItems(chunk_, 1, 48, 4);
+  ExpectRefused("rows from 48 on");
+  spec_.set_items_span_episodes(true);
+  EXPECT_TRUE(Check().ok()) << Check().status();
 }
 
 }  // namespace

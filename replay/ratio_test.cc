@@ -50,6 +50,13 @@ TEST_P(RatioTest, NeededStepsAreTheFewestThatAllow) {
   }
 }
 
+TEST(RatioTest, NotHeldItAllowsEverythingUpToTheEndOfTheRun) {
+  const Ratio ratio = {.max_steps = 1000, .held = false};
+  EXPECT_EQ(ratio.BatchesAllowed(0), UINT64_MAX);
+  EXPECT_EQ(ratio.StepsNeeded(7), 0u);
+  EXPECT_EQ(ratio.StepsAllowed(0), 1000u);
+}
+
 TEST(RatioTest, NothingIsAllowedBeforeTheFirstSteps) {
   const Ratio ratio = {.updates_per_step = 20, .min_steps = 100};
   EXPECT_EQ(ratio.BatchesAllowed(0), 0u);

@@ -20,6 +20,9 @@ namespace {
 // How long a shard may hold a request that finds no items; then it is asked again.
 constexpr uint32_t kSampleTimeoutMs = 1000;
 
+// At a time; so that products with numbers of writers stay numbers.
+constexpr uint64_t kMostStepsGranted = uint64_t{1} << 40;
+
 // A key for one random stream of one batch: that of shard `draws_on` - 1, or, for 0, the one that shares the draws out.
 // The words go in one after the other, so that a seed and a shard are never what the next seed and the shard before
 // are. The mixing is SplitMix64's, whose job is to spread neighbouring numbers over all bits.
@@ -215,7 +218,7 @@ void ReplaySampler::Grant() {
   // Steps need not become items at once: sequences must fill up, short episodes give none. While the next batch lacks
   // nothing but items, steps are granted beyond the ratio, or both sides would wait for ever.
   if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max<uint64_t>(1, options_.ratio.lead_steps));
-  const uint64_t left = allowed > env_steps_ ? allowed - env_steps_ : 0;
+  const uint64_t left = std::min(allowed > env_steps_ ? allowed - env_steps_ : 0, kMostStepsGranted);
   const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
   const uint64_t missing = needed > env_steps_ ? needed - env_steps_ : lacks_items_ ? 1 : 0;
   const uint64_t hysteresis = options_.table.lockstep() ? 1 : std::max<uint64_t>(1, options_.ratio.lead_steps / 8);

@@ -16,6 +16,7 @@ namespace {
 // take more memory, of as many as a run may have actors.
 constexpr size_t kMaxDisconnectedWriters = 1 << 16;
 constexpr size_t kMaxDisconnectedLanes = 1 << 12;
+constexpr uint64_t kQueueOverhang = 1024;  // items
 
 void RunAll(const std::vector<Table::Callback>& callbacks) {
   for (const Table::Callback& callback : callbacks) callback();
@@ -51,12 +52,24 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
   }
   const uint64_t bytes_per_item = layout->stride() + ItemStore::kBookBytes;
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
-  const uint64_t items =
-      std::min<uint64_t>(spec.max_items() > 0 ? std::min(spec.max_items(), fitting) : fitting, UINT32_MAX - 1);
+  // A queue's last chunk may bring more items than there was place for.
+  const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
+  const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
   const uint64_t row_bytes = spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes);
   if (items == 0 || row_bytes / layout->stride() < 2 * spec.max_item_rows()) {
     return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
                                   spec.max_bytes(), spec.max_item_rows(), layout->stride()));
+  }
+  if (spec.queue()) {
+    if (spec.max_items() == 0 || spec.max_times_sampled() == 0) {
+      return refuse("a queue needs max_items and max_times_sampled above 0: nothing else makes room in it");
+    }
+    const uint64_t rows = row_bytes / layout->stride();
+    if (spec.max_items() >= items || rows / spec.max_item_rows() < 2 * spec.max_items()) {
+      return refuse(
+          absl::StrFormat("a budget of %d bytes does not hold twice a queue's %d items of %d rows of %d bytes",
+                          spec.max_bytes(), spec.max_items(), spec.max_item_rows(), layout->stride()));
+    }
   }
   if (spec.min_items() > items) {
     return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
@@ -197,13 +210,17 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       return absl::InvalidArgumentError(
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
-    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_.max_item_rows()));
+    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
     if (payload_bytes != size.rows * layout_.payload_bytes()) {
       return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
                                                         size.rows * layout_.payload_bytes(), size.rows,
                                                         layout_.payload_bytes(), payload_bytes));
     }
-    if (inserted_steps_ >= insert_limit_) {
+    if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "a chunk of %d items does not fit into the queue \"%s\" of %d", size.items, spec_.name(), spec_.max_items()));
+    }
+    if (StepsToLimitLocked() == 0) {
       outcome = Outcome::kWait;
     } else {
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
@@ -285,7 +302,9 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
   // Only now, when all items have found their rows, are those let go that no later item can have.
   for (const v1::Segment& segment : chunk.segments()) {
     Lane& lane = writer.lanes[segment.lane()];
-    const uint64_t needed_from = lane.in_episode ? lane.episode_first_row : lane.next_row;
+    const uint64_t needed_from = spec_.items_span_episodes() ? 0
+                                 : lane.in_episode           ? lane.episode_first_row
+                                                             : lane.next_row;
     while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
       rows_.Release(lane.window.front());
       lane.window.pop_front();
@@ -325,13 +344,18 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   }
 }
 
-std::vector<Table::Callback> Table::TakeAdmittedWriters() {
-  return waiting_writers_.Take(insert_limit_ - std::min(insert_limit_, inserted_steps_));
-}
+std::vector<Table::Callback> Table::TakeAdmittedWriters() { return waiting_writers_.Take(StepsToLimitLocked()); }
 
 uint64_t Table::StepsToLimit() const {
   MutexLock lock(&mutex_);
-  return insert_limit_ - std::min(insert_limit_, inserted_steps_);
+  return StepsToLimitLocked();
+}
+
+uint64_t Table::StepsToLimitLocked() const {
+  const uint64_t granted = insert_limit_ - std::min(insert_limit_, inserted_steps_);
+  if (!spec_.queue()) return granted;
+  const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items_.size());
+  return std::min(granted, free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1));
 }
 
 Table::Outcome Table::Acknowledge(Waiter retry) {

@@ -74,7 +74,8 @@ class Table {
   // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
   Outcome Acknowledge(Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t policy_version() const { return policy_version_; }
-  // Steps that may be inserted before writers must wait.
+  // Steps that may be inserted before writers must wait: those that are granted, and in a queue no more than the
+  // longest items for which there is place. Like what is granted, the last chunk may exceed it.
   uint64_t StepsToLimit() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // A batch that was drawn and not yet gathered. The rows stay as they are while it exists.
@@ -153,6 +154,7 @@ class Table {
         uint64_t incarnation);
 
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t StepsToLimitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Outcome> MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,

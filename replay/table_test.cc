@@ -56,6 +56,14 @@ TEST(TableTest, RefusesSpecificationsThatAreNotUsable) {
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(0); }, "max_item_rows from 1");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(70000); }, "max_item_rows from 1");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_times_sampled(70000); }, "max_times_sampled up to");
+  expect_refused([](v1::TableSpec& spec) { spec.set_queue(true); }, "a queue needs max_items and max_times_sampled");
+  expect_refused(
+      [](v1::TableSpec& spec) {
+        spec.set_queue(true);
+        spec.set_max_times_sampled(1);
+        spec.set_max_items(1 << 20);
+      },
+      "does not hold twice a queue's 1048576 items");
   expect_refused([](v1::TableSpec& spec) { spec.set_priority_exponent(-1); }, "priority_exponent of 0 or more, got -1");
   expect_refused([](v1::TableSpec& spec) { spec.set_priority_exponent(NAN); }, "priority_exponent of 0 or more");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(100); }, "less than two items");
@@ -440,6 +448,60 @@ TEST(TableTest, AQueueGivesEachItemOnceAndInOrder) {
   const uint64_t left = table->State().items();
   EXPECT_TRUE(absl::IsUnavailable(SampleFrom(*table, static_cast<uint32_t>(left) + 1).status()));
   EXPECT_EQ(table->State().items(), left);
+}
+
+v1::TableSpec QueueSpec(uint64_t max_items) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_times_sampled(1);
+  spec.set_max_item_rows(2);
+  spec.set_max_items(max_items);
+  spec.set_queue(true);
+  spec.set_items_span_episodes(true);
+  return spec;
+}
+
+TEST(TableTest, InsertionWaitsWhileAQueueIsFullAndNothingIsRemoved) {
+  const std::unique_ptr<Table> table = MakeTable(QueueSpec(4));
+  TestWriter writer(table.get(), 7);
+  EXPECT_EQ(table->StepsToLimit(), 4u);
+  writer.Append(0, 7);  // 6 items: the last chunk may exceed the queue
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  EXPECT_EQ(table->StepsToLimit(), 0u);
+  int woken = 0;
+  writer.Append(0, 1);
+  ASSERT_EQ(*writer.Insert([&] { ++woken; }), Outcome::kWait);
+  EXPECT_EQ(table->State().blocked_writers(), 1u);
+  ASSERT_TRUE(SampleFrom(*table, 2).ok());
+  EXPECT_EQ(woken, 0);  // 4 items are still there
+  const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 1);
+  ASSERT_TRUE(drawn.ok());
+  EXPECT_EQ(*drawn, Drawn({{0, 2}}));
+  EXPECT_EQ(woken, 1);
+  ASSERT_EQ(*writer.InsertAgain(), Outcome::kDone);
+  EXPECT_EQ(table->State().items(), 4u);
+  EXPECT_EQ(table->State().removed_items(), 3u);  // those that were sampled
+}
+
+TEST(TableTest, AQueueRefusesAChunkOfMoreItemsThanItCouldEverHold) {
+  const std::unique_ptr<Table> table = MakeTable(QueueSpec(4));
+  TestWriter writer(table.get(), 7);
+  writer.Append(0, 2000);
+  const absl::Status status = writer.Insert().status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("a chunk of 1999 items does not fit into the queue \"t\" of 4"));
+}
+
+TEST(TableTest, ItemsOfAQueueSpanEpisodesAndChunks) {
+  const std::unique_ptr<Table> table = MakeTable(QueueSpec(100));
+  TestWriter writer(table.get(), 7, {.rows = 2, .stride = 1, .span_episodes = true});
+  writer.Append(0, 2, v1::TERMINATED);
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  writer.Append(0, 2);
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  const absl::StatusOr<Drawn> drawn = SampleFrom(*table, 3);
+  ASSERT_TRUE(drawn.ok()) << drawn.status();
+  EXPECT_EQ(*drawn, Drawn({{0, 0}, {0, 1}, {0, 2}}));
 }
 
 TEST(TableTest, DropsRepeatedChunksAndRefusesMissingOnes) {

@@ -1,0 +1,90 @@
+#include "algorithm/actor_critic.h"
+
+#include "ATen/TensorOperators.h"
+#include "ATen/ops/stack.h"
+#include "ATen/ops/zeros.h"
+#include "algorithm/actor_critic_actor.h"
+#include "algorithm/actor_critic_experience.h"
+#include "algorithm/target/v_trace.h"
+#include "algorithm/unroll_experience.h"
+#include "common/random.h"
+#include "common/status_macros.h"
+#include "model/device.h"
+
+namespace headrace {
+namespace {
+
+constexpr double kEpsilon = 1e-6;  // added to probabilities: Babaeizadeh et al., arXiv:1611.06256, equation 4
+
+}  // namespace
+
+ActorCritic::ActorCritic(const v1::ActorCriticOptions& options, std::unique_ptr<ActorCriticModel> model)
+    : options_(options),
+      model_(std::move(model)),
+      metrics_(
+          at::zeros({static_cast<int64_t>(MetricNames().size())}, model_->network().parameters().flat().options())) {}
+
+std::vector<ParameterGroup> ActorCritic::ParameterGroups() {
+  return {{"network", {model_->network().parameters().flat()}, options_.optimizer()}};
+}
+
+void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
+  const UnrollTensors unroll =
+      MakeUnrollTensors(batch, options_.discount(), options_.reward_scale(), options_.reward_clip());
+  const at::IntArrayRef shape = unroll.reward.sizes();  // [B, R]
+  const FlatParameters::Recorded parameters = model_->network().parameters().Record();
+  const ActorCriticNetwork::Output output = model_->network().Forward(
+      parameters.views, model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)));
+  const ActionLikelihood likelihood = output.Likelihood(batch.slices[UnrollSlice::kAction].flatten(0, 1));
+  const at::Tensor value = output.value.view(shape);
+  const at::Tensor log_prob = likelihood.log_prob.view(shape);
+  const at::Tensor entropy = likelihood.entropy.view(shape);
+
+  // Targets, without derivatives: pi / mu, and with them v_t and the advantages.
+  const at::Tensor log_rho = options_.correction() == v1::V_TRACE
+                                 ? log_prob.detach() - batch.slices[UnrollSlice::kLogProb]
+                                 : at::zeros(shape, value.options());
+  const VTraceTarget target =
+      MakeVTrace({unroll.reward, unroll.discount, unroll.is_step, value.detach(), log_rho},
+                 {options_.lambda(), options_.rho_bar(), options_.c_bar(), options_.policy_rho_bar()});
+
+  const at::Tensor log_pi = options_.correction() == v1::EPSILON ? (log_prob.exp() + kEpsilon).log() : log_prob;
+  const at::Tensor policy_loss = -(log_pi * target.advantage).sum();
+  const at::Tensor value_loss = 0.5 * (unroll.is_step * (target.value - value).square()).sum();
+  const at::Tensor entropy_sum = (unroll.is_step * entropy).sum();
+  const at::Tensor steps = unroll.is_step.sum().clamp_min(1);
+  at::Tensor loss =
+      policy_loss + options_.value_coefficient() * value_loss - options_.entropy_coefficient() * entropy_sum;
+  if (options_.reduction() == v1::MEAN) loss = loss / steps;
+  sink.Apply(0, {parameters.Gradient(loss)});
+
+  const at::Tensor rho = (log_rho.exp() * unroll.is_step).sum();
+  metrics_.copy_(at::stack({policy_loss.detach(), value_loss.detach(), entropy_sum.detach(), rho}).div_(steps));
+}
+
+const std::vector<std::string>& ActorCritic::MetricNames() const {
+  static const auto* const names =
+      new std::vector<std::string>{"losses/policy", "losses/value", "charts/entropy", "charts/importance_ratio"};
+  return *names;
+}
+
+absl::StatusOr<std::unique_ptr<Algorithm>> MakeActorCritic(const v1::RunConfig& config,
+                                                           const v1::EnvironmentSpec& environment) {
+  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config.device()));
+  const v1::ActorCriticOptions& options = config.actor_critic();
+  ASSIGN_OR_RETURN(std::unique_ptr<ActorCriticModel> model,
+                   ActorCriticModel::Create(MakeActorCriticSpec(options.network(), environment), true,
+                                            options.normalize_observations(), device));
+  RandomStream random(config.seed(), StreamRole::kLearner, 0, StreamPurpose::kInitialization);
+  model->network().Initialize(random);
+  return std::make_unique<ActorCritic>(options, std::move(model));
+}
+
+absl::StatusOr<std::unique_ptr<Policy>> MakeActorCriticPolicy(const v1::RunConfig& config,
+                                                              const v1::EnvironmentSpec& environment) {
+  const v1::ActorCriticOptions& options = config.actor_critic();
+  return ActorCriticActor::Create(MakeActorCriticSpec(options.network(), environment),
+                                  options.normalize_observations());
+}
+
+}  // namespace headrace

@@ -1,0 +1,80 @@
+#include "algorithm/actor_critic_experience.h"
+
+#include "algorithm/unroll_experience.h"
+#include "common/status_macros.h"
+#include "model/torso.h"
+
+namespace headrace {
+namespace {
+
+absl::Status CheckNormalization(bool normalize, const v1::EnvironmentSpec& environment) {
+  if (!normalize || environment.observation().data_type() != v1::UINT8) return absl::OkStatus();
+  return absl::InvalidArgumentError("normalize_observations: observations are bytes; expected floating-point numbers");
+}
+
+absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::EnvironmentSpec& environment) {
+  return MakeTorso(network, MakeActorCriticSpec(network, environment).observation).status();
+}
+
+}  // namespace
+
+AlgorithmFacts ActorCriticFacts() {
+  return {
+      .name = "actor_critic",
+      .summary = "advantage actor-critic with V-trace: IMPALA",
+      .paper =
+          "Espeholt et al., IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner "
+          "Architectures, arXiv:1802.01561",
+      .topologies = {v1::QUEUE},
+      .continuous_actions = true,
+      .discrete_actions = true,
+  };
+}
+
+AlgorithmFacts PpoFacts() {
+  return {
+      .name = "ppo",
+      .summary = "proximal policy optimisation; with one epoch and one minibatch A2C",
+      .paper = "Schulman et al., Proximal Policy Optimization Algorithms, arXiv:1707.06347",
+      .topologies = {v1::SYNCHRONOUS},
+      .continuous_actions = true,
+      .discrete_actions = true,
+  };
+}
+
+absl::StatusOr<Experience> MakeActorCriticExperience(const v1::RunConfig& config,
+                                                     const v1::EnvironmentSpec& environment) {
+  const v1::ActorCriticOptions& options = config.actor_critic();
+  RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
+  RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
+  ASSIGN_OR_RETURN(Experience experience, MakeUnrollExperience(environment, options.unroll_length()));
+  experience.batch_size = options.batch_size();
+  experience.observation_moments = options.normalize_observations();
+  return experience;
+}
+
+absl::StatusOr<Experience> MakePpoExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
+  const v1::PpoOptions& options = config.ppo();
+  RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
+  RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
+  ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.round_steps()));
+  experience.batch_size = config.actor().processes() * config.actor().environments();
+  experience.observation_moments = options.normalize_observations();
+  if (options.normalize_rewards()) experience.return_discount = options.discount();
+  return experience;
+}
+
+ActorCriticSpec MakeActorCriticSpec(const v1::NetworkOptions& network, const v1::EnvironmentSpec& environment) {
+  ActorCriticSpec spec;
+  spec.network = network;
+  for (const uint32_t size : environment.observation().shape()) spec.observation.push_back(size);
+  spec.continuous = environment.discrete_actions() == 0;
+  spec.actions = environment.discrete_actions();
+  if (spec.continuous) {
+    spec.actions = 1;
+    for (const uint32_t size : environment.action().shape()) spec.actions *= size;
+  }
+  return spec;
+}
+
+}  // namespace headrace

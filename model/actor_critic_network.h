@@ -1,0 +1,74 @@
+// A policy and a value of the same observation: two heads of one torso, or two networks.
+//
+// The parameters of the policy come first, so that what actors need is a network of the policy alone.
+//
+// Not thread-safe.
+#ifndef HEADRACE_MODEL_ACTOR_CRITIC_NETWORK_H_
+#define HEADRACE_MODEL_ACTOR_CRITIC_NETWORK_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
+#include "common/random.h"
+#include "model/action_distribution.h"
+#include "model/flat_parameters.h"
+#include "model/torso.h"
+#include "proto/algorithm/network.pb.h"
+
+namespace headrace {
+
+struct ActorCriticSpec {
+  v1::NetworkOptions network;
+  std::vector<int64_t> observation;  // shape
+  int64_t actions = 0;               // how many, or their dimensions where continuous
+  bool continuous = false;
+};
+
+class ActorCriticNetwork {
+ public:
+  // Zeros. InvalidArgument: the torso does not take such observations.
+  static absl::StatusOr<std::unique_ptr<ActorCriticNetwork>> Create(const ActorCriticSpec& spec, bool with_value,
+                                                                    at::Device device);
+
+  // Orthogonal, with gain sqrt(2), 0.01 for the policy's head and 1 for the value's; biases and log_std zero: what PPO
+  // and A2C are commonly run with (Stable-Baselines3, CleanRL).
+  void Initialize(RandomStream& random);
+
+  struct Output {
+    at::Tensor policy;   // [B, actions]: logits, or means
+    at::Tensor log_std;  // [actions] where continuous
+    at::Tensor value;    // [B]; undefined in a network without one
+
+    // actions: [B] or, where continuous, [B, actions].
+    ActionLikelihood Likelihood(const at::Tensor& actions_taken) const {
+      return log_std.defined() ? GaussianLikelihood(policy, log_std, actions_taken)
+                               : CategoricalLikelihood(policy, actions_taken);
+    }
+  };
+  // observations: [B, shape...]. `parameters`: parameters().views(), or those of parameters().Record().
+  Output Forward(std::span<const at::Tensor> parameters, const at::Tensor& observations) const;
+  Output Forward(const at::Tensor& observations) const { return Forward(parameters_->views(), observations); }
+
+  FlatParameters& parameters() { return *parameters_; }
+  const FlatParameters& parameters() const { return *parameters_; }
+  // Those that policy and log_std depend on.
+  std::vector<NamedTensor> PolicyTensors(const std::string& prefix) const;
+
+ private:
+  ActorCriticNetwork(const ActorCriticSpec& spec, bool with_value, std::unique_ptr<Torso> torso, at::Device device);
+
+  const ActorCriticSpec spec_;
+  const bool with_value_;
+  const std::unique_ptr<Torso> torso_;  // of the same make for both, where they are two networks
+  size_t policy_tensors_ = 0;
+  std::vector<ParameterShape> shapes_;
+  std::unique_ptr<FlatParameters> parameters_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_MODEL_ACTOR_CRITIC_NETWORK_H_
