@@ -20,6 +20,7 @@
 #include "common/status_macros.h"
 #include "learner/importance_weights.h"
 #include "learner/restore.h"
+#include "learner/stale_items.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
 #include "model/moments.h"
@@ -242,7 +243,9 @@ absl::Status Learner::RestoreTensors() {
 
 absl::Status Learner::StartSampler() {
   ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device()));
-  ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience_, config_.learner().prefetch() + 1, device));
+  // Nothing of the next round is there before this one's weights are.
+  const size_t slots = experience_.round_steps > 0 ? 1 : config_.learner().prefetch() + 1;
+  ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience_, slots, device));
   ReplaySamplerOptions sampler;
   sampler.addresses = replay_addresses_;
   sampler.peer = MakePeer(identity_.run_id(), "learner");
@@ -300,7 +303,7 @@ absl::Status Learner::Train() {
     const absl::StatusOr<ReplaySampler::Filled> filled =
         sampler_->Next(std::chrono::steady_clock::now() + kHousekeepingInterval);
     if (filled.ok()) {
-      RETURN_IF_ERROR(UpdateOnce(*filled));
+      if (!RedrawStale(*filled)) RETURN_IF_ERROR(UpdateOnce(*filled));
     } else if (absl::IsDeadlineExceeded(filled.status())) {
       CountWaiting(CounterOf(sampler_->stats().wait, metrics_->waiting));
     } else {
@@ -318,6 +321,15 @@ absl::Status Learner::Train() {
   }
   RETURN_IF_ERROR(Finish(""));
   return absl::CancelledError("interrupted");
+}
+
+bool Learner::RedrawStale(const ReplaySampler::Filled& filled) {
+  if (experience_.round_steps == 0 || !version_slice_.has_value()) return false;
+  const std::vector<uint32_t> stale = StaleItems(slots_->OnHost(filled.slot, *version_slice_), published_version_);
+  if (stale.empty()) return false;
+  metrics_->stale_items.Increment(static_cast<double>(stale.size()));
+  sampler_->Redraw(filled, stale);
+  return true;
 }
 
 absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {

@@ -66,6 +66,8 @@ class Learner {
   v1::Lease MakeLease() const;
 
   absl::Status Train();
+  // In synchronous rounds: whether items of earlier ones were in the batch, and others are on their way.
+  bool RedrawStale(const ReplaySampler::Filled& filled);
   absl::Status UpdateOnce(const ReplaySampler::Filled& filled);
   // Tells the shards the priorities that the last update gave the batch's items.
   absl::Status UpdatePriorities(size_t slot);

@@ -15,6 +15,9 @@ struct LearnerMetrics {
                                "Environment steps inserted into replay, over all starts of the run.")),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
+        stale_items(r.AddCounter("headrace_learner_stale_items_total",
+                                 "Items of synchronous rounds that were not used because their policy was no longer "
+                                 "the newest.")),
         episodes(r.AddCounter("headrace_learner_episodes_total", "Episodes that actors reported.")),
         interrupted_episodes(r.AddCounter("headrace_learner_interrupted_episodes_total",
                                           "Episodes that ended because their environment failed.")),
@@ -59,6 +62,7 @@ struct LearnerMetrics {
   prometheus::Counter& updates;
   prometheus::Counter& env_steps;
   prometheus::Counter& lost_steps;
+  prometheus::Counter& stale_items;
   prometheus::Counter& episodes;
   prometheus::Counter& interrupted_episodes;
   prometheus::Counter& evaluations;

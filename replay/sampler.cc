@@ -262,6 +262,15 @@ absl::StatusOr<ReplaySampler::Filled> ReplaySampler::Next(Deadline deadline) {
   }
 }
 
+void ReplaySampler::Redraw(const Filled& filled, std::span<const uint32_t> items) {
+  MutexLock lock(&mutex_);
+  HEADRACE_CHECK(filled.batch == delivered_);
+  --delivered_;
+  pending_[filled.batch] = {filled.slot, static_cast<uint32_t>(items.size())};
+  for (const uint32_t item : items) orphans_.push_back({.batch = filled.batch, .shard = 0, .first = item, .count = 1});
+  Proceed();
+}
+
 void ReplaySampler::Done(size_t slot, uint64_t policy_version) {
   MutexLock lock(&mutex_);
   free_slots_.push_back(slot);
@@ -414,7 +423,9 @@ double ReplaySampler::MassLocked() const {
 
 ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
-  if (next != pending_.end()) return next->second.missing == 0 ? Wait::kNothing : Wait::kBatch;
+  if (next != pending_.end() && next->second.missing == 0) return Wait::kNothing;
+  // Of a queue it is asked for before it is there.
+  if (next != pending_.end()) return options_.ratio.held ? Wait::kBatch : Wait::kItems;
   if (std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
     return Wait::kShards;
   }
@@ -432,7 +443,9 @@ std::string ReplaySampler::WaitingFor() const {
       return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
                              options_.ratio.StepsNeeded(drawn_ + 1));
     case Wait::kItems:
-      return "items: the replay shards have none that could be drawn";
+      if (options_.ratio.held) return "items: the replay shards have none that could be drawn";
+      return absl::StrFormat("actors: a batch needs %d items, and %d are in the queue", options_.batch_size,
+                             static_cast<uint64_t>(MassLocked()));
     case Wait::kBatch:
       return "a batch from the replay shards";
   }

@@ -89,6 +89,9 @@ class ReplaySampler {
   std::span<const double> probabilities(size_t slot) const { return origins_[slot].probabilities; }
   // The same of each item's rows, where some are fewer than the slices reach (options.pad).
   std::span<const int32_t> rows(size_t slot) const { return origins_[slot].rows; }
+  // Draws other items in place of these of the batch that Next gave last; it then comes once more. What was drawn first
+  // is gone where items are drawn once.
+  void Redraw(const Filled& filled, std::span<const uint32_t> items) ABSL_LOCKS_EXCLUDED(mutex_);
   // New priorities for a batch's items, between Next and Done. Shards count those whose item is gone meanwhile.
   void UpdatePriorities(size_t slot, std::span<const float> priorities) ABSL_LOCKS_EXCLUDED(mutex_);
   // Gives the slot back and counts one update; in lockstep, writers go on with a policy at least this new.

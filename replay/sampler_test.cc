@@ -370,6 +370,42 @@ TEST(SamplerTest, AQueueOverTwoShardsGivesEachItemOnce) {
 }
 
 // Steps become items late: nothing for the first 7 rows of each of 3 lanes. The ratio alone would allow no more steps.
+TEST(SamplerTest, ItemsOfABatchCanBeDrawnAnew) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.table.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  batches.options.table.set_max_times_sampled(1);
+  batches.options.ratio.held = false;
+  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), batches.options.table).ok());
+  TestWriter writer(&shard.table(), 7);
+  writer.Append(0, 7);  // items from rows 0 to 5
+  ASSERT_TRUE(writer.Insert().ok());
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  const auto rows = [&](size_t slot) {
+    std::vector<uint64_t> all;
+    for (uint32_t i = 0; i < 4; ++i) all.push_back(batches.Check(slot, i).second);
+    return all;
+  };
+  absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  ASSERT_TRUE(filled.ok()) << filled.status();
+  EXPECT_THAT(rows(filled->slot), testing::ElementsAre(0, 1, 2, 3));
+  const std::vector<uint32_t> again = {0, 2, 3};
+  sampler->Redraw(*filled, again);
+  // Two of three are there: the batch waits for the third.
+  EXPECT_TRUE(absl::IsDeadlineExceeded(sampler->Next(std::chrono::steady_clock::now()).status()));
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  const uint64_t batch = filled->batch;
+  filled = sampler->Next(Soon());
+  ASSERT_TRUE(filled.ok()) << filled.status();
+  EXPECT_EQ(filled->batch, batch);
+  std::vector<uint64_t> drawn = rows(filled->slot);
+  EXPECT_EQ(drawn[1], 1u);
+  std::sort(drawn.begin(), drawn.end());
+  EXPECT_THAT(drawn, testing::ElementsAre(1, 4, 5, 6));
+  sampler->Done(filled->slot, 1);
+}
+
 TEST(SamplerTest, GrantsMoreStepsWhileThereAreNoItems) {
   TestShard shard;
   TestBatches batches({shard.address()}, 4, 2);
