@@ -11,10 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "actor/lane_tensors.h"
 #include "common/log.h"
-#include "common/policy_version.h"
 #include "common/protocol.h"
 #include "common/status_macros.h"
-#include "model/weights.h"
 
 namespace headrace {
 namespace {
@@ -55,6 +53,10 @@ uint64_t SeedOf(const v1::RunConfig& config, const v1::Lease& lease) {
   return block[0] | uint64_t{block[1]} << 32;
 }
 
+RandomStream ExplorationStream(const v1::RunConfig& config, const v1::Lease& lease) {
+  return {SeedOf(config, lease), StreamRole::kActor, lease.index(), StreamPurpose::kExploration};
+}
+
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease) {
   return {.lanes = static_cast<int>(config.actor().environments()),
           .seed = SeedOf(config, lease),
@@ -64,11 +66,11 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
 }
 
 absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-                                                       std::unique_ptr<Policy> policy, Attendance* attendance,
-                                                       ParameterSubscriber* parameters, ActorMetrics* metrics,
+                                                       std::unique_ptr<ActionSource> action_source,
+                                                       Attendance* attendance, ActorMetrics* metrics,
                                                        std::function<bool()> should_stop) {
-  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), std::move(policy), attendance,
-                                            parameters, metrics, std::move(should_stop)));
+  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), std::move(action_source), attendance,
+                                            metrics, std::move(should_stop)));
   const v1::RunConfig& config = acting->options_.config;
   const uint32_t index = acting->options_.lease.index();
   const v1::Signature& signature = acting->options_.experience.signature;
@@ -111,19 +113,16 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   return acting;
 }
 
-Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<Policy> policy,
-               Attendance* attendance, ParameterSubscriber* parameters, ActorMetrics* metrics,
+Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
+               std::unique_ptr<ActionSource> action_source, Attendance* attendance, ActorMetrics* metrics,
                std::function<bool()> should_stop)
     : options_(std::move(options)),
       lanes_(std::move(lanes)),
-      policy_(std::move(policy)),
+      action_source_(std::move(action_source)),
       attendance_(attendance),
-      parameters_(parameters),
       metrics_(metrics),
       should_stop_(std::move(should_stop)),
       drop_episodes_(options_.config.actor().on_backpressure() == v1::DROP_EPISODE),
-      exploration_(SeedOf(options_.config, options_.lease), StreamRole::kActor, options_.lease.index(),
-                   StreamPurpose::kExploration),
       actions_(MakeActionTensor(lanes_->facts().action, lanes_->size())),
       log_probs_(at::zeros({lanes_->size()}, at::kFloat)),
       in_episode_(lanes_->size()),
@@ -154,11 +153,9 @@ absl::Status Acting::Run() {
 
 absl::Status Acting::StepOnce() {
   const Time begin = Clock::now();
-  RETURN_IF_ERROR(UseNewestWeights());
   CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
-  const bool random = random_steps_left_ > 0;
-  policy_->Act(observations_, random ? ActMode::kRandom : ActMode::kExplore, exploration_, actions_, log_probs_);
-  acting_version_ = random ? 0 : loaded_version_;
+  const ActMode mode = random_steps_left_ > 0 ? ActMode::kRandom : ActMode::kExplore;
+  ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, actions_, log_probs_));
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   const Time stepped = Clock::now();
@@ -181,22 +178,9 @@ absl::Status Acting::EndRound() {
   Report(true);
   RETURN_IF_ERROR(AsFailure(HandInAll()));
   const Time begin = Clock::now();
-  const absl::Status status = WaitForPolicy(loaded_version_ + 1);
+  const absl::Status status = action_source_->WaitFor(acting_version_ + 1);
   metrics_->policy_wait_seconds.Increment(Seconds(Clock::now() - begin));
   return status;
-}
-
-absl::Status Acting::UseNewestWeights() {
-  RETURN_IF_ERROR(parameters_->status());  // else it would act on what it has for ever
-  // Random actions need no weights; everything else waits for the first.
-  if (loaded_version_ == 0 && random_steps_left_ == 0) RETURN_IF_ERROR(WaitForPolicy(1));
-  if (parameters_->newest_version() == loaded_version_) return absl::OkStatus();
-  const std::shared_ptr<const Weights> weights = parameters_->Newest();
-  if (weights == nullptr) return absl::OkStatus();
-  RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy_->Tensors()));
-  loaded_version_ = weights->version;
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(loaded_version_)));
-  return absl::OkStatus();
 }
 
 void Acting::RecordLane(int lane) {
@@ -283,7 +267,7 @@ absl::Status Acting::Send() {
     Report(false);
   }
   RETURN_IF_ERROR(status);
-  return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
+  return options_.config.deterministic() ? action_source_->WaitFor(writer_->policy_version()) : absl::OkStatus();
 }
 
 absl::Status Acting::HandInAll() {
@@ -291,14 +275,6 @@ absl::Status Acting::HandInAll() {
     const Time begin = Clock::now();
     const absl::Status status = writer_->Drain(begin + kPatience);
     metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
-    if (!absl::IsDeadlineExceeded(status)) return status;
-    if (should_stop_()) return absl::CancelledError("stopping");
-  }
-}
-
-absl::Status Acting::WaitForPolicy(uint64_t version) {
-  while (true) {
-    const absl::Status status = parameters_->WaitFor(version, Clock::now() + kPatience).status();
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }

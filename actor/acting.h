@@ -14,10 +14,10 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "actor/action_source.h"
 #include "actor/actor_metrics.h"
 #include "actor/attendance.h"
 #include "actor/env/vector_environment.h"
-#include "actor/parameter_subscriber.h"
 #include "actor/row_recorder.h"
 #include "algorithm/algorithm.h"
 #include "common/random.h"
@@ -38,6 +38,9 @@ struct ActingOptions {
 // Of all random streams of the actor that holds this lease.
 uint64_t SeedOf(const v1::RunConfig& config, const v1::Lease& lease);
 
+// With which the actor that holds this lease explores.
+RandomStream ExplorationStream(const v1::RunConfig& config, const v1::Lease& lease);
+
 // The lanes of the actor that holds this lease: their numbers follow from its index.
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease);
 
@@ -46,8 +49,8 @@ class Acting {
   // `lanes` have the options above. `should_stop` is asked at every step and in every wait. The other pointers must
   // outlive this. InvalidArgument: environment, signature and configuration do not fit each other.
   static absl::StatusOr<std::unique_ptr<Acting>> Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-                                                        std::unique_ptr<Policy> policy, Attendance* attendance,
-                                                        ParameterSubscriber* parameters, ActorMetrics* metrics,
+                                                        std::unique_ptr<ActionSource> action_source,
+                                                        Attendance* attendance, ActorMetrics* metrics,
                                                         std::function<bool()> should_stop);
 
   // Until should_stop. Internal: the environment, the policy or the shard is of no further use, and why. What the
@@ -57,13 +60,11 @@ class Acting {
  private:
   using Time = std::chrono::steady_clock::time_point;
 
-  Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<Policy> policy,
-         Attendance* attendance, ParameterSubscriber* parameters, ActorMetrics* metrics,
-         std::function<bool()> should_stop);
+  Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<ActionSource> action_source,
+         Attendance* attendance, ActorMetrics* metrics, std::function<bool()> should_stop);
 
   absl::Status StepUntilStopped();
   absl::Status StepOnce();
-  absl::Status UseNewestWeights();
   void RecordLane(int lane);
   void AddMoments(int lane);
   void AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end);
@@ -72,14 +73,12 @@ class Acting {
   absl::Status EndRound();
   absl::Status Send();
   absl::Status HandInAll();
-  absl::Status WaitForPolicy(uint64_t version);
   void Report(bool now);
 
   const ActingOptions options_;
   const std::unique_ptr<VectorEnvironment> lanes_;
-  const std::unique_ptr<Policy> policy_;
+  const std::unique_ptr<ActionSource> action_source_;
   Attendance* const attendance_;
-  ParameterSubscriber* const parameters_;
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   const bool drop_episodes_;
@@ -88,7 +87,6 @@ class Acting {
   std::unique_ptr<RowRecorder> recorder_;
   std::unique_ptr<MomentsAccumulator> moments_;         // of observations; null: not asked for
   std::unique_ptr<MomentsAccumulator> return_moments_;  // of discounted sums of rewards; null: not asked for
-  RandomStream exploration_;
 
   at::Tensor observations_;  // o_t of every lane
   at::Tensor actions_;
@@ -99,7 +97,6 @@ class Acting {
   std::vector<double> rewards_;   // of the lane's episode so far, discounted, where moments of it are asked for
   uint32_t round_steps_ = 0;      // since the last round
   uint64_t random_steps_left_;
-  uint64_t loaded_version_ = 0;
   uint64_t acting_version_ = 0;  // of the policy that chose the current actions; 0: random
 
   v1::AttendRequest report_;

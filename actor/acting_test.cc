@@ -156,11 +156,15 @@ class ActingTest : public testing::Test {
                                ParameterSubscriber* parameters) {
     std::vector<std::unique_ptr<Environment>> environments;
     environments.push_back(std::move(environment));
-    absl::StatusOr<std::unique_ptr<Acting>> acting =
-        Acting::Create({config_, lease_, experience_, {shard_.address()}},
-                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
-                       std::move(policy), attendance_.get(), parameters, &metrics_,
-                       [this] { return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_); });
+    const auto should_stop = [this] {
+      return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_);
+    };
+    absl::StatusOr<std::unique_ptr<Acting>> acting = Acting::Create(
+        {config_, lease_, experience_, {shard_.address()}},
+        *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+        std::make_unique<LocalActionSource>(std::move(policy), parameters, ExplorationStream(config_, lease_),
+                                            &metrics_, should_stop),
+        attendance_.get(), &metrics_, should_stop);
     EXPECT_TRUE(acting.ok()) << acting.status();
     return *std::move(acting);
   }

@@ -8,6 +8,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "actor/acting.h"
+#include "actor/action_source.h"
 #include "actor/actor_metrics.h"
 #include "actor/attendance.h"
 #include "actor/env/registry.h"
@@ -112,10 +113,14 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
   Attendance* const attendance = member.attendance.get();
   const std::unique_ptr<ParameterSubscriber> parameters = std::make_unique<ParameterSubscriber>(
       absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
+  const auto should_stop = [attendance] { return ShouldStop(*attendance); };
   ASSIGN_OR_RETURN(
       const std::unique_ptr<Acting> acting,
-      Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes), std::move(policy),
-                     attendance, parameters.get(), &metrics, [attendance] { return ShouldStop(*attendance); }));
+      Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),
+                     std::make_unique<LocalActionSource>(std::move(policy), parameters.get(),
+                                                         ExplorationStream(flags.config, member.lease), &metrics,
+                                                         should_stop),
+                     attendance, &metrics, should_stop));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }

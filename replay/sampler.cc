@@ -293,7 +293,8 @@ void ReplaySampler::UpdateState(size_t number, const v1::TableState& state) {
   } else if (state.incarnation() == shard.state.incarnation()) {
     return;  // older than what an answer has told already
   } else {
-    const uint64_t lost = before - state.inserted_steps();
+    uint64_t lost = before - state.inserted_steps();
+    if (options_.table.queue()) lost = std::min(lost, before - std::min(before, shard.state.sampled_steps()));
     lost_steps_ += lost;
     LogWarning("shard %d came back with %d steps less than it had: they are lost", number, lost);
   }

@@ -1,0 +1,55 @@
+#include "actor/action_source.h"
+
+#include <chrono>
+#include <utility>
+
+#include "common/policy_version.h"
+#include "common/status_macros.h"
+#include "model/weights.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two looks at should_stop
+
+}  // namespace
+
+LocalActionSource::LocalActionSource(std::unique_ptr<Policy> policy, ParameterSubscriber* parameters,
+                                     RandomStream exploration, ActorMetrics* metrics, std::function<bool()> should_stop)
+    : policy_(std::move(policy)),
+      parameters_(parameters),
+      exploration_(exploration),
+      metrics_(metrics),
+      should_stop_(std::move(should_stop)) {}
+
+absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
+                                                at::Tensor& log_probs) {
+  RETURN_IF_ERROR(parameters_->status());  // else it would act on what it has for ever
+  const bool random = mode == ActMode::kRandom;
+  // Random actions need no weights; everything else waits for the first.
+  if (version_ == 0 && !random) RETURN_IF_ERROR(WaitFor(1));
+  RETURN_IF_ERROR(UseNewestWeights());
+  policy_->Act(observations, mode, exploration_, actions, log_probs);
+  return random ? 0 : version_;
+}
+
+absl::Status LocalActionSource::UseNewestWeights() {
+  if (parameters_->newest_version() == version_) return absl::OkStatus();
+  const std::shared_ptr<const Weights> weights = parameters_->Newest();
+  if (weights == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy_->Tensors()));
+  version_ = weights->version;
+  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(version_)));
+  return absl::OkStatus();
+}
+
+absl::Status LocalActionSource::WaitFor(uint64_t version) {
+  while (true) {
+    const absl::Status status =
+        parameters_->WaitFor(version, std::chrono::steady_clock::now() + kPatience).status();
+    if (!absl::IsDeadlineExceeded(status)) return status;
+    if (should_stop_()) return absl::CancelledError("stopping");
+  }
+}
+
+}  // namespace headrace
