@@ -14,6 +14,7 @@
 #define HEADRACE_ENVIRONMENTS(ENVIRONMENT) \
   ENVIRONMENT(Pendulum)                    \
   ENVIRONMENT(CartPole)                    \
+  ENVIRONMENT(Acrobot)                     \
   ENVIRONMENT(MountainCarContinuous)       \
   ENVIRONMENT(Mujoco)
 
