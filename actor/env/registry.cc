@@ -16,6 +16,7 @@
   ENVIRONMENT(CartPole)                    \
   ENVIRONMENT(Acrobot)                     \
   ENVIRONMENT(MountainCarContinuous)       \
+  ENVIRONMENT(Catch)                       \
   ENVIRONMENT(Mujoco)
 
 namespace headrace {

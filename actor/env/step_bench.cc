@@ -27,7 +27,7 @@ void BM_Bare(benchmark::State& state, const std::string& name) {
     }
     const int discrete = facts.action.continuous() ? 0 : static_cast<int>(choice.Below(facts.action.discrete));
     const bool terminated = environment->Step({.continuous = action, .discrete = discrete}, observation).terminated;
-    if (!terminated && ++length < facts.max_episode_steps) continue;
+    if (!terminated && ++length != facts.max_episode_steps) continue;
     environment->Reset(random, observation);
     length = 0;
   }
