@@ -7,13 +7,15 @@ stepped side by side. Observations, rewards and the terminal flag must agree to 
 test compares the distributions that Reset draws from.
 """
 
-import subprocess
+import functools
 import sys
 import unittest
 
 import gymnasium
 import mujoco
 import numpy as np
+
+from actor.env import step_client
 
 STEPS = 200
 SEEDS = (0, 1, 2)
@@ -31,45 +33,6 @@ MUJOCO = [
     "Ant-v5",
     "Humanoid-v5",
 ]
-
-
-class Ours:
-    """One of our environments, in a process of its own."""
-
-    def __init__(self, name, seed, observation_size):
-        self._observation_size = observation_size
-        self._process = subprocess.Popen(
-            [STEP_SERVER, name, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        if self._process.wait() != 0:
-            raise RuntimeError("the step server failed")
-
-    def reset(self):
-        self._send(b"R")
-        state = self._receive(int(self._receive(1)[0]))
-        return state, self._receive(self._observation_size)
-
-    def step(self, action):
-        self._send(b"A" + np.asarray(action, np.float64).tobytes())
-        answer = self._receive(self._observation_size + 2)
-        return answer[:-2], answer[-2], bool(answer[-1])
-
-    def _send(self, command):
-        self._process.stdin.write(command)
-        self._process.stdin.flush()
-
-    def _receive(self, count):
-        data = self._process.stdout.read(8 * count)
-        if len(data) != 8 * count:
-            raise RuntimeError("the step server ended early")
-        return np.frombuffer(data, np.float64)
 
 
 def set_state(env, state):
@@ -175,5 +138,5 @@ class ParityTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    STEP_SERVER = sys.argv.pop(1)
+    Ours = functools.partial(step_client.Environment, sys.argv.pop(1))
     unittest.main()

@@ -17,6 +17,11 @@
   ENVIRONMENT(Acrobot)                     \
   ENVIRONMENT(MountainCarContinuous)       \
   ENVIRONMENT(Catch)                       \
+  ENVIRONMENT(MinAtarAsterix)              \
+  ENVIRONMENT(MinAtarBreakout)             \
+  ENVIRONMENT(MinAtarFreeway)              \
+  ENVIRONMENT(MinAtarSeaquest)             \
+  ENVIRONMENT(MinAtarSpaceInvaders)        \
   ENVIRONMENT(Mujoco)
 
 namespace headrace {
