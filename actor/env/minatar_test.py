@@ -74,8 +74,10 @@ def asterix(game, _):
     return towards(game.player_x, game.player_y, *(gold[0][:2] if gold else (5, 5)))
 
 
-def breakout(game, _):
-    return towards(game.pos, 0, game.ball_x, 0)
+def breakout(game, step):
+    # The ball is met from below or where it arrives, by turns: so it flies along every path.
+    ahead = game.ball_x + (1 if game.ball_dir in (1, 2) else -1)
+    return towards(game.pos, 0, game.ball_x if step // 100 % 2 else min(max(ahead, 0), 9), 0)
 
 
 def freeway(game, _):
