@@ -17,6 +17,7 @@
   ENVIRONMENT(Acrobot)                     \
   ENVIRONMENT(MountainCarContinuous)       \
   ENVIRONMENT(Catch)                       \
+  ENVIRONMENT(MemoryChain)                 \
   ENVIRONMENT(MinAtarAsterix)              \
   ENVIRONMENT(MinAtarBreakout)             \
   ENVIRONMENT(MinAtarFreeway)              \
