@@ -18,6 +18,7 @@
   ENVIRONMENT(MountainCarContinuous)       \
   ENVIRONMENT(Catch)                       \
   ENVIRONMENT(MemoryChain)                 \
+  ENVIRONMENT(LaserNav)                    \
   ENVIRONMENT(MinAtarAsterix)              \
   ENVIRONMENT(MinAtarBreakout)             \
   ENVIRONMENT(MinAtarFreeway)              \
