@@ -107,11 +107,11 @@ def space_invaders(game, step):
 
 # Each with a sum of rewards that is not to be had without higher levels, new bricks, six divers, new waves.
 PLAYERS = {
-    "asterix": (asterix, 150),
-    "breakout": (breakout, 300),
-    "freeway": (freeway, 20),
-    "seaquest": (seaquest, 100),
-    "space_invaders": (space_invaders, 300),
+    "asterix": (asterix, 100),
+    "breakout": (breakout, 200),
+    "freeway": (freeway, 15),
+    "seaquest": (seaquest, 70),
+    "space_invaders": (space_invaders, 200),
 }
 
 
@@ -156,14 +156,16 @@ class MinAtarTest(unittest.TestCase):
         return total
 
     def assert_same(self, where, planes, their_state):
-        self.assertEqual(planes.tolist(), their_state.transpose(LAST_CHANNELS_FIRST).ravel().tolist(), where)
+        theirs = their_state.transpose(LAST_CHANNELS_FIRST)
+        different = np.argwhere(planes.reshape(theirs.shape) != theirs)
+        self.assertEqual(different.tolist(), [], f"{where}: the channel, row and column of what differs")
 
     def test_chance_plays_the_same_episodes(self):
         for name in PLAYERS:
             for minimal in (False, True):
                 with self.subTest(name=name, minimal=minimal):
                     random = np.random.default_rng(1)
-                    self.compare(name, minimal, 1, 4000, lambda game, step: int(random.integers(6)))
+                    self.compare(name, minimal, 1, 3000, lambda game, step: int(random.integers(6)))
 
     def test_a_player_who_looks_ahead_plays_the_same_episodes(self):
         for name, (player, enough) in PLAYERS.items():
@@ -174,7 +176,7 @@ class MinAtarTest(unittest.TestCase):
                     actions = [player(game, step), *random.permutation(6).tolist()]
                     return next((action for action in actions if survives(game, action)), actions[0])
 
-                total = self.compare(name, False, 2, 6000, choose)
+                total = self.compare(name, False, 2, 4000, choose)
                 self.assertGreaterEqual(total, enough)
 
 
