@@ -158,7 +158,7 @@ std::string List() {
          {"observation", absl::StrCat(absl::AsciiStrToLower(v1::DataType_Name(facts.observation.data_type)), " [",
                                       absl::StrJoin(facts.observation.shape, ", "), "]")},
          {"action", DescribeAction(facts)},
-         {"max_episode_steps", facts.max_episode_steps},
+         {"max_episode_steps", facts.max_episode_steps > 0 ? Json(facts.max_episode_steps) : Json()},
          {"reward_threshold", facts.reward_threshold}});
   }
   for (const SelectorFacts& facts : AllSelectors()) {

@@ -43,6 +43,8 @@ class Player {
   }
 
   Environment& environment() { return *environment_; }
+  // What resets draw from, and steps too if they are random.
+  RandomStream& random() { return random_; }
 
   Transition Reset() {
     environment_->Reset(random_, observation_);
@@ -222,6 +224,7 @@ TEST_P(ConformanceTest, ContinuesFromAState) {
   const std::vector<double> state = player.environment().State();
   ASSERT_TRUE(other.environment().SetState(state).ok());
   EXPECT_EQ(other.environment().State(), state);
+  other.random() = player.random();
   RandomStream same_choice = choice;
   for (bool terminated = false; !terminated && choice.position() < 60;) {
     const Transition transition = player.Step(choice);
@@ -236,8 +239,10 @@ TEST_P(ConformanceTest, ReturnsToAState) {
   RandomStream choice = Choice();
   player.Reset();
   const std::vector<double> state = player.environment().State();
+  const RandomStream random = player.random();
   const Transition transition = player.Step(choice);
   ASSERT_TRUE(player.environment().SetState(state).ok());
+  player.random() = random;
   choice = Choice();
   EXPECT_EQ(player.Step(choice), transition);
 }

@@ -84,7 +84,7 @@ class Environment {
   virtual StepResult Step(const Action& action, std::span<std::byte> observation) = 0;
 
   // The simulator's state as numbers, and back: for parity tests and for looking inside. The next Step continues from
-  // it. InvalidArgument: the size does not fit.
+  // it; of the random stream it says nothing. InvalidArgument: the size does not fit.
   virtual std::vector<double> State() const = 0;
   virtual absl::Status SetState(std::span<const double> state) = 0;
 };

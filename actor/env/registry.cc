@@ -14,7 +14,16 @@
 #define HEADRACE_ENVIRONMENTS(ENVIRONMENT) \
   ENVIRONMENT(Pendulum)                    \
   ENVIRONMENT(CartPole)                    \
+  ENVIRONMENT(Acrobot)                     \
   ENVIRONMENT(MountainCarContinuous)       \
+  ENVIRONMENT(Catch)                       \
+  ENVIRONMENT(MemoryChain)                 \
+  ENVIRONMENT(LaserNav)                    \
+  ENVIRONMENT(MinAtarAsterix)              \
+  ENVIRONMENT(MinAtarBreakout)             \
+  ENVIRONMENT(MinAtarFreeway)              \
+  ENVIRONMENT(MinAtarSeaquest)             \
+  ENVIRONMENT(MinAtarSpaceInvaders)        \
   ENVIRONMENT(Mujoco)
 
 namespace headrace {

@@ -27,7 +27,7 @@ void BM_Bare(benchmark::State& state, const std::string& name) {
     }
     const int discrete = facts.action.continuous() ? 0 : static_cast<int>(choice.Below(facts.action.discrete));
     const bool terminated = environment->Step({.continuous = action, .discrete = discrete}, observation).terminated;
-    if (!terminated && ++length < facts.max_episode_steps) continue;
+    if (!terminated && ++length != facts.max_episode_steps) continue;
     environment->Reset(random, observation);
     length = 0;
   }
@@ -53,7 +53,8 @@ void BM_Lanes(benchmark::State& state, const std::string& name) {
 }
 
 void RegisterAll() {
-  for (const std::string name : {"Pendulum-v1", "CartPole-v1", "HalfCheetah-v5"}) {
+  for (const std::string name :
+       {"Pendulum-v1", "CartPole-v1", "HalfCheetah-v5", "MinAtar/Seaquest-v1", "LaserNav-v0", "LaserNavNoiseless-v0"}) {
     benchmark::RegisterBenchmark((name + "/bare").c_str(), [name](auto& state) { BM_Bare(state, name); });
     benchmark::RegisterBenchmark((name + "/lanes").c_str(), [name](auto& state) { BM_Lanes(state, name); })
         ->Arg(1)

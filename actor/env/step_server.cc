@@ -6,7 +6,7 @@
 //   'R'            resets        -> the length n of the state, the state [n], the observation
 //   'A' action     steps         -> the observation, the reward, 1 if the state is terminal or else 0
 // An action is as many numbers as the action has dimensions, in the environment's own units; a discrete one is a number
-// too. End of input ends the program.
+// too. All randomness is of the stream (SEED, kTest, 0, kEnvironment). End of input ends the program.
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
@@ -18,13 +18,16 @@ namespace {
 
 void Write(std::span<const double> numbers) { std::fwrite(numbers.data(), sizeof(double), numbers.size(), stdout); }
 
-std::vector<double> Numbers(const ArraySpec& spec, std::span<std::byte> observation) {
-  if (spec.data_type == v1::FLOAT64) {
-    const auto numbers = As<double>(observation);
-    return {numbers.begin(), numbers.end()};
-  }
-  const auto numbers = As<float>(observation);
+template <typename T>
+std::vector<double> NumbersOf(std::span<std::byte> observation) {
+  const auto numbers = As<T>(observation);
   return {numbers.begin(), numbers.end()};
+}
+
+std::vector<double> Numbers(const ArraySpec& spec, std::span<std::byte> observation) {
+  if (spec.data_type == v1::FLOAT64) return NumbersOf<double>(observation);
+  if (spec.data_type == v1::UINT8) return NumbersOf<uint8_t>(observation);
+  return NumbersOf<float>(observation);
 }
 
 int Serve(Environment& environment, uint64_t seed) {
