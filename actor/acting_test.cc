@@ -131,7 +131,8 @@ class ActingTest : public testing::Test {
     table.set_remover(v1::FIRST_IN_FIRST_OUT);
     table.set_max_times_sampled(1);
     table.set_max_bytes(1 << 20);
-    table.set_max_item_rows(2);
+    table.set_max_item_rows(experience_.item_rows);
+    table.set_items_span_episodes(experience_.span_episodes);
     table.set_initial_insert_limit(insert_limit);
     ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), table).ok());
     v1::Lease lease;
@@ -159,12 +160,12 @@ class ActingTest : public testing::Test {
     const auto should_stop = [this] {
       return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_);
     };
-    absl::StatusOr<std::unique_ptr<Acting>> acting = Acting::Create(
-        {config_, lease_, experience_, {shard_.address()}},
-        *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
-        std::make_unique<LocalActionSource>(std::move(policy), parameters, ExplorationStream(config_, lease_),
-                                            &metrics_, should_stop),
-        attendance_.get(), &metrics_, should_stop);
+    absl::StatusOr<std::unique_ptr<Acting>> acting =
+        Acting::Create({config_, lease_, experience_, {shard_.address()}},
+                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+                       std::make_unique<LocalActionSource>(std::move(policy), parameters,
+                                                           ExplorationStream(config_, lease_), &metrics_, should_stop),
+                       attendance_.get(), &metrics_, should_stop);
     EXPECT_TRUE(acting.ok()) << acting.status();
     return *std::move(acting);
   }
@@ -229,6 +230,61 @@ class ActingTest : public testing::Test {
   v1::Lease lease_;
   std::unique_ptr<Acting> acting_;
 };
+
+// Rounds of 3 steps, episodes of 2: the rows of the first are step, step, final observation, step and the observation
+// where it was cut, those of the second step, final observation, step, step, final observation and the next episode's
+// first observation.
+TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
+  experience_.round_steps = 3;
+  experience_.item_rows = 7;
+  experience_.span_episodes = true;
+  experience_.return_discount = 0.5;
+  v1::Column& column = *experience_.signature.add_columns();
+  column.set_name("observation_only");
+  column.set_data_type(v1::UINT8);
+  Start(/*episode_steps=*/2, {}, /*insert_limit=*/1000);
+  Publish(0.25, 1);
+  std::thread actor([this] { Act(6); });
+  while (shard_.table().State().inserted_items() < 1) std::this_thread::yield();
+  Publish(0.75, 2);
+  while (shard_.table().State().inserted_items() < 2) std::this_thread::yield();
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 6u);
+  Publish(0.5, 3);  // for which it waits
+  actor.join();
+
+  Table::Batch batch;
+  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(2, 1, 0, batch, {this, [] {}});
+  ASSERT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
+  ASSERT_EQ(batch.items()[0].rows, 5);
+  ASSERT_EQ(batch.items()[1].rows, 6);
+  std::array<std::array<std::array<float, 2>, 7>, 2> observations;
+  std::array<std::array<int64_t, 7>, 2> versions;
+  std::array<std::array<uint8_t, 7>, 2> observation_only;
+  const std::vector<Slice> slices = {{0, 0, 7}, {4, 0, 7}, {5, 0, 7}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(observations.data()),
+                                          reinterpret_cast<std::byte*>(versions.data()),
+                                          reinterpret_cast<std::byte*>(observation_only.data())};
+  shard_.table().Gather(batch.items(), slices, blocks);
+  using Observations = std::array<std::array<float, 2>, 7>;
+  // (episode, t); what comes after an item's end repeats its last row.
+  EXPECT_EQ(observations[0], (Observations{{{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 1}, {1, 1}}}));
+  EXPECT_EQ(observations[1], (Observations{{{1, 1}, {1, 2}, {2, 0}, {2, 1}, {2, 2}, {3, 0}, {3, 0}}}));
+  EXPECT_EQ(observation_only[0], (std::array<uint8_t, 7>{0, 0, 1, 0, 1, 1, 1}));
+  EXPECT_EQ(observation_only[1], (std::array<uint8_t, 7>{0, 1, 0, 0, 1, 1, 1}));
+  const auto first = static_cast<int64_t>(PackPolicyVersion(1, 1));
+  const auto second = static_cast<int64_t>(PackPolicyVersion(1, 2));
+  EXPECT_EQ(versions[0], (std::array<int64_t, 7>{first, first, 0, first, 0, 0, 0}));
+  EXPECT_EQ(versions[1], (std::array<int64_t, 7>{second, 0, second, second, 0, 0, 0}));
+  // Rewards 1, 2 in each episode: discounted sums so far 1, 2.5, three times.
+  double count = 0, sum = 0;
+  while (count < 6) {
+    for (const v1::Moments& moments : members_.TakeReports().return_moments) {
+      count += moments.count();
+      sum += moments.count() * moments.mean(0);
+    }
+  }
+  EXPECT_NEAR(sum, 3 * (1 + 2.5), 1e-9);
+}
 
 TEST_F(ActingTest, WhatItDoesNotKnowYetIsNoFigure) {
   Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/2);

@@ -45,8 +45,7 @@ absl::Status LocalActionSource::UseNewestWeights() {
 
 absl::Status LocalActionSource::WaitFor(uint64_t version) {
   while (true) {
-    const absl::Status status =
-        parameters_->WaitFor(version, std::chrono::steady_clock::now() + kPatience).status();
+    const absl::Status status = parameters_->WaitFor(version, std::chrono::steady_clock::now() + kPatience).status();
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }

@@ -114,13 +114,12 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
   const std::unique_ptr<ParameterSubscriber> parameters = std::make_unique<ParameterSubscriber>(
       absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
   const auto should_stop = [attendance] { return ShouldStop(*attendance); };
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Acting> acting,
-      Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),
-                     std::make_unique<LocalActionSource>(std::move(policy), parameters.get(),
-                                                         ExplorationStream(flags.config, member.lease), &metrics,
-                                                         should_stop),
-                     attendance, &metrics, should_stop));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
+                   Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),
+                                  std::make_unique<LocalActionSource>(std::move(policy), parameters.get(),
+                                                                      ExplorationStream(flags.config, member.lease),
+                                                                      &metrics, should_stop),
+                                  attendance, &metrics, should_stop));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }

@@ -1,0 +1,56 @@
+"""Cart-poles in every topology: they are balanced, also when processes are killed in mid-run."""
+
+import unittest
+from pathlib import Path
+
+from run import Run, SystemTest
+
+CONFIGURATIONS = Path("deploy/run").absolute()
+# Far above what an untrained policy scores, below what is aimed at: what was learned is kept in spite of kills.
+LEARNED = 195.0
+
+
+class TopologiesTest(SystemTest):
+    def start(self, name: str, *overrides: str) -> Run:
+        run = Run(self, *overrides, config=CONFIGURATIONS / f"{name}.textproto")
+        run.start()
+        return run
+
+    def kill_one_after_the_other(self, run: Run, *names: str) -> None:
+        for name in names:
+            run.wait_for_env_steps(run.metric("learner", "headrace_learner_env_steps_total") or 0)
+            run.wait_until(lambda name=name: bool(run.processes()[name]["addresses"]), f"{name} serves")
+            run.kill_process(name)
+            run.wait_until(lambda name=name: run.processes()[name]["attempts"] == 2, f"{name} is started again")
+            updates = run.metric("learner", "headrace_learner_updates_total") or 0
+            run.wait_for_metric("learner", "headrace_learner_updates_total", updates + 20)
+
+    def assert_learned(self, run: Run) -> None:
+        code, _ = run.wait()
+        self.assertEqual(code, 0)
+        self.assertGreaterEqual(max(row["mean_return"] for row in run.evaluations()[1:]), LEARNED)
+        self.assertTrue(run.is_deserted())
+
+    def test_rounds_are_learned_from_and_go_on_when_processes_die(self) -> None:
+        run = self.start(
+            "cartpole_ppo", "stop.score=", "stop.env_steps=60000", "checkpoint.interval_seconds=0.5",
+            "evaluation.episodes=20", "learner.log_interval_seconds=0.1",
+        )
+        run.wait_for_env_steps(4000)
+        self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
+        self.assert_learned(run)
+        # Every step of a round is of the policy that it meets.
+        self.assertEqual(run.progress()[-1]["charts/policy_lag_updates"], 0)
+
+    def test_a_queue_is_learned_from_and_goes_on_when_processes_die(self) -> None:
+        run = self.start(
+            "cartpole_actor_critic", "replay.shards=2", "stop.score=200", "stop.env_steps=5000000",
+            "checkpoint.interval_seconds=0.5", "evaluation.episodes=20", "evaluation.interval_steps=200000",
+        )
+        run.wait_for_env_steps(4000)
+        self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
+        self.assert_learned(run)
+
+
+if __name__ == "__main__":
+    unittest.main()
