@@ -342,6 +342,20 @@ class CommandRunTest(unittest.TestCase):
         expected = ["actor", "actor", "evaluator", "learner", "replay", "replay"]
         self.assertEqual(jobs, [f"headrace_{role}" for role in expected])
 
+    def test_an_interrupt_says_which_seeds_were_not_started(self) -> None:
+        launcher = self.launch("--seeds", "2")
+        wait_until(lambda: self.count_events("evaluator serves") == 1)
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertIn("run/seed-1: interrupted; the same command resumes it", output)
+        self.assertIn("run/seed-2: not started yet when interrupted", output)
+
+    def test_one_seed_alone_has_no_interval(self) -> None:
+        code, output = self.run_to_end("--seeds", "1", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertNotIn("interval", output)
+
     def test_seeds_get_directories_of_their_own_and_one_picture(self) -> None:
         code, output = self.run_to_end("--seeds", "2", "--parallel", "2", fake={"finish": True})
         self.assertEqual(code, 0, output)
