@@ -28,9 +28,11 @@ class CheckpointWriterTest : public testing::Test {
   }
 
   std::string Checkpoints() const { return directory_.path(); }
-  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) const {
+  // Where a shard is down the patience is what the test takes; those that are not down need some on a busy machine.
+  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2,
+                          std::chrono::seconds patience = std::chrono::seconds(30)) const {
     return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep,
-                            /*committed=*/"", std::chrono::milliseconds(100));
+                            /*committed=*/"", patience);
   }
 
   // Of the moment at which it is called.
@@ -97,7 +99,7 @@ TEST_F(CheckpointWriterTest, AShardThatStartedAnewInBetweenAddsNoSteps) {
 }
 
 TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
-  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1, std::chrono::seconds(2));
   writer.Start(Cut(1, 0));
   ASSERT_TRUE(writer.Wait().ok());
   second_.StopServing();
@@ -117,7 +119,7 @@ TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
 
 // The first shard writes its part each time, and yet keeps the one that a resumed run will ask for.
 TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) {
-  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1, std::chrono::seconds(2));
   writer.Start(Cut(1, 0));
   ASSERT_TRUE(writer.Wait().ok());
   second_.StopServing();

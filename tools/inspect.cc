@@ -92,12 +92,13 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const uint64_t actors = checked.config.actor().processes() + checked.config.evaluation().processes();
   const uint64_t actor_bytes = kTorchProcessBytes + policy_bytes;
   const uint64_t replay_bytes = std::min(wanted, replay.budget_bytes());
+  const uint64_t replay_memory_bytes = replay.shards() * kReplayProcessBytes + replay_bytes;
   const double interval = checked.config.learner().publish_interval_seconds();
   Json estimate;
   estimate["replay"] = {{"row_bytes", layout.stride()},
                         {"transitions_that_fit", std::min(fitting, replay.capacity())},
                         {"capacity", replay.capacity()},
-                        {"memory_bytes", replay_bytes},
+                        {"memory_bytes", replay_memory_bytes},
                         {"budget_bytes", replay.budget_bytes()}};
   if (fitting < replay.capacity()) {
     estimate["replay"]["warning"] = absl::StrFormat(
@@ -108,6 +109,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
                          {"prefetched_batch_bytes", prefetched_bytes},
                          {"memory_bytes", learner_bytes}};
   estimate["actors_and_evaluators"] = {{"processes", actors}, {"memory_bytes_each", actor_bytes}};
+  estimate["shared_libraries"] = {{"memory_bytes", kSharedLibraryBytes}};
   estimate["network"] = {
       {"insert_bytes_per_step", layout.payload_bytes()},
       {"sample_bytes_per_update", batch_bytes},
@@ -119,9 +121,9 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const uint64_t kept = checked.config.checkpoint().keep();
   estimate["disk"] = {{"checkpoint_bytes", checkpoint_bytes}, {"checkpoints_kept", kept}};
   // On disk there are one more, while it is written, and the policy of the best evaluation.
-  estimate["total"] = {{"memory_bytes", kSharedLibraryBytes + replay.shards() * kReplayProcessBytes + replay_bytes +
-                                            learner_bytes + actors * actor_bytes},
-                       {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes}};
+  estimate["total"] = {
+      {"memory_bytes", kSharedLibraryBytes + replay_memory_bytes + learner_bytes + actors * actor_bytes},
+      {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes}};
   return estimate.dump(2);
 }
 

@@ -173,6 +173,8 @@ RawServer::RawServer() : implementation_(std::make_unique<Implementation>()) {
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterAsyncGenericService(&implementation_->service);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // Our channels ping each ten seconds, for which the default cuts them off within a minute.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   implementation_->queue = builder.AddCompletionQueue();
   implementation_->server = builder.BuildAndStart();
   HEADRACE_CHECK(implementation_->server != nullptr);

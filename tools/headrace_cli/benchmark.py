@@ -13,6 +13,7 @@ measures its own limit in the same process, `reference`. Figures of the two side
 """
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def load_all(directory: Path) -> dict[str, Benchmark]:
 def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> list[Figure]:
     """Runs the sides in turn, so that what else the machine does falls on both. CommandError: a side failed."""
     sides = [benchmark.measured] + ([benchmark.reference] if benchmark.reference else [])
+    for side in sides:  # one must not be measured for minutes before it is known that the other is missing
+        check_installed(side)
     lines: list[list[Line]] = [[] for _ in sides]
     for repeat in range(1, repeats + 1):
         for side, collected in zip(sides, lines, strict=True):
@@ -89,16 +92,17 @@ def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> li
     return compare(lines[0], lines[1], benchmark.reference.summary)
 
 
+def check_installed(side: Side) -> None:
+    """CommandError: its program is not there."""
+    if shutil.which(ROOT / side.command[0]) is None:
+        raise CommandError(f"{' '.join(side.command)} cannot be run; {side.installed_by} installs it")
+
+
 def measure(side: Side) -> list[Line]:
     """The JSON lines that one run of a side prints; other lines are for people and are skipped."""
-    try:
-        result = subprocess.run(
-            side.command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise CommandError(
-            f"{' '.join(side.command)} cannot be run ({error}); {side.installed_by} installs it"
-        ) from error
+    result = subprocess.run(
+        side.command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         raise CommandError(f"{' '.join(side.command)} ended with code {result.returncode}:\n{result.stderr.strip()}")
     sys.stderr.write(result.stderr)  # what the side has to say of its figures

@@ -56,9 +56,12 @@ class BenchmarkTest(unittest.TestCase):
             measure(side)
 
     def test_a_side_that_is_not_there_comes_with_what_installs_it(self) -> None:
-        side = Side("theirs", [".venv-of-nobody/bin/python"], installed_by="tools/setup --nobody")
+        ours = Side("ours", [sys.executable, "-c", "print()"])
+        theirs = Side("theirs", [".venv-of-nobody/bin/python"], installed_by="tools/setup --nobody")
+        reports: list[str] = []
         with self.assertRaisesRegex(CommandError, "venv-of-nobody.*cannot be run.*tools/setup --nobody installs it"):
-            measure(side)
+            run(Benchmark("b", "b", [], 2, ours, theirs), 2, reports.append)
+        self.assertEqual(reports, [], "nothing was measured before")
 
     def test_a_side_that_prints_nothing_is_refused(self) -> None:
         with self.assertRaisesRegex(CommandError, "printed no figure"):

@@ -37,6 +37,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.name not in known:
         raise UsageError(f"there is no benchmark {arguments.name!r}; known: {', '.join(known) or 'none'}")
     chosen = known[arguments.name]
+    if arguments.json is not None:
+        _write(arguments.json, [], "a")  # that it cannot be written is better known before minutes of measuring
     if not arguments.no_build:
         workspace.bazel_build(chosen.targets)
     repeats = arguments.repeats or chosen.repeats
@@ -49,13 +51,14 @@ def execute(arguments: argparse.Namespace) -> int:
     return errors.DONE
 
 
-def _write(path: Path, figures: list[benchmark.Figure]) -> None:
+def _write(path: Path, figures: list[benchmark.Figure], mode: str = "w") -> None:
     text = "".join(json.dumps(vars(figure)) + "\n" for figure in figures)
     if path == Path("-"):
         print(text, end="")
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint of a run: deterministic actions, new episodes.
 
-tools/headrace eval runs/pendulum_sac-seed1 --episodes 50
-tools/headrace eval runs/pendulum_sac-seed1 --checkpoint latest
+  tools/headrace eval runs/pendulum_sac-seed1 --episodes 50
+  tools/headrace eval runs/pendulum_sac-seed1 --checkpoint latest
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Lists algorithms, environments, selectors and topologies, with their facts.
 
-tools/headrace list
-tools/headrace list environments
+  tools/headrace list
+  tools/headrace list environments
 """
 
 import argparse

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -88,9 +89,9 @@ class CommandRunTest(unittest.TestCase):
     def count_events(self, text: str) -> int:
         return self.events_file.read_text(encoding="utf-8").splitlines().count(text)
 
-    def wait_until_all_serve(self) -> None:
-        wait_until(lambda: self.count_events("evaluator serves") == 1 and self.count_events("actor serves") == 2)
-        wait_until(lambda: all(process["running"] for process in self.processes()))
+    def wait_until_all_serve(self, step: Callable[[], None] = lambda: None) -> None:
+        wait_until(lambda: self.count_events("evaluator serves") == 1 and self.count_events("actor serves") == 2, step)
+        wait_until(lambda: all(process["running"] for process in self.processes()), step)
 
     def living(self) -> list[int]:
         """Processes that write to this test's events; one that is gone or about to go has no environment to read."""
@@ -271,9 +272,15 @@ class CommandRunTest(unittest.TestCase):
 
     def test_a_terminal_that_is_closed_does_not_end_the_run(self) -> None:
         terminal, end = os.openpty()
+        os.set_blocking(terminal, False)
         launcher = self.launch(output=end)
         os.close(end)
-        self.wait_until_all_serve()
+
+        def read() -> None:  # a full terminal would hold up the launcher
+            with contextlib.suppress(BlockingIOError):
+                os.read(terminal, 1 << 16)
+
+        self.wait_until_all_serve(read)
         os.close(terminal)
         launcher.send_signal(signal.SIGHUP)
         self.assertEqual(launcher.wait(), 130)
@@ -341,6 +348,20 @@ class CommandRunTest(unittest.TestCase):
         jobs = sorted(target["labels"]["job"] for target in targets())
         expected = ["actor", "actor", "evaluator", "learner", "replay", "replay"]
         self.assertEqual(jobs, [f"headrace_{role}" for role in expected])
+
+    def test_an_interrupt_says_which_seeds_were_not_started(self) -> None:
+        launcher = self.launch("--seeds", "2")
+        wait_until(lambda: self.count_events("evaluator serves") == 1)
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertIn("run/seed-1: interrupted; the same command resumes it", output)
+        self.assertIn("run/seed-2: not started yet when interrupted", output)
+
+    def test_one_seed_alone_has_no_interval(self) -> None:
+        code, output = self.run_to_end("--seeds", "1", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertNotIn("interval", output)
 
     def test_seeds_get_directories_of_their_own_and_one_picture(self) -> None:
         code, output = self.run_to_end("--seeds", "2", "--parallel", "2", fake={"finish": True})

@@ -1,6 +1,6 @@
 """Shows a running run as it goes, or the summary of one that has ended.
 
-tools/headrace top runs/pendulum_sac-seed1
+  tools/headrace top runs/pendulum_sac-seed1
 """
 
 import argparse

@@ -39,10 +39,11 @@ def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> No
     console.print(table)
     if not last_returns:
         return
-    interval = bootstrap_interval(np.array(last_returns)[:, None])
-    low, high = number(float(interval.low[0])), number(float(interval.high[0]))
-    mean = number(float(interval.mean[0]))
-    console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}", highlight=False)
+    if len(last_returns) > 1:  # one alone has no interval
+        interval = bootstrap_interval(np.array(last_returns)[:, None])
+        low, high = number(float(interval.low[0])), number(float(interval.high[0]))
+        mean = number(float(interval.mean[0]))
+        console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}", highlight=False)
     picture = parent / "learning_curve.png"
     try:
         draw(load_groups([str(run.path) for run in runs]), picture, parent.name)

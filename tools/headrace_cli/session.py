@@ -131,7 +131,7 @@ class Session:
         if self._supervisor is not None and self._supervisor.outcome is not None:
             return self._supervisor.outcome
         if self._interrupted:
-            return Outcome(errors.INTERRUPTED, "interrupted")
+            return Outcome(errors.INTERRUPTED, "interrupted" if self._supervisor else "not started yet when interrupted")
         return Outcome(errors.FAILED, "not started, because another run was refused")
 
     @property
