@@ -49,6 +49,11 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
 // In lockstep everything has its place in one order; what reaches a process when it does has none.
 absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
   if (!config.deterministic()) return absl::OkStatus();
+  if (config.topology() == v1::CENTRAL_INFERENCE) {
+    return absl::InvalidArgumentError(
+        "deterministic: true with topology CENTRAL_INFERENCE: which requests meet in a batch depends on when they "
+        "come");
+  }
   if (experience.queue) {
     return absl::InvalidArgumentError(
         "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other at "

@@ -1,0 +1,30 @@
+// Requests for actions, framed by hand around their observations: on the wire they are ActRequest of
+// proto/inference.proto, payload last; in memory the payload never is a message field.
+#ifndef HEADRACE_COMMON_ACT_WIRE_H_
+#define HEADRACE_COMMON_ACT_WIRE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "grpcpp/support/slice.h"
+#include "proto/inference.pb.h"
+
+namespace headrace {
+
+// A request whose observations are still to be filled in.
+struct ActMessage {
+  grpc::Slice message;
+  std::byte* observations;
+};
+ActMessage BeginActRequest(uint64_t request, size_t observation_bytes);
+
+// Reads an ActRequest of `bytes` bytes up to its observations and leaves `in` there; they are all that is left.
+// InvalidArgument: it is none.
+absl::Status ReadActRequest(google::protobuf::io::CodedInputStream& in, size_t bytes, v1::ActRequest& head,
+                            size_t& observation_bytes);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_ACT_WIRE_H_
