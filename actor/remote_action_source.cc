@@ -112,9 +112,8 @@ absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observ
   while (true) {
     {
       MutexLock lock(&mutex_);
-      const ActMessage message = BeginActRequest(++request_, observations.nbytes());
-      std::memcpy(message.observations, observations.const_data_ptr(), observations.nbytes());
-      asked_ = grpc::ByteBuffer(&message.message, 1);
+      asked_ = MakeActRequest(++request_,
+                              {static_cast<const std::byte*>(observations.const_data_ptr()), observations.nbytes()});
       answer_.reset();
       if (stream_ != nullptr) stream_->Send(*asked_);
     }

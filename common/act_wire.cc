@@ -1,10 +1,11 @@
 #include "common/act_wire.h"
 
 #include <climits>
-#include <utility>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "grpcpp/support/slice.h"
 
 namespace headrace {
 namespace {
@@ -38,17 +39,19 @@ absl::Status Refuse(const char* what) {
 
 }  // namespace
 
-ActMessage BeginActRequest(uint64_t request, size_t observation_bytes) {
+grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations) {
   const size_t head_bytes = CodedOutputStream::VarintSize32(kRequestTag) + CodedOutputStream::VarintSize64(request) +
                             CodedOutputStream::VarintSize32(kObservationsTag) +
-                            CodedOutputStream::VarintSize64(observation_bytes);
-  grpc::Slice message(head_bytes + observation_bytes);
+                            CodedOutputStream::VarintSize64(observations.size());
+  grpc::Slice message(head_bytes + observations.size());
+  // A small slice holds its bytes itself: they must be there before it is copied.
   auto* out = const_cast<uint8_t*>(message.begin());
   out = CodedOutputStream::WriteVarint32ToArray(kRequestTag, out);
   out = CodedOutputStream::WriteVarint64ToArray(request, out);
   out = CodedOutputStream::WriteVarint32ToArray(kObservationsTag, out);
-  out = CodedOutputStream::WriteVarint64ToArray(observation_bytes, out);
-  return {std::move(message), reinterpret_cast<std::byte*>(out)};
+  out = CodedOutputStream::WriteVarint64ToArray(observations.size(), out);
+  if (!observations.empty()) std::memcpy(out, observations.data(), observations.size());
+  return grpc::ByteBuffer(&message, 1);
 }
 
 absl::Status ReadActRequest(CodedInputStream& in, size_t bytes, v1::ActRequest& head, size_t& observation_bytes) {

@@ -5,20 +5,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/status/status.h"
 #include "google/protobuf/io/coded_stream.h"
-#include "grpcpp/support/slice.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "proto/inference.pb.h"
 
 namespace headrace {
 
-// A request whose observations are still to be filled in.
-struct ActMessage {
-  grpc::Slice message;
-  std::byte* observations;
-};
-ActMessage BeginActRequest(uint64_t request, size_t observation_bytes);
+grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations);
 
 // Reads an ActRequest of `bytes` bytes up to its observations and leaves `in` there; they are all that is left.
 // InvalidArgument: it is none.
