@@ -55,7 +55,7 @@ TEST(RegistryTest, RefusesATopologyThatIsNotSupported) {
   v1::RunConfig config = SacConfig();
   config.set_topology(v1::TOPOLOGY_UNSPECIFIED);
   EXPECT_EQ(CheckFits(config, HalfCheetahLike()).message(),
-            "topology: sac does not run in TOPOLOGY_UNSPECIFIED; it supports: REPLAY");
+            "topology: sac does not run in TOPOLOGY_UNSPECIFIED; it supports: REPLAY, CENTRAL_INFERENCE");
 }
 
 TEST(RegistryTest, RefusesDiscreteActionsForSac) {
@@ -92,6 +92,39 @@ TEST(SacExperienceTest, RefusesImageObservations) {
   environment.mutable_observation()->set_data_type(v1::UINT8);
   EXPECT_EQ(ExperienceError(SacConfig(), environment),
             "environment.name: expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
+}
+
+// Where the policy runs changes nothing in what is recorded, how it travels, and what batches are made of.
+TEST(CentralInferenceTest, AsksForTheSameExperienceAsWithPoliciesInActors) {
+  v1::RunConfig actor_critic;
+  actor_critic.set_topology(v1::QUEUE);
+  actor_critic.mutable_actor_critic();
+  for (v1::RunConfig config : {SacConfig(), actor_critic}) {
+    const Experience local = *MakeExperience(config, HalfCheetahLike());
+    config.set_topology(v1::CENTRAL_INFERENCE);
+    const absl::StatusOr<Experience> central = MakeExperience(config, HalfCheetahLike());
+    ASSERT_TRUE(central.ok()) << central.status();
+    EXPECT_EQ(central->signature.DebugString(), local.signature.DebugString());
+    EXPECT_EQ(central->queue, local.queue);
+    EXPECT_EQ(central->span_episodes, local.span_episodes);
+    EXPECT_EQ(central->item_rows, local.item_rows);
+    EXPECT_EQ(central->item_stride, local.item_stride);
+    EXPECT_EQ(central->max_times_sampled, local.max_times_sampled);
+    EXPECT_EQ(central->sampler, local.sampler);
+    EXPECT_EQ(central->remover, local.remover);
+    EXPECT_EQ(central->batch_size, local.batch_size);
+    EXPECT_EQ(central->random_steps, local.random_steps);
+    EXPECT_EQ(central->slices.size(), local.slices.size());
+  }
+}
+
+TEST(CentralInferenceTest, HasNoLockstep) {
+  v1::RunConfig config = SacConfig();
+  config.set_topology(v1::CENTRAL_INFERENCE);
+  config.set_deterministic(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "deterministic: true with topology CENTRAL_INFERENCE: which requests meet in a batch depends on when they "
+            "come");
 }
 
 TEST(SacExperienceTest, RefusesInLockstepWhatHasNoOrder) {

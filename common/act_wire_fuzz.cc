@@ -38,12 +38,9 @@ absl::Status Read(grpc::ByteBuffer message, v1::ActRequest& request) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace headrace;
   const std::string bytes(reinterpret_cast<const char*>(data), size);
-  v1::ActRequest whole, pieces, parsed;
+  v1::ActRequest whole, pieces;
   const absl::Status status = Read(InSlices(bytes, std::max<size_t>(size, 1)), whole);
   HEADRACE_CHECK(status == Read(InSlices(bytes, 7), pieces));
-  if (!status.ok()) return 0;
-  HEADRACE_CHECK(whole.SerializeAsString() == pieces.SerializeAsString());
-  HEADRACE_CHECK(parsed.ParseFromString(bytes));
-  HEADRACE_CHECK(parsed.request() == whole.request() && parsed.observations() == whole.observations());
+  HEADRACE_CHECK(!status.ok() || whole.SerializeAsString() == pieces.SerializeAsString());
   return 0;
 }

@@ -212,6 +212,12 @@ TEST(ConfigTest, RefusesAScoreThatNobodyMeasures) {
   EXPECT_THAT(Refusal(kMinimal, {"stop.score=1", "evaluation.processes=0"}), HasSubstr("stop.score: "));
 }
 
+TEST(ConfigTest, RefusesMoreEnvironmentsThanABatchOfCentralInferenceHolds) {
+  EXPECT_THAT(Refusal(kMinimal, {"topology=CENTRAL_INFERENCE", "actor.environments=16", "inference.max_batch=8"}),
+              HasSubstr("inference.max_batch: 8 is less than actor.environments, 16"));
+  EXPECT_EQ(Parsed(kMinimal, {"actor.environments=16", "inference.max_batch=8"}).inference().max_batch(), 8);
+}
+
 TEST(ConfigTest, RefusesDeterministicRunsThatHaveSeveralOfAnything) {
   const std::string error = Refusal(kMinimal, {"deterministic=true", "actor.processes=2", "replay.shards=3"});
   EXPECT_THAT(error, HasSubstr("actor.processes: 2 with deterministic: true, which needs 1"));

@@ -55,6 +55,17 @@ double ValueOf(const std::string& page, const std::string& series) {
   return 0;
 }
 
+TEST(MetricRegistryTest, AHistogramFamilyHasOneHistogramForEachLabel) {
+  MetricRegistry registry("test");
+  const HistogramFamily family = registry.AddHistogramFamily("headrace_test_seconds", "Time.", {"part"}, {1, 2});
+  family.With({"queue"}).Observe(1.5);
+  family.With({"reply"}).Observe(0.5);
+  const std::string page = registry.Text();
+  EXPECT_EQ(ValueOf(page, "headrace_test_seconds_bucket{part=\"queue\",le=\"1\"}"), 0);
+  EXPECT_EQ(ValueOf(page, "headrace_test_seconds_bucket{part=\"queue\",le=\"2\"}"), 1);
+  EXPECT_EQ(ValueOf(page, "headrace_test_seconds_bucket{part=\"reply\",le=\"1\"}"), 1);
+}
+
 TEST(MetricsServerTest, ServesWhatIsRegistered) {
   MetricRegistry registry("test");
   registry.AddCounter("headrace_test_steps_total", "Steps taken.").Increment(3);

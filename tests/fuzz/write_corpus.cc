@@ -13,6 +13,7 @@
 #include "common/protocol.h"
 #include "common/safetensors.h"
 #include "proto/checkpoint.pb.h"
+#include "proto/inference.pb.h"
 #include "proto/parameter.pb.h"
 #include "replay/checkpoint.h"
 #include "replay/checkpoint_file.h"
@@ -90,6 +91,19 @@ void WriteChunks() {
   open.mutable_open()->set_table("t");
   *open.mutable_open()->mutable_signature() = TestSignature();
   Write("replay/wire_fuzz", "open", open.SerializeAsString());
+}
+
+void WriteActRequests() {
+  v1::ActRequest open;
+  *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
+  open.mutable_open()->mutable_observation()->set_data_type(v1::FLOAT32);
+  open.mutable_open()->mutable_observation()->add_shape(3);
+  open.mutable_open()->set_lanes(2);
+  Write("common/act_wire_fuzz", "open", open.SerializeAsString());
+  v1::ActRequest request;
+  request.set_request(300);
+  request.set_observations("twenty-four bytes are it");
+  Write("common/act_wire_fuzz", "request", request.SerializeAsString());
 }
 
 void WriteJournal() {
@@ -247,6 +261,7 @@ void WriteWeights() {
 
 int main() {
   using namespace headrace;
+  WriteActRequests();
   WriteChunks();
   WriteJournal();
   WriteSampleResponse();

@@ -25,6 +25,12 @@ class BenchmarkTest(unittest.TestCase):
         self.assert_prints([sys.executable, "tools/bench/actor.py", *ACTOR], names)
         self.assert_prints([sys.executable, "tools/bench/actor_gymnasium.py", *ACTOR], names)
 
+    def test_inference(self) -> None:
+        loads = [f"{network}/environments{load}" for network in ("mlp", "minatar") for load in ("1_of_1", "8_of_4")]
+        names = {f"inference/{load}/{figure}" for load in loads for figure in ("server_cpu", "wall", "local")}
+        tiny = ["--json", "--seconds=0.05", "--rounds=1", "--environments=1,8", "--lanes=4"]
+        self.assert_prints(["tools/bench/inference", *tiny], names)
+
     def test_replay_items(self) -> None:
         written = [f"{size}_bytes/1_at_a_time" for size in (400, 4000, 40000)]
         written += ["400_bytes/16_at_a_time", "400_bytes_in_5_columns/1_at_a_time"]
