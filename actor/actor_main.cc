@@ -17,6 +17,7 @@
 #include "actor/evaluation.h"
 #include "actor/fetch_weights.h"
 #include "actor/parameter_subscriber.h"
+#include "actor/remote_action_source.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/process.h"
@@ -93,6 +94,21 @@ absl::Status Farewell(const Attendance& attendance) {
   return attendance.stopped() ? absl::OkStatus() : absl::CancelledError("interrupted");
 }
 
+RemoteActionSource::Options RemoteOptions(const v1::RunConfig& config, const Member& member,
+                                          const v1::Signature& signature) {
+  RemoteActionSource::Options options;
+  options.address = absl::GetFlag(FLAGS_learner);
+  options.inference = config.inference();
+  options.discrete_actions = member.environment.discrete_actions();
+  *options.open.mutable_peer() = MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index()));
+  options.open.set_lanes(config.actor().environments());
+  options.open.set_index(member.lease.index());
+  for (const v1::Column& column : signature.columns()) {
+    if (column.name() == "observation") *options.open.mutable_observation() = column;
+  }
+  return options;
+}
+
 absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& metrics) {
   const std::vector<std::string> replay = absl::GetFlag(FLAGS_replay);
   if (replay.size() != flags.config.replay().shards()) {
@@ -106,20 +122,27 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
   ASSIGN_OR_RETURN(Member member, std::move(joined));
   LogInfo("leased index %d of run %s", member.lease.index(), member.lease.run_id());
   ASSIGN_OR_RETURN(Experience experience, MakeExperience(flags.config, member.environment));
-  ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
   ASSIGN_OR_RETURN(
       std::unique_ptr<VectorEnvironment> lanes,
       VectorEnvironment::Create(flags.config.environment().name(), LaneOptions(flags.config, member.lease)));
   Attendance* const attendance = member.attendance.get();
-  const std::unique_ptr<ParameterSubscriber> parameters = std::make_unique<ParameterSubscriber>(
-      absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
   const auto should_stop = [attendance] { return ShouldStop(*attendance); };
+  const RandomStream exploration = ExplorationStream(flags.config, member.lease);
+  std::unique_ptr<ParameterSubscriber> parameters;  // null: the policy runs in the learner
+  std::unique_ptr<ActionSource> action_source;
+  if (flags.config.topology() == v1::CENTRAL_INFERENCE) {
+    action_source = std::make_unique<RemoteActionSource>(RemoteOptions(flags.config, member, experience.signature),
+                                                         exploration, &metrics, should_stop);
+  } else {
+    ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
+    parameters = std::make_unique<ParameterSubscriber>(
+        absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
+    action_source =
+        std::make_unique<LocalActionSource>(std::move(policy), parameters.get(), exploration, &metrics, should_stop);
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
                    Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),
-                                  std::make_unique<LocalActionSource>(std::move(policy), parameters.get(),
-                                                                      ExplorationStream(flags.config, member.lease),
-                                                                      &metrics, should_stop),
-                                  attendance, &metrics, should_stop));
+                                  std::move(action_source), attendance, &metrics, should_stop));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }

@@ -21,6 +21,8 @@ struct ActorMetrics {
                                      "Time that stepping stood still because replay took nothing more.")),
         policy_wait_seconds(r.AddCounter("headrace_actor_policy_wait_seconds_total",
                                          "Time that stepping stood still for the next round's policy.")),
+        fallback_steps(r.AddCounter("headrace_actor_fallback_steps_total",
+                                    "Environment steps taken with a fallback action because the learner's came late.")),
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
         policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.", kNotKnownYet)),
@@ -36,6 +38,7 @@ struct ActorMetrics {
   prometheus::Gauge& episode_return;
   prometheus::Counter& blocked_seconds;
   prometheus::Counter& policy_wait_seconds;
+  prometheus::Counter& fallback_steps;
   prometheus::Counter& policy_seconds;
   prometheus::Counter& step_seconds;
   prometheus::Gauge& policy_version;

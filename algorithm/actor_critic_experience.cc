@@ -21,11 +21,11 @@ absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::Environme
 AlgorithmFacts ActorCriticFacts() {
   return {
       .name = "actor_critic",
-      .summary = "advantage actor-critic with V-trace: IMPALA",
+      .summary = "advantage actor-critic with V-trace: IMPALA; with central inference GA3C",
       .paper =
           "Espeholt et al., IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner "
           "Architectures, arXiv:1802.01561",
-      .topologies = {v1::QUEUE},
+      .topologies = {v1::QUEUE, v1::CENTRAL_INFERENCE},
       .continuous_actions = true,
       .discrete_actions = true,
   };

@@ -54,6 +54,11 @@ absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experienc
         "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
   }
   if (!config.deterministic()) return absl::OkStatus();
+  if (config.topology() == v1::CENTRAL_INFERENCE) {
+    return absl::InvalidArgumentError(
+        "deterministic: true with topology CENTRAL_INFERENCE: which requests meet in a batch depends on when they "
+        "come");
+  }
   if (experience.queue) {
     return absl::InvalidArgumentError(
         "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other at "

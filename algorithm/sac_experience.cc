@@ -11,7 +11,7 @@ AlgorithmFacts SacFacts() {
       .name = "sac",
       .summary = "soft actor-critic with twin critics and automatic temperature",
       .paper = "Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905",
-      .topologies = {v1::REPLAY},
+      .topologies = {v1::REPLAY, v1::CENTRAL_INFERENCE},
       .continuous_actions = true,
   };
 }

@@ -115,6 +115,12 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
                             "DROP_EPISODE with deterministic: true: what is dropped depends on how fast replay is"});
     }
   }
+  if (config.topology() == v1::CENTRAL_INFERENCE && config.inference().max_batch() < config.actor().environments()) {
+    violations.push_back({"inference.max_batch",
+                          absl::StrFormat("%d is less than actor.environments, %d: an actor's environments are in one "
+                                          "batch",
+                                          config.inference().max_batch(), config.actor().environments())});
+  }
   const v1::StopConfig& stop = config.stop();
   if (stop.env_steps() > 0 && config.replay().min_steps() >= stop.env_steps()) {
     violations.push_back({"replay.min_steps", absl::StrFormat("%d, but the run ends at stop.env_steps, %d: there would "

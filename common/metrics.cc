@@ -40,6 +40,10 @@ prometheus::Gauge& GaugeFamily::With(const std::vector<std::string>& values) con
 
 void GaugeFamily::Remove(prometheus::Gauge& metric) const { family_->Remove(&metric); }
 
+prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& values) const {
+  return family_->Add(MakeLabels(labels_, values), buckets_);
+}
+
 MetricRegistry::MetricRegistry(const std::string& process)
     : collectables_({registry_, std::make_shared<ProcessMetrics>()}) {
   AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"process", "version"})
@@ -59,8 +63,7 @@ prometheus::Gauge& MetricRegistry::AddGauge(const std::string& name, const std::
 
 prometheus::Histogram& MetricRegistry::AddHistogram(const std::string& name, const std::string& help,
                                                     std::vector<double> buckets) {
-  Declare(name, false, help);
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add({}, std::move(buckets));
+  return AddHistogramFamily(name, help, {}, std::move(buckets)).With({});
 }
 
 CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const std::string& help,
@@ -78,6 +81,16 @@ GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::s
   GaugeFamily family;
   family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
+  return family;
+}
+
+HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, const std::string& help,
+                                                   std::vector<std::string> labels, std::vector<double> buckets) {
+  Declare(name, false, help);
+  HistogramFamily family;
+  family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
+  family.labels_ = std::move(labels);
+  family.buckets_ = std::move(buckets);
   return family;
 }
 

@@ -63,6 +63,17 @@ class GaugeFamily {
   std::vector<std::string> labels_;
 };
 
+class HistogramFamily {
+ public:
+  prometheus::Histogram& With(const std::vector<std::string>& values) const;
+
+ private:
+  friend class MetricRegistry;
+  prometheus::Family<prometheus::Histogram>* family_;
+  std::vector<std::string> labels_;
+  std::vector<double> buckets_;
+};
+
 class MetricRegistry {
  public:
   // Has headrace_build_info{process, version} and the process_... metrics from the start.
@@ -74,6 +85,8 @@ class MetricRegistry {
 
   CounterFamily AddCounterFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
   GaugeFamily AddGaugeFamily(const std::string& name, const std::string& help, std::vector<std::string> labels);
+  HistogramFamily AddHistogramFamily(const std::string& name, const std::string& help, std::vector<std::string> labels,
+                                     std::vector<double> buckets);
 
   // The page as Prometheus scrapes it.
   std::string Text() const;

@@ -104,7 +104,7 @@ prometheus::Counter& CounterOf(ReplaySampler::Wait wait, const LearnerMetrics::W
 }  // namespace
 
 Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members, ParameterService* parameters,
-                 LearnerMetrics* metrics)
+                 InferenceService* inference, LearnerMetrics* metrics)
     : config_(std::move(options.config)),
       identity_(std::move(options.identity)),
       replay_addresses_(std::move(options.replay_addresses)),
@@ -113,6 +113,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       run_(run),
       members_(members),
       parameters_(parameters),
+      inference_(inference),
       metrics_(metrics),
       start_(std::chrono::steady_clock::now()),
       threads_(ThreadsAreChosen(config_) ? MostThreads(config_) : 1),
@@ -190,6 +191,7 @@ absl::Status Learner::SetUp() {
   for (size_t i = 0; i < experience_.slices.size(); ++i) {
     if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
   }
+  RETURN_IF_ERROR(OpenInference());
   at::set_num_threads(MostThreads(config_));
   ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
   optimizer_ = std::make_unique<LocalOptimizer>(algorithm_->ParameterGroups());
@@ -239,6 +241,18 @@ absl::Status Learner::RestoreTensors() {
   }
   if (counters_.return_moments().count() > 0) algorithm_->SetReturnMoments(counters_.return_moments());
   return absl::OkStatus();
+}
+
+absl::Status Learner::OpenInference() {
+  if (inference_ == nullptr) return absl::OkStatus();
+  std::vector<std::unique_ptr<Policy>> policies;
+  for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
+    ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
+  }
+  for (const v1::Column& column : experience_.signature.columns()) {
+    if (column.name() == "observation") return inference_->Open(column, std::move(policies));
+  }
+  return absl::InvalidArgumentError("the algorithm's signature has no column observation");
 }
 
 absl::Status Learner::StartSampler() {
@@ -393,6 +407,7 @@ absl::Status Learner::Publish() {
   const std::vector<NamedTensor> tensors = algorithm_->PolicyTensors();
   RETURN_IF_ERROR(CheckFinite(tensors));
   ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
+  if (inference_ != nullptr) inference_->Publish(PackedVersion(), policy);
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
   published_version_ = PackedVersion();
   last_publish_ = std::chrono::steady_clock::now();

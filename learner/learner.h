@@ -20,6 +20,7 @@
 #include "learner/checkpoint.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/evaluations.h"
+#include "learner/inference_service.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
@@ -42,9 +43,10 @@ struct LearnerOptions {
 
 class Learner {
  public:
-  // The services and the run directory must outlive the learner.
+  // The services and the run directory must outlive the learner. inference: null where actors have policies of their
+  // own.
   Learner(LearnerOptions options, RunDirectory* run, RunService* members, ParameterService* parameters,
-          LearnerMetrics* metrics);
+          InferenceService* inference, LearnerMetrics* metrics);
   ~Learner();
 
   // Waits for the first actor, then trains until the run ends (OK) or a signal asks it to stop (Cancelled, after a
@@ -60,6 +62,7 @@ class Learner {
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment();
   absl::Status SetUp();
   absl::Status RestoreTensors();
+  absl::Status OpenInference();
   absl::Status StartSampler();
   // Says which shards hold another moment than the checkpoint that this learner goes on from.
   void CompareShards() const;
@@ -106,6 +109,7 @@ class Learner {
   RunDirectory* const run_;
   RunService* const members_;
   ParameterService* const parameters_;
+  InferenceService* const inference_;
   LearnerMetrics* const metrics_;
   const Time start_;
 

@@ -8,6 +8,7 @@
 #include "common/run_directory.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
+#include "learner/inference_service.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
@@ -75,9 +76,14 @@ absl::Status RunLearner(const ProcessFlags& flags) {
       options.identity.run_id(), options.identity.incarnation(),
       [&flags](const v1::EnvironmentSpec& environment) { return CheckEnvironment(flags.config, environment); });
   ParameterService parameters(options.identity.run_id());
-  Learner learner(std::move(options), run.get(), &members, &parameters, &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
-                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {&members, &parameters}));
+  std::vector<grpc::Service*> services = {&members, &parameters};
+  std::unique_ptr<InferenceService> inference;
+  if (flags.config.topology() == v1::CENTRAL_INFERENCE) {
+    inference = std::make_unique<InferenceService>(flags.config, options.identity, registry);
+    services.push_back(inference.get());
+  }
+  Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), &metrics);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(absl::GetFlag(FLAGS_listen), services));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);

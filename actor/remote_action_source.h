@@ -1,0 +1,90 @@
+// Actions from the learner's policy (proto/inference.proto): the actor holds no network. Keeps one stream to the
+// learner, opened again with growing pauses for as long as the object lives; what was asked on a stream that was lost
+// is asked again on the next one.
+//
+// Random actions are drawn here. Where the configuration names a fallback, a step whose answer comes late is taken with
+// it. Such a step has policy version 0, as a random one, since no weights chose it, and log-probability 0: what is done
+// for certain, whatever the observation, has probability 1, so that importance weights are pi(a|o), never above 1.
+//
+// Not thread-safe, but for what gRPC's threads do in it.
+#ifndef HEADRACE_ACTOR_REMOTE_ACTION_SOURCE_H_
+#define HEADRACE_ACTOR_REMOTE_ACTION_SOURCE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ATen/core/Tensor.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actor/action_source.h"
+#include "actor/actor_metrics.h"
+#include "common/client_stream.h"
+#include "common/kept_connection.h"
+#include "common/mutex.h"
+#include "common/random.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "proto/config.pb.h"
+#include "proto/inference.pb.h"
+
+namespace headrace {
+
+class RemoteActionSource : public ActionSource {
+ public:
+  struct Options {
+    std::string address;            // of the learner
+    v1::ActOpen open;               // who asks, with observations of which type and shape, for how many lanes
+    uint32_t discrete_actions = 0;  // 0: continuous ones, from -1 to 1
+    v1::InferenceConfig inference;
+  };
+  // `metrics` must outlive this. `should_stop` is asked in every wait.
+  RemoteActionSource(Options options, RandomStream exploration, ActorMetrics* metrics,
+                     std::function<bool()> should_stop);
+
+  // `actions` has the shape and type that environments want. Internal also: the learner's actions do not fit it.
+  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
+                               at::Tensor& log_probs) override;
+  absl::Status WaitFor(uint64_t version) override;
+
+ private:
+  using Clock = ConditionVariable::Clock;
+
+  void DrawRandom(at::Tensor& actions, at::Tensor& log_probs);
+  void FallBack(at::Tensor& actions, at::Tensor& log_probs);
+  // DeadlineExceeded: it came late.
+  absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, Clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Null: not yet.
+  absl::StatusOr<std::optional<v1::ActResponse>> WaitForAnswer(Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::Status OpenStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CloseStream() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnLost(const absl::Status& status, bool final) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAnswer(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const Options options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  RandomStream exploration_;
+  ActorMetrics* const metrics_;
+  const std::function<bool()> should_stop_;
+  uint64_t at_least_ = 0;  // version of the next answer
+
+  Mutex mutex_;  // taken before the stream's own
+  ConditionVariable changed_;
+  std::unique_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mutex_);
+  uint64_t request_ ABSL_GUARDED_BY(mutex_) = 0;                   // number of the newest
+  std::optional<grpc::ByteBuffer> asked_ ABSL_GUARDED_BY(mutex_);  // until it is answered
+  std::optional<v1::ActResponse> answer_ ABSL_GUARDED_BY(mutex_);
+  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+
+  KeptConnection connection_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_ACTOR_REMOTE_ACTION_SOURCE_H_

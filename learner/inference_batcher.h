@@ -1,0 +1,117 @@
+// Gathers requests for actions into batches. A request's observations are copied once, into the next rows of the batch
+// that is open; a batch is closed when
+//   - the next request has no place in it any more,
+//   - its oldest request has waited for the deadline, never because of its size alone, or
+//   - every connected client waits for an answer: there is nobody left to wait for.
+// While nobody takes it, it stays open.
+//
+//   const auto place = batcher.Reserve(request);     // a stream's callback
+//   ReadInto(place.rows);
+//   batcher.Filled(place);
+//
+//   while (InferenceBatch* batch = batcher.Take()) { // a prediction thread
+//     ...
+//     for (const InferenceRequest& request : batcher.Release(batch)) ...
+//   }
+//
+// A client has one request under way. Thread-safe; the mutex is held for bookkeeping, not while rows are copied.
+#ifndef HEADRACE_LEARNER_INFERENCE_BATCHER_H_
+#define HEADRACE_LEARNER_INFERENCE_BATCHER_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
+#include "proto/inference.pb.h"
+
+namespace headrace {
+
+// Who asked, and is answered on a prediction thread.
+class InferenceClient {
+ public:
+  virtual ~InferenceClient() = default;
+  // computed: when the network was done.
+  virtual void Answer(const v1::ActResponse& response, std::chrono::steady_clock::time_point computed) = 0;
+};
+
+struct InferenceRequest {
+  std::weak_ptr<InferenceClient> client;  // it may vanish within a batch
+  uint64_t number = 0;
+  size_t rows = 0;
+  std::chrono::steady_clock::time_point arrived;
+  size_t first_row = 0;  // in its batch; set by the batcher
+};
+
+// Rows [0, rows) hold the requests' observations, in the order of the requests.
+struct InferenceBatch {
+  explicit InferenceBatch(size_t bytes) : memory(new std::byte[bytes]) {}
+
+  const std::unique_ptr<std::byte[]> memory;
+  size_t rows = 0;
+  std::vector<InferenceRequest> requests;
+
+ private:
+  friend class InferenceBatcher;
+  size_t copying_ = 0;      // requests whose rows are being filled
+  bool announced_ = false;  // somebody looks after its deadline
+};
+
+class InferenceBatcher {
+ public:
+  using Clock = ConditionVariable::Clock;
+
+  struct Options {
+    size_t row_bytes;
+    size_t max_rows;
+    Clock::duration deadline;
+    size_t batches = 2;  // whose memory is there from the beginning; more are made when clients need them at once
+  };
+  explicit InferenceBatcher(const Options& options);
+
+  size_t max_rows() const { return options_.max_rows; }
+
+  // A client has come, or gone.
+  void Connect() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Disconnect() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  struct Place {
+    InferenceBatch* batch;
+    std::byte* rows;  // request.rows * row_bytes bytes, to be filled
+  };
+  // request.rows: 1 to max_rows. Each place must be filled.
+  Place Reserve(InferenceRequest request) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Filled(const Place& place) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The oldest batch, if it is closed at `now`; otherwise null.
+  InferenceBatch* TryTake(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for it. Null: Close was called.
+  InferenceBatch* Take() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Its memory is free again, and its clients may ask anew: to be called before they are answered.
+  std::vector<InferenceRequest> Release(InferenceBatch* batch) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Close() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  bool Closed(Clock::time_point now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  InferenceBatch* TakeOldest(Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::vector<std::unique_ptr<InferenceBatch>> all_ ABSL_GUARDED_BY(mutex_);
+  std::vector<InferenceBatch*> free_ ABSL_GUARDED_BY(mutex_);
+  std::deque<InferenceBatch*> queue_ ABSL_GUARDED_BY(mutex_);  // those with requests; the last one is open
+  size_t clients_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // requests that are not released yet
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_INFERENCE_BATCHER_H_

@@ -1,0 +1,115 @@
+// Central inference (proto/inference.proto): answers actors' observations with actions of the newest weights.
+//
+//   InferenceService inference(config, identity, registry);
+//   ASSIGN_OR_RETURN(auto server, GrpcServer::Start(listen, {&inference, ...}));
+//   inference.Publish(version, weights);                      // whenever there are newer ones
+//   RETURN_IF_ERROR(inference.Open(observation, policies));   // from here on actors are answered
+//
+// A stream's callback copies a request's rows into a batch (learner/inference_batcher.h); prediction threads, each with
+// a policy of its own, load the newest weights between batches, run the policy, and answer. A client with wrong shapes
+// is refused, and one that vanishes is not answered; neither is noticed by the others.
+//
+// Must outlive the server. Thread-safe, but for Open, which is called once.
+#ifndef HEADRACE_LEARNER_INFERENCE_SERVICE_H_
+#define HEADRACE_LEARNER_INFERENCE_SERVICE_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "algorithm/algorithm.h"
+#include "common/metrics.h"
+#include "common/mutex.h"
+#include "common/random.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "learner/inference_batcher.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/column.pb.h"
+#include "proto/config.pb.h"
+#include "proto/inference.grpc.pb.h"
+
+namespace headrace {
+
+class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v1::Inference::Service> {
+ public:
+  // `registry` must outlive this.
+  InferenceService(const v1::RunConfig& config, const v1::LearnerIdentity& identity, MetricRegistry& registry);
+  ~InferenceService() override;
+
+  // Newer weights; policies load them before their next batch.
+  void Publish(uint64_t version, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it.
+  // InvalidArgument: no tensor has its type.
+  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies);
+  // Ends the threads; what was asked is not answered any more. Streams end with the server.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  class Stream;
+  struct Weights {
+    uint64_t version;
+    std::string safetensors;
+  };
+  struct Metrics {
+    explicit Metrics(MetricRegistry& registry);
+    struct Latency {
+      explicit Latency(const HistogramFamily& family);
+      prometheus::Histogram& queue;
+      prometheus::Histogram& assemble;
+      prometheus::Histogram& compute;
+      prometheus::Histogram& reply;
+    };
+    prometheus::Histogram& batch_size;
+    Latency latency;
+    prometheus::Counter& requests;
+    prometheus::Counter& refused;
+    prometheus::Gauge& clients;
+  };
+  // What a prediction thread has.
+  struct Predictor {
+    std::unique_ptr<Policy> policy;
+    RandomStream exploration;
+    uint64_t version = 0;  // of the weights that are loaded
+    at::Tensor actions = {};
+    at::Tensor log_probs = {};
+  };
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Act(grpc::CallbackServerContext*) override;
+  absl::Status CheckOpen(const v1::ActOpen& open) const;
+  void Predict(Predictor& predictor);
+  // On the rows of the batch; whatever LibTorch throws is a status.
+  absl::Status Compute(Predictor& predictor, const InferenceBatch& batch, InferenceBatcher::Clock::time_point& loaded);
+  // Null: the service is being stopped.
+  std::shared_ptr<const Weights> WaitForWeights() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status LoadNewest(Predictor& predictor);
+
+  const v1::InferenceConfig config_;
+  const v1::LearnerIdentity identity_;
+  const uint64_t seed_;
+  Metrics metrics_;
+
+  // Set by Open, before opened_.
+  v1::Column observation_;
+  at::ScalarType type_ = at::kFloat;
+  size_t row_bytes_ = 0;
+  std::unique_ptr<InferenceBatcher> batcher_;
+  std::vector<Predictor> predictors_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> opened_ = false;
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::shared_ptr<const Weights> newest_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_LEARNER_INFERENCE_SERVICE_H_
