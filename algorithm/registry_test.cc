@@ -55,7 +55,7 @@ TEST(RegistryTest, RefusesATopologyThatIsNotSupported) {
   v1::RunConfig config = SacConfig();
   config.set_topology(v1::TOPOLOGY_UNSPECIFIED);
   EXPECT_EQ(CheckFits(config, HalfCheetahLike()).message(),
-            "topology: sac does not run in TOPOLOGY_UNSPECIFIED; it supports: REPLAY");
+            "topology: sac does not run in TOPOLOGY_UNSPECIFIED; it supports: REPLAY, CENTRAL_INFERENCE");
 }
 
 TEST(RegistryTest, RefusesDiscreteActionsForSac) {
