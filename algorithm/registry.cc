@@ -46,8 +46,13 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
                    field == nullptr ? "" : field->name(), "; add one of: ", absl::StrJoin(names, ", ")));
 }
 
-// In lockstep everything has its place in one order; what reaches a process when it does has none.
+// In lockstep everything has its place in one order; what reaches a process when it does has none. What a journal keeps is
+// inserted again, and what comes from a queue comes once.
 absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
+  if (experience.queue && config.replay().journal()) {
+    return absl::InvalidArgumentError(
+        "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
+  }
   if (!config.deterministic()) return absl::OkStatus();
   if (config.topology() == v1::CENTRAL_INFERENCE) {
     return absl::InvalidArgumentError(

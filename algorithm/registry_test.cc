@@ -67,6 +67,28 @@ TEST(RegistryTest, RefusesDiscreteActionsForSac) {
   EXPECT_EQ(MakePolicy(SacConfig(), environment).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
+  v1::RunConfig config;
+  config.set_topology(v1::QUEUE);
+  config.mutable_actor_critic();
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  config.mutable_replay()->set_journal(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
+  config.mutable_replay()->set_journal(false);
+  config.set_deterministic(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other "
+            "at every step");
+}
+
+TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {
+  v1::RunConfig config;
+  config.mutable_ppo();
+  EXPECT_EQ(CheckFits(config, HalfCheetahLike()).message(),
+            "topology: ppo does not run in REPLAY; it supports: SYNCHRONOUS");
+}
+
 TEST(SacExperienceTest, RecordsSinglePrecisionTransitions) {
   const Experience experience = *MakeExperience(SacConfig(), HalfCheetahLike());
   ASSERT_EQ(experience.signature.columns_size(), 5);

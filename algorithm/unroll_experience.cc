@@ -54,6 +54,7 @@ absl::StatusOr<Experience> MakeUnrollExperience(const v1::EnvironmentSpec& envir
 
 absl::StatusOr<Experience> MakeRoundExperience(const v1::EnvironmentSpec& environment, uint32_t steps) {
   ASSIGN_OR_RETURN(Experience experience, MakeExperienceOfRows(environment, 2 * steps + 1));
+  experience.item_stride = steps + 1;  // and one for each episode that ends
   experience.least_item_rows = steps + 1;
   experience.round_steps = steps;
   return experience;

@@ -62,8 +62,7 @@ TEST(ActorCriticNetworkTest, EveryTorsoGivesAPolicyAndAValueAndDerivativesOfBoth
     EXPECT_EQ(output.value.sizes(), at::IntArrayRef({2}));
     const at::Tensor gradient = recorded.Gradient(output.policy.square().sum() + output.value.square().sum());
     EXPECT_EQ(gradient.sizes(), network->parameters().flat().sizes());
-    for (size_t i = 0; i < recorded.views.size(); ++i) {
-      const NamedTensor& named = network->parameters().Named("n")[i];
+    for (const NamedTensor& named : network->parameters().Named("n")) {
       const int64_t offset = named.tensor.storage_offset();
       EXPECT_GT(gradient.narrow(0, offset, named.tensor.numel()).abs().sum().item<double>(), 0) << named.name;
     }

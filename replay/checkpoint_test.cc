@@ -186,6 +186,39 @@ TEST_F(CheckpointTest, LanesGoOnAfterTheRestore) {
   for (uint64_t row = 0; row < 4; ++row) EXPECT_EQ(observations[row], TestRow(2, row).observation);
 }
 
+TEST_F(CheckpointTest, WhatIsInAQueueComesOnceAndItsWritersGoOn) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_times_sampled(1);
+  spec.set_max_items(20);
+  spec.set_queue(true);
+  spec.set_items_span_episodes(true);
+  const std::unique_ptr<Shard> shard = MakeShard();
+  Table& table = **shard->CreateTable(MakePeer("run", "learner"), spec);
+  TestWriter writer(&table, 7, {.rows = 3, .stride = 2, .span_episodes = true});
+  writer.Append(0, 6, v1::TERMINATED);  // items from rows 0 and 2
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  EXPECT_EQ(table.State().items(), 2u);
+
+  const std::unique_ptr<Shard> restored = MakeShard();
+  ASSERT_EQ(Restore(*restored), "one");
+  Table& again = *restored->Tables()[0];
+  EXPECT_EQ(again.State().items(), 0u);
+  EXPECT_EQ(again.State().inserted_steps(), 5u);
+  // The item from row 4 reaches back over the restore.
+  ChunkBuilder builder(again.layout(), {.rows = 3, .stride = 2, .span_episodes = true});
+  for (uint64_t i = 0; i < 7; ++i) {
+    const TestRow row(0, i);
+    builder.Append(0, row.columns(), i == 5 ? v1::TERMINATED : v1::NOT_ENDED);
+    if (i == 5) (void)builder.Build(1);
+  }
+  const Table::OpenedWriter opened = again.OpenWriter(7, 1);
+  EXPECT_EQ(opened.last_sequence, 1u);
+  ASSERT_TRUE(InsertInto(again, 7, opened.session, builder.Build(2)).ok());
+  EXPECT_EQ(again.State().items(), 1u);
+}
+
 TEST_F(CheckpointTest, DamagedFilesArePassedOver) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   ASSERT_TRUE(Write(*shard, "old").ok());

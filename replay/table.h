@@ -125,7 +125,7 @@ class Table {
     v1::TableSpec spec;
     v1::TableState state;
     std::vector<v1::WriterCheckpoint> writers;  // their windows hold addresses
-    std::vector<Item> items;                    // oldest first
+    std::vector<Item> items;                    // oldest first; none of a queue
     Batch pin;
   };
   Snapshot TakeSnapshot() ABSL_LOCKS_EXCLUDED(mutex_);

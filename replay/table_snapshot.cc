@@ -32,7 +32,8 @@ Table::Snapshot Table::TakeSnapshot() {
       for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
     }
   }
-  snapshot.items = items_.Items();
+  // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
+  if (!spec_.queue()) snapshot.items = items_.Items();
   snapshot.pin.table_ = this;
   snapshot.pin.read_ = rows_.BeginRead();
   return snapshot;

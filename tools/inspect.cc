@@ -24,6 +24,7 @@
 #include "common/process.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
+#include "learner/table_spec.h"
 #include "model/device.h"
 #include "nlohmann/json.hpp"
 #include "replay/item_store.h"
@@ -77,7 +78,8 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const v1::ReplayConfig& replay = checked.config.replay();
   ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(checked.experience.signature));
   const uint64_t per_item = layout.stride() * checked.experience.item_stride + ItemStore::kBookBytes;
-  const uint64_t wanted = replay.capacity() * per_item;
+  const uint64_t capacity = MakeTableSpec(checked.config, checked.experience).max_items() * replay.shards();
+  const uint64_t wanted = capacity * per_item;
   const uint64_t fitting = replay.budget_bytes() / per_item;
   uint64_t batch_bytes = 0;
   for (const v1::ColumnSlice& slice : checked.experience.slices) {
@@ -96,13 +98,13 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const double interval = checked.config.learner().publish_interval_seconds();
   Json estimate;
   estimate["replay"] = {{"row_bytes", layout.stride()},
-                        {"transitions_that_fit", std::min(fitting, replay.capacity())},
-                        {"capacity", replay.capacity()},
+                        {"items_that_fit", std::min(fitting, capacity)},
+                        {"capacity", capacity},
                         {"memory_bytes", replay_memory_bytes},
                         {"budget_bytes", replay.budget_bytes()}};
-  if (fitting < replay.capacity()) {
+  if (fitting < capacity) {
     estimate["replay"]["warning"] = absl::StrFormat(
-        "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, replay.capacity(), wanted);
+        "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, capacity, wanted);
   }
   estimate["learner"] = {{"algorithm_bytes", state_bytes},
                          {"optimizer_bytes", optimizer_bytes},
@@ -166,8 +168,13 @@ std::string List() {
   for (const SelectorFacts& facts : AllSelectors()) {
     list["selectors"].push_back({{"name", facts.name}, {"summary", facts.summary}});
   }
-  list["topologies"].push_back(
-      {{"name", "REPLAY"}, {"summary", "the actor holds the policy, the learner samples from sharded replay"}});
+  const auto add_topology = [&](v1::Topology topology, const std::string& summary) {
+    list["topologies"].push_back({{"name", v1::Topology_Name(topology)}, {"summary", summary}});
+  };
+  add_topology(v1::REPLAY, "the actor holds the policy, the learner samples from sharded replay");
+  add_topology(v1::QUEUE, "the actor holds the policy, the learner takes every unroll from a queue once");
+  add_topology(v1::SYNCHRONOUS, "the actor holds the policy, actors and learner take turns in rounds of one policy");
+  add_topology(v1::CENTRAL_INFERENCE, "the learner holds the policy and answers observations with actions, in batches");
   return list.dump(2);
 }
 

@@ -28,7 +28,7 @@ class ResultsTest(unittest.TestCase):
             row = (root / "README.md").read_text().splitlines()[4]
             self.assertEqual(
                 row,
-                "| Cart-v0 | 2 | 200 to 220 | 15 (4 episodes each) | 10 | 20 | 3 to 5 s "
+                "| Cart-v0 | ppo, SYNCHRONOUS | 2 | 200 to 220 | 15 (4 episodes each) | 10 | 20 | 3 to 5 s "
                 "| `tools/headrace run c.textproto --seeds 2` |",
             )
             self.assertEqual(run("--root", name, "--check").returncode, 0)
@@ -87,7 +87,9 @@ class ResultsTest(unittest.TestCase):
             run_directory.mkdir(parents=True)
             header = "env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes"
             (run_directory / "evaluations.csv").write_text(f"{header}\n100,1,50,-7,1,9,4\n{last}\n")
-            (run_directory / "config.textproto").write_text('seed: 1\nenvironment {\n  name: "Cart-v0"\n}\n')
+            (run_directory / "config.textproto").write_text(
+                'seed: 1\ntopology: SYNCHRONOUS\nenvironment {\n  name: "Cart-v0"\n}\nstop {\n}\nppo {\n}\n'
+            )
             (run_directory / "metadata.json").write_text(
                 '{"command_line": ["/somewhere/tools/headrace run c.textproto --seeds 2 --dir /tmp/runs --no-build"],'
                 f' "version": "1", "revision": "abc", "seed": {seed}, "machine": {{"cpu": "C", "cores": 2, "hostname": "h"}}}}'

@@ -113,6 +113,7 @@ def main():
         version = train(arguments, seed, directory)
         metadata = {
             "environment": arguments.environment,
+            "algorithm": "sac",
             "system": f"Stable-Baselines3 {version}",
             "command": command_of(arguments),
             "version": version,

@@ -246,6 +246,8 @@ def fill(run: RunView) -> str:
     items = run.status.stored_items
     if items is None:
         return _UNKNOWN
+    if run.plan.queue:
+        return f"{number(items)} items in the queue"
     return f"{number(items)} of {number(run.plan.capacity)} items" if run.plan.capacity else f"{number(items)} items"
 
 

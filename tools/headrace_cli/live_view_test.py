@@ -118,6 +118,10 @@ class PlainLineTest(unittest.TestCase):
             "policy lag of actors – | age of sampled data – | samples per insert – | replay –",
         )
 
+    def test_a_queue_is_not_measured_against_the_capacity_of_replay(self) -> None:
+        run = RunView("cart", "running", Plan(capacity=1000, queue=True), Status(stored_items=7), elapsed_seconds=3)
+        self.assertIn("replay 7 items in the queue", plain_line(run))
+
 
 class FiguresTest(unittest.TestCase):
     def test_numbers_are_readable(self) -> None:

@@ -48,6 +48,7 @@ class Plan:
     stop_score: float | None = None
     min_steps: int = 0
     capacity: int = 0
+    queue: bool = False  # experience travels through a queue, where each item is used once
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -59,6 +60,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         stop_score=float(stop["score"]) if "score" in stop else None,
         min_steps=int(replay.get("min_steps", 0)),
         capacity=int(replay.get("capacity", 0)),
+        queue=config.get("topology") in ("QUEUE", "SYNCHRONOUS"),
     )
 
 
@@ -222,6 +224,8 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     if status.learner_waits_for == "actors" and status.env_steps_per_second == 0:
         return "the learner waits for actors, which make no steps: see their logs"
     if status.learner_waits_for:
+        if plan.queue and status.learner_waits_for in ("items", "batch"):
+            return "the learner waits for actors: the queue holds less than a batch"
         return _LEARNER_WAITS[status.learner_waits_for]
     if status.updates_per_second is None or status.env_steps_per_second is None:
         return ""
