@@ -46,8 +46,8 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
                    field == nullptr ? "" : field->name(), "; add one of: ", absl::StrJoin(names, ", ")));
 }
 
-// In lockstep everything has its place in one order; what reaches a process when it does has none. What a journal keeps is
-// inserted again, and what comes from a queue comes once.
+// In lockstep everything has its place in one order; what reaches a process when it does has none. What a journal keeps
+// is inserted again, and what comes from a queue comes once.
 absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
   if (experience.queue && config.replay().journal()) {
     return absl::InvalidArgumentError(

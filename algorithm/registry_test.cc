@@ -77,9 +77,10 @@ TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
             "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
   config.mutable_replay()->set_journal(false);
   config.set_deterministic(true);
-  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
-            "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other "
-            "at every step");
+  EXPECT_EQ(
+      ExperienceError(config, HalfCheetahLike()),
+      "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other "
+      "at every step");
 }
 
 TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {

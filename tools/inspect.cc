@@ -96,6 +96,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const uint64_t replay_bytes = std::min(wanted, replay.budget_bytes());
   const uint64_t replay_memory_bytes = replay.shards() * kReplayProcessBytes + replay_bytes;
   const double interval = checked.config.learner().publish_interval_seconds();
+  const bool central = checked.config.topology() == v1::CENTRAL_INFERENCE;  // no weights leave the learner
   Json estimate;
   estimate["replay"] = {{"row_bytes", layout.stride()},
                         {"items_that_fit", std::min(fitting, capacity)},
@@ -117,7 +118,8 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
       {"sample_bytes_per_update", batch_bytes},
       {"weights_bytes_per_version", policy_bytes},
       {"weights_bytes_per_second_at_most",
-       interval > 0 ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval : 0.0}};
+       interval > 0 && !central ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval
+                                : 0.0}};
   const uint64_t checkpoint_bytes =
       policy_bytes + state_bytes + optimizer_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0);
   const uint64_t kept = checked.config.checkpoint().keep();

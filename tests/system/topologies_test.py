@@ -54,7 +54,7 @@ class TopologiesTest(SystemTest):
     def test_actors_without_networks_learn_and_go_on_when_processes_die(self) -> None:
         run = self.start(
             "cartpole_ga3c", "stop.score=200", "stop.env_steps=5000000", "checkpoint.interval_seconds=0.5",
-            "evaluation.episodes=20", "evaluation.interval_steps=200000",
+            "evaluation.episodes=20",
         )
         run.wait_for_env_steps(4000)
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")

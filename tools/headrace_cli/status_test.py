@@ -187,6 +187,12 @@ class StatusTest(unittest.TestCase):
         plan = plan_of({"stop": {"env_steps": "20000", "score": -180.0}, "replay": {"min_steps": "1000"}})
         self.assertEqual((plan.stop_env_steps, plan.stop_score, plan.min_steps), (20000, -180.0, 1000))
 
+    def test_the_plan_knows_whether_experience_is_used_once(self) -> None:
+        self.assertTrue(plan_of({"topology": "QUEUE", "actor_critic": {}}).queue)
+        self.assertTrue(plan_of({"topology": "CENTRAL_INFERENCE", "actor_critic": {}}).queue)
+        self.assertFalse(plan_of({"topology": "CENTRAL_INFERENCE", "sac": {}}).queue)
+        self.assertFalse(plan_of({"topology": "REPLAY", "sac": {}}).queue)
+
 
 if __name__ == "__main__":
     unittest.main()
