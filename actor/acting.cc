@@ -88,10 +88,6 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   if (acting->options_.experience.return_discount > 0) {
     acting->return_moments_ = std::make_unique<MomentsAccumulator>(1);
   }
-  if (acting->options_.experience.round_steps > 0 && acting->drop_episodes_) {
-    return absl::InvalidArgumentError(
-        "actor.on_backpressure: DROP_EPISODE, but in synchronous rounds every step belongs to a round");
-  }
   const auto& shards = acting->options_.replay_addresses;
   ASSIGN_OR_RETURN(
       acting->writer_,

@@ -160,12 +160,12 @@ class ActingTest : public testing::Test {
     const auto should_stop = [this] {
       return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_);
     };
-    absl::StatusOr<std::unique_ptr<Acting>> acting =
-        Acting::Create({config_, lease_, experience_, {shard_.address()}},
-                       *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
-                       std::make_unique<LocalActionSource>(std::move(policy), parameters,
-                                                           ExplorationStream(config_, lease_), &metrics_, should_stop),
-                       attendance_.get(), &metrics_, should_stop);
+    absl::StatusOr<std::unique_ptr<Acting>> acting = Acting::Create(
+        {config_, lease_, experience_, {shard_.address()}},
+        *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+        std::make_unique<LocalActionSource>(std::move(policy), parameters, ExplorationStream(config_, lease_),
+                                            experience_.round_steps, &metrics_, should_stop),
+        attendance_.get(), &metrics_, should_stop);
     EXPECT_TRUE(acting.ok()) << acting.status();
     return *std::move(acting);
   }
@@ -244,9 +244,10 @@ TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
   column.set_data_type(v1::UINT8);
   Start(/*episode_steps=*/2, {}, /*insert_limit=*/1000);
   Publish(0.25, 1);
-  std::thread actor([this] { Act(6); });
-  while (shard_.table().State().inserted_items() < 1) std::this_thread::yield();
-  Publish(0.75, 2);
+  Act(2);
+  Publish(0.75, 2);  // in the middle of a round, which goes on with what it began with
+  while (subscriber_->newest_version() < PackPolicyVersion(1, 2)) std::this_thread::yield();
+  std::thread actor([this] { Act(4); });
   while (shard_.table().State().inserted_items() < 2) std::this_thread::yield();
   EXPECT_EQ(shard_.table().State().inserted_steps(), 6u);
   Publish(0.5, 3);  // for which it waits

@@ -15,9 +15,11 @@ constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two
 }  // namespace
 
 LocalActionSource::LocalActionSource(std::unique_ptr<Policy> policy, ParameterSubscriber* parameters,
-                                     RandomStream exploration, ActorMetrics* metrics, std::function<bool()> should_stop)
+                                     RandomStream exploration, uint32_t round_steps, ActorMetrics* metrics,
+                                     std::function<bool()> should_stop)
     : policy_(std::move(policy)),
       parameters_(parameters),
+      round_steps_(round_steps),
       exploration_(exploration),
       metrics_(metrics),
       should_stop_(std::move(should_stop)) {}
@@ -28,7 +30,8 @@ absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, 
   const bool random = mode == ActMode::kRandom;
   // Random actions need no weights; everything else waits for the first.
   if (version_ == 0 && !random) RETURN_IF_ERROR(WaitFor(1));
-  RETURN_IF_ERROR(UseNewestWeights());
+  if (acts_ == 0) RETURN_IF_ERROR(UseNewestWeights());
+  if (round_steps_ > 0) acts_ = (acts_ + 1) % round_steps_;
   policy_->Act(observations, mode, exploration_, actions, log_probs);
   return random ? 0 : version_;
 }

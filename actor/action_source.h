@@ -33,9 +33,10 @@ class ActionSource {
 // The policy runs in this process.
 class LocalActionSource : public ActionSource {
  public:
-  // The pointers must outlive this. `should_stop` is asked in every wait.
+  // The pointers must outlive this. `should_stop` is asked in every wait. Newer weights are taken at every Act or, with
+  // `round_steps` above 0, at the first of so many.
   LocalActionSource(std::unique_ptr<Policy> policy, ParameterSubscriber* parameters, RandomStream exploration,
-                    ActorMetrics* metrics, std::function<bool()> should_stop);
+                    uint32_t round_steps, ActorMetrics* metrics, std::function<bool()> should_stop);
 
   absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
                                at::Tensor& log_probs) override;
@@ -46,10 +47,12 @@ class LocalActionSource : public ActionSource {
 
   const std::unique_ptr<Policy> policy_;
   ParameterSubscriber* const parameters_;
+  const uint32_t round_steps_;
   RandomStream exploration_;
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   uint64_t version_ = 0;  // of the weights that are loaded
+  uint32_t acts_ = 0;     // in this round
 };
 
 }  // namespace headrace

@@ -137,8 +137,8 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
     ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
     parameters = std::make_unique<ParameterSubscriber>(
         absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
-    action_source =
-        std::make_unique<LocalActionSource>(std::move(policy), parameters.get(), exploration, &metrics, should_stop);
+    action_source = std::make_unique<LocalActionSource>(std::move(policy), parameters.get(), exploration,
+                                                        experience.round_steps, &metrics, should_stop);
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
                    Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),

@@ -37,7 +37,7 @@ void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
       parameters.views, model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)));
   const ActionLikelihood likelihood = output.Likelihood(batch.slices[UnrollSlice::kAction].flatten(0, 1));
   const at::Tensor value = output.value.view(shape);
-  const at::Tensor log_prob = likelihood.log_prob.view(shape);
+  const at::Tensor log_prob = likelihood.log_prob.view(shape) * unroll.is_step;  // 0 where nothing was done
   const at::Tensor entropy = likelihood.entropy.view(shape);
 
   // Targets, without derivatives: pi / mu, and with them v_t and the advantages.
@@ -58,7 +58,7 @@ void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
   if (options_.reduction() == v1::MEAN) loss = loss / steps;
   sink.Apply(0, {parameters.Gradient(loss)});
 
-  const at::Tensor rho = (log_rho.exp() * unroll.is_step).sum();
+  const at::Tensor rho = ((log_rho * unroll.is_step).exp() * unroll.is_step).sum();
   metrics_.copy_(at::stack({policy_loss.detach(), value_loss.detach(), entropy_sum.detach(), rho}).div_(steps));
 }
 

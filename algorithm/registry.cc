@@ -48,7 +48,11 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
 
 // In lockstep everything has its place in one order; what reaches a process when it does has none. What a journal keeps
 // is inserted again, and what comes from a queue comes once.
-absl::Status CheckOrder(const v1::RunConfig& config, const Experience& experience) {
+absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience) {
+  if (experience.round_steps > 0 && config.actor().on_backpressure() == v1::DROP_EPISODE) {
+    return absl::InvalidArgumentError(
+        "actor.on_backpressure: DROP_EPISODE, but in synchronous rounds every step belongs to a round");
+  }
   if (experience.queue && config.replay().journal()) {
     return absl::InvalidArgumentError(
         "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
@@ -123,7 +127,7 @@ absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1:
   RETURN_IF_ERROR(CheckFits(config, environment));
   ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
   ASSIGN_OR_RETURN(Experience experience, entry->experience(config, environment));
-  RETURN_IF_ERROR(CheckOrder(config, experience));
+  RETURN_IF_ERROR(CheckFlow(config, experience));
   return experience;
 }
 

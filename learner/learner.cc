@@ -234,6 +234,7 @@ absl::Status Learner::RestoreTensors() {
     RETURN_IF_ERROR(RestoreNetworks(*init_from_, *algorithm_));
     // They belong to the networks, which expect inputs that are scaled by them.
     *counters_.mutable_observation_moments() = init_from_->manifest.counters().observation_moments();
+    *counters_.mutable_return_moments() = init_from_->manifest.counters().return_moments();
     LogInfo("networks taken from checkpoint %s of run %s", init_from_->manifest.name(), init_from_->manifest.run_id());
   }
   if (counters_.observation_moments().count() > 0) {
@@ -346,6 +347,19 @@ bool Learner::RedrawStale(const ReplaySampler::Filled& filled) {
   return true;
 }
 
+absl::Status Learner::BeginAnotherRound() {
+  if (experience_.round_steps == 0) return absl::OkStatus();
+  const ReplaySampler::Stats stats = sampler_->stats();
+  if (stats.disconnections == disconnections_ || stats.connected_shards < replay_addresses_.size()) {
+    return absl::OkStatus();
+  }
+  LogWarning("a replay shard was lost in this round: another begins");
+  disconnections_ = stats.disconnections;
+  counters_.set_updates(counters_.updates() + 1);
+  metrics_->updates.Increment();
+  return Publish();
+}
+
 absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   const Time begin = std::chrono::steady_clock::now();
   const double waited = Seconds(begin - waiting_since_);
@@ -437,6 +451,7 @@ absl::Status Learner::KeepHouse() {
   metrics_->env_steps.Increment(std::max(0.0, static_cast<double>(env_steps) - metrics_->env_steps.Value()));
   counters_.set_env_steps(env_steps);
   TakeReports();
+  RETURN_IF_ERROR(BeginAnotherRound());
   if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
   if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
   if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {

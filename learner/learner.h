@@ -71,6 +71,9 @@ class Learner {
   absl::Status Train();
   // In synchronous rounds: whether items of earlier ones were in the batch, and others are on their way.
   bool RedrawStale(const ReplaySampler::Filled& filled);
+  // In synchronous rounds: what a shard had of the round when it was lost comes no more, while those who handed it in
+  // wait for new weights. They are given the same ones under a new version, and with it begin another round.
+  absl::Status BeginAnotherRound();
   absl::Status UpdateOnce(const ReplaySampler::Filled& filled);
   // Tells the shards the priorities that the last update gave the batch's items.
   absl::Status UpdatePriorities(size_t slot);
@@ -128,6 +131,7 @@ class Learner {
   v1::Counters counters_;
   bool updated_ = false;  // in this start of the run: there are losses to tell of
   uint64_t published_version_ = 0;
+  uint64_t disconnections_ = 0;  // of shards, up to which a round has begun since
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};

@@ -2,14 +2,24 @@
 
 #include <algorithm>
 
+#include "replay/item_store.h"
+#include "replay/row_layout.h"
+
 namespace headrace {
 
 namespace {
 
-// A queue's shards each have place for a batch: the learner can always draw from one that is full.
+// A queue's shards each have place for a batch: the learner can always draw from one that is full. In rounds actors
+// wait for each other anyway; as much as fits into half of the budget is enough, however many actors there are.
 uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) {
   if (!experience.queue) return std::max<uint64_t>(1, replay.capacity() / replay.shards());
-  return std::max<uint64_t>(1, replay.queue_batches() / replay.shards()) * experience.batch_size;
+  if (experience.round_steps == 0) {
+    return std::max<uint64_t>(1, replay.queue_batches() / replay.shards()) * experience.batch_size;
+  }
+  const absl::StatusOr<RowLayout> layout = RowLayout::Create(experience.signature);
+  const uint64_t row_bytes = layout.ok() ? layout->stride() : 1;  // a shard says what is wrong with it
+  const uint64_t item_bytes = 2 * (experience.item_rows * row_bytes + ItemStore::kBookBytes);
+  return std::max<uint64_t>(1, replay.budget_bytes() / replay.shards() / item_bytes);
 }
 
 }  // namespace

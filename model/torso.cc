@@ -75,7 +75,7 @@ class ConvolutionalTorso final : public Torso {
   int64_t features() const override { return features_; }
   at::Tensor Forward(std::span<const at::Tensor> parameters, const at::Tensor& observations) const override {
     at::Tensor h = observations.to(at::kFloat);
-    if (scale_ != 1) h = h * scale_;
+    if (observations.scalar_type() == at::kByte && scale_ != 1) h = h * scale_;
     for (size_t i = 0; i < convolutions_.size(); ++i) {
       const int64_t stride = convolutions_[i].stride;
       h = at::conv2d(h, parameters[2 * i], parameters[2 * i + 1], {stride, stride}).relu();
@@ -115,7 +115,8 @@ class ImpalaTorso final : public Torso {
   const std::vector<ParameterShape>& parameters() const override { return parameters_; }
   int64_t features() const override { return kFeatures; }
   at::Tensor Forward(std::span<const at::Tensor> parameters, const at::Tensor& observations) const override {
-    at::Tensor h = observations.to(at::kFloat) * (1.0 / 255);
+    at::Tensor h = observations.to(at::kFloat);
+    if (observations.scalar_type() == at::kByte) h = h * (1.0 / 255);
     size_t next = 0;
     const auto convolve = [&](const at::Tensor& x) {
       const at::Tensor y = at::conv2d(x, parameters[next], parameters[next + 1], {1, 1}, {1, 1});

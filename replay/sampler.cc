@@ -323,7 +323,10 @@ void ReplaySampler::OnState(size_t number, const v1::TableState& state) {
 void ReplaySampler::OnDisconnected(size_t number, const absl::Status& status) {
   MutexLock lock(&mutex_);
   Shard& shard = shards_[number];
-  if (shard.connected) LogWarning("shard %d lost: %s", number, status.ToString());
+  if (shard.connected) {
+    LogWarning("shard %d lost: %s", number, status.ToString());
+    ++disconnections_;
+  }
   shard.connected = false;
   for (auto entry = pieces_.begin(); entry != pieces_.end();) {
     if (entry->second.shard == number) {
@@ -458,6 +461,7 @@ ReplaySampler::Stats ReplaySampler::stats() const {
   Stats stats;
   stats.env_steps = env_steps_;
   stats.lost_steps = lost_steps_;
+  stats.disconnections = disconnections_;
   for (const Shard& shard : shards_) {
     stats.states.push_back(shard.state);
     stats.restored_from.push_back(shard.restored_from);

@@ -68,6 +68,7 @@ class ReplaySampler {
     uint64_t stored_bytes = 0;
     uint64_t sampled_items = 0;
     uint32_t connected_shards = 0;
+    uint64_t disconnections = 0;  // of shards that were connected
     uint32_t writers = 0;
     uint32_t blocked_writers = 0;
     uint32_t ready_batches = 0;
@@ -170,6 +171,7 @@ class ReplaySampler {
   std::vector<size_t> free_slots_ ABSL_GUARDED_BY(mutex_);
   uint64_t env_steps_ ABSL_GUARDED_BY(mutex_);
   uint64_t lost_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t disconnections_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t drawn_ ABSL_GUARDED_BY(mutex_);      // batches asked for
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);  // batches handed out
   uint64_t updates_ ABSL_GUARDED_BY(mutex_);    // batches done with

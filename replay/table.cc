@@ -225,6 +225,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     } else {
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
     }
+    if (outcome == Outcome::kDone) uncommitted_items_ += size.items;
     if (outcome == Outcome::kWait) {
       waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
@@ -238,6 +239,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
   Callbacks samplers;
   {
     MutexLock lock(&mutex_);
+    uncommitted_items_ -= size.items;
     absl::StatusOr<Writer*> writer = FindWriter(id, session);
     if (copied.ok()) copied = writer.status();
     if (!copied.ok()) {
@@ -248,7 +250,8 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     committed();
     waiting_writers_.Remove(retry.owner);
     samplers.swap(waiting_samplers_);
-    due = TakeDueWatches(false);
+    // Where items come without a step, nobody who counts steps would hear of them.
+    due = TakeDueWatches(size.steps == 0 && size.items > 0);
   }
   RunAll(samplers);
   RunAll(due);
@@ -275,6 +278,7 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
     const size_t items_of_a_slab = items_.size() / before + 1;
     size_t removed = 0;
     while (rows_.used_slabs() == before) {
+      if (spec_.queue() && ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
       if (items_.size() > 0 && removed < items_of_a_slab) {
         items_.RemoveOne(removal_random_);
         ++removed;
@@ -354,7 +358,8 @@ uint64_t Table::StepsToLimit() const {
 uint64_t Table::StepsToLimitLocked() const {
   const uint64_t granted = insert_limit_ - std::min(insert_limit_, inserted_steps_);
   if (!spec_.queue()) return granted;
-  const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items_.size());
+  const uint64_t items = items_.size() + uncommitted_items_;
+  const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items);
   return std::min(granted, free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1));
 }
 
@@ -475,11 +480,11 @@ void Table::StopWaiting(const void* owner) {
   RunAll(writers);
 }
 
-std::vector<Table::Callback> Table::TakeDueWatches(bool writer_waits) {
+std::vector<Table::Callback> Table::TakeDueWatches(bool all) {
   std::vector<Callback> due;
   const uint64_t inserted_steps = inserted_steps_;
   absl::erase_if(watches_, [&](auto& watch) {
-    if (!writer_waits && inserted_steps < watch.second.inserted_steps) return false;
+    if (!all && inserted_steps < watch.second.inserted_steps) return false;
     due.push_back(std::move(watch.second.callback));
     return true;
   });

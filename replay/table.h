@@ -170,7 +170,7 @@ class Table {
   absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows, RowSet& newest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeAdmittedWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::vector<Callback> TakeDueWatches(bool writer_waits) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Callback> TakeDueWatches(bool all) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Writer*> FindWriter(uint64_t id, uint64_t session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const v1::TableSpec spec_;
@@ -189,6 +189,7 @@ class Table {
   uint64_t next_session_ ABSL_GUARDED_BY(mutex_) = 1;
   uint32_t connected_writers_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t insert_limit_ ABSL_GUARDED_BY(mutex_);
+  uint64_t uncommitted_items_ ABSL_GUARDED_BY(mutex_) = 0;  // of chunks that have room and are being copied
   uint64_t inserted_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;

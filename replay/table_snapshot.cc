@@ -33,7 +33,11 @@ Table::Snapshot Table::TakeSnapshot() {
     }
   }
   // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
-  if (!spec_.queue()) snapshot.items = items_.Items();
+  if (spec_.queue()) {
+    snapshot.state.set_removed_items(snapshot.state.removed_items() + items_.size());
+  } else {
+    snapshot.items = items_.Items();
+  }
   snapshot.pin.table_ = this;
   snapshot.pin.read_ = rows_.BeginRead();
   return snapshot;

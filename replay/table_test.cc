@@ -483,6 +483,19 @@ TEST(TableTest, InsertionWaitsWhileAQueueIsFullAndNothingIsRemoved) {
   EXPECT_EQ(table->State().removed_items(), 3u);  // those that were sampled
 }
 
+TEST(TableTest, ItemsThatComeWithoutAStepWakeThoseWhoCountSteps) {
+  const std::unique_ptr<Table> table = MakeTable(QueueSpec(4));
+  TestWriter writer(table.get(), 7, {.rows = 2, .span_episodes = true, .until_cut = true});
+  writer.Append(0, 1);
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  int woken = 0;
+  table->WatchOnce(table->State().inserted_steps() + 1, {&woken, [&] { ++woken; }});
+  writer.Append(0, 1, v1::CUT);  // an observation, and with it an item
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  EXPECT_EQ(table->State().items(), 1u);
+  EXPECT_EQ(woken, 1);
+}
+
 TEST(TableTest, AQueueRefusesAChunkOfMoreItemsThanItCouldEverHold) {
   const std::unique_ptr<Table> table = MakeTable(QueueSpec(4));
   TestWriter writer(table.get(), 7);
