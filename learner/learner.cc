@@ -265,6 +265,11 @@ absl::Status Learner::StartSampler() {
   sampler.addresses = replay_addresses_;
   sampler.peer = MakePeer(identity_.run_id(), "learner");
   sampler.table = MakeTableSpec(config_, experience_);
+  if (const uint64_t most = sampler.table.max_items(); experience_.queue && most < experience_.batch_size) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "replay.budget_bytes: expected place for a batch of %d items on each of %d shards, got %d for %d",
+        experience_.batch_size, config_.replay().shards(), config_.replay().budget_bytes(), most));
+  }
   sampler.slices = experience_.slices;
   sampler.pad = experience_.least_item_rows > 0;
   sampler.batch_size = experience_.batch_size;

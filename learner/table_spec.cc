@@ -10,7 +10,7 @@ namespace headrace {
 namespace {
 
 // A queue's shards each have place for a batch: the learner can always draw from one that is full. In rounds actors
-// wait for each other anyway; as much as fits into half of the budget is enough, however many actors there are.
+// wait for each other anyway; as much as fits into a quarter of the budget is enough, however many actors there are.
 uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) {
   if (!experience.queue) return std::max<uint64_t>(1, replay.capacity() / replay.shards());
   if (experience.round_steps == 0) {
@@ -18,7 +18,7 @@ uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) 
   }
   const absl::StatusOr<RowLayout> layout = RowLayout::Create(experience.signature);
   const uint64_t row_bytes = layout.ok() ? layout->stride() : 1;  // a shard says what is wrong with it
-  const uint64_t item_bytes = 2 * (experience.item_rows * row_bytes + ItemStore::kBookBytes);
+  const uint64_t item_bytes = 4 * (experience.item_rows * row_bytes + ItemStore::kBookBytes);
   return std::max<uint64_t>(1, replay.budget_bytes() / replay.shards() / item_bytes);
 }
 
