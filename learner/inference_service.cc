@@ -194,7 +194,23 @@ absl::Status InferenceService::Open(const v1::Column& observation, std::vector<s
     const auto thread = static_cast<uint32_t>(predictors_.size());
     predictors_.push_back({std::move(policy), ExplorationStream(seed_, identity_.incarnation(), thread)});
   }
-  for (Predictor& predictor : predictors_) threads_.emplace_back([this, &predictor] { Predict(predictor); });
+  // LibTorch keeps some of the number of threads for the whole process: who sets it after this has the last word.
+  for (Predictor& predictor : predictors_) {
+    threads_.emplace_back([this, &predictor] {
+      // Batches are small: threads of an operation that wait for each other cost more than they save. Asked first,
+      // because the first question sets the number to that of the process.
+      at::get_num_threads();
+      at::set_num_threads(1);
+      {
+        MutexLock lock(&mutex_);
+        ++started_;
+        changed_.NotifyAll();
+      }
+      Predict(predictor);
+    });
+  }
+  MutexLock lock(&mutex_);
+  while (started_ < predictors_.size()) changed_.Wait(&mutex_);
   opened_ = true;
   return absl::OkStatus();
 }
@@ -230,10 +246,6 @@ absl::Status InferenceService::CheckOpen(const v1::ActOpen& open) const {
 }
 
 void InferenceService::Predict(Predictor& predictor) {
-  // Batches are small: threads of an operation that wait for each other cost more than they save. Asked first, because
-  // the first question sets the number to that of the process.
-  at::get_num_threads();
-  at::set_num_threads(1);
   if (WaitForWeights() == nullptr) return;
   while (InferenceBatch* const batch = batcher_->Take()) {
     const Clock::time_point taken = Clock::now();

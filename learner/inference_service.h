@@ -47,7 +47,8 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
 
   // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it.
   // InvalidArgument: no tensor has its type.
-  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies);
+  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends the threads; what was asked is not answered any more. Streams end with the server.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -107,6 +108,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   Mutex mutex_;
   ConditionVariable changed_;
   std::shared_ptr<const Weights> newest_ ABSL_GUARDED_BY(mutex_);
+  size_t started_ ABSL_GUARDED_BY(mutex_) = 0;  // threads
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
