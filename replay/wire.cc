@@ -4,6 +4,7 @@
 #include <string>
 
 #include "google/protobuf/wire_format_lite.h"
+#include "grpc/slice.h"
 #include "grpcpp/support/proto_buffer_reader.h"
 
 namespace headrace {
@@ -85,13 +86,18 @@ absl::Status ReadFrame(CodedInputStream& in, std::span<const std::span<std::byte
   return EndMessage(in, limit) ? absl::OkStatus() : refuse("a frame is cut off");
 }
 
+// A slice whose bytes stay where they are when it is moved: a small grpc::Slice(bytes) holds them itself.
+grpc::Slice AllocateMessage(size_t bytes) {
+  return grpc::Slice(grpc_slice_malloc_large(bytes), grpc::Slice::STEAL_REF);
+}
+
 }  // namespace
 
 InsertMessage BeginInsertRequest(const v1::ChunkHeader& chunk, size_t payload_bytes) {
   const size_t chunk_bytes = chunk.ByteSizeLong();
   const size_t head_bytes = VarintBytes(kChunkTag) + VarintBytes(chunk_bytes) + chunk_bytes + VarintBytes(kDataTag) +
                             VarintBytes(payload_bytes);
-  grpc::Slice message(head_bytes + payload_bytes);
+  grpc::Slice message = AllocateMessage(head_bytes + payload_bytes);
   uint8_t* out = const_cast<uint8_t*>(message.begin());
   out = WriteVarint(kChunkTag, out);
   out = WriteVarint(chunk_bytes, out);
@@ -132,7 +138,7 @@ SampleMessage BeginSampleResponse(const v1::SampleResponse& head, std::span<cons
     const size_t frame_bytes = FrameHeadBytes(frame) + frame.bytes;
     bytes += VarintBytes(kFramesTag) + VarintBytes(frame_bytes) + frame_bytes;
   }
-  SampleMessage sample = {grpc::Slice(bytes), {}};
+  SampleMessage sample = {AllocateMessage(bytes), {}};
   uint8_t* out = head.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(sample.message.begin()));
   for (const FrameSpec& frame : frames) {
     out = WriteVarint(kFramesTag, out);

@@ -70,6 +70,19 @@ grpc::ByteBuffer Buffer(const std::string& bytes, size_t slice_bytes = SIZE_MAX)
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+TEST(Wire, PayloadsStayInsideTheSmallestMessageWhenItIsMoved) {
+  const auto holds = [](const grpc::Slice& message, const std::byte* payload) {
+    const auto* begin = reinterpret_cast<const std::byte*>(message.begin());
+    return payload >= begin && payload < begin + message.size();
+  };
+  InsertMessage insert = BeginInsertRequest(v1::ChunkHeader(), 1);
+  const grpc::Slice inserted = std::move(insert.message);
+  EXPECT_TRUE(holds(inserted, insert.payload));
+  SampleMessage sample = BeginSampleResponse(v1::SampleResponse(), std::vector<FrameSpec>{{0, 0, 1}});
+  const grpc::Slice sampled = std::move(sample.message);
+  EXPECT_TRUE(holds(sampled, sample.payloads[0]));
+}
+
 TEST(InsertWireTest, IsTheMessageThatProtobufReads) {
   for (const size_t size : {0, 1, 127, 128, 20000}) {
     v1::InsertRequest request;
