@@ -1,7 +1,8 @@
 // A policy and a value of the same observation: two heads of one torso, or two networks.
 //
-// With NetworkOptions.lstm the torso's features go through an LSTM. What such a network carries from one row of a lane to
-// the next, its state, is given and returned like everything else: [lanes, StateSize], zeros where an episode begins.
+// With NetworkOptions.lstm the torso's features go through an LSTM. What such a network carries from one row of a lane
+// to the next, its state, is given and returned like everything else: [lanes, StateSize], zeros where an episode
+// begins.
 //
 // The parameters of the policy come first, so that what actors need is a network of the policy alone.
 //
@@ -41,8 +42,8 @@ class ActorCriticNetwork {
                                                                     at::Device device);
 
   // Orthogonal, with gain sqrt(2), 0.01 for the policy's head and 1 for the value's; biases and log_std zero: what PPO
-  // and A2C are commonly run with (Stable-Baselines3, CleanRL). An LSTM: gain 1, and a forget gate that begins open, with
-  // bias 1 (Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", 2015).
+  // and A2C are commonly run with (Stable-Baselines3, CleanRL). An LSTM: gain 1, and a forget gate that begins open,
+  // with bias 1 (Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", 2015).
   void Initialize(RandomStream& random);
 
   struct Output {
@@ -58,8 +59,8 @@ class ActorCriticNetwork {
     }
   };
   // observations: [B, shape...]. `parameters`: parameters().views(), or those of parameters().Record().
-  // With an LSTM the B rows are those of the lanes one after the other, equally many of each; `state` is for the first of
-  // each, and `ends` [lanes, rows of each] has 1 where a row is an episode's last (undefined: none is).
+  // With an LSTM the B rows are those of the lanes one after the other, equally many of each; `state` is for the first
+  // of each, and `ends` [lanes, rows of each] has 1 where a row is an episode's last (undefined: none is).
   Output Forward(std::span<const at::Tensor> parameters, const at::Tensor& observations, const at::Tensor& state = {},
                  const at::Tensor& ends = {}) const;
   Output Forward(const at::Tensor& observations, const at::Tensor& state = {}, const at::Tensor& ends = {}) const {
@@ -76,7 +77,7 @@ class ActorCriticNetwork {
 
   const ActorCriticSpec spec_;
   const bool with_value_;
-  const int64_t features_;  // that the heads are given
+  const int64_t features_;              // that the heads are given
   const std::unique_ptr<Torso> torso_;  // of the same make for both, where they are two networks
   size_t policy_tensors_ = 0;
   std::vector<ParameterShape> shapes_;

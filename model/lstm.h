@@ -1,5 +1,5 @@
-// Long short-term memory: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, with the forget gate of Gers et al.,
-// 2000. Equations and the order of the gates are those of PyTorch's nn.LSTM, with its two biases as one:
+// Long short-term memory: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, with the forget gate of Gers et
+// al., 2000. Equations and the order of the gates are those of PyTorch's nn.LSTM, with its two biases as one:
 //
 //   i, f, g, o = W_input x_t + W_recurrent h_{t-1} + b
 //   c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
