@@ -59,13 +59,13 @@ absl::Status ActorLearner::SetTargets(const Experience& experience) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> ActorLearner::Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                                           at::Tensor& log_probs) {
+absl::StatusOr<uint64_t> ActorLearner::Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                                           at::Tensor& actions, at::Tensor& log_probs) {
   if (version_ == 0) {
     ASSIGN_OR_RETURN(const v1::PushResponse first, client_->WaitForWeights());
     RETURN_IF_ERROR(Load(first));
   }
-  policy_->Act(observations, mode, exploration_, actions, log_probs);
+  policy_->Act(observations, mode, exploration_, recurrent_state, actions, log_probs);
   return version_;
 }
 

@@ -39,8 +39,8 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
                                                               std::unique_ptr<Policy> policy, RandomStream exploration,
                                                               GradientClient* client, ActorMetrics* metrics);
 
-  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                               at::Tensor& log_probs) override;
+  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                               at::Tensor& actions, at::Tensor& log_probs) override;
   // The answer to the newest gradient has brought the newest weights there are: nobody waits for newer ones.
   absl::Status WaitFor(uint64_t version) override { return absl::OkStatus(); }
 

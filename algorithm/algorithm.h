@@ -82,8 +82,10 @@ class Policy {
   virtual ~Policy() = default;
   // observations: [lanes, shape...] of the observation column's type, on the CPU. Writes actions [lanes, shape...] of
   // the action column's type, and, for algorithms that record it, the log-probabilities [lanes]; empty otherwise.
-  virtual void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-                   at::Tensor& log_probs) = 0;
+  // recurrent_state: [lanes, shape...] of the column of that name, undefined where there is none. The caller keeps it,
+  // zeros for lanes whose episode begins; it is overwritten by that for the lanes' next observations.
+  virtual void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+                   at::Tensor& actions, at::Tensor& log_probs) = 0;
   // Live tensors under the names the learner gives them; loading a version copies into them.
   virtual std::vector<NamedTensor> Tensors() const = 0;
 };

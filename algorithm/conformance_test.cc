@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/isfinite.h"
 #include "ATen/ops/rand.h"
@@ -39,6 +40,7 @@ std::vector<Case> Cases() {
   cases.push_back({"sac", false, "n_step: 3 prioritized_replay { enabled: true }"});
   cases.push_back(
       {"actor_critic", true, "correction: EPSILON reduction: SUM optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
+  cases.push_back({"actor_critic", false, "network { hidden: 8 lstm: 6 } burn_in: 2 normalize_observations: true"});
   cases.push_back({"ppo", false,
                    "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 0.01 "
                    "normalize_observations: true normalize_rewards: true"});
@@ -136,6 +138,11 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
     return batch;
   }
 
+  at::Tensor InitialState(int64_t lanes) const {
+    const v1::Column* const column = FindColumn("recurrent_state");
+    return column == nullptr ? at::Tensor() : at::zeros({lanes, column->shape(0)});
+  }
+
   const v1::EnvironmentSpec environment_;
   v1::RunConfig config_;
   Experience experience_;
@@ -217,7 +224,8 @@ TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActs) {
       at::Tensor actions[2], log_probs[2];
       for (int run = 0; run < 2; ++run) {
         RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
-        policy->Act(observations, mode, random, actions[run], log_probs[run]);
+        at::Tensor state = InitialState(lanes);
+        policy->Act(observations, mode, random, state, actions[run], log_probs[run]);
       }
       EXPECT_TRUE(at::equal(actions[0], actions[1])) << "the same stream must give the same actions";
       EXPECT_EQ(actions[0].size(0), lanes);
@@ -230,6 +238,31 @@ TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActs) {
       const bool recorded = FindColumn("behaviour_log_prob") != nullptr;
       ASSERT_EQ(log_probs[0].numel(), recorded ? lanes : 0);
       if (recorded) EXPECT_TRUE(at::isfinite(log_probs[0]).all().item<bool>());
+    }
+  }
+}
+
+TEST_P(AlgorithmConformanceTest, WhatALaneDoesAndRemembersDependsOnNoOtherLane) {
+  const std::unique_ptr<Policy> policy = *MakePolicy(config_, environment_);
+  Load(Copy(MakeSeeded(1)->PolicyTensors()), policy->Tensors());
+  constexpr int64_t kLanes = 3, kSteps = 4;
+  const at::Tensor observations = at::randn({kSteps, kLanes, kObservation});
+  RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
+  at::Tensor actions, log_probs, all = InitialState(kLanes);
+  std::vector<at::Tensor> together;
+  for (int64_t t = 0; t < kSteps; ++t) {
+    policy->Act(observations[t], ActMode::kGreedy, random, all, actions, log_probs);
+    together.push_back(actions.clone());
+  }
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    at::Tensor alone = InitialState(1);
+    for (int64_t t = 0; t < kSteps; ++t) {
+      policy->Act(observations[t].narrow(0, lane, 1), ActMode::kGreedy, random, alone, actions, log_probs);
+      EXPECT_TRUE(at::allclose(actions[0], together[t][lane], 1e-5, 1e-6)) << "lane " << lane << ", step " << t;
+    }
+    if (alone.defined()) {
+      EXPECT_TRUE(at::allclose(alone[0], all[lane], 1e-5, 1e-6));
+      EXPECT_GT(alone.abs().max().item<double>(), 0);
     }
   }
 }

@@ -228,10 +228,14 @@ absl::Status Learner::OpenInference() {
   for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
+  const v1::Column* observation = nullptr;
+  int64_t state_size = 0;
   for (const v1::Column& column : experience_.signature.columns()) {
-    if (column.name() == "observation") return inference_->Open(column, std::move(policies));
+    if (column.name() == "observation") observation = &column;
+    if (column.name() == "recurrent_state") state_size = column.shape(0);
   }
-  return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  return inference_->Open(*observation, std::move(policies), state_size);
 }
 
 void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {
