@@ -42,7 +42,7 @@ absl::Status LocalActionSource::UseNewestWeights() {
   if (weights == nullptr) return absl::OkStatus();
   RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy_->Tensors()));
   version_ = weights->version;
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(version_)));
+  metrics_->CountPolicy(PolicyUpdate(version_));
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/rpc_metrics.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
@@ -20,8 +21,10 @@ inline constexpr int kMaxMessageBytes = 64 << 20;
 class GrpcServer {
  public:
   // Serves until destroyed. Port 0 takes a free one. Unavailable: the address cannot be bound (the message names it).
+  // `metrics`: null where calls are not counted.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& listen,
-                                                           const std::vector<grpc::Service*>& services);
+                                                           const std::vector<grpc::Service*>& services,
+                                                           const RpcMetrics* metrics = nullptr);
   ~GrpcServer();
 
   // "127.0.0.1:41234", with the port that was chosen.

@@ -120,6 +120,8 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       last_checkpoint_(start_),
       waiting_since_(start_),
       counted_until_(start_) {
+  metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
+  metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   if (!resume_from_.has_value()) return;
   counters_ = resume_from_->manifest.counters();
   // Before anybody reads them: a jump would look like an enormous rate.
@@ -164,10 +166,10 @@ std::string Learner::EndReached() const {
   return "";
 }
 
-void Learner::CountWaiting(prometheus::Counter& what) {
-  const Time now = std::chrono::steady_clock::now();
-  what.Increment(Seconds(now - counted_until_));
-  counted_until_ = now;
+void Learner::CountWaiting(prometheus::Counter& what, Time end) {
+  if (end <= counted_until_) return;
+  what.Increment(Seconds(end - counted_until_));
+  counted_until_ = end;
 }
 
 absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
@@ -276,6 +278,8 @@ absl::Status Learner::StartSampler() {
   sampler.ratio = MakeRatio(config_, experience_);
   sampler.seed = config_.seed();
   sampler.slots = slots_->Blocks();
+  for (const std::span<std::byte> block : sampler.slots.front()) batch_bytes_ += static_cast<double>(block.size());
+  metrics_->prefetch_batches.Set(static_cast<double>(slots - 1));
   sampler.env_steps = counters_.env_steps();
   sampler.batches = counters_.updates();
   if (resume_from_.has_value()) {
@@ -370,7 +374,12 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   const double waited = Seconds(begin - waiting_since_);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
-  CountWaiting(metrics_->waiting.batch);
+  // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
+  const bool before_asking = filled.wait != ReplaySampler::Wait::kItems;
+  CountWaiting(CounterOf(filled.wait, metrics_->waiting), before_asking ? filled.asked : begin);
+  CountWaiting(metrics_->waiting.batch, begin);
+  metrics_->sample.Observe(Seconds(filled.there - filled.asked));
+  metrics_->sampled_bytes.Increment(batch_bytes_);
 
   if (const std::span<float> weights = slots_->Weights(filled.slot); !weights.empty()) {
     const double exponent =
@@ -406,8 +415,9 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   if (awaited || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
     RETURN_IF_ERROR(Publish());
   }
-  sampler_->Done(filled.slot, published_version_);
+  // Asking for the next batch is time that goes by without an update, too.
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  sampler_->Done(filled.slot, published_version_);
   return absl::OkStatus();
 }
 
@@ -427,6 +437,7 @@ absl::Status Learner::Publish() {
   RETURN_IF_ERROR(CheckFinite(tensors));
   ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
   if (inference_ != nullptr) inference_->Publish(PackedVersion(), policy);
+  metrics_->published_bytes.Increment(static_cast<double>(policy.size()));
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
   published_version_ = PackedVersion();
   last_publish_ = std::chrono::steady_clock::now();
@@ -524,6 +535,7 @@ void Learner::WriteProgress() {
   last_progress_ = std::chrono::steady_clock::now();
   const ReplaySampler::Stats stats = sampler_->stats();
   metrics_->prefetched_batches.Set(stats.ready_batches);
+  metrics_->connected_shards.Set(stats.connected_shards);
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
   metrics_->actors.Set(members_->actors());
   metrics_->training_return.Set(progress_->RecentReturn());
@@ -536,6 +548,7 @@ void Learner::WriteProgress() {
     const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
       losses.emplace_back(algorithm_->MetricNames()[i], values.data_ptr<double>()[i]);
+      metrics_->losses.With({losses.back().first}).Set(losses.back().second);
     }
   }
   metrics_->CountWrite(progress_->Write(Position(), stats, losses));
@@ -572,7 +585,12 @@ absl::Status Learner::StartCheckpoint() {
 
 void Learner::CountCheckpoint(const absl::Status& written) {
   (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-  if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+  if (!written.ok()) {
+    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+    return;
+  }
+  metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - last_checkpoint_));
+  metrics_->checkpoint_timestamp.SetToCurrentTime();
 }
 
 absl::Status Learner::EvaluateFinally() {

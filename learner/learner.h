@@ -96,8 +96,8 @@ class Learner {
   // With a reason the run is over; otherwise it is only interrupted.
   absl::Status Finish(const std::string& reason);
 
-  // Books the time since the last call, or since an update was done, as spent waiting.
-  void CountWaiting(prometheus::Counter& what);
+  // Books the time since the last call, or since an update was done, as spent waiting; of it only that before `end`.
+  void CountWaiting(prometheus::Counter& what, Time end = std::chrono::steady_clock::now());
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;
@@ -122,6 +122,7 @@ class Learner {
   std::unique_ptr<Algorithm> algorithm_;
   std::unique_ptr<LocalOptimizer> optimizer_;
   std::unique_ptr<BatchSlots> slots_;
+  double batch_bytes_ = 0;
   std::unique_ptr<ReplaySampler> sampler_;
   std::unique_ptr<ProgressLog> progress_;
   std::unique_ptr<Evaluations> evaluations_;

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc_metrics.h"
 #include "common/run_directory.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
@@ -71,6 +72,7 @@ absl::Status RunLearner(const ProcessFlags& flags) {
 
   MetricRegistry registry("learner");
   LearnerMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   RunService members(
       options.identity.run_id(), options.identity.incarnation(),
@@ -83,7 +85,8 @@ absl::Status RunLearner(const ProcessFlags& flags) {
     services.push_back(inference.get());
   }
   Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(absl::GetFlag(FLAGS_listen), services));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);

@@ -69,6 +69,8 @@ class ReplayWriter {
   // The newest InsertResponse.policy_version.
   uint64_t policy_version() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t unacknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // In all; what was sent again on another connection counts once.
+  uint64_t sent_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t reconnects() const { return connection_.reconnects(); }
 
  private:
@@ -106,6 +108,7 @@ class ReplayWriter {
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sent_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};

@@ -157,7 +157,9 @@ absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
 
   StepResult result;
   step.cause = CauseOfFailure([&]() -> std::string {
+    step.threw = true;
     result = lanes_[lane].environment->Step(action, next);
+    step.threw = false;
     if (!IsFinite(result.reward)) return absl::StrCat("reward is ", result.reward);
     return DefectOf(facts_.observation, next);
   });
