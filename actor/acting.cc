@@ -126,7 +126,9 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, 
       in_episode_(lanes_->size()),
       dropping_(lanes_->size()),
       rewards_(lanes_->size()),
-      random_steps_left_(options_.lease.random_steps()) {}
+      random_steps_left_(options_.lease.random_steps()) {
+  metrics_->window_bytes.Set(static_cast<double>(options_.config.actor().window_bytes()));
+}
 
 absl::Status Acting::StepUntilStopped() {
   try {
@@ -151,15 +153,16 @@ absl::Status Acting::Run() {
 
 absl::Status Acting::StepOnce() {
   const Time begin = Clock::now();
+  if (stepped_ != Time{}) times_.record += Seconds(begin - stepped_) - std::exchange(held_, 0);
   CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
   const ActMode mode = random_steps_left_ > 0 ? ActMode::kRandom : ActMode::kExplore;
   if (recurrent_state_.defined()) state_before_.copy_(recurrent_state_);
   ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, recurrent_state_, actions_, log_probs_));
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
-  const Time stepped = Clock::now();
-  metrics_->policy_seconds.Increment(Seconds(acted - begin));
-  metrics_->step_seconds.Increment(Seconds(stepped - acted));
+  stepped_ = Clock::now();
+  times_.policy += Seconds(acted - begin);
+  times_.step += Seconds(stepped_ - acted);
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
   for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
@@ -178,7 +181,9 @@ absl::Status Acting::EndRound() {
   RETURN_IF_ERROR(AsFailure(HandInAll()));
   const Time begin = Clock::now();
   const absl::Status status = action_source_->WaitFor(acting_version_ + 1);
-  metrics_->policy_wait_seconds.Increment(Seconds(Clock::now() - begin));
+  const double waited = Seconds(Clock::now() - begin);
+  metrics_->policy_wait_seconds.Increment(waited);
+  held_ += waited;
   return status;
 }
 
@@ -241,7 +246,7 @@ void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   episode.set_policy_version(acting_version_);
   metrics_->episodes.Increment();
   if (end == v1::INTERRUPTED) {
-    metrics_->interrupted_episodes.Increment();
+    (step.threw ? metrics_->interrupted_episodes.exception : metrics_->interrupted_episodes.not_a_number).Increment();
     LogWarning("lane %d: episode interrupted after %d steps: %s", lane, step.episode_length, step.cause);
     return;
   }
@@ -264,7 +269,9 @@ absl::Status Acting::Send() {
     const Time begin = Clock::now();
     status = writer_->Send(begin + kPatience);
     // Counted while it lasts, so that whoever looks sees it.
-    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    const double blocked = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(blocked);
+    held_ += blocked;
     Report(false);
   }
   RETURN_IF_ERROR(status);
@@ -275,7 +282,9 @@ absl::Status Acting::HandInAll() {
   while (true) {
     const Time begin = Clock::now();
     const absl::Status status = writer_->Drain(begin + kPatience);
-    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    const double blocked = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(blocked);
+    held_ += blocked;
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }
@@ -286,7 +295,9 @@ void Acting::Report(bool now) {
   if (!now && time - last_report_ < kReportInterval) return;
   last_report_ = time;
   metrics_->unacknowledged_bytes.Set(static_cast<double>(writer_->unacknowledged_bytes()));
-  metrics_->reconnects.Set(static_cast<double>(writer_->reconnects()));
+  metrics_->reconnects.Increment(static_cast<double>(writer_->reconnects()) - metrics_->reconnects.Value());
+  metrics_->sent_bytes.Increment(static_cast<double>(writer_->sent_bytes()) - metrics_->sent_bytes.Value());
+  CountTimes();
   metrics_->dropped_episode_reports.Increment(static_cast<double>(attendance_->dropped_episodes()) -
                                               metrics_->dropped_episode_reports.Value());
   if (moments_ != nullptr && moments_->count() > 0) *report_.mutable_observation_moments() = moments_->Take();
@@ -295,6 +306,13 @@ void Acting::Report(bool now) {
   }
   if (report_.episodes().empty() && !report_.has_observation_moments() && !report_.has_return_moments()) return;
   attendance_->Report(std::exchange(report_, {}));
+}
+
+void Acting::CountTimes() {
+  metrics_->policy_seconds.Increment(times_.policy);
+  metrics_->step_seconds.Increment(times_.step);
+  metrics_->record_seconds.Increment(times_.record);
+  times_ = {};
 }
 
 }  // namespace headrace

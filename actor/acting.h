@@ -78,6 +78,7 @@ class Acting {
   absl::Status Send();
   absl::Status HandInAll();
   void Report(bool now);
+  void CountTimes();
 
   const ActingOptions options_;
   const std::unique_ptr<VectorEnvironment> lanes_;
@@ -104,6 +105,16 @@ class Acting {
   uint32_t round_steps_ = 0;      // since the last round
   uint64_t random_steps_left_;
   uint64_t acting_version_ = 0;  // of the policy that chose the current actions; 0: random
+
+  // Where the time went since it was last counted: written to at every step, while a metric is shared with the thread
+  // that serves it.
+  struct Times {
+    double policy = 0;
+    double step = 0;
+    double record = 0;
+  } times_;
+  Time stepped_{};   // the end of the last step of the environments
+  double held_ = 0;  // seconds since then that stepping stood still
 
   v1::AttendRequest report_;
   Time last_report_{};

@@ -374,7 +374,7 @@ TEST_F(ActingTest, ACrashCostsOneEpisodeAndItsLastTransition) {
   EXPECT_EQ(episodes[1].end(), v1::INTERRUPTED);
   EXPECT_EQ(episodes[1].cause(), "crash in step 4");
   EXPECT_EQ(episodes[1].length(), 1);
-  EXPECT_EQ(metrics_.interrupted_episodes.Value(), 1);
+  EXPECT_EQ(metrics_.interrupted_episodes.exception.Value(), 1);
 }
 
 TEST_F(ActingTest, ACrashInTheFirstStepOfAnEpisodeLeavesNothingOfIt) {

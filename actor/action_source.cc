@@ -43,7 +43,7 @@ absl::Status LocalActionSource::UseNewestWeights() {
   if (weights == nullptr || weights->version == version_) return absl::OkStatus();
   RETURN_IF_ERROR(LoadTensors(weights->safetensors, policy_->Tensors()));
   version_ = weights->version;
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(version_)));
+  metrics_->CountPolicy(PolicyUpdate(version_));
   return absl::OkStatus();
 }
 

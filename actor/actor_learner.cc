@@ -119,6 +119,7 @@ void ActorLearner::Apply(size_t group, const std::vector<at::Tensor>& gradients)
     const at::Tensor values = gradient.to(at::kCPU, at::kFloat).contiguous();
     bytes.append(static_cast<const char*>(values.const_data_ptr()), values.nbytes());
   }
+  sent_bytes_ += bytes.size();
   const auto begin = std::chrono::steady_clock::now();
   absl::StatusOr<v1::PushResponse> response = client_->Push(request);
   metrics_->policy_wait_seconds.Increment(

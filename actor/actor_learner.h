@@ -52,6 +52,7 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   bool HasRoom() const override { return true; }
   uint64_t policy_version() const override { return version_; }
   uint64_t unacknowledged_bytes() const override { return 0; }
+  uint64_t sent_bytes() const override { return sent_bytes_; }
   uint64_t reconnects() const override { return client_->reconnects(); }
 
  private:
@@ -88,7 +89,8 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   size_t cut_lanes_ = 0;       // that have ended the round
   bool updated_ = false;       // there are metrics to tell of
   uint64_t version_ = 0;       // of the weights
-  absl::Status pushed_;        // why the newest gradient was not
+  uint64_t sent_bytes_ = 0;
+  absl::Status pushed_;  // why the newest gradient was not
 };
 
 }  // namespace headrace

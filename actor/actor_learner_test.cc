@@ -68,9 +68,9 @@ class ActorLearnerTest : public ::testing::Test {
   void Learn() {
     while (!stop_) {
       const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, updates_done_)};
-      const absl::StatusOr<bool> usable =
+      const absl::StatusOr<UpdateSource::Arrival> arrival =
           updates_->Next(moment, std::chrono::steady_clock::now() + std::chrono::milliseconds(20));
-      if (!usable.ok() || !*usable) continue;
+      if (!arrival.ok() || !arrival->usable) continue;
       ASSERT_TRUE(updates_->Update(moment).ok());
       ++updates_done_;
     }

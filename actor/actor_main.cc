@@ -216,7 +216,19 @@ absl::StatusOr<v1::EvaluationResult> EvaluateOrder(const Member& member, const v
   return Evaluate(options, policy);
 }
 
-absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
+void CountEvaluation(const absl::StatusOr<v1::EvaluationResult>& result, std::chrono::duration<double> time,
+                     EvaluatorMetrics& metrics) {
+  if (!result.ok()) {
+    metrics.failures.Increment();
+    return;
+  }
+  metrics.evaluations.Increment();
+  metrics.episodes.Increment(result->returns_size());
+  metrics.env_steps.Increment(std::accumulate(result->lengths().begin(), result->lengths().end(), 0.0));
+  metrics.evaluation.Observe(time.count());
+}
+
+absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports, EvaluatorMetrics& metrics) {
   RETURN_IF_ERROR(Environment(flags.config).status());
   RETURN_IF_ERROR(ports.Ready(flags, ""));
   absl::StatusOr<Member> joined = JoinRun(flags.config, v1::EVALUATOR);
@@ -228,8 +240,10 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
     const std::optional<v1::Evaluate> order =
         member.attendance->NextOrder(std::chrono::steady_clock::now() + kPatience);
     if (!order.has_value()) continue;
+    const auto begin = std::chrono::steady_clock::now();
     absl::StatusOr<v1::EvaluationResult> result = EvaluateOrder(member, *order, options, *policy);
     if (!result.ok() && ShouldStop(*member.attendance)) break;  // another evaluator is asked once this one has left
+    CountEvaluation(result, std::chrono::steady_clock::now() - begin, metrics);
     v1::AttendRequest report;
     if (result.ok()) {
       *report.mutable_evaluation() = *std::move(result);
@@ -267,10 +281,16 @@ absl::Status RunActor(const ProcessFlags& flags) {
     return absl::InvalidArgumentError(absl::StrCat("expected --role=act or --role=evaluate, got \"", role, "\""));
   }
   if (!checkpoint.empty()) return EvaluateCheckpoint(flags, checkpoint);
-  MetricRegistry registry(role == "act" ? "actor" : "evaluator");
-  ActorMetrics metrics(registry);
+  if (role == "act") {
+    MetricRegistry registry("actor");
+    ActorMetrics metrics(registry);
+    ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+    return Stay(flags, Act(flags, *ports, metrics));
+  }
+  MetricRegistry registry("evaluator");
+  EvaluatorMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  return Stay(flags, role == "act" ? Act(flags, *ports, metrics) : EvaluateOrders(flags, *ports));
+  return Stay(flags, EvaluateOrders(flags, *ports, metrics));
 }
 
 }  // namespace

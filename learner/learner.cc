@@ -103,6 +103,8 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       last_checkpoint_(start_),
       waiting_since_(start_),
       counted_until_(start_) {
+  metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
+  metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   if (!resume_from_.has_value()) return;
   counters_ = resume_from_->manifest.counters();
   // Before anybody reads them: a jump would look like an enormous rate.
@@ -147,10 +149,10 @@ std::string Learner::EndReached() const {
   return "";
 }
 
-void Learner::CountWaiting(prometheus::Counter& what) {
-  const Time now = std::chrono::steady_clock::now();
-  what.Increment(Seconds(now - counted_until_));
-  counted_until_ = now;
+void Learner::CountWaiting(prometheus::Counter& what, Time end) {
+  if (end <= counted_until_) return;
+  what.Increment(Seconds(end - counted_until_));
+  counted_until_ = end;
 }
 
 absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
@@ -293,14 +295,14 @@ absl::Status Learner::Run() {
 absl::Status Learner::Train() {
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
   while (!ShutdownSignal::Requested()) {
-    const absl::StatusOr<bool> usable =
+    const absl::StatusOr<UpdateSource::Arrival> arrival =
         updates_->Next(Moment(), std::chrono::steady_clock::now() + kHousekeepingInterval);
-    if (usable.ok()) {
-      if (*usable) RETURN_IF_ERROR(UpdateOnce());
-    } else if (absl::IsDeadlineExceeded(usable.status())) {
+    if (arrival.ok()) {
+      if (arrival->usable) RETURN_IF_ERROR(UpdateOnce(*arrival));
+    } else if (absl::IsDeadlineExceeded(arrival.status())) {
       CountWaiting(CounterOf(updates_->stats().wait, metrics_->waiting));
     } else {
-      return usable.status();
+      return arrival.status();
     }
     if (std::chrono::steady_clock::now() - last_housekeeping_ < kHousekeepingInterval) continue;
     RETURN_IF_ERROR(KeepHouse());
@@ -327,13 +329,15 @@ absl::Status Learner::BeginAnotherRound() {
   return Publish();
 }
 
-absl::Status Learner::UpdateOnce() {
+absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
   const Time begin = std::chrono::steady_clock::now();
   const double waited = Seconds(begin - waiting_since_);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
-  CountWaiting(metrics_->waiting.batch);
-
+  // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
+  const bool before_asking = arrival.waited_for != ReplaySampler::Wait::kItems;
+  CountWaiting(CounterOf(arrival.waited_for, metrics_->waiting), before_asking ? arrival.asked : begin);
+  CountWaiting(metrics_->waiting.batch, begin);
   RETURN_IF_ERROR(updates_->Update(Moment()));
   updated_ = true;
   counters_.set_updates(counters_.updates() + 1);
@@ -348,8 +352,9 @@ absl::Status Learner::UpdateOnce() {
   if (awaited || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
     RETURN_IF_ERROR(Publish());
   }
-  updates_->Done(Moment());
+  // Asking for the next batch is time that goes by without an update, too.
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  updates_->Done(Moment());
   return absl::OkStatus();
 }
 
@@ -360,6 +365,7 @@ absl::Status Learner::Publish() {
   RETURN_IF_ERROR(CheckFinite(tensors));
   ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
   if (inference_ != nullptr) inference_->Publish(PackedVersion(), policy);
+  metrics_->published_bytes.Increment(static_cast<double>(policy.size()));
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
   published_version_ = PackedVersion();
   last_publish_ = std::chrono::steady_clock::now();
@@ -459,6 +465,7 @@ void Learner::WriteProgress() {
   progress_->SetPolicyLag(updates_->policy_lag());
   metrics_->policy_lag.Set(updates_->policy_lag());
   metrics_->prefetched_batches.Set(stats.ready_batches);
+  metrics_->connected_shards.Set(stats.connected_shards);
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
   metrics_->actors.Set(members_->actors());
   metrics_->training_return.Set(progress_->RecentReturn());
@@ -471,6 +478,7 @@ void Learner::WriteProgress() {
     const at::Tensor values = updates_->Metrics().to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
       losses.emplace_back(algorithm_->MetricNames()[i], values.data_ptr<double>()[i]);
+      metrics_->losses.With({losses.back().first}).Set(losses.back().second);
     }
   }
   metrics_->CountWrite(progress_->Write(Position(), stats, losses));
@@ -507,7 +515,12 @@ absl::Status Learner::StartCheckpoint() {
 
 void Learner::CountCheckpoint(const absl::Status& written) {
   (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-  if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+  if (!written.ok()) {
+    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+    return;
+  }
+  metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - last_checkpoint_));
+  metrics_->checkpoint_timestamp.SetToCurrentTime();
 }
 
 absl::Status Learner::EvaluateFinally() {

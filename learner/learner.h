@@ -72,7 +72,7 @@ class Learner {
   // In synchronous rounds: what a shard had of the round when it was lost comes no more, while those who handed it in
   // wait for new weights. They are given the same ones under a new version, and with it begin another round.
   absl::Status BeginAnotherRound();
-  absl::Status UpdateOnce();
+  absl::Status UpdateOnce(const UpdateSource::Arrival& arrival);
   absl::Status Publish();
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();
@@ -92,8 +92,8 @@ class Learner {
   // With a reason the run is over; otherwise it is only interrupted.
   absl::Status Finish(const std::string& reason);
 
-  // Books the time since the last call, or since an update was done, as spent waiting.
-  void CountWaiting(prometheus::Counter& what);
+  // Books the time since the last call, or since an update was done, as spent waiting; of it only that before `end`.
+  void CountWaiting(prometheus::Counter& what, Time end = std::chrono::steady_clock::now());
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;

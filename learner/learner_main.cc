@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc_metrics.h"
 #include "common/run_directory.h"
 #include "common/shard_addresses.h"
 #include "common/shards.h"
@@ -72,6 +73,7 @@ absl::Status RunLearner(const ProcessFlags& flags) {
 
   MetricRegistry registry("learner");
   LearnerMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   RunService members(
       options.identity.run_id(), options.identity.incarnation(),
@@ -89,7 +91,8 @@ absl::Status RunLearner(const ProcessFlags& flags) {
     services.push_back(gradients.get());
   }
   Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), gradients.get(), &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(absl::GetFlag(FLAGS_listen), services));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);

@@ -30,7 +30,7 @@ class PushedUpdates : public UpdateSource {
                                                               GradientService* service);
 
   // Of no use: a gradient that is too old, not finite, or known already. It is answered with the weights there are.
-  absl::StatusOr<bool> Next(const Moment& moment, Deadline deadline) override;
+  absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) override;
   absl::Status Update(const Moment& moment) override;
   void Done(const Moment& moment) override;
 

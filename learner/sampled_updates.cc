@@ -81,6 +81,8 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
   sampler.ratio = MakeRatio(config_, experience_);
   sampler.seed = config_.seed();
   sampler.slots = slots_->Blocks();
+  for (const std::span<std::byte> block : sampler.slots.front()) batch_bytes_ += static_cast<double>(block.size());
+  metrics_->prefetch_batches.Set(static_cast<double>(slots - 1));
   sampler.env_steps = options.env_steps;
   sampler.batches = options.updates;
   if (options.resume_from != nullptr) {
@@ -103,15 +105,19 @@ void SampledUpdates::CompareShards(const v1::CheckpointManifest& manifest) const
   }
 }
 
-absl::StatusOr<bool> SampledUpdates::Next(const Moment& moment, Deadline deadline) {
+absl::StatusOr<UpdateSource::Arrival> SampledUpdates::Next(const Moment& moment, Deadline deadline) {
   ASSIGN_OR_RETURN(filled_, sampler_->Next(deadline));
-  if (experience_.round_steps == 0 || !version_slice_.has_value()) return true;
+  metrics_->sample.Observe(std::chrono::duration<double>(filled_.there - filled_.asked).count());
+  metrics_->sampled_bytes.Increment(batch_bytes_);
+  Arrival arrival = {.usable = true, .waited_for = filled_.wait, .asked = filled_.asked};
+  if (experience_.round_steps == 0 || !version_slice_.has_value()) return arrival;
   const std::vector<uint32_t> stale =
       StaleItems(slots_->OnHost(filled_.slot, *version_slice_), moment.published_version);
-  if (stale.empty()) return true;
+  if (stale.empty()) return arrival;
   metrics_->stale_items.Increment(static_cast<double>(stale.size()));
   sampler_->Redraw(filled_, stale);
-  return false;
+  arrival.usable = false;
+  return arrival;
 }
 
 absl::Status SampledUpdates::Update(const Moment& moment) {

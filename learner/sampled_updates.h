@@ -38,7 +38,7 @@ class SampledUpdates : public UpdateSource {
                                                                LocalOptimizer* optimizer, LearnerMetrics* metrics);
 
   // Of no use: in synchronous rounds, a batch with items of earlier ones. Others are then drawn in their place.
-  absl::StatusOr<bool> Next(const Moment& moment, Deadline deadline) override;
+  absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) override;
   absl::Status Update(const Moment& moment) override;
   void Done(const Moment& moment) override;
   bool RoundLost() override;
@@ -66,6 +66,7 @@ class SampledUpdates : public UpdateSource {
   std::unique_ptr<BatchSlots> slots_;
   std::unique_ptr<ReplaySampler> sampler_;
   ReplaySampler::Filled filled_{};  // between Next and Done
+  double batch_bytes_ = 0;
   double policy_lag_ = std::numeric_limits<double>::quiet_NaN();
   uint64_t disconnections_ = 0;  // of shards, up to which a round has begun since
 };

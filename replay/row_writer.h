@@ -32,6 +32,8 @@ class RowWriter {
   // In lockstep: of the policy with which the actor is to go on.
   virtual uint64_t policy_version() const = 0;
   virtual uint64_t unacknowledged_bytes() const = 0;
+  // In all; what was sent again on another connection counts once.
+  virtual uint64_t sent_bytes() const = 0;
   // How often the connection was made again.
   virtual uint64_t reconnects() const = 0;
 };

@@ -65,6 +65,7 @@ class ReplayWriter final : public RowWriter {
   // The newest InsertResponse.policy_version.
   uint64_t policy_version() const override ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t unacknowledged_bytes() const override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t sent_bytes() const override ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t reconnects() const override { return connection_.reconnects(); }
 
  private:
@@ -102,6 +103,7 @@ class ReplayWriter final : public RowWriter {
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sent_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};

@@ -54,7 +54,8 @@ struct LaneStep {
   bool terminated = false;
   bool truncated = false;
   bool interrupted = false;
-  std::string cause;  // why it was interrupted
+  std::string cause;   // why it was interrupted
+  bool threw = false;  // by an exception; otherwise by what is no number
 
   // Of the lane's episode up to and including this step.
   double episode_return = 0;

@@ -121,7 +121,7 @@ std::shared_ptr<const Security> OpenSecurity() {
     address = raw->address();
   } else {
     service = MakeReplayService(&shard, "");
-    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, *OpenSecurity());
+    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, nullptr, *OpenSecurity());
     address = server->address();
   }
   ServeForParent(address);

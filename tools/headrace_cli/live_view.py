@@ -111,16 +111,20 @@ def plain_line(run: RunView) -> str:
         parts.append(f"restarts {run.restarts}")
     if status.lost_steps:
         parts.append(f"lost steps {number(status.lost_steps)}")
-    if status.waiting and run.state == "running":
+    if run.state == "running" and status.waiting:
         parts.append(status.waiting)
+    elif run.state == "running" and status.verdict:
+        parts.append(f"limited by {status.verdict.component}")
     return " | ".join(parts)
 
 
 def panel(run: RunView, console: Console) -> Panel:
     grid, label_width = figures_grid(_figures(run), console)
     rows: list[Table | Text] = [grid, _progress(run, label_width)]
-    if run.status.waiting and run.state == "running":
+    if run.state == "running" and run.status.waiting:
         rows.append(Text(run.status.waiting, style="yellow"))
+    elif run.state == "running" and run.status.verdict:
+        rows.append(Text(run.status.verdict.text, style="dim"))
     title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
     return Panel(Group(*rows), title=title, title_align="left", expand=False)
 

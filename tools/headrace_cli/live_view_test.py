@@ -8,6 +8,7 @@ from rich.console import Console
 
 from headrace_cli.live_view import RunView, duration, number, panel, plain_line, seconds, size
 from headrace_cli.status import Plan, Status
+from headrace_cli.verdict import Verdict
 
 STATUS = Status(
     env_steps=12345678,
@@ -88,6 +89,16 @@ class PanelTest(unittest.TestCase):
         for width in (80, 120):
             self.assertRegex(drawn(with_lost_steps(1234), width), r" lost steps +1,234 ")
             self.assertEqual(drawn(with_lost_steps(0), width), drawn(RUN, width))
+
+
+    def test_what_limits_the_run_is_said_while_nothing_stands_still(self) -> None:
+        limited = Verdict("update", text="updates limit the run: the learner is at updates 91% of the time: get a GPU")
+        status = replace(STATUS, verdict=limited)
+        self.assertNotIn("updates limit the run", drawn(replace(RUN, status=status), 120))
+        status = replace(status, waiting="")
+        self.assertIn("updates limit the run: the learner is at updates 91%", drawn(replace(RUN, status=status), 120))
+        self.assertNotIn("updates limit", drawn(replace(RUN, status=status, state="draining"), 120))
+        self.assertTrue(plain_line(replace(RUN, status=status)).endswith(" | limited by update"))
 
 
 class PlainLineTest(unittest.TestCase):

@@ -79,6 +79,10 @@ class Session:
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if read_json(self.directory.targets):
+            self._say(f"{self.directory.targets} names processes whose launcher was killed: it is emptied")
+        # Whoever scrapes what it names would find nobody, or somebody else.
+        write_json(self.directory.targets, [])
         if not self.finished_before:
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
@@ -118,6 +122,7 @@ class Session:
             self._scraper.stop()
         if self._supervisor is not None:
             self._record_processes()
+            self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
         self.directory.remove_binaries()

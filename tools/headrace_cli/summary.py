@@ -23,6 +23,8 @@ def summary_lines(session: Session) -> list[str]:
         lines.append(f"  {label} {in_updates(status.sampled_age)}")
     if status.lost_steps:
         lines.append(f"  lost steps           {number(status.lost_steps)}")
+    if status.verdict_since_start:
+        lines.append(f"  {status.verdict_since_start.text}")
     return lines
 
 
