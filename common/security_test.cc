@@ -321,7 +321,7 @@ TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
     EXPECT_TRUE(absl::IsFailedPrecondition(server.status())) << server.status();
     EXPECT_THAT(std::string(server.status().message()), HasSubstr("--certificates"));
   }
-  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, **Security::Create({.insecure = true})).ok());
+  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, **Security::Create({.insecure = true})).ok());
   EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, *Open(authority_.Issue("server"))).ok());
 }
 

@@ -11,34 +11,18 @@
 namespace headrace {
 namespace {
 
-// 0, 1, 2, 4, ... updates.
-std::vector<double> StalenessBuckets() {
-  std::vector<double> buckets = {0};
-  for (double updates = 1; updates <= 4096; updates *= 2) buckets.push_back(updates);
-  return buckets;
+prometheus::Counter& CounterOf(v1::GradientVerdict verdict, GradientMetrics::Verdicts& gradients) {
+  switch (verdict) {
+    case v1::APPLIED:
+      return gradients.applied;
+    case v1::STALE:
+      return gradients.stale;
+    default:
+      return gradients.not_finite;
+  }
 }
 
 }  // namespace
-
-GradientService::Metrics::Metrics(MetricRegistry& registry)
-    : Metrics(registry.AddCounterFamily("headrace_gradients_total",
-                                        "Gradients that actors pushed, by what became of them.", {"verdict"}),
-              registry) {}
-
-GradientService::Metrics::Metrics(const CounterFamily& gradients, MetricRegistry& registry)
-    : applied(gradients.With({"applied"})),
-      stale(gradients.With({"stale"})),
-      not_finite(gradients.With({"not_finite"})),
-      refused(gradients.With({"refused"})),
-      staleness(registry.AddHistogram("headrace_gradient_staleness_updates",
-                                      "Updates between the weights that a gradient was computed with and those that it "
-                                      "met.",
-                                      StalenessBuckets())),
-      clients(registry.AddGauge("headrace_gradient_clients", "Actors that are connected to push gradients.")) {}
-
-prometheus::Counter& GradientService::Metrics::Of(v1::GradientVerdict verdict) {
-  return verdict == v1::APPLIED ? applied : verdict == v1::STALE ? stale : not_finite;
-}
 
 class GradientService::Stream final : public ServerStream {
  public:
@@ -110,7 +94,7 @@ std::optional<GradientPush> GradientService::Next(std::chrono::steady_clock::tim
 }
 
 void GradientService::Answer(const GradientPush& push, v1::GradientVerdict verdict) {
-  metrics_.Of(verdict).Increment();
+  CounterOf(verdict, metrics_.gradients).Increment();
   const std::shared_ptr<ServerStream> client = push.client.lock();
   if (client == nullptr) return;
   client->Send(MakeAnswer(push.request.number(), verdict));

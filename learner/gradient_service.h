@@ -30,6 +30,7 @@
 #include "common/server_stream.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "learner/gradient_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/gradient.grpc.pb.h"
 
@@ -63,20 +64,6 @@ class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v
 
  private:
   class Stream;
-  struct Metrics {
-    explicit Metrics(MetricRegistry& registry);
-    prometheus::Counter& Of(v1::GradientVerdict verdict);
-    prometheus::Counter& applied;
-    prometheus::Counter& stale;
-    prometheus::Counter& not_finite;
-    prometheus::Counter& refused;
-    prometheus::Histogram& staleness;
-    prometheus::Gauge& clients;
-
-   private:
-    explicit Metrics(const CounterFamily& gradients, MetricRegistry& registry);
-  };
-
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Push(grpc::CallbackServerContext*) override;
   // The answer to PushOpen. FailedPrecondition, Unavailable: see gradient.proto.
   absl::Status CheckOpen(const v1::PushOpen& open) const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -86,7 +73,7 @@ class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v
   grpc::ByteBuffer MakeAnswer(uint64_t number, v1::GradientVerdict verdict) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const v1::LearnerIdentity identity_;
-  Metrics metrics_;
+  GradientMetrics metrics_;
 
   mutable Mutex mutex_;
   ConditionVariable changed_;
