@@ -42,6 +42,12 @@ std::vector<Case> Cases() {
   cases.push_back({"ppo", false,
                    "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 0.01 "
                    "normalize_observations: true normalize_rewards: true"});
+  cases.push_back({"dqn", true,
+                   "n_step: 3 prioritized_replay { enabled: true } loss: SQUARED double_q: false reward_clip: 1 "
+                   "target_update_interval: 2 tau: 0.5 exploration { end: 0.1 end: 0.5 }"});
+  cases.push_back({"q_learning", true,
+                   "method: ONE_STEP_SARSA loss: HUBER reward_clip: 1 target_update_interval: 2 "
+                   "optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
   return cases;
 }
 

@@ -1,46 +1,35 @@
 #include "algorithm/unroll_experience.h"
 
-#include <string>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "algorithm/recorded_columns.h"
 #include "common/status_macros.h"
 
 namespace headrace {
 namespace {
 
 absl::StatusOr<Experience> MakeExperienceOfRows(const v1::EnvironmentSpec& environment, uint32_t rows) {
-  v1::DataType observed = environment.observation().data_type();
-  if (observed == v1::FLOAT64) observed = v1::FLOAT32;
-  if (observed != v1::FLOAT32 && observed != v1::UINT8) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("environment.name: expected observations of type FLOAT32, FLOAT64 or UINT8, but those of ",
-                     environment.name(), " are ", v1::DataType_Name(observed)));
-  }
+  ASSIGN_OR_RETURN(v1::Column observation, RecordedObservation(environment));
   Experience experience;
   experience.item_rows = rows;
   experience.queue = true;
   experience.span_episodes = true;
   experience.sampler = v1::FIRST_IN_FIRST_OUT;
   experience.max_times_sampled = 1;
-  const auto add = [&](const std::string& name, v1::DataType type, v1::Column column) {
-    column.set_name(name);
-    column.set_data_type(type);
-    *experience.signature.add_columns() = std::move(column);
+  const auto add = [&](v1::Column column) {
     v1::ColumnSlice& slice = experience.slices.emplace_back();
-    slice.set_column(name);
+    slice.set_column(column.name());
     slice.set_rows(rows);
+    *experience.signature.add_columns() = std::move(column);
   };
-  const bool discrete = environment.discrete_actions() > 0;
-  add("observation", observed, environment.observation());
-  add("action", discrete ? v1::INT32 : v1::FLOAT32, discrete ? v1::Column() : environment.action());
-  add("reward", v1::FLOAT32, {});
-  add("terminated", v1::UINT8, {});
-  add("observation_only", v1::UINT8, {});
-  add("behaviour_log_prob", v1::FLOAT32, {});
-  add("policy_version", v1::INT64, {});
+  add(std::move(observation));
+  add(RecordedAction(environment));
+  add(RecordedNumber("reward", v1::FLOAT32));
+  add(RecordedNumber("terminated", v1::UINT8));
+  add(RecordedNumber("observation_only", v1::UINT8));
+  add(RecordedNumber("behaviour_log_prob", v1::FLOAT32));
+  add(RecordedNumber("policy_version", v1::INT64));
   return experience;
 }
 
