@@ -124,7 +124,11 @@ double Learner::WallSeconds() const {
 
 double Learner::Progress() const {
   const uint64_t end = config_.stop().env_steps();
-  return end == 0 ? 0 : std::min(1.0, static_cast<double>(counters_.env_steps()) / static_cast<double>(end));
+  if (end == 0) return 0;
+  // When steps are counted depends on the clock. In lockstep they follow from the updates.
+  const uint64_t steps = config_.deterministic() ? MakeRatio(config_, experience_).StepsNeeded(counters_.updates() + 1)
+                                                 : counters_.env_steps();
+  return std::min(1.0, static_cast<double>(steps) / static_cast<double>(end));
 }
 
 uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.incarnation(), counters_.updates()); }

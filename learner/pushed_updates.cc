@@ -100,7 +100,7 @@ absl::Status PushedUpdates::Update(const Moment& moment) {
   LocalOptimizer& optimizer = (*optimizers_)[push_->index % optimizers_->size()];
   optimizer.SetProgress(moment.progress);
   optimizer.Apply(group, Split(push_->request.gradients(), groups_[group].parameters));
-  algorithm_->GradientsApplied(moment.progress);
+  algorithm_->AfterUpdate(moment.progress);
   RETURN_IF_ERROR(PublishWeights(moment.version + 1));
   service_->Answer(*push_, v1::APPLIED);
   return absl::OkStatus();

@@ -37,7 +37,7 @@ class TwoNumbers : public Algorithm {
     return {{"numbers", {numbers_}, options}};
   }
   void Update(const Batch&, GradientSink&) override {}
-  void GradientsApplied(double) override { applied_.add_(1); }
+  void AfterUpdate(double) override { applied_.add_(1); }
   std::vector<NamedTensor> PolicyTensors() const override { return {{"numbers", numbers_}}; }
   std::vector<NamedTensor> StateTensors() const override { return {{"numbers", numbers_}, {"applied", applied_}}; }
   const std::vector<std::string>& MetricNames() const override {

@@ -132,6 +132,7 @@ absl::Status SampledUpdates::Update(const Moment& moment) {
   batch.progress = moment.progress;
   optimizer_->SetProgress(moment.progress);
   algorithm_->Update(batch, *optimizer_);
+  algorithm_->AfterUpdate(moment.progress);
   if (version_slice_.has_value() && filled_.batch % kLagInterval == 0) {
     const at::Tensor& versions = slots_->OnHost(slot, *version_slice_);
     const int64_t* const values = versions.data_ptr<int64_t>();
