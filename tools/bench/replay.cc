@@ -155,7 +155,8 @@ class Inserting {
     ReplayWriterOptions options;
     options.address = server.address();
     options.peer = MakePeer("run", "writer");
-    options.writer = chunk_rows;
+    static uint64_t writers = 0;  // a shard would take one with the number of another for that one, come back
+    options.writer = ++writers;
     options.table = "t";
     options.signature = signature;
     options.chunk_rows = chunk_rows;
