@@ -62,17 +62,35 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
           .seed = SeedOf(config, lease),
           .role = StreamRole::kActor,
           .first_lane = lease.index() * config.actor().environments(),
-          .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())};
+          .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
+          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds())};
+}
+
+absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
+                                                                const std::vector<std::string>& addresses) {
+  return ReplayWriter::Start(
+      {.address = addresses[options.lease.index() % addresses.size()],
+       .peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
+       .writer = RandomWriter(),
+       .table = options.lease.table().name(),
+       .signature = options.experience.signature,
+       .pattern = {.rows = options.experience.item_rows,
+                   .stride = options.experience.item_stride,
+                   .least_rows = options.experience.least_item_rows > 0 ? options.experience.least_item_rows
+                                                                        : options.experience.item_rows,
+                   .span_episodes = options.experience.span_episodes,
+                   .until_cut = options.experience.round_steps > 0},
+       .chunk_rows = options.config.actor().chunk_rows(),
+       .window_bytes = options.config.actor().window_bytes(),
+       .lockstep = options.config.deterministic()});
 }
 
 absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-                                                       std::unique_ptr<ActionSource> action_source,
+                                                       ActionSource* action_source, RowWriter* writer,
                                                        Attendance* attendance, ActorMetrics* metrics,
                                                        std::function<bool()> should_stop) {
-  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), std::move(action_source), attendance,
+  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), action_source, writer, attendance,
                                             metrics, std::move(should_stop)));
-  const v1::RunConfig& config = acting->options_.config;
-  const uint32_t index = acting->options_.lease.index();
   const v1::Signature& signature = acting->options_.experience.signature;
   ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
@@ -88,33 +106,15 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   if (acting->options_.experience.return_discount > 0) {
     acting->return_moments_ = std::make_unique<MomentsAccumulator>(1);
   }
-  const auto& shards = acting->options_.replay_addresses;
-  ASSIGN_OR_RETURN(
-      acting->writer_,
-      ReplayWriter::Start({.address = shards[index % shards.size()],
-                           .peer = MakePeer(acting->options_.lease.run_id(), absl::StrCat("actor ", index)),
-                           .writer = RandomWriter(),
-                           .table = acting->options_.lease.table().name(),
-                           .signature = signature,
-                           .pattern = {.rows = acting->options_.experience.item_rows,
-                                       .stride = acting->options_.experience.item_stride,
-                                       .least_rows = acting->options_.experience.least_item_rows > 0
-                                                         ? acting->options_.experience.least_item_rows
-                                                         : acting->options_.experience.item_rows,
-                                       .span_episodes = acting->options_.experience.span_episodes,
-                                       .until_cut = acting->options_.experience.round_steps > 0},
-                           .chunk_rows = config.actor().chunk_rows(),
-                           .window_bytes = config.actor().window_bytes(),
-                           .lockstep = config.deterministic()}));
   return acting;
 }
 
-Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-               std::unique_ptr<ActionSource> action_source, Attendance* attendance, ActorMetrics* metrics,
-               std::function<bool()> should_stop)
+Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, ActionSource* action_source,
+               RowWriter* writer, Attendance* attendance, ActorMetrics* metrics, std::function<bool()> should_stop)
     : options_(std::move(options)),
       lanes_(std::move(lanes)),
-      action_source_(std::move(action_source)),
+      action_source_(action_source),
+      writer_(writer),
       attendance_(attendance),
       metrics_(metrics),
       should_stop_(std::move(should_stop)),
@@ -276,13 +276,19 @@ absl::Status Acting::Send() {
 absl::Status Acting::HandInAll() {
   while (true) {
     const Time begin = Clock::now();
+    const double learned = LearningSeconds();
     const absl::Status status = writer_->Drain(begin + kPatience);
-    const double blocked = Seconds(Clock::now() - begin);
-    metrics_->blocked_seconds.Increment(blocked);
-    held_ += blocked;
+    const double drained = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(std::max(0.0, drained - (LearningSeconds() - learned)));
+    held_ += drained;
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }
+}
+
+// So far, of an actor that learns when it drains what it has experienced.
+double Acting::LearningSeconds() const {
+  return metrics_->update_seconds.Value() + metrics_->policy_wait_seconds.Value();
 }
 
 void Acting::Report(bool now) {

@@ -99,6 +99,9 @@ class Algorithm {
   // One update. Hands each group's gradients to the sink in the order the paper steps them. Does not wait for the
   // device.
   virtual void Update(const Batch& batch, GradientSink& sink) = 0;
+  // Where actors update, and push gradients to the learner: called there after each that was applied, for what an
+  // Update does besides (target networks, schedules). `progress`: Batch.progress.
+  virtual void GradientsApplied(double progress) {}
 
   // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, new priorities for the items of the last update.
   virtual at::Tensor Priorities() const { return {}; }

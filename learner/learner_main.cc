@@ -7,8 +7,10 @@
 #include "common/process.h"
 #include "common/rpc_metrics.h"
 #include "common/run_directory.h"
+#include "common/shards.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
+#include "learner/gradient_service.h"
 #include "learner/inference_service.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
@@ -31,10 +33,7 @@ absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const R
   LearnerOptions options;
   options.config = flags.config;
   options.replay_addresses = absl::GetFlag(FLAGS_replay);
-  if (options.replay_addresses.size() != flags.config.replay().shards()) {
-    return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
-                                                      flags.config.replay().shards(), options.replay_addresses.size()));
-  }
+  RETURN_IF_ERROR(CheckShards(flags.config, options.replay_addresses.size()));
   RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
   ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
   const std::string init_from = absl::GetFlag(FLAGS_init_from);
@@ -84,7 +83,12 @@ absl::Status RunLearner(const ProcessFlags& flags) {
     inference = std::make_unique<InferenceService>(flags.config, options.identity, registry);
     services.push_back(inference.get());
   }
-  Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), &metrics);
+  std::unique_ptr<GradientService> gradients;
+  if (flags.config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    gradients = std::make_unique<GradientService>(options.identity, registry);
+    services.push_back(gradients.get());
+  }
+  Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), gradients.get(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
                    GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));

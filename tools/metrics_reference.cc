@@ -11,6 +11,7 @@
 #include "actor/actor_metrics.h"
 #include "common/metrics.h"
 #include "common/rpc_metrics.h"
+#include "learner/gradient_metrics.h"
 #include "learner/inference_metrics.h"
 #include "learner/learner_metrics.h"
 #include "replay/shard_metrics.h"
@@ -57,6 +58,7 @@ void PrintAll() {
   PrintProcess<ShardMetrics, RpcMetrics>("Replay shard");
   PrintProcess<LearnerMetrics, RpcMetrics>("Learner");
   PrintProcess<InferenceMetrics>("Learner with central inference");
+  PrintProcess<GradientMetrics>("Learner with asynchronous gradients");
   PrintProcess<EvaluatorMetrics>("Evaluator");
   PrintSection("Every process", MetricRegistry("").Descriptions(), true);
 }

@@ -98,10 +98,15 @@ def plain_line(run: RunView) -> str:
             f"return {number(status.training_return)}",
             f"evaluation {evaluation(status.evaluation)}",
             f"policy lag of actors {in_updates(status.actors_policy_lag)}",
-            f"age of sampled data {in_updates(status.sampled_age)}",
-            f"samples per insert {number(status.samples_per_insert)}",
-            f"replay {fill(run)}",
         ]
+        if run.plan.replay:
+            parts += [
+                f"age of sampled data {in_updates(status.sampled_age)}",
+                f"samples per insert {number(status.samples_per_insert)}",
+                f"replay {fill(run)}",
+            ]
+        else:
+            parts.append(f"staleness of gradients {in_updates(status.sampled_age)}")
     if run.restarts:
         parts.append(f"restarts {run.restarts}")
     if status.lost_steps:
@@ -144,16 +149,25 @@ def _figures(run: RunView) -> list[Figure]:
         ("training return", number(status.training_return)),
         ("last evaluation", evaluation(status.evaluation)),
         ("policy lag of actors", in_updates(status.actors_policy_lag)),
-        ("age of sampled data", in_updates(status.sampled_age)),
-        ("replay", fill(run)),
-        ("in memory", memory(status)),
-        ("batch wait", batch_wait(status)),
-        ("an update takes", seconds(status.update_seconds)),
-        ("samples per insert", number(status.samples_per_insert)),
-        ("on their way to replay", size(status.unacknowledged_bytes)),
-        ("prefetched batches", number(status.prefetched_batches)),
-        ("processes restarted", number(run.restarts)),
     ]
+    if run.plan.replay:
+        figures += [
+            ("age of sampled data", in_updates(status.sampled_age)),
+            ("replay", fill(run)),
+            ("in memory", memory(status)),
+            ("batch wait", batch_wait(status)),
+            ("an update takes", seconds(status.update_seconds)),
+            ("samples per insert", number(status.samples_per_insert)),
+            ("on their way to replay", size(status.unacknowledged_bytes)),
+            ("prefetched batches", number(status.prefetched_batches)),
+        ]
+    else:
+        figures += [
+            ("staleness of gradients", in_updates(status.sampled_age)),
+            ("wait for gradients", batch_wait(status)),
+            ("an update takes", seconds(status.update_seconds)),
+        ]
+    figures.append(("processes restarted", number(run.restarts)))
     if status.lost_steps:
         figures.append(("lost steps", number(status.lost_steps)))
     return figures

@@ -129,6 +129,11 @@ class PlainLineTest(unittest.TestCase):
             "policy lag of actors – | age of sampled data – | samples per insert – | replay –",
         )
 
+    def test_a_run_without_replay_tells_of_its_gradients_instead(self) -> None:
+        run = RunView("cart", "running", Plan(replay=False), Status(env_steps=9.0, sampled_age=7.0), elapsed_seconds=3)
+        self.assertIn("staleness of gradients 7 updates", plain_line(run))
+        self.assertNotIn("replay", plain_line(run))
+
     def test_a_queue_is_not_measured_against_the_capacity_of_replay(self) -> None:
         run = RunView("cart", "running", Plan(capacity=1000, queue=True), Status(stored_items=7), elapsed_seconds=3)
         self.assertIn("replay 7 items in the queue", plain_line(run))

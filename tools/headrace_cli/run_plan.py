@@ -18,7 +18,7 @@ def stages_of(
     config: Mapping[str, Any], directory: RunDirectory, init_from: Path | None, revision: str
 ) -> list[list[ChildSpec]]:
     """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
-    shards = [_shard(directory, index) for index in range(int(config["replay"]["shards"]))]
+    shards = [_shard(directory, index) for index in range(shards_of(config))]
     shard_names = [shard.name for shard in shards]
     learner = _learner(directory, shard_names, init_from, revision)
     actors = [
@@ -30,6 +30,11 @@ def stages_of(
         for _ in range(int(config["evaluation"]["processes"]))
     ]
     return [shards, [learner], actors + evaluators]
+
+
+def shards_of(config: Mapping[str, Any]) -> int:
+    """None where nothing but gradients travels."""
+    return 0 if config["topology"] == "ASYNCHRONOUS_GRADIENTS" else int(config["replay"]["shards"])
 
 
 def _shard(directory: RunDirectory, index: int) -> ChildSpec:

@@ -18,7 +18,7 @@ from headrace_cli.picture import draw
 from headrace_cli.run_directory import RunDirectory, read_json, write_atomically, write_json
 from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
-from headrace_cli.status import Status, plan_of
+from headrace_cli.status import Plan, Status, plan_of
 from headrace_cli.supervisor import Outcome, Report, State, Supervisor
 from headrace_cli.workspace import ROOT
 
@@ -89,7 +89,7 @@ class Session:
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
-        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses, self.directory.last_evaluation)
+        self._scraper = Scraper(self.plan, self._metrics_addresses, self.directory.last_evaluation)
         self._supervisor.start()
         self._scraper.start()
 
@@ -144,13 +144,17 @@ class Session:
         """The last that the learner had to say, once the run has ended."""
         return self._scraper.last_with_learner if self._scraper else Status()
 
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self._config)
+
     def view(self) -> RunView:
         supervisor = self._supervisor
         state = supervisor.state.value if supervisor else "waiting"
         return RunView(
             name=self.name,
             state=state,
-            plan=plan_of(self._config),
+            plan=self.plan,
             status=self._scraper.status_in(state) if self._scraper else Status(),
             elapsed_seconds=time.monotonic() - self._started_at,
             restarts=supervisor.restarts if supervisor else 0,

@@ -50,6 +50,7 @@ class Plan:
     min_steps: int = 0
     capacity: int = 0
     queue: bool = False  # experience travels through a queue, where each item is used once
+    replay: bool = True  # there are replay shards
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -63,6 +64,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         capacity=int(replay.get("capacity", 0)),
         # With central inference experience travels as the algorithm asks.
         queue=config.get("topology") in ("QUEUE", "SYNCHRONOUS", "CENTRAL_INFERENCE") and "sac" not in config,
+        replay=config.get("topology") != "ASYNCHRONOUS_GRADIENTS",
     )
 
 
