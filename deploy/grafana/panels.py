@@ -93,8 +93,7 @@ POLICY_LAG = Panel(
     "Policy lag of actors",
     "updates",
     [Query(value("headrace:policy_lag:updates"), "[process]")],
-    "How many updates the weights in use are older than the newest that were handed out. Processes are asked one after "
-    "the other: those of a moment are in it too.",
+    "How many updates the weights in use are older than the newest that were handed out.",
 )
 FILL = Panel(
     "Replay",

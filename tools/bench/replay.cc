@@ -23,8 +23,10 @@
 #include "common/check.h"
 #include "common/grpc_server.h"
 #include "common/huge_pages.h"
+#include "common/metrics.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/rpc_metrics.h"
 #include "replay/sampler.h"
 #include "replay/service.h"
 #include "replay/shard.h"
@@ -101,6 +103,8 @@ v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uin
   TuneAllocatorForStreaming();
   std::unique_ptr<RawServer> raw;
   Shard shard(0, kBudget, 1);
+  MetricRegistry registry("replay");
+  const RpcMetrics rpcs(registry);
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<GrpcServer> server;
   std::string address;
@@ -109,7 +113,7 @@ v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uin
     address = raw->address();
   } else {
     service = MakeReplayService(&shard, "");
-    server = *GrpcServer::Start("127.0.0.1:0", {service.get()});
+    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs);  // as the replay process has it
     address = server->address();
   }
   ServeForParent(address);
