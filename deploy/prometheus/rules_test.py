@@ -40,6 +40,9 @@ class RulesTest(unittest.TestCase):
     def test_each_alert_fires_when_it_should(self) -> None:
         promtool(self, "test", "rules", str(DIRECTORY / "tests" / "alerts.yml"))
 
+    def test_figures_are_right(self) -> None:
+        promtool(self, "test", "rules", str(DIRECTORY / "tests" / "recording.yml"))
+
     def test_each_alert_has_a_case_and_a_section_in_the_runbook(self) -> None:
         alerts = re.findall(r"- alert: (\w+)", ALERTS)
         self.assertEqual(set(alerts), set(re.findall(r"alertname: (\w+)", CASES)))
