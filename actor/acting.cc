@@ -281,13 +281,19 @@ absl::Status Acting::Send() {
 absl::Status Acting::HandInAll() {
   while (true) {
     const Time begin = Clock::now();
+    const double learned = LearningSeconds();
     const absl::Status status = writer_->Drain(begin + kPatience);
-    const double blocked = Seconds(Clock::now() - begin);
-    metrics_->blocked_seconds.Increment(blocked);
-    held_ += blocked;
+    const double drained = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(std::max(0.0, drained - (LearningSeconds() - learned)));
+    held_ += drained;
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }
+}
+
+// So far, of an actor that learns when it drains what it has experienced.
+double Acting::LearningSeconds() const {
+  return metrics_->update_seconds.Value() + metrics_->policy_wait_seconds.Value();
 }
 
 void Acting::Report(bool now) {

@@ -79,6 +79,7 @@ class Acting {
   absl::Status HandInAll();
   void Report(bool now);
   void CountTimes();
+  double LearningSeconds() const;
 
   const ActingOptions options_;
   const std::unique_ptr<VectorEnvironment> lanes_;

@@ -85,7 +85,11 @@ absl::Status ActorLearner::Drain(Deadline) {
   if (cut_lanes_ < rows_.size()) return absl::OkStatus();
   PadLanes();
   pushed_ = absl::OkStatus();
+  waited_ = 0;
+  const auto begin = std::chrono::steady_clock::now();
   algorithm_->Update(slots_->OnDevice(0), *this);
+  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  metrics_->update_seconds.Increment(passed - waited_);
   updated_ = true;
   std::ranges::fill(rows_, 0);
   cut_lanes_ = 0;
@@ -122,8 +126,9 @@ void ActorLearner::Apply(size_t group, const std::vector<at::Tensor>& gradients)
   sent_bytes_ += bytes.size();
   const auto begin = std::chrono::steady_clock::now();
   absl::StatusOr<v1::PushResponse> response = client_->Push(request);
-  metrics_->policy_wait_seconds.Increment(
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  metrics_->policy_wait_seconds.Increment(waited);
+  waited_ += waited;
   pushed_ = response.ok() ? Load(*response) : response.status();
 }
 
@@ -133,7 +138,7 @@ absl::Status ActorLearner::Load(const v1::PushResponse& response) {
   RETURN_IF_ERROR(algorithm_->StateLoaded());
   for (auto& [acting, learned] : policy_tensors_) acting.copy_(learned);
   version_ = response.policy_version();
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(version_)));
+  metrics_->CountPolicy(PolicyUpdate(version_));
   return absl::OkStatus();
 }
 

@@ -87,10 +87,11 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   std::vector<int64_t> rows_;  // of each lane in this round
   uint64_t steps_ = 0;         // in this round, that no gradient has told of
   size_t cut_lanes_ = 0;       // that have ended the round
+  uint64_t sent_bytes_ = 0;    // of gradients
   bool updated_ = false;       // there are metrics to tell of
+  double waited_ = 0;          // seconds for answers, in this update
   uint64_t version_ = 0;       // of the weights
-  uint64_t sent_bytes_ = 0;
-  absl::Status pushed_;  // why the newest gradient was not
+  absl::Status pushed_;        // why the newest gradient was not
 };
 
 }  // namespace headrace

@@ -21,15 +21,19 @@ struct ActorMetrics {
         episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.", kNotKnownYet)),
         blocked_seconds(r.AddCounter("headrace_actor_inserts_blocked_seconds_total",
                                      "Time that stepping stood still because replay took nothing more.")),
-        policy_wait_seconds(r.AddCounter("headrace_actor_policy_wait_seconds_total",
-                                         "Time that stepping stood still for the next round's policy.")),
+        policy_wait_seconds(
+            r.AddCounter("headrace_actor_policy_wait_seconds_total",
+                         "Time that stepping stood still for weights: the next round's, or in answer to a gradient.")),
         fallback_steps(r.AddCounter("headrace_actor_fallback_steps_total",
                                     "Environment steps taken with a fallback action because the learner's came late.")),
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
         record_seconds(r.AddCounter("headrace_actor_record_seconds_total",
                                     "Time spent on recording steps and handing them over, without standing still.")),
-        sent_bytes(r.AddCounter("headrace_actor_sent_bytes_total", "Bytes of experience sent to replay.")),
+        update_seconds(r.AddCounter("headrace_actor_update_seconds_total",
+                                    "Time spent on gradients, by actors that learn by themselves.")),
+        sent_bytes(r.AddCounter("headrace_actor_sent_bytes_total",
+                                "Bytes of experience sent to replay, or of gradients to the learner.")),
         policy_timestamp(r.AddGauge("headrace_actor_policy_timestamp_seconds",
                                     "When the weights in use came, in seconds since 1970.", kNotKnownYet)),
         policy_version(r.AddGauge("headrace_actor_policy_version", "Updates of the weights in use.", kNotKnownYet)),
@@ -64,6 +68,7 @@ struct ActorMetrics {
   prometheus::Counter& policy_seconds;
   prometheus::Counter& step_seconds;
   prometheus::Counter& record_seconds;
+  prometheus::Counter& update_seconds;
   prometheus::Counter& sent_bytes;
   prometheus::Gauge& policy_timestamp;
   prometheus::Gauge& policy_version;

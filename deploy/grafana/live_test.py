@@ -27,6 +27,7 @@ ENDLESS = (
     "evaluation.episodes=5",
     "learner.log_interval_seconds=0.2",
 )
+BROWSER_SECONDS = 120  # that only a hang reaches
 # Of the first curve of a panel, deploy/prometheus/console_libraries/headrace.lib.
 BLUE = np.array([0x2F, 0x6F, 0xDE]) / 255
 
@@ -90,9 +91,11 @@ class LiveTest(SystemTest):
             *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
             *(f"--user-data-dir={self.root / 'browser'}", "--window-size=1400,1800", "--virtual-time-budget=5000"),
             *arguments,
-            page,
+            f"{page}?still",
         ]
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BROWSER_SECONDS
+        )
         self.assertEqual(result.returncode, 0, result.stderr)
         return result.stdout
 

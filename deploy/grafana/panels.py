@@ -19,7 +19,7 @@ class Panel:
     unit: str  # short, seconds, bytes, share, per second, bytes per second, updates
     queries: list[Query]
     help: str = ""
-    # "curve"; "tile" for one figure; "words" for labels of the newest value.
+    # "curve"; "tile" for one figure; "words" for the legend of the newest value, which has a heading before a colon.
     kind: str = "curve"
 
 
@@ -65,14 +65,12 @@ RETURNS = Panel(
     "Is it learning? Mean return of the newest training episodes, and of the newest evaluation.",
 )
 STEPS = Panel(
-    "Environment steps and updates",
+    "Environment steps",
     "per second",
-    [
-        Query(rate("headrace_actor_env_steps_total"), "environment steps"),
-        Query(rate("headrace_learner_updates_total"), "updates"),
-    ],
+    [Query(rate("headrace_actor_env_steps_total"), "environment steps")],
     "How fast is it?",
 )
+UPDATES = Panel("Updates", "per second", [Query(rate("headrace_learner_updates_total"), "updates")])
 LIMIT = Panel(
     "What limits the run",
     "share",
@@ -89,7 +87,7 @@ ACTOR_TIME = Panel(
     "The actors' time",
     "share",
     [Query(value("headrace:actor_seconds:share"), "[part]")],
-    "blocked: replay takes nothing more; policy_wait: the next round's weights have not come.",
+    "blocked: replay takes nothing more; policy_wait: weights that are waited for have not come.",
 )
 POLICY_LAG = Panel(
     "Policy lag of actors",
@@ -152,10 +150,12 @@ OVERVIEW = Dashboard(
         RETURNS,
         STEPS,
         LIMIT,
+        UPDATES,
         POLICY_LAG,
         FILL,
-        QUEUES,
         LEARNER_TIME,
+        ACTOR_TIME,
+        QUEUES,
         ALERTS,
     ],
 )
@@ -233,7 +233,7 @@ LEARNER = Dashboard(
     "Learner",
     [
         RETURNS,
-        Panel("Updates", "per second", [Query(rate("headrace_learner_updates_total"), "updates")]),
+        UPDATES,
         LEARNER_TIME,
         Panel(
             "Waiting, by what is waited for",

@@ -3,9 +3,10 @@ the same in Prometheus' language, and a test holds the two together.
 
 The learner's time is laid to components. What it spends on updates and on handing out weights is theirs; what it waits
 for batches that were asked for is sampling's. What it waits for data is divided among the components as the actors
-divide their own time: into environments, choosing actions (inference), recording and handing in (insertion). That they
-stand still counts only as far as it goes beyond the time in which the learner is busy, and they have to wait for it: then
-it is insertion where replay takes nothing, and broadcast where new weights do not come.
+divide their own time: into environments, choosing actions (inference), recording and handing in (insertion), and, of
+actors that learn by themselves, gradients (update). That they stand still counts only as far as it goes beyond the time in
+which the learner is busy, and they have to wait for it: then it is insertion where replay takes nothing, and broadcast
+where new weights do not come.
 
 The component with the largest share is the limit: were it faster, the run would be.
 """
@@ -25,6 +26,7 @@ ADVICE = {
     "insertion": "add replay shards, or environments to each actor (actor.environments)",
     "sampling": "add replay shards, or raise learner.prefetch",
     "update": "give the learner more cores or a GPU, or choose a smaller network or batch",
+    "asynchronous update": "add actors, or cores for them, or choose a smaller network",
     "broadcast": "raise learner.publish_interval_seconds, or choose a smaller network",
 }
 
@@ -73,6 +75,7 @@ def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None
             "environment": seconds("actor", "headrace_actor_step_seconds_total", {}),
             "inference": seconds("actor", "headrace_actor_policy_seconds_total", {}),
             "recording": seconds("actor", "headrace_actor_record_seconds_total", {}),
+            "gradients": seconds("actor", "headrace_actor_update_seconds_total", {}),
             "blocked": seconds("actor", "headrace_actor_inserts_blocked_seconds_total", {}),
             "policy_wait": seconds("actor", "headrace_actor_policy_wait_seconds_total", {}),
         }
@@ -84,6 +87,7 @@ def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None
         {
             "environment": actors["environment"],
             "inference": actors["inference"],
+            "update": actors["gradients"],
             "insertion": actors["recording"] + max(actors["blocked"] - busy, 0),
             "broadcast": max(actors["policy_wait"] - busy, 0),
         }
@@ -93,7 +97,7 @@ def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None
         "inference": learner["data"] * reasons["inference"],
         "insertion": learner["data"] * reasons["insertion"],
         "sampling": learner["sampling"],
-        "update": learner["update"],
+        "update": learner["update"] + learner["data"] * reasons["update"],
         "broadcast": learner["publishing"] + learner["data"] * reasons["broadcast"],
     }
     component = max(COMPONENTS, key=lambda one: shares[one])
@@ -123,4 +127,7 @@ def _text(component: str, learner: Mapping[str, float], actors: Mapping[str, flo
     if component in ("update", "broadcast") and standing >= 0.05:
         evidence += f", the actors wait {standing:.0%} of theirs"
     advice = ADVICE["central inference" if component == "inference" and central_inference else component]
+    if component == "update" and actors["gradients"] > 0:
+        evidence = f"{waits}, the actors compute gradients {actors['gradients']:.0%} of theirs"
+        advice = ADVICE["asynchronous update"]
     return f"{_SUBJECT[component]} the run: {evidence}: {advice}"

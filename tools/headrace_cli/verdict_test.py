@@ -80,6 +80,14 @@ class VerdictTest(unittest.TestCase):
         self.assertEqual(blocked.component, "insertion")
         self.assertEqual(lagging.component, "broadcast")
 
+    def test_gradients_that_actors_compute_are_updates(self) -> None:
+        found = verdict_of(
+            {"actors": 9, "update_seconds_sum": 1}, {"step_seconds": 2, "update_seconds": 7, "policy_wait_seconds": 1}
+        )
+        assert found is not None
+        self.assertEqual(found.component, "update")
+        self.assertTrue(found.text.endswith("the actors compute gradients 70% of theirs: " + ADVICE["asynchronous update"]))
+
     def test_start_and_end_of_a_run_do_not_count(self) -> None:
         found = verdict_of({"first_actor": 60, "evaluator": 60, "update_seconds_sum": 2}, {"step_seconds": 1})
         assert found is not None
