@@ -2,6 +2,8 @@
 
 #include <malloc.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "grpcpp/create_channel.h"
@@ -56,7 +58,8 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
                                                               const std::vector<grpc::Service*>& services,
-                                                              const Security& security, const ServerLimits& limits) {
+                                                              const RpcMetrics* metrics, const Security& security,
+                                                              const ServerLimits& limits) {
   RETURN_IF_ERROR(security.CheckMayListen(listen));
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
@@ -67,6 +70,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   // Clients ping as often as the server does; the default would cut them off for it.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (metrics != nullptr) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+    interceptors.push_back(metrics->Factory());
+    builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  }
   std::unique_ptr<grpc::Server> server;
   ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate,
                    BindAndStart(listen, security.ForServer(), limits, builder, server));

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/connection_gate.h"
+#include "common/rpc_metrics.h"
 #include "common/security.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
@@ -30,9 +31,10 @@ struct ServerLimits {
 class GrpcServer {
  public:
   // Serves until destroyed. Port 0 takes a free one. UNAVAILABLE: the address cannot be bound (the message names it).
-  // FAILED_PRECONDITION: `security` does not allow it.
+  // FAILED_PRECONDITION: `security` does not allow it. `metrics`: null where calls are not counted.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& listen,
                                                            const std::vector<grpc::Service*>& services,
+                                                           const RpcMetrics* metrics = nullptr,
                                                            const Security& security = *ProcessSecurity(),
                                                            const ServerLimits& limits = {});
   ~GrpcServer();

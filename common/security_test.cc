@@ -139,7 +139,7 @@ class SecurityTest : public ::testing::Test {
 
   void Serve(const Security& security, const ServerLimits& limits = {}) {
     absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-        GrpcServer::Start("127.0.0.1:0", {&service_}, security, limits);
+        GrpcServer::Start("127.0.0.1:0", {&service_}, nullptr, security, limits);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -317,12 +317,12 @@ TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
 
 TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
   for (const char* const listen : {"0.0.0.0:0", "[::]:0"}) {
-    const auto server = GrpcServer::Start(listen, {&service_}, *None());
+    const auto server = GrpcServer::Start(listen, {&service_}, nullptr, *None());
     EXPECT_TRUE(absl::IsFailedPrecondition(server.status())) << server.status();
     EXPECT_THAT(std::string(server.status().message()), HasSubstr("--certificates"));
   }
-  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, **Security::Create({.insecure = true})).ok());
-  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, *Open(authority_.Issue("server"))).ok());
+  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, **Security::Create({.insecure = true})).ok());
+  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, *Open(authority_.Issue("server"))).ok());
 }
 
 TEST_F(SecurityTest, WhatIsMissingIsNamed) {

@@ -8,6 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc_metrics.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "replay/checkpoint.h"
@@ -88,10 +89,11 @@ absl::Status RunReplay(const ProcessFlags& flags) {
 
   MetricRegistry registry("replay");
   ShardMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
-                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}));
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
   WaitForLearnerToLeave(shard);

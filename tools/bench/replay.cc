@@ -27,8 +27,10 @@
 #include "common/check.h"
 #include "common/grpc_server.h"
 #include "common/huge_pages.h"
+#include "common/metrics.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/rpc_metrics.h"
 #include "common/security.h"
 #include "replay/sampler.h"
 #include "replay/service.h"
@@ -113,6 +115,8 @@ std::shared_ptr<const Security> OpenSecurity() {
   TuneAllocatorForStreaming();
   std::unique_ptr<RawServer> raw;
   Shard shard(0, kBudget, 1);
+  MetricRegistry registry("replay");
+  const RpcMetrics rpcs(registry);
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<GrpcServer> server;
   std::string address;
@@ -121,7 +125,7 @@ std::shared_ptr<const Security> OpenSecurity() {
     address = raw->address();
   } else {
     service = MakeReplayService(&shard, "");
-    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, *OpenSecurity());
+    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs, *OpenSecurity());
     address = server->address();
   }
   ServeForParent(address);

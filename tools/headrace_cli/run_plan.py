@@ -23,7 +23,7 @@ def stages_of(
     certificates: Path | None,
 ) -> list[list[ChildSpec]]:
     """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
-    shards = [_shard(directory, index) for index in range(int(config["replay"]["shards"]))]
+    shards = [_shard(directory, index) for index in range(shards_of(config))]
     shard_names = [shard.name for shard in shards]
     learner = _learner(directory, shard_names, init_from, revision)
     actors = [
@@ -40,6 +40,11 @@ def stages_of(
 
 def _with_flags(spec: ChildSpec, flags: list[str]) -> ChildSpec:
     return replace(spec, arguments=lambda addresses: [*spec.arguments(addresses), *flags])
+
+
+def shards_of(config: Mapping[str, Any]) -> int:
+    """None where nothing but gradients travels."""
+    return 0 if config["topology"] == "ASYNCHRONOUS_GRADIENTS" else int(config["replay"]["shards"])
 
 
 def _shard(directory: RunDirectory, index: int) -> ChildSpec:

@@ -18,7 +18,7 @@ from headrace_cli.picture import draw
 from headrace_cli.run_directory import RunDirectory, read_json, write_atomically, write_json
 from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
-from headrace_cli.status import Status, plan_of
+from headrace_cli.status import Plan, Status, plan_of
 from headrace_cli.supervisor import Outcome, Report, State, Supervisor
 from headrace_cli.workspace import ROOT
 
@@ -79,6 +79,10 @@ class Session:
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if read_json(self.directory.targets):
+            self._say(f"{self.directory.targets} names processes whose launcher was killed: it is emptied")
+        # Whoever scrapes what it names would find nobody, or somebody else.
+        write_json(self.directory.targets, [])
         if not self.finished_before:
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
@@ -89,7 +93,7 @@ class Session:
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
-        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses, self.directory.last_evaluation)
+        self._scraper = Scraper(self.plan, self._metrics_addresses, self.directory.last_evaluation)
         self._supervisor.start()
         self._scraper.start()
 
@@ -118,6 +122,7 @@ class Session:
             self._scraper.stop()
         if self._supervisor is not None:
             self._record_processes()
+            self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
         self.directory.remove_binaries()
@@ -143,13 +148,17 @@ class Session:
         """The last that the learner had to say, once the run has ended."""
         return self._scraper.last_with_learner if self._scraper else Status()
 
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self._config)
+
     def view(self) -> RunView:
         supervisor = self._supervisor
         state = supervisor.state.value if supervisor else "waiting"
         return RunView(
             name=self.name,
             state=state,
-            plan=plan_of(self._config),
+            plan=self.plan,
             status=self._scraper.status_in(state) if self._scraper else Status(),
             elapsed_seconds=time.monotonic() - self._started_at,
             restarts=supervisor.restarts if supervisor else 0,
