@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +48,11 @@ def overlays() -> list[Path]:
 
 
 def render(overlay: Path) -> list[Object]:
-    # Bazel's links point out of the directory, which Kustomize does not follow.
-    command = ["kubectl", "kustomize", str(overlay.resolve())]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as copy:
+        # Bazel has links to the files, which Kustomize does not follow.
+        shutil.copytree(KUBERNETES, copy, dirs_exist_ok=True)
+        command = ["kubectl", "kustomize", str(Path(copy) / overlay.relative_to(KUBERNETES))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0 or result.stderr:
         raise AssertionError(f"{' '.join(command)}: {result.stderr}")
     return list(yaml.safe_load_all(result.stdout))
