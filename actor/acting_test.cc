@@ -163,12 +163,14 @@ class ActingTest : public testing::Test {
     const auto should_stop = [this] {
       return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_);
     };
-    absl::StatusOr<std::unique_ptr<Acting>> acting = Acting::Create(
-        {config_, lease_, experience_, {shard_.address()}},
-        *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
-        std::make_unique<LocalActionSource>(std::move(policy), parameters, ExplorationStream(config_, lease_),
-                                            experience_.round_steps, &metrics_, should_stop),
-        attendance_.get(), &metrics_, should_stop);
+    const ActingOptions options = {config_, lease_, experience_};
+    action_sources_.push_back(std::make_unique<LocalActionSource>(
+        std::move(policy), parameters, ExplorationStream(config_, lease_),
+        LocalActionSource::Options{.round_steps = experience_.round_steps}, &metrics_, should_stop));
+    writers_.push_back(*StartReplayWriter(options, {shard_.address()}));
+    absl::StatusOr<std::unique_ptr<Acting>> acting =
+        Acting::Create(options, *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+                       action_sources_.back().get(), writers_.back().get(), attendance_.get(), &metrics_, should_stop);
     EXPECT_TRUE(acting.ok()) << acting.status();
     return *std::move(acting);
   }
@@ -231,6 +233,8 @@ class ActingTest : public testing::Test {
   std::unique_ptr<Attendance> attendance_;
   std::unique_ptr<ParameterSubscriber> subscriber_;
   v1::Lease lease_;
+  std::vector<std::unique_ptr<ActionSource>> action_sources_;  // of all actors so far
+  std::vector<std::unique_ptr<RowWriter>> writers_;
   std::unique_ptr<Acting> acting_;
 };
 
@@ -370,7 +374,7 @@ TEST_F(ActingTest, ACrashCostsOneEpisodeAndItsLastTransition) {
   EXPECT_EQ(episodes[1].end(), v1::INTERRUPTED);
   EXPECT_EQ(episodes[1].cause(), "crash in step 4");
   EXPECT_EQ(episodes[1].length(), 1);
-  EXPECT_EQ(metrics_.interrupted_episodes.Value(), 1);
+  EXPECT_EQ(metrics_.interrupted_episodes.exception.Value(), 1);
 }
 
 TEST_F(ActingTest, ACrashInTheFirstStepOfAnEpisodeLeavesNothingOfIt) {

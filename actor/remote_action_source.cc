@@ -85,7 +85,8 @@ absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations,
   } else {
     RETURN_IF_ERROR(CopyInto(WithLanes(log_probs, observations.size(0)), answer->log_probs(), "log-probabilities"));
   }
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(answer->policy_version())));
+  const uint64_t updates = PolicyUpdate(answer->policy_version());
+  if (metrics_->policy_version.Value() != static_cast<double>(updates)) metrics_->CountPolicy(updates);
   return answer->policy_version();
 }
 

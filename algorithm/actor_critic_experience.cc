@@ -27,11 +27,12 @@ absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::Environme
 AlgorithmFacts ActorCriticFacts() {
   return {
       .name = "actor_critic",
-      .summary = "advantage actor-critic with V-trace: IMPALA; with central inference GA3C",
+      .summary =
+          "advantage actor-critic with V-trace: IMPALA; with central inference GA3C; with asynchronous gradients A3C",
       .paper =
           "Espeholt et al., IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner "
           "Architectures, arXiv:1802.01561",
-      .topologies = {v1::QUEUE, v1::CENTRAL_INFERENCE},
+      .topologies = {v1::QUEUE, v1::CENTRAL_INFERENCE, v1::ASYNCHRONOUS_GRADIENTS},
       .continuous_actions = true,
       .discrete_actions = true,
   };
@@ -57,10 +58,16 @@ absl::StatusOr<Experience> MakeActorCriticExperience(const v1::RunConfig& config
     return absl::InvalidArgumentError(absl::StrCat("actor_critic.burn_in: ", options.burn_in(),
                                                    ", but without network.lstm there is no state to burn in"));
   }
-  ASSIGN_OR_RETURN(Experience experience,
-                   MakeUnrollExperience(environment, options.unroll_length(),
-                                        {.state_size = StateSize(options.network()), .burn_in = options.burn_in()}));
-  experience.batch_size = options.batch_size();
+  const RecurrentRows recurrent = {.state_size = StateSize(options.network()), .burn_in = options.burn_in()};
+  Experience experience;
+  if (config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    // Each actor learns from an unroll of each of its environments, where it is.
+    ASSIGN_OR_RETURN(experience, MakeRoundExperience(environment, options.unroll_length(), recurrent));
+    experience.batch_size = config.actor().environments();
+  } else {
+    ASSIGN_OR_RETURN(experience, MakeUnrollExperience(environment, options.unroll_length(), recurrent));
+    experience.batch_size = options.batch_size();
+  }
   experience.observation_moments = options.normalize_observations();
   return experience;
 }

@@ -101,6 +101,9 @@ class Algorithm {
   // One update. Hands each group's gradients to the sink in the order the paper steps them. Does not wait for the
   // device.
   virtual void Update(const Batch& batch, GradientSink& sink) = 0;
+  // Called in the learner after each Update or, where actors update and push, after each gradient that was applied: for
+  // what depends on how many there were (target networks, schedules). `progress`: Batch.progress.
+  virtual void AfterUpdate(double progress) {}
 
   // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, new priorities for the items of the last update.
   virtual at::Tensor Priorities() const { return {}; }

@@ -44,6 +44,12 @@ std::vector<Case> Cases() {
   cases.push_back({"ppo", false,
                    "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 0.01 "
                    "normalize_observations: true normalize_rewards: true"});
+  cases.push_back({"dqn", true,
+                   "n_step: 3 prioritized_replay { enabled: true } loss: SQUARED double_q: false reward_clip: 1 "
+                   "target_update_interval: 2 tau: 0.5 exploration { end: 0.1 end: 0.5 }"});
+  cases.push_back({"q_learning", true,
+                   "method: ONE_STEP_SARSA loss: HUBER reward_clip: 1 target_update_interval: 2 "
+                   "optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
   return cases;
 }
 
@@ -75,6 +81,12 @@ std::map<std::string, at::Tensor> Copy(const std::vector<NamedTensor>& tensors) 
 
 void Load(const std::map<std::string, at::Tensor>& values, const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& named : tensors) at::Tensor(named.tensor).copy_(values.at(named.name));
+}
+
+// As a learner does it.
+void UpdateOnce(Algorithm& algorithm, const Batch& batch, LocalOptimizer& optimizer) {
+  algorithm.Update(batch, optimizer);
+  algorithm.AfterUpdate(batch.progress);
 }
 
 void ExpectEqual(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
@@ -166,7 +178,7 @@ TEST_P(AlgorithmConformanceTest, UpdateStepsEveryGroupAndReportsFiniteMetrics) {
   std::vector<at::Tensor> before;
   for (const ParameterGroup& group : groups) before.push_back(group.parameters.front().clone());
   LocalOptimizer optimizer(groups);
-  for (int i = 0; i < 3; ++i) algorithm->Update(RandomBatch(), optimizer);
+  for (int i = 0; i < 3; ++i) UpdateOnce(*algorithm, RandomBatch(), optimizer);
   for (size_t i = 0; i < groups.size(); ++i) {
     EXPECT_FALSE(at::equal(before[i], groups[i].parameters.front())) << groups[i].name;
     EXPECT_TRUE(at::isfinite(groups[i].parameters.front()).all().item<bool>()) << groups[i].name;
@@ -181,7 +193,7 @@ TEST_P(AlgorithmConformanceTest, SameSeedGivesTheSameBitsAndAnotherSeedOthers) {
   for (int run = 0; run < 3; ++run) {
     const std::unique_ptr<Algorithm> algorithm = MakeSeeded(run < 2 ? 7 : 8);
     LocalOptimizer optimizer(algorithm->ParameterGroups());
-    for (int i = 0; i < 3; ++i) algorithm->Update(batch, optimizer);
+    for (int i = 0; i < 3; ++i) UpdateOnce(*algorithm, batch, optimizer);
     results[run] = Copy(algorithm->StateTensors());
   }
   ExpectEqual(results[0], results[1]);
@@ -193,14 +205,14 @@ TEST_P(AlgorithmConformanceTest, RestoredStateContinuesToTheBit) {
   const Batch batch = RandomBatch();
   const std::unique_ptr<Algorithm> original = MakeSeeded(1), restored = MakeSeeded(2);
   LocalOptimizer optimizer(original->ParameterGroups()), restored_optimizer(restored->ParameterGroups());
-  for (int i = 0; i < 3; ++i) original->Update(batch, optimizer);
+  for (int i = 0; i < 3; ++i) UpdateOnce(*original, batch, optimizer);
   Load(Copy(original->StateTensors()), restored->StateTensors());
   Load(Copy(optimizer.StateTensors()), restored_optimizer.StateTensors());
   ASSERT_TRUE(restored->StateLoaded().ok());
 
   for (int i = 0; i < 3; ++i) {
-    original->Update(batch, optimizer);
-    restored->Update(batch, restored_optimizer);
+    UpdateOnce(*original, batch, optimizer);
+    UpdateOnce(*restored, batch, restored_optimizer);
   }
   ExpectEqual(Copy(original->StateTensors()), Copy(restored->StateTensors()));
   ExpectEqual(Copy(optimizer.StateTensors()), Copy(restored_optimizer.StateTensors()));

@@ -9,7 +9,10 @@
 #include "absl/strings/str_join.h"
 #include "algorithm/actor_critic.h"
 #include "algorithm/actor_critic_experience.h"
+#include "algorithm/dqn.h"
 #include "algorithm/ppo.h"
+#include "algorithm/q_experience.h"
+#include "algorithm/q_learning.h"
 #include "algorithm/sac.h"
 #include "algorithm/sac_experience.h"
 #include "common/status_macros.h"
@@ -29,6 +32,8 @@ const std::vector<Entry>& Entries() {
       {SacFacts(), MakeSacExperience, MakeSac, MakeSacPolicy},
       {ActorCriticFacts(), MakeActorCriticExperience, MakeActorCritic, MakeActorCriticPolicy},
       {PpoFacts(), MakePpoExperience, MakePpo, MakePpoPolicy},
+      {DqnFacts(), MakeDqnExperience, MakeDqn, MakeDqnPolicy},
+      {QLearningFacts(), MakeQLearningExperience, MakeQLearning, MakeQLearningPolicy},
   };
   return *entries;
 }
@@ -52,6 +57,13 @@ absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience
   if (experience.round_steps > 0 && config.actor().on_backpressure() == v1::DROP_EPISODE) {
     return absl::InvalidArgumentError(
         "actor.on_backpressure: DROP_EPISODE, but in synchronous rounds every step belongs to a round");
+  }
+  const bool subscribed = config.topology() == v1::REPLAY || config.topology() == v1::QUEUE;
+  if (config.actor().policy_delay_updates() > 0 && !subscribed) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("actor.policy_delay_updates: ", config.actor().policy_delay_updates(), " with topology ",
+                     v1::Topology_Name(config.topology()),
+                     ": only with REPLAY and QUEUE do actors choose which weights they act with"));
   }
   if (experience.queue && config.replay().journal()) {
     return absl::InvalidArgumentError(

@@ -67,7 +67,8 @@ TEST(ConfigTest, RefusesUnknownFieldsWithPlaceAndNearestName) {
 }
 
 TEST(ConfigTest, OffersTheAlgorithmsFirstForAnUnknownGroup) {
-  const std::string offer = "RunConfig has no field ddpg; there is sac, actor_critic, ppo, environment, actor, ";
+  const std::string offer =
+      "RunConfig has no field ddpg; there is sac, actor_critic, ppo, dqn, q_learning, environment, actor, ";
   EXPECT_THAT(Refusal("ddpg { tau: 0.1 }\n"), testing::StartsWith("run.textproto:1:1: " + offer));
   EXPECT_THAT(Refusal("seed: 1\nddpg\n{\n}\n"), testing::StartsWith("run.textproto:2:1: " + offer));
   EXPECT_THAT(Refusal("ddpg: 5\n"), HasSubstr("; there is seed, topology, "));
@@ -80,15 +81,18 @@ TEST(ConfigTest, SuspectsAMissingBraceBeforeAFieldOfTheTopLevel) {
 
 TEST(ConfigTest, RefusesUnknownEnumValuesWithPlaceAndTheValidOnes) {
   EXPECT_EQ(Refusal("topology: IMPALA\n"),
-            "run.textproto:1:11: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "run.textproto:1:11: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"IMPALA\"");
   EXPECT_EQ(Refusal("actor { on_backpressure: DROP }"),
             "run.textproto:1:26: on_backpressure: expected BLOCK or DROP_EPISODE, got \"DROP\"");
   EXPECT_EQ(Refusal(std::string(kMinimal) + "topology: TOPOLOGY_UNSPECIFIED\n"),
-            "run.textproto:3:1: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "run.textproto:3:1: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"TOPOLOGY_UNSPECIFIED\"");
   EXPECT_EQ(Refusal(kMinimal, {"topology=IMPALA"}),
-            "--set topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "--set topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"IMPALA\"");
 }
 

@@ -31,13 +31,6 @@ uint32_t Microseconds(Clock::duration duration) {
   return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
-// 1, 2, 4, ... environments.
-std::vector<double> BatchSizeBuckets() {
-  std::vector<double> buckets;
-  for (double size = 1; size <= 65536; size *= 2) buckets.push_back(size);
-  return buckets;
-}
-
 std::string Describe(const v1::Column& column) {
   return absl::StrCat(v1::DataType_Name(column.data_type()), " [", absl::StrJoin(column.shape(), ", "), "]");
 }
@@ -58,24 +51,6 @@ std::string RowsOf(const at::Tensor& tensor, size_t batch_rows, const InferenceR
 }
 
 }  // namespace
-
-InferenceService::Metrics::Latency::Latency(const HistogramFamily& family)
-    : queue(family.With({"queue"})),
-      assemble(family.With({"assemble"})),
-      compute(family.With({"compute"})),
-      reply(family.With({"reply"})) {}
-
-InferenceService::Metrics::Metrics(MetricRegistry& registry)
-    : batch_size(
-          registry.AddHistogram("headrace_inference_batch_size", "Environments in a batch.", BatchSizeBuckets())),
-      latency(
-          registry.AddHistogramFamily("headrace_inference_latency_seconds",
-                                      "Where a request's time went: until its batch was taken up, until weights and "
-                                      "batch were ready, in the network, and until the answer had left.",
-                                      {"part"}, LatencyBuckets())),
-      requests(registry.AddCounter("headrace_inference_requests_total", "Requests answered.")),
-      refused(registry.AddCounter("headrace_inference_refused_total", "Streams ended because of what was asked.")),
-      clients(registry.AddGauge("headrace_inference_clients", "Actors that are connected.")) {}
 
 class InferenceService::Stream final : public ServerStream, public InferenceClient {
  public:

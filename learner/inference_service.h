@@ -29,6 +29,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "learner/inference_batcher.h"
+#include "learner/inference_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/column.pb.h"
 #include "proto/config.pb.h"
@@ -58,21 +59,6 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
     uint64_t version;
     std::string safetensors;
   };
-  struct Metrics {
-    explicit Metrics(MetricRegistry& registry);
-    struct Latency {
-      explicit Latency(const HistogramFamily& family);
-      prometheus::Histogram& queue;
-      prometheus::Histogram& assemble;
-      prometheus::Histogram& compute;
-      prometheus::Histogram& reply;
-    };
-    prometheus::Histogram& batch_size;
-    Latency latency;
-    prometheus::Counter& requests;
-    prometheus::Counter& refused;
-    prometheus::Gauge& clients;
-  };
   // What a prediction thread has.
   struct Predictor {
     std::unique_ptr<Policy> policy;
@@ -95,7 +81,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   const v1::InferenceConfig config_;
   const v1::LearnerIdentity identity_;
   const uint64_t seed_;
-  Metrics metrics_;
+  InferenceMetrics metrics_;
 
   // Set by Open, before opened_.
   v1::Column observation_;

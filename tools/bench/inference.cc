@@ -183,6 +183,7 @@ class Actors {
     const uint64_t before = steps_;
     const double begin = WallSeconds();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    while (steps_ == before) std::this_thread::yield();  // on a busy machine not even one may be done yet
     const double rate = static_cast<double>(steps_ - before) / (WallSeconds() - begin);
     Run(false);
     return rate;
