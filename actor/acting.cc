@@ -96,6 +96,8 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   const ArraySpec& native = acting->lanes_->facts().observation;
   ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, signature, acting->lanes_->size()));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, signature, 1));
+  acting->recurrent_state_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
+  acting->state_before_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   if (acting->options_.lease.observation_moments()) {
     if (acting->observations_.scalar_type() != at::kFloat) {
       return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 for their moments, got ",
@@ -154,7 +156,8 @@ absl::Status Acting::StepOnce() {
   if (stepped_ != Time{}) times_.record += Seconds(begin - stepped_) - std::exchange(held_, 0);
   CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
   const ActMode mode = random_steps_left_ > 0 ? ActMode::kRandom : ActMode::kExplore;
-  ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, actions_, log_probs_));
+  if (recurrent_state_.defined()) state_before_.copy_(recurrent_state_);
+  ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, recurrent_state_, actions_, log_probs_));
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   stepped_ = Clock::now();
@@ -204,7 +207,8 @@ void Acting::RecordLane(int lane) {
                         .terminated = step.terminated,
                         .truncated = step.truncated,
                         .behaviour_log_prob = log_probs_.numel() > 0 ? log_probs_.const_data_ptr<float>()[lane] : 0,
-                        .policy_version = acting_version_}),
+                        .policy_version = acting_version_,
+                        .recurrent_state = state_before_.defined() ? RowOf(state_before_, lane) : nullptr}),
         v1::NOT_ENDED);
     in_episode_[lane] = true;
   }
@@ -228,6 +232,7 @@ void Acting::AddMoments(int lane) {
 
 void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   const LaneStep& step = lanes_->steps()[lane];
+  if (recurrent_state_.defined()) recurrent_state_[lane].zero_();
   if (in_episode_[lane]) {
     CopyObservations(lanes_->final_observation(lane), lanes_->facts().observation.data_type, final_observation_);
     AppendFinal(lane, RowOf(final_observation_, 0), end);

@@ -94,7 +94,9 @@ class Acting {
   std::unique_ptr<MomentsAccumulator> moments_;         // of observations; null: not asked for
   std::unique_ptr<MomentsAccumulator> return_moments_;  // of discounted sums of rewards; null: not asked for
 
-  at::Tensor observations_;  // o_t of every lane
+  at::Tensor observations_;     // o_t of every lane
+  at::Tensor state_before_;     // recurrent state of every lane before o_t; undefined: none is recorded
+  at::Tensor recurrent_state_;  // the same before o_{t+1}
   at::Tensor actions_;
   at::Tensor log_probs_;
   at::Tensor final_observation_;  // of one lane

@@ -24,7 +24,8 @@ LocalActionSource::LocalActionSource(std::unique_ptr<Policy> policy, ParameterSu
       metrics_(metrics),
       should_stop_(std::move(should_stop)) {}
 
-absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
+absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, ActMode mode,
+                                                at::Tensor& recurrent_state, at::Tensor& actions,
                                                 at::Tensor& log_probs) {
   RETURN_IF_ERROR(parameters_->status());  // else it would act on what it has for ever
   const bool random = mode == ActMode::kRandom;
@@ -32,7 +33,7 @@ absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, 
   if (version_ == 0 && !random) RETURN_IF_ERROR(WaitFor(1));
   if (acts_ == 0) RETURN_IF_ERROR(UseNewestWeights());
   if (options_.round_steps > 0) acts_ = (acts_ + 1) % options_.round_steps;
-  policy_->Act(observations, mode, exploration_, actions, log_probs);
+  policy_->Act(observations, mode, exploration_, recurrent_state, actions, log_probs);
   return random ? 0 : version_;
 }
 

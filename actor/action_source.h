@@ -23,10 +23,11 @@ class ActionSource {
  public:
   virtual ~ActionSource() = default;
 
-  // An action for each lane, as Policy::Act gives them, and the version of the weights that chose them; 0: random ones.
-  // Cancelled: the actor is to stop. What the learner refuses this process with. Internal: weights that do not fit.
-  virtual absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                                       at::Tensor& log_probs) = 0;
+  // An action for each lane and its next recurrent state, as Policy::Act gives them, and the version of the weights
+  // that chose them; 0: random ones. Cancelled: the actor is to stop. What the learner refuses this process with.
+  // Internal: weights that do not fit.
+  virtual absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                                       at::Tensor& actions, at::Tensor& log_probs) = 0;
   // Returns when the next Act will use weights at least this new. The same errors.
   virtual absl::Status WaitFor(uint64_t version) = 0;
 };
@@ -42,8 +43,8 @@ class LocalActionSource : public ActionSource {
   LocalActionSource(std::unique_ptr<Policy> policy, ParameterSubscriber* parameters, RandomStream exploration,
                     const Options& options, ActorMetrics* metrics, std::function<bool()> should_stop);
 
-  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                               at::Tensor& log_probs) override;
+  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                               at::Tensor& actions, at::Tensor& log_probs) override;
   absl::Status WaitFor(uint64_t version) override;
 
  private:

@@ -59,13 +59,13 @@ absl::Status ActorLearner::SetTargets(const Experience& experience) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> ActorLearner::Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                                           at::Tensor& log_probs) {
+absl::StatusOr<uint64_t> ActorLearner::Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                                           at::Tensor& actions, at::Tensor& log_probs) {
   if (version_ == 0) {
     ASSIGN_OR_RETURN(const v1::PushResponse first, client_->WaitForWeights());
     RETURN_IF_ERROR(Load(first));
   }
-  policy_->Act(observations, mode, exploration_, actions, log_probs);
+  policy_->Act(observations, mode, exploration_, recurrent_state, actions, log_probs);
   return version_;
 }
 
@@ -138,7 +138,7 @@ absl::Status ActorLearner::Load(const v1::PushResponse& response) {
   RETURN_IF_ERROR(algorithm_->StateLoaded());
   for (auto& [acting, learned] : policy_tensors_) acting.copy_(learned);
   version_ = response.policy_version();
-  metrics_->CountPolicy(PolicyUpdate(version_));
+  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(version_)));
   return absl::OkStatus();
 }
 

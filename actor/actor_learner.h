@@ -39,8 +39,8 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
                                                               std::unique_ptr<Policy> policy, RandomStream exploration,
                                                               GradientClient* client, ActorMetrics* metrics);
 
-  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                               at::Tensor& log_probs) override;
+  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                               at::Tensor& actions, at::Tensor& log_probs) override;
   // The answer to the newest gradient has brought the newest weights there are: nobody waits for newer ones.
   absl::Status WaitFor(uint64_t version) override { return absl::OkStatus(); }
 
@@ -87,11 +87,11 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   std::vector<int64_t> rows_;  // of each lane in this round
   uint64_t steps_ = 0;         // in this round, that no gradient has told of
   size_t cut_lanes_ = 0;       // that have ended the round
-  uint64_t sent_bytes_ = 0;    // of gradients
   bool updated_ = false;       // there are metrics to tell of
-  double waited_ = 0;          // seconds for answers, in this update
   uint64_t version_ = 0;       // of the weights
-  absl::Status pushed_;        // why the newest gradient was not
+  double waited_ = 0;          // seconds for answers, in this update
+  uint64_t sent_bytes_ = 0;
+  absl::Status pushed_;  // why the newest gradient was not
 };
 
 }  // namespace headrace

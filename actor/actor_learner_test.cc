@@ -68,9 +68,9 @@ class ActorLearnerTest : public ::testing::Test {
   void Learn() {
     while (!stop_) {
       const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, updates_done_)};
-      const absl::StatusOr<bool> usable =
+      const absl::StatusOr<UpdateSource::Arrival> arrival =
           updates_->Next(moment, std::chrono::steady_clock::now() + std::chrono::milliseconds(20));
-      if (!usable.ok() || !*usable) continue;
+      if (!arrival.ok() || !arrival->usable) continue;
       ASSERT_TRUE(updates_->Update(moment).ok());
       ++updates_done_;
     }
@@ -136,10 +136,10 @@ class ActorLearnerTest : public ::testing::Test {
 TEST_F(ActorLearnerTest, OneActorsPushesGiveWhatALearnersOwnUpdatesWould) {
   const std::unique_ptr<Algorithm> alone = *MakeAlgorithm(Config(), Environment());
   LocalOptimizer optimizer(alone->ParameterGroups());
-  at::Tensor actions = at::zeros({kLanes}, at::kInt), log_probs;
+  at::Tensor actions = at::zeros({kLanes}, at::kInt), log_probs, state;
   const at::Tensor observations = at::zeros({kLanes, kObservation});
   for (int round = 0; round < 5; ++round) {
-    ASSERT_TRUE(actor_->Act(observations, ActMode::kExplore, actions, log_probs).ok());
+    ASSERT_TRUE(actor_->Act(observations, ActMode::kExplore, state, actions, log_probs).ok());
     AppendRound(round);
     ASSERT_TRUE(actor_->Drain({}).ok());
 
@@ -177,12 +177,12 @@ TEST_F(ActorLearnerTest, OneActorsPushesGiveWhatALearnersOwnUpdatesWould) {
 }
 
 TEST_F(ActorLearnerTest, ActsWithTheWeightsThatTheAnswerBrought) {
-  at::Tensor actions = at::zeros({kLanes}, at::kInt), log_probs;
+  at::Tensor actions = at::zeros({kLanes}, at::kInt), log_probs, state;
   const at::Tensor observations = at::zeros({kLanes, kObservation});
-  EXPECT_EQ(*actor_->Act(observations, ActMode::kExplore, actions, log_probs), PackPolicyVersion(1, 0));
+  EXPECT_EQ(*actor_->Act(observations, ActMode::kExplore, state, actions, log_probs), PackPolicyVersion(1, 0));
   AppendRound(0);
   ASSERT_TRUE(actor_->Drain({}).ok());
-  EXPECT_EQ(*actor_->Act(observations, ActMode::kExplore, actions, log_probs), PackPolicyVersion(1, 1));
+  EXPECT_EQ(*actor_->Act(observations, ActMode::kExplore, state, actions, log_probs), PackPolicyVersion(1, 1));
 }
 
 TEST_F(ActorLearnerTest, ARoundThatIsNotWholeIsNotLearnedFrom) {

@@ -25,6 +25,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
+#include "common/shard_addresses.h"
 #include "common/shards.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
@@ -35,7 +36,9 @@
 ABSL_FLAG(std::string, role, "act",
           "act: step environments and write to replay; evaluate: play what the learner asks for");
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
-ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(
+    std::vector<std::string>, replay, {},
+    "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
 ABSL_FLAG(std::string, checkpoint, "",
           "with --role=evaluate: evaluate the policy in this checkpoint directory, print the result as JSON, and end");
 ABSL_FLAG(uint32_t, episodes, 10, "with --checkpoint: how many episodes");
@@ -169,8 +172,8 @@ absl::StatusOr<Ends> MakeEnds(const ActingOptions& options, const v1::Environmen
 }
 
 absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& metrics) {
-  const std::vector<std::string> replay = absl::GetFlag(FLAGS_replay);
-  RETURN_IF_ERROR(CheckShards(flags.config, replay.size()));
+  ASSIGN_OR_RETURN(const std::vector<std::string> replay,
+                   ShardAddresses(absl::GetFlag(FLAGS_replay), ShardsOf(flags.config)));
   RETURN_IF_ERROR(Environment(flags.config).status());
   RETURN_IF_ERROR(ports.Ready(flags, ""));
   absl::StatusOr<Member> joined = JoinRun(flags.config, v1::ACTOR);
@@ -282,12 +285,12 @@ absl::Status RunActor(const ProcessFlags& flags) {
     MetricRegistry registry("actor");
     ActorMetrics metrics(registry);
     ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-    return Act(flags, *ports, metrics);
+    return Stay(flags, Act(flags, *ports, metrics));
   }
   MetricRegistry registry("evaluator");
   EvaluatorMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  return EvaluateOrders(flags, *ports, metrics);
+  return Stay(flags, EvaluateOrders(flags, *ports, metrics));
 }
 
 }  // namespace

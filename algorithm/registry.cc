@@ -9,7 +9,10 @@
 #include "absl/strings/str_join.h"
 #include "algorithm/actor_critic.h"
 #include "algorithm/actor_critic_experience.h"
+#include "algorithm/dqn.h"
 #include "algorithm/ppo.h"
+#include "algorithm/q_experience.h"
+#include "algorithm/q_learning.h"
 #include "algorithm/sac.h"
 #include "algorithm/sac_experience.h"
 #include "common/status_macros.h"
@@ -29,6 +32,8 @@ const std::vector<Entry>& Entries() {
       {SacFacts(), MakeSacExperience, MakeSac, MakeSacPolicy},
       {ActorCriticFacts(), MakeActorCriticExperience, MakeActorCritic, MakeActorCriticPolicy},
       {PpoFacts(), MakePpoExperience, MakePpo, MakePpoPolicy},
+      {DqnFacts(), MakeDqnExperience, MakeDqn, MakeDqnPolicy},
+      {QLearningFacts(), MakeQLearningExperience, MakeQLearning, MakeQLearningPolicy},
   };
   return *entries;
 }

@@ -67,6 +67,39 @@ TEST(RegistryTest, RefusesDiscreteActionsForSac) {
   EXPECT_EQ(MakePolicy(SacConfig(), environment).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(RegistryTest, RefusesRecurrentNetworksThatCannotBeLearned) {
+  v1::RunConfig config;
+  config.set_topology(v1::QUEUE);
+  config.mutable_actor_critic()->set_burn_in(4);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "actor_critic.burn_in: 4, but without network.lstm there is no state to burn in");
+  config.mutable_actor_critic()->mutable_network()->set_lstm(8);
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  config.mutable_actor_critic()->mutable_network()->set_shared(false);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "network.lstm with network.shared: false: actors would have to record the state of a value that they do "
+            "not compute; expected network.shared: true");
+}
+
+TEST(RegistryTest, ARecurrentUnrollHasItsStateOnceAndItsRowsAfterTheBurnIn) {
+  v1::RunConfig config;
+  config.set_topology(v1::QUEUE);
+  config.mutable_actor_critic()->mutable_network()->set_lstm(8);
+  config.mutable_actor_critic()->set_unroll_length(20);
+  config.mutable_actor_critic()->set_burn_in(4);
+  const Experience experience = *MakeExperience(config, HalfCheetahLike());
+  EXPECT_EQ(experience.item_rows, 25u);
+  EXPECT_EQ(experience.item_stride, 20u);
+  for (const v1::ColumnSlice& slice : experience.slices) {
+    const bool state = slice.column() == "recurrent_state";
+    const bool burn_in = !state && slice.first_row() == 0;
+    EXPECT_EQ(slice.rows(), state ? 1u : burn_in ? 4u : 21u) << slice.column();
+    EXPECT_EQ(slice.first_row(), state || burn_in ? 0u : 4u) << slice.column();
+  }
+  EXPECT_EQ(experience.signature.columns(7).name(), "recurrent_state");
+  EXPECT_EQ(experience.signature.columns(7).shape(0), 16u);
+}
+
 TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
   v1::RunConfig config;
   config.set_topology(v1::QUEUE);
@@ -114,7 +147,54 @@ TEST(SacExperienceTest, RefusesImageObservations) {
   v1::EnvironmentSpec environment = HalfCheetahLike();
   environment.mutable_observation()->set_data_type(v1::UINT8);
   EXPECT_EQ(ExperienceError(SacConfig(), environment),
-            "environment.name: expected observations of type FLOAT32 or FLOAT64, but those of Cheetah are UINT8");
+            "environment.name: sac expects observations that are floating-point numbers, but those of Cheetah are "
+            "bytes");
+}
+
+v1::EnvironmentSpec BreakoutLike() {
+  v1::EnvironmentSpec environment;
+  environment.set_name("Breakout");
+  environment.mutable_observation()->set_data_type(v1::UINT8);
+  for (const uint32_t size : {4, 10, 10}) environment.mutable_observation()->add_shape(size);
+  environment.mutable_action()->set_data_type(v1::INT64);
+  environment.set_discrete_actions(3);
+  return environment;
+}
+
+TEST(DqnExperienceTest, RecordsBytesAsBytesAndTheNumbersOfActions) {
+  v1::RunConfig config;
+  config.mutable_dqn()->set_n_step(3);
+  const Experience experience = *MakeExperience(config, BreakoutLike());
+  EXPECT_EQ(experience.signature.columns(0).data_type(), v1::UINT8);
+  EXPECT_EQ(experience.signature.columns(0).shape_size(), 3);
+  EXPECT_EQ(experience.signature.columns(1).data_type(), v1::INT32);
+  EXPECT_EQ(experience.signature.columns(1).shape_size(), 0);
+  EXPECT_EQ(experience.slices[0].rows(), 2u);
+  EXPECT_EQ(experience.slices[0].stride(), 3u);
+  EXPECT_EQ(experience.item_rows, 4u);
+  EXPECT_EQ(experience.least_item_rows, 2u);
+}
+
+TEST(DqnExperienceTest, RefusesATorsoThatDoesNotTakeTheObservations) {
+  v1::RunConfig config;
+  config.mutable_dqn()->mutable_network()->set_torso(v1::NATURE);
+  EXPECT_EQ(
+      ExperienceError(config, BreakoutLike()),
+      "network.torso: NATURE needs observations of [planes, height, width] with at least 36 x 36, got [4, 10, 10]");
+}
+
+TEST(QLearningExperienceTest, BatchesOfSynchronousRoundsAreAllEnvironments) {
+  v1::RunConfig config;
+  config.mutable_q_learning()->set_batch_size(8);
+  config.mutable_actor()->set_processes(2);
+  config.mutable_actor()->set_environments(3);
+  config.set_topology(v1::QUEUE);
+  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 8u);
+  config.set_topology(v1::SYNCHRONOUS);
+  EXPECT_EQ(ExperienceError(config, BreakoutLike()),
+            "q_learning.batch_size: 8, but with topology SYNCHRONOUS a batch is one round of all 6 environments");
+  config.mutable_q_learning()->clear_batch_size();
+  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 6u);
 }
 
 // Where the policy runs changes nothing in what is recorded, how it travels, and what batches are made of.

@@ -1,5 +1,6 @@
 #include "algorithm/sac_experience.h"
 
+#include "absl/strings/str_cat.h"
 #include "algorithm/prioritized_experience.h"
 #include "algorithm/transition_experience.h"
 #include "common/status_macros.h"
@@ -18,6 +19,11 @@ AlgorithmFacts SacFacts() {
 
 absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
   const v1::SacOptions& options = config.sac();
+  if (environment.observation().data_type() == v1::UINT8) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment.name: sac expects observations that are floating-point numbers, but those of ",
+                     environment.name(), " are bytes"));
+  }
   ASSIGN_OR_RETURN(Experience experience, MakeTransitionExperience(environment, options.n_step()));
   experience.batch_size = options.batch_size();
   experience.updates_per_step = options.updates_per_step();

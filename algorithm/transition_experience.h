@@ -23,9 +23,9 @@ enum : size_t {
 };
 }
 
-// Signature and slices for continuous actions: observations (recorded as float32), actions in [-1, 1], rewards,
-// terminations, policy versions; sampled uniformly, oldest removed first. The rest is for the algorithm to fill in.
-// InvalidArgument: observations are not numbers in float32 or float64.
+// Signature and slices: observations, actions (continuous ones in [-1, 1]), rewards, terminations, policy versions;
+// sampled uniformly, oldest removed first. The rest is for the algorithm to fill in. InvalidArgument: observations that
+// are not recorded, as in recorded_columns.h.
 absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& environment, uint32_t steps = 1);
 
 // Numbers in one row of the column: networks see observations and actions of several dimensions flattened.

@@ -67,7 +67,8 @@ TEST(ConfigTest, RefusesUnknownFieldsWithPlaceAndNearestName) {
 }
 
 TEST(ConfigTest, OffersTheAlgorithmsFirstForAnUnknownGroup) {
-  const std::string offer = "RunConfig has no field ddpg; there is sac, actor_critic, ppo, environment, actor, ";
+  const std::string offer =
+      "RunConfig has no field ddpg; there is sac, actor_critic, ppo, dqn, q_learning, environment, actor, ";
   EXPECT_THAT(Refusal("ddpg { tau: 0.1 }\n"), testing::StartsWith("run.textproto:1:1: " + offer));
   EXPECT_THAT(Refusal("seed: 1\nddpg\n{\n}\n"), testing::StartsWith("run.textproto:2:1: " + offer));
   EXPECT_THAT(Refusal("ddpg: 5\n"), HasSubstr("; there is seed, topology, "));

@@ -1,11 +1,10 @@
-// The Prometheus metrics of asynchronous gradients, which are the learner's where actors learn by themselves.
+// The Prometheus metrics of asynchronous gradients, which are the learner's where actors push them.
 #ifndef HEADRACE_LEARNER_GRADIENT_METRICS_H_
 #define HEADRACE_LEARNER_GRADIENT_METRICS_H_
 
 #include <vector>
 
 #include "common/metrics.h"
-#include "proto/gradient.pb.h"
 
 namespace headrace {
 
@@ -13,6 +12,7 @@ struct GradientMetrics {
   explicit GradientMetrics(MetricRegistry& r)
       : gradients(r.AddCounterFamily("headrace_gradients_total",
                                      "Gradients that actors pushed, by what became of them.", {"verdict"})),
+        refused(r.AddCounter("headrace_gradients_refused_total", "Streams of gradients ended because of what came.")),
         staleness(r.AddHistogram("headrace_gradient_staleness_updates",
                                  "Updates between the weights that a gradient was computed with and those that it met.",
                                  StalenessBuckets())),
@@ -25,20 +25,14 @@ struct GradientMetrics {
     return buckets;
   }
 
-  struct Gradients {
-    explicit Gradients(const CounterFamily& family)
-        : applied(family.With({"applied"})),
-          stale(family.With({"stale"})),
-          not_finite(family.With({"not_finite"})),
-          refused(family.With({"refused"})) {}
-    prometheus::Counter& Of(v1::GradientVerdict verdict) {
-      return verdict == v1::APPLIED ? applied : verdict == v1::STALE ? stale : not_finite;
-    }
+  struct Verdicts {
+    explicit Verdicts(const CounterFamily& family)
+        : applied(family.With({"applied"})), stale(family.With({"stale"})), not_finite(family.With({"not_finite"})) {}
     prometheus::Counter& applied;
     prometheus::Counter& stale;
     prometheus::Counter& not_finite;
-    prometheus::Counter& refused;
   } gradients;
+  prometheus::Counter& refused;
   prometheus::Histogram& staleness;
   prometheus::Gauge& clients;
 };

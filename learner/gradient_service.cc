@@ -9,6 +9,21 @@
 #include "common/status_macros.h"
 
 namespace headrace {
+namespace {
+
+prometheus::Counter& CounterOf(v1::GradientVerdict verdict, GradientMetrics::Verdicts& gradients) {
+  switch (verdict) {
+    case v1::APPLIED:
+      return gradients.applied;
+    case v1::STALE:
+      return gradients.stale;
+    default:
+      return gradients.not_finite;
+  }
+}
+
+}  // namespace
+
 class GradientService::Stream final : public ServerStream {
  public:
   explicit Stream(GradientService* service) : service_(service) {}
@@ -18,7 +33,7 @@ class GradientService::Stream final : public ServerStream {
     const absl::Status status = Read(message);
     if (status.ok()) return;
     LogWarning("gradients of %s refused: %s", open_.peer().name(), status.ToString());
-    if (!absl::IsUnavailable(status)) service_->metrics_.gradients.refused.Increment();
+    if (!absl::IsUnavailable(status)) service_->metrics_.refused.Increment();
     Close(status);
   }
 
@@ -79,7 +94,7 @@ std::optional<GradientPush> GradientService::Next(std::chrono::steady_clock::tim
 }
 
 void GradientService::Answer(const GradientPush& push, v1::GradientVerdict verdict) {
-  metrics_.gradients.Of(verdict).Increment();
+  CounterOf(verdict, metrics_.gradients).Increment();
   const std::shared_ptr<ServerStream> client = push.client.lock();
   if (client == nullptr) return;
   client->Send(MakeAnswer(push.request.number(), verdict));

@@ -46,10 +46,10 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   // Newer weights; policies load them before their next batch.
   void Publish(uint64_t version, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it.
-  // InvalidArgument: no tensor has its type.
-  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it, and so
+  // many numbers of recurrent state with it. InvalidArgument: no tensor has its type.
+  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies,
+                    int64_t state_size = 0) ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends the threads; what was asked is not answered any more. Streams end with the server.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -64,6 +64,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
     std::unique_ptr<Policy> policy;
     RandomStream exploration;
     uint64_t version = 0;  // of the weights that are loaded
+    at::Tensor recurrent_state = {};
     at::Tensor actions = {};
     at::Tensor log_probs = {};
   };
@@ -86,6 +87,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   v1::Column observation_;
   at::ScalarType type_ = at::kFloat;
   size_t row_bytes_ = 0;
+  int64_t state_size_ = 0;
   std::unique_ptr<InferenceBatcher> batcher_;
   std::vector<Predictor> predictors_;
   std::vector<std::thread> threads_;

@@ -124,7 +124,11 @@ double Learner::WallSeconds() const {
 
 double Learner::Progress() const {
   const uint64_t end = config_.stop().env_steps();
-  return end == 0 ? 0 : std::min(1.0, static_cast<double>(counters_.env_steps()) / static_cast<double>(end));
+  if (end == 0) return 0;
+  // When steps are counted depends on the clock. In lockstep they follow from the updates.
+  const uint64_t steps = config_.deterministic() ? MakeRatio(config_, experience_).StepsNeeded(counters_.updates() + 1)
+                                                 : counters_.env_steps();
+  return std::min(1.0, static_cast<double>(steps) / static_cast<double>(end));
 }
 
 uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.incarnation(), counters_.updates()); }
@@ -230,10 +234,14 @@ absl::Status Learner::OpenInference() {
   for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
+  const v1::Column* observation = nullptr;
+  int64_t state_size = 0;
   for (const v1::Column& column : experience_.signature.columns()) {
-    if (column.name() == "observation") return inference_->Open(column, std::move(policies));
+    if (column.name() == "observation") observation = &column;
+    if (column.name() == "recurrent_state") state_size = column.shape(0);
   }
-  return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  return inference_->Open(*observation, std::move(policies), state_size);
 }
 
 void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {
@@ -291,14 +299,14 @@ absl::Status Learner::Run() {
 absl::Status Learner::Train() {
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
   while (!ShutdownSignal::Requested()) {
-    const absl::StatusOr<bool> usable =
+    const absl::StatusOr<UpdateSource::Arrival> arrival =
         updates_->Next(Moment(), std::chrono::steady_clock::now() + kHousekeepingInterval);
-    if (usable.ok()) {
-      if (*usable) RETURN_IF_ERROR(UpdateOnce());
-    } else if (absl::IsDeadlineExceeded(usable.status())) {
+    if (arrival.ok()) {
+      if (arrival->usable) RETURN_IF_ERROR(UpdateOnce(*arrival));
+    } else if (absl::IsDeadlineExceeded(arrival.status())) {
       CountWaiting(CounterOf(updates_->stats().wait, metrics_->waiting));
     } else {
-      return usable.status();
+      return arrival.status();
     }
     if (std::chrono::steady_clock::now() - last_housekeeping_ < kHousekeepingInterval) continue;
     RETURN_IF_ERROR(KeepHouse());
@@ -325,15 +333,15 @@ absl::Status Learner::BeginAnotherRound() {
   return Publish();
 }
 
-absl::Status Learner::UpdateOnce() {
+absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
   const Time begin = std::chrono::steady_clock::now();
   const double waited = Seconds(begin - waiting_since_);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
-  const UpdateSource::Waited before = updates_->waited();
-  CountWaiting(CounterOf(before.what, metrics_->waiting), std::min(before.until, begin));
+  // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
+  const bool before_asking = arrival.waited_for != ReplaySampler::Wait::kItems;
+  CountWaiting(CounterOf(arrival.waited_for, metrics_->waiting), before_asking ? arrival.asked : begin);
   CountWaiting(metrics_->waiting.batch, begin);
-
   RETURN_IF_ERROR(updates_->Update(Moment()));
   updated_ = true;
   counters_.set_updates(counters_.updates() + 1);

@@ -72,7 +72,7 @@ class Learner {
   // In synchronous rounds: what a shard had of the round when it was lost comes no more, while those who handed it in
   // wait for new weights. They are given the same ones under a new version, and with it begin another round.
   absl::Status BeginAnotherRound();
-  absl::Status UpdateOnce();
+  absl::Status UpdateOnce(const UpdateSource::Arrival& arrival);
   absl::Status Publish();
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();

@@ -7,6 +7,7 @@
 #include "common/process.h"
 #include "common/rpc_metrics.h"
 #include "common/run_directory.h"
+#include "common/shard_addresses.h"
 #include "common/shards.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
@@ -21,7 +22,9 @@
 
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
-ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(
+    std::vector<std::string>, replay, {},
+    "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
 ABSL_FLAG(std::string, typed, "",
           "what somebody typed to start this run, for metadata.json; default: this command line");
 ABSL_FLAG(std::string, init_from, "", "directory of a run or of a checkpoint whose networks a new run starts with");
@@ -32,8 +35,7 @@ namespace {
 absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const RunDirectory& run) {
   LearnerOptions options;
   options.config = flags.config;
-  options.replay_addresses = absl::GetFlag(FLAGS_replay);
-  RETURN_IF_ERROR(CheckShards(flags.config, options.replay_addresses.size()));
+  ASSIGN_OR_RETURN(options.replay_addresses, ShardAddresses(absl::GetFlag(FLAGS_replay), ShardsOf(flags.config)));
   RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
   ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
   const std::string init_from = absl::GetFlag(FLAGS_init_from);
@@ -95,9 +97,9 @@ absl::Status RunLearner(const ProcessFlags& flags) {
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);
     members.Stop(end);
-    return absl::OkStatus();
+    return Stay(flags, absl::OkStatus());
   }
-  return learner.Run();
+  return Stay(flags, learner.Run());
 }
 
 }  // namespace

@@ -62,13 +62,15 @@ absl::Status PushedUpdates::PublishWeights(uint64_t version) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> PushedUpdates::Next(const Moment& moment, Deadline deadline) {
+absl::StatusOr<UpdateSource::Arrival> PushedUpdates::Next(const Moment& moment, Deadline deadline) {
   push_ = service_->Next(deadline);
   if (!push_.has_value()) return absl::DeadlineExceededError("no gradient came");
   const std::optional<v1::GradientVerdict> verdict = Judge(*push_, moment.version);
-  if (verdict == v1::APPLIED) return true;
-  service_->Answer(*push_, verdict.value_or(v1::APPLIED));
-  return false;
+  Arrival arrival = {.usable = verdict == v1::APPLIED,
+                     .waited_for = ReplaySampler::Wait::kActors,
+                     .asked = std::chrono::steady_clock::now()};
+  if (!arrival.usable) service_->Answer(*push_, verdict.value_or(v1::APPLIED));
+  return arrival;
 }
 
 std::optional<v1::GradientVerdict> PushedUpdates::Judge(const GradientPush& push, uint64_t version) {
@@ -98,7 +100,7 @@ absl::Status PushedUpdates::Update(const Moment& moment) {
   LocalOptimizer& optimizer = (*optimizers_)[push_->index % optimizers_->size()];
   optimizer.SetProgress(moment.progress);
   optimizer.Apply(group, Split(push_->request.gradients(), groups_[group].parameters));
-  algorithm_->GradientsApplied(moment.progress);
+  algorithm_->AfterUpdate(moment.progress);
   RETURN_IF_ERROR(PublishWeights(moment.version + 1));
   service_->Answer(*push_, v1::APPLIED);
   return absl::OkStatus();

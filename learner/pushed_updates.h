@@ -30,10 +30,9 @@ class PushedUpdates : public UpdateSource {
                                                               GradientService* service);
 
   // Of no use: a gradient that is too old, not finite, or known already. It is answered with the weights there are.
-  absl::StatusOr<bool> Next(const Moment& moment, Deadline deadline) override;
+  absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) override;
   absl::Status Update(const Moment& moment) override;
   void Done(const Moment& moment) override;
-  Waited waited() const override { return {ReplaySampler::Wait::kActors, Deadline::max()}; }
 
   at::Tensor Metrics() const override { return metrics_; }
   double policy_lag() const override { return staleness_; }

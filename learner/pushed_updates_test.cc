@@ -37,7 +37,7 @@ class TwoNumbers : public Algorithm {
     return {{"numbers", {numbers_}, options}};
   }
   void Update(const Batch&, GradientSink&) override {}
-  void GradientsApplied(double) override { applied_.add_(1); }
+  void AfterUpdate(double) override { applied_.add_(1); }
   std::vector<NamedTensor> PolicyTensors() const override { return {{"numbers", numbers_}}; }
   std::vector<NamedTensor> StateTensors() const override { return {{"numbers", numbers_}, {"applied", applied_}}; }
   const std::vector<std::string>& MetricNames() const override {
@@ -76,9 +76,9 @@ class PushedUpdatesTest : public ::testing::Test {
   // What the learner does with the next gradient; true: it was applied.
   bool Learn() {
     const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, version_)};
-    const absl::StatusOr<bool> usable = updates_->Next(moment, Soon());
-    EXPECT_TRUE(usable.ok()) << usable.status();
-    if (!usable.ok() || !*usable) return false;
+    const absl::StatusOr<UpdateSource::Arrival> arrival = updates_->Next(moment, Soon());
+    EXPECT_TRUE(arrival.ok()) << arrival.status();
+    if (!arrival.ok() || !arrival->usable) return false;
     EXPECT_TRUE(updates_->Update(moment).ok());
     ++version_;
     updates_->Done({.version = PackPolicyVersion(1, version_)});
@@ -190,7 +190,7 @@ TEST_F(PushedUpdatesTest, ActorsShareStatisticsOrHaveTheirOwn) {
     for (const bool first : {true, false}) {
       (first ? zero : one).Push(1, {first ? 10.0f : 0.5f, 0});
       const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, first ? 0 : 1)};
-      ASSERT_TRUE(*updates->Next(moment, Soon()));
+      ASSERT_TRUE(updates->Next(moment, Soon())->usable);
       ASSERT_TRUE(updates->Update(moment).ok());
       x += (first || shared ? of_zero : of_one).Step(first ? 10 : 0.5);
     }

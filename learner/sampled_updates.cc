@@ -105,27 +105,23 @@ void SampledUpdates::CompareShards(const v1::CheckpointManifest& manifest) const
   }
 }
 
-absl::StatusOr<bool> SampledUpdates::Next(const Moment& moment, Deadline deadline) {
+absl::StatusOr<UpdateSource::Arrival> SampledUpdates::Next(const Moment& moment, Deadline deadline) {
   ASSIGN_OR_RETURN(filled_, sampler_->Next(deadline));
-  if (experience_.round_steps == 0 || !version_slice_.has_value()) return true;
+  metrics_->sample.Observe(std::chrono::duration<double>(filled_.there - filled_.asked).count());
+  metrics_->sampled_bytes.Increment(batch_bytes_);
+  Arrival arrival = {.usable = true, .waited_for = filled_.wait, .asked = filled_.asked};
+  if (experience_.round_steps == 0 || !version_slice_.has_value()) return arrival;
   const std::vector<uint32_t> stale =
       StaleItems(slots_->OnHost(filled_.slot, *version_slice_), moment.published_version);
-  if (stale.empty()) return true;
+  if (stale.empty()) return arrival;
   metrics_->stale_items.Increment(static_cast<double>(stale.size()));
   sampler_->Redraw(filled_, stale);
-  return false;
-}
-
-UpdateSource::Waited SampledUpdates::waited() const {
-  // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
-  const bool of_queue = filled_.wait == ReplaySampler::Wait::kItems;
-  return {filled_.wait, of_queue ? Deadline::max() : filled_.asked};
+  arrival.usable = false;
+  return arrival;
 }
 
 absl::Status SampledUpdates::Update(const Moment& moment) {
   const size_t slot = filled_.slot;
-  metrics_->sample.Observe(std::chrono::duration<double>(filled_.there - filled_.asked).count());
-  metrics_->sampled_bytes.Increment(batch_bytes_);
   if (const std::span<float> weights = slots_->Weights(slot); !weights.empty()) {
     const double exponent =
         ImportanceExponent(experience_.importance_exponent, sampler_->env_steps(), config_.stop().env_steps());
@@ -136,6 +132,7 @@ absl::Status SampledUpdates::Update(const Moment& moment) {
   batch.progress = moment.progress;
   optimizer_->SetProgress(moment.progress);
   algorithm_->Update(batch, *optimizer_);
+  algorithm_->AfterUpdate(moment.progress);
   if (version_slice_.has_value() && filled_.batch % kLagInterval == 0) {
     const at::Tensor& versions = slots_->OnHost(slot, *version_slice_);
     const int64_t* const values = versions.data_ptr<int64_t>();

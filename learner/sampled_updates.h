@@ -38,10 +38,9 @@ class SampledUpdates : public UpdateSource {
                                                                LocalOptimizer* optimizer, LearnerMetrics* metrics);
 
   // Of no use: in synchronous rounds, a batch with items of earlier ones. Others are then drawn in their place.
-  absl::StatusOr<bool> Next(const Moment& moment, Deadline deadline) override;
+  absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) override;
   absl::Status Update(const Moment& moment) override;
   void Done(const Moment& moment) override;
-  Waited waited() const override;
   bool RoundLost() override;
 
   at::Tensor Metrics() const override { return algorithm_->Metrics(); }
@@ -65,9 +64,9 @@ class SampledUpdates : public UpdateSource {
   LearnerMetrics* const metrics_;
   std::optional<size_t> version_slice_;  // which slice of a batch holds policy versions
   std::unique_ptr<BatchSlots> slots_;
-  double batch_bytes_ = 0;
   std::unique_ptr<ReplaySampler> sampler_;
   ReplaySampler::Filled filled_{};  // between Next and Done
+  double batch_bytes_ = 0;
   double policy_lag_ = std::numeric_limits<double>::quiet_NaN();
   uint64_t disconnections_ = 0;  // of shards, up to which a round has begun since
 };

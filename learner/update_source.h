@@ -1,7 +1,7 @@
 // What a learner's updates are made of: batches that it draws from replay, or gradients that actors push.
 //
-//   ASSIGN_OR_RETURN(const bool usable, source->Next(moment, deadline));
-//   if (usable) {
+//   ASSIGN_OR_RETURN(const UpdateSource::Arrival arrival, source->Next(moment, deadline));
+//   if (arrival.usable) {
 //     RETURN_IF_ERROR(source->Update(moment));
 //     ... count the update, publish the weights ...
 //     source->Done(moment);                     // of the new weights
@@ -30,24 +30,20 @@ class UpdateSource {
     double progress = 0;             // Batch.progress
   };
 
-  // What was waited for before the learner was served.
-  struct Waited {
-    ReplaySampler::Wait what;
-    Deadline until;  // from then on it was a batch that was on its way
-  };
-
   virtual ~UpdateSource() = default;
 
-  // Waits for what the next update is made of. False: what came is of no use, and there may be more. DeadlineExceeded:
-  // nothing came; stats() say what is missing. Otherwise why there will be nothing any more.
-  virtual absl::StatusOr<bool> Next(const Moment& moment, Deadline deadline) = 0;
+  struct Arrival {
+    bool usable = false;                                             // false: of no use, and there may be more
+    ReplaySampler::Wait waited_for = ReplaySampler::Wait::kNothing;  // until it was asked for
+    Deadline asked{};                                                // when it was
+  };
+  // Waits for what the next update is made of. DeadlineExceeded: nothing came; stats() say what is missing. Otherwise
+  // why there will be nothing any more.
+  virtual absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) = 0;
   // Updates the algorithm with it.
   virtual absl::Status Update(const Moment& moment) = 0;
   // After Update, with its weights and those that were published since.
   virtual void Done(const Moment& moment) = 0;
-
-  // Before the newest Next that was of use.
-  virtual Waited waited() const = 0;
 
   // In synchronous rounds: true, once, if what some actors have handed in for this round is lost and comes no more,
   // while they wait for new weights.

@@ -9,7 +9,7 @@
 namespace headrace {
 namespace {
 
-void FillUniform(at::Tensor& parameter, double bound, RandomStream& random) {
+void FillUniform(const at::Tensor& parameter, double bound, RandomStream& random) {
   at::Tensor values = at::empty(parameter.sizes(), at::kFloat);
   for (float& value : std::span(values.mutable_data_ptr<float>(), values.numel())) {
     value = static_cast<float>(random.Uniform(-bound, bound));
@@ -36,6 +36,13 @@ void InitializeFanInUniform(MlpParameters& parameters, RandomStream& random) {
     FillUniform(layer.weight, bound, random);
     FillUniform(layer.bias, bound, random);
   }
+}
+
+void FillFanInUniform(const at::Tensor& weight, const at::Tensor& bias, RandomStream& random) {
+  const int64_t inputs = weight.numel() / weight.size(0);
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+  FillUniform(weight, bound, random);
+  FillUniform(bias, bound, random);
 }
 
 void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random) {

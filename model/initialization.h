@@ -12,6 +12,9 @@ namespace headrace {
 // Stable-Baselines3's SAC use.
 void InitializeFanInUniform(MlpParameters& parameters, RandomStream& random);
 
+// The same for one layer's weight [outputs, inputs...] and bias [outputs].
+void FillFanInUniform(const at::Tensor& weight, const at::Tensor& bias, RandomStream& random);
+
 // Weights from U(-b, b), b = sqrt(6 / (inputs + outputs of the layer)), biases zero: Glorot and Bengio, 2010. SAC's
 // first version, REDQ, DroQ.
 void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random);

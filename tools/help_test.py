@@ -10,8 +10,10 @@ from pathlib import Path
 TOOLS = Path("tools").absolute()
 COMMANDS = (
     "demo",
+    "experiments/asynchronous_actors",
     "experiments/memory_growth",
     "experiments/overview_picture",
+    "experiments/policy_lag",
     "experiments/temperature",
     "experiments/verdict_recordings",
     "format",

@@ -159,8 +159,8 @@ absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
 
   StepResult result;
   step.cause = CauseOfFailure([&]() -> std::string {
-    step.threw = true;
     if (step_delay_.count() > 0) std::this_thread::sleep_for(step_delay_);
+    step.threw = true;
     result = lanes_[lane].environment->Step(action, next);
     step.threw = false;
     if (!IsFinite(result.reward)) return absl::StrCat("reward is ", result.reward);

@@ -15,7 +15,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from headrace_cli import errors, inspector, prometheus, workspace
+from headrace_cli import errors, inspector, prometheus, security, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import View
 from headrace_cli.output import lasting_console
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
     )
+    security.add_argument(parser)
     parser.add_argument(
         "--prometheus", action="store_true", help="start the installed Prometheus beside the run, and print its address"
     )
@@ -99,12 +100,19 @@ def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     init_from = arguments.init_from.absolute() if arguments.init_from else None
     if not arguments.seeds:
         directory = arguments.dir or workspace.RUNS / f"{config.stem}-seed{seed}"
-        return [Request(config, arguments.overrides, directory, init_from, revision)]
+        return [Request(config, arguments.overrides, directory, init_from, revision, arguments.certificates)]
     parent = arguments.dir or workspace.RUNS / config.stem
     if RunDirectory(parent).is_run():
         raise UsageError(f"{parent} holds a run itself: the runs of --seeds need another directory")
     return [
-        Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from, revision)
+        Request(
+            config,
+            [*arguments.overrides, f"seed={one}"],
+            parent / f"seed-{one}",
+            init_from,
+            revision,
+            arguments.certificates,
+        )
         for one in range(seed, seed + arguments.seeds)
     ]
 

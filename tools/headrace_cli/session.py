@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace_cli import errors, inspector, workspace
+from headrace_cli import errors, inspector, security, workspace
 from headrace_cli.child import Child
 from headrace_cli.curves import group_label, load_groups
 from headrace_cli.errors import CommandError, UsageError
@@ -32,6 +32,7 @@ class Request:
     directory: Path
     init_from: Path | None = None
     revision: str = ""  # of the sources that the binaries were built from; empty: not known
+    certificates: Path | None = None  # for connections between the processes; none: they are not encrypted
 
 
 class Session:
@@ -67,6 +68,8 @@ class Session:
             raise UsageError(text) from error
 
     def _prepare(self) -> None:
+        if self._request.certificates:
+            security.check(self._request.certificates)
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
@@ -85,7 +88,8 @@ class Session:
 
     def start(self) -> None:
         self._started_at = time.monotonic()
-        specs = stages_of(self._config, self.directory, self._request.init_from, self._request.revision)
+        request = self._request
+        specs = stages_of(self._config, self.directory, request.init_from, request.revision, request.certificates)
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
