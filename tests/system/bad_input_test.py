@@ -140,7 +140,7 @@ class ProcessTest(SystemTest):
             self.assert_mentions(self.refusal(1, "learner/learner", *run_flags, f"--listen={address}"), address)
 
     def test_shards_that_do_not_match_the_addresses(self) -> None:
-        expected = "expected 2 addresses in --replay (replay.shards), got 1"
+        expected = "expected 2 addresses in --replay (replay.shards), or one with {} for the number of the shard, got 1"
         learner = self.refusal(2, "learner/learner", f"--run_dir={self.root / 'run'}", "--replay=127.0.0.1:1")
         self.assert_mentions(learner, expected)
         self.assert_mentions(self.refusal(2, "actor/actor", "--learner=127.0.0.1:1", "--replay=127.0.0.1:1"), expected)
