@@ -62,22 +62,42 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
           .seed = SeedOf(config, lease),
           .role = StreamRole::kActor,
           .first_lane = lease.index() * config.actor().environments(),
-          .max_episode_steps = static_cast<int>(config.environment().max_episode_steps())};
+          .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
+          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds())};
+}
+
+absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
+                                                                const std::vector<std::string>& addresses) {
+  return ReplayWriter::Start(
+      {.address = addresses[options.lease.index() % addresses.size()],
+       .peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
+       .writer = RandomWriter(),
+       .table = options.lease.table().name(),
+       .signature = options.experience.signature,
+       .pattern = {.rows = options.experience.item_rows,
+                   .stride = options.experience.item_stride,
+                   .least_rows = options.experience.least_item_rows > 0 ? options.experience.least_item_rows
+                                                                        : options.experience.item_rows,
+                   .span_episodes = options.experience.span_episodes,
+                   .until_cut = options.experience.round_steps > 0},
+       .chunk_rows = options.config.actor().chunk_rows(),
+       .window_bytes = options.config.actor().window_bytes(),
+       .lockstep = options.config.deterministic()});
 }
 
 absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-                                                       std::unique_ptr<ActionSource> action_source,
+                                                       ActionSource* action_source, RowWriter* writer,
                                                        Attendance* attendance, ActorMetrics* metrics,
                                                        std::function<bool()> should_stop) {
-  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), std::move(action_source), attendance,
+  std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), action_source, writer, attendance,
                                             metrics, std::move(should_stop)));
-  const v1::RunConfig& config = acting->options_.config;
-  const uint32_t index = acting->options_.lease.index();
   const v1::Signature& signature = acting->options_.experience.signature;
   ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
   ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, signature, acting->lanes_->size()));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, signature, 1));
+  acting->recurrent_state_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
+  acting->state_before_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   if (acting->options_.lease.observation_moments()) {
     if (acting->observations_.scalar_type() != at::kFloat) {
       return absl::InvalidArgumentError(absl::StrCat("expected observations of type FLOAT32 for their moments, got ",
@@ -88,33 +108,15 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   if (acting->options_.experience.return_discount > 0) {
     acting->return_moments_ = std::make_unique<MomentsAccumulator>(1);
   }
-  const auto& shards = acting->options_.replay_addresses;
-  ASSIGN_OR_RETURN(
-      acting->writer_,
-      ReplayWriter::Start({.address = shards[index % shards.size()],
-                           .peer = MakePeer(acting->options_.lease.run_id(), absl::StrCat("actor ", index)),
-                           .writer = RandomWriter(),
-                           .table = acting->options_.lease.table().name(),
-                           .signature = signature,
-                           .pattern = {.rows = acting->options_.experience.item_rows,
-                                       .stride = acting->options_.experience.item_stride,
-                                       .least_rows = acting->options_.experience.least_item_rows > 0
-                                                         ? acting->options_.experience.least_item_rows
-                                                         : acting->options_.experience.item_rows,
-                                       .span_episodes = acting->options_.experience.span_episodes,
-                                       .until_cut = acting->options_.experience.round_steps > 0},
-                           .chunk_rows = config.actor().chunk_rows(),
-                           .window_bytes = config.actor().window_bytes(),
-                           .lockstep = config.deterministic()}));
   return acting;
 }
 
-Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-               std::unique_ptr<ActionSource> action_source, Attendance* attendance, ActorMetrics* metrics,
-               std::function<bool()> should_stop)
+Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, ActionSource* action_source,
+               RowWriter* writer, Attendance* attendance, ActorMetrics* metrics, std::function<bool()> should_stop)
     : options_(std::move(options)),
       lanes_(std::move(lanes)),
-      action_source_(std::move(action_source)),
+      action_source_(action_source),
+      writer_(writer),
       attendance_(attendance),
       metrics_(metrics),
       should_stop_(std::move(should_stop)),
@@ -124,7 +126,9 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
       in_episode_(lanes_->size()),
       dropping_(lanes_->size()),
       rewards_(lanes_->size()),
-      random_steps_left_(options_.lease.random_steps()) {}
+      random_steps_left_(options_.lease.random_steps()) {
+  metrics_->window_bytes.Set(static_cast<double>(options_.config.actor().window_bytes()));
+}
 
 absl::Status Acting::StepUntilStopped() {
   try {
@@ -149,14 +153,16 @@ absl::Status Acting::Run() {
 
 absl::Status Acting::StepOnce() {
   const Time begin = Clock::now();
+  if (stepped_ != Time{}) times_.record += Seconds(begin - stepped_) - std::exchange(held_, 0);
   CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
   const ActMode mode = random_steps_left_ > 0 ? ActMode::kRandom : ActMode::kExplore;
-  ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, actions_, log_probs_));
+  if (recurrent_state_.defined()) state_before_.copy_(recurrent_state_);
+  ASSIGN_OR_RETURN(acting_version_, action_source_->Act(observations_, mode, recurrent_state_, actions_, log_probs_));
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
-  const Time stepped = Clock::now();
-  metrics_->policy_seconds.Increment(Seconds(acted - begin));
-  metrics_->step_seconds.Increment(Seconds(stepped - acted));
+  stepped_ = Clock::now();
+  times_.policy += Seconds(acted - begin);
+  times_.step += Seconds(stepped_ - acted);
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
   for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
@@ -175,7 +181,9 @@ absl::Status Acting::EndRound() {
   RETURN_IF_ERROR(AsFailure(HandInAll()));
   const Time begin = Clock::now();
   const absl::Status status = action_source_->WaitFor(acting_version_ + 1);
-  metrics_->policy_wait_seconds.Increment(Seconds(Clock::now() - begin));
+  const double waited = Seconds(Clock::now() - begin);
+  metrics_->policy_wait_seconds.Increment(waited);
+  held_ += waited;
   return status;
 }
 
@@ -199,7 +207,8 @@ void Acting::RecordLane(int lane) {
                         .terminated = step.terminated,
                         .truncated = step.truncated,
                         .behaviour_log_prob = log_probs_.numel() > 0 ? log_probs_.const_data_ptr<float>()[lane] : 0,
-                        .policy_version = acting_version_}),
+                        .policy_version = acting_version_,
+                        .recurrent_state = state_before_.defined() ? RowOf(state_before_, lane) : nullptr}),
         v1::NOT_ENDED);
     in_episode_[lane] = true;
   }
@@ -223,6 +232,7 @@ void Acting::AddMoments(int lane) {
 
 void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   const LaneStep& step = lanes_->steps()[lane];
+  if (recurrent_state_.defined()) recurrent_state_[lane].zero_();
   if (in_episode_[lane]) {
     CopyObservations(lanes_->final_observation(lane), lanes_->facts().observation.data_type, final_observation_);
     AppendFinal(lane, RowOf(final_observation_, 0), end);
@@ -236,7 +246,7 @@ void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   episode.set_policy_version(acting_version_);
   metrics_->episodes.Increment();
   if (end == v1::INTERRUPTED) {
-    metrics_->interrupted_episodes.Increment();
+    (step.threw ? metrics_->interrupted_episodes.exception : metrics_->interrupted_episodes.not_a_number).Increment();
     LogWarning("lane %d: episode interrupted after %d steps: %s", lane, step.episode_length, step.cause);
     return;
   }
@@ -259,7 +269,9 @@ absl::Status Acting::Send() {
     const Time begin = Clock::now();
     status = writer_->Send(begin + kPatience);
     // Counted while it lasts, so that whoever looks sees it.
-    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    const double blocked = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(blocked);
+    held_ += blocked;
     Report(false);
   }
   RETURN_IF_ERROR(status);
@@ -269,11 +281,19 @@ absl::Status Acting::Send() {
 absl::Status Acting::HandInAll() {
   while (true) {
     const Time begin = Clock::now();
+    const double learned = LearningSeconds();
     const absl::Status status = writer_->Drain(begin + kPatience);
-    metrics_->blocked_seconds.Increment(Seconds(Clock::now() - begin));
+    const double drained = Seconds(Clock::now() - begin);
+    metrics_->blocked_seconds.Increment(std::max(0.0, drained - (LearningSeconds() - learned)));
+    held_ += drained;
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }
+}
+
+// So far, of an actor that learns when it drains what it has experienced.
+double Acting::LearningSeconds() const {
+  return metrics_->update_seconds.Value() + metrics_->policy_wait_seconds.Value();
 }
 
 void Acting::Report(bool now) {
@@ -281,7 +301,9 @@ void Acting::Report(bool now) {
   if (!now && time - last_report_ < kReportInterval) return;
   last_report_ = time;
   metrics_->unacknowledged_bytes.Set(static_cast<double>(writer_->unacknowledged_bytes()));
-  metrics_->reconnects.Set(static_cast<double>(writer_->reconnects()));
+  metrics_->reconnects.Increment(static_cast<double>(writer_->reconnects()) - metrics_->reconnects.Value());
+  metrics_->sent_bytes.Increment(static_cast<double>(writer_->sent_bytes()) - metrics_->sent_bytes.Value());
+  CountTimes();
   metrics_->dropped_episode_reports.Increment(static_cast<double>(attendance_->dropped_episodes()) -
                                               metrics_->dropped_episode_reports.Value());
   if (moments_ != nullptr && moments_->count() > 0) *report_.mutable_observation_moments() = moments_->Take();
@@ -290,6 +312,13 @@ void Acting::Report(bool now) {
   }
   if (report_.episodes().empty() && !report_.has_observation_moments() && !report_.has_return_moments()) return;
   attendance_->Report(std::exchange(report_, {}));
+}
+
+void Acting::CountTimes() {
+  metrics_->policy_seconds.Increment(times_.policy);
+  metrics_->step_seconds.Increment(times_.step);
+  metrics_->record_seconds.Increment(times_.record);
+  times_ = {};
 }
 
 }  // namespace headrace

@@ -1,4 +1,4 @@
-// The acting loop: steps the lanes of one process with the newest policy and writes what happens to replay.
+// The acting loop: steps the lanes of one process with the newest policy and hands on what happens.
 //
 // Everything happens on the caller's thread but for what gRPC's threads do in the connections.
 #ifndef HEADRACE_ACTOR_ACTING_H_
@@ -24,6 +24,7 @@
 #include "model/moments_accumulator.h"
 #include "proto/config.pb.h"
 #include "proto/run.pb.h"
+#include "replay/row_writer.h"
 #include "replay/writer.h"
 
 namespace headrace {
@@ -32,7 +33,6 @@ struct ActingOptions {
   v1::RunConfig config;
   v1::Lease lease;
   Experience experience;
-  std::vector<std::string> replay_addresses;
 };
 
 // Of all random streams of the actor that holds this lease.
@@ -44,12 +44,16 @@ RandomStream ExplorationStream(const v1::RunConfig& config, const v1::Lease& lea
 // The lanes of the actor that holds this lease: their numbers follow from its index.
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease);
 
+// To one of the shards. InvalidArgument: a signature that is not usable.
+absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
+                                                                const std::vector<std::string>& addresses);
+
 class Acting {
  public:
   // `lanes` have the options above. `should_stop` is asked at every step and in every wait. The other pointers must
   // outlive this. InvalidArgument: environment, signature and configuration do not fit each other.
   static absl::StatusOr<std::unique_ptr<Acting>> Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
-                                                        std::unique_ptr<ActionSource> action_source,
+                                                        ActionSource* action_source, RowWriter* writer,
                                                         Attendance* attendance, ActorMetrics* metrics,
                                                         std::function<bool()> should_stop);
 
@@ -60,8 +64,8 @@ class Acting {
  private:
   using Time = std::chrono::steady_clock::time_point;
 
-  Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, std::unique_ptr<ActionSource> action_source,
-         Attendance* attendance, ActorMetrics* metrics, std::function<bool()> should_stop);
+  Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, ActionSource* action_source,
+         RowWriter* writer, Attendance* attendance, ActorMetrics* metrics, std::function<bool()> should_stop);
 
   absl::Status StepUntilStopped();
   absl::Status StepOnce();
@@ -74,21 +78,25 @@ class Acting {
   absl::Status Send();
   absl::Status HandInAll();
   void Report(bool now);
+  void CountTimes();
+  double LearningSeconds() const;
 
   const ActingOptions options_;
   const std::unique_ptr<VectorEnvironment> lanes_;
-  const std::unique_ptr<ActionSource> action_source_;
+  ActionSource* const action_source_;
+  RowWriter* const writer_;
   Attendance* const attendance_;
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   const bool drop_episodes_;
 
-  std::unique_ptr<ReplayWriter> writer_;
   std::unique_ptr<RowRecorder> recorder_;
   std::unique_ptr<MomentsAccumulator> moments_;         // of observations; null: not asked for
   std::unique_ptr<MomentsAccumulator> return_moments_;  // of discounted sums of rewards; null: not asked for
 
-  at::Tensor observations_;  // o_t of every lane
+  at::Tensor observations_;     // o_t of every lane
+  at::Tensor state_before_;     // recurrent state of every lane before o_t; undefined: none is recorded
+  at::Tensor recurrent_state_;  // the same before o_{t+1}
   at::Tensor actions_;
   at::Tensor log_probs_;
   at::Tensor final_observation_;  // of one lane
@@ -98,6 +106,16 @@ class Acting {
   uint32_t round_steps_ = 0;      // since the last round
   uint64_t random_steps_left_;
   uint64_t acting_version_ = 0;  // of the policy that chose the current actions; 0: random
+
+  // Where the time went since it was last counted: written to at every step, while a metric is shared with the thread
+  // that serves it.
+  struct Times {
+    double policy = 0;
+    double step = 0;
+    double record = 0;
+  } times_;
+  Time stepped_{};   // the end of the last step of the environments
+  double held_ = 0;  // seconds since then that stepping stood still
 
   v1::AttendRequest report_;
   Time last_report_{};

@@ -76,11 +76,14 @@ class CountingEnvironment : public Environment {
   int steps_ = 0;
 };
 
-// Acts with 0.25 at random, with its only weight otherwise, and draws a number each time.
+// Acts with 0.25 at random, with its only weight otherwise, and draws a number each time. Where it has a memory, it
+// counts observations.
 class WeightPolicy : public Policy {
  public:
   explicit WeightPolicy(std::vector<uint32_t>* drawn = nullptr) : drawn_(drawn) {}
-  void Act(const at::Tensor&, ActMode mode, RandomStream& random, at::Tensor& actions, at::Tensor&) override {
+  void Act(const at::Tensor&, ActMode mode, RandomStream& random, at::Tensor& recurrent_state, at::Tensor& actions,
+           at::Tensor&) override {
+    if (recurrent_state.defined()) recurrent_state += 1;
     if (drawn_ != nullptr) drawn_->push_back(random());
     if (mode == ActMode::kRandom) {
       actions.fill_(0.25);
@@ -160,12 +163,14 @@ class ActingTest : public testing::Test {
     const auto should_stop = [this] {
       return stop_ || (steps_wanted_ > 0 && metrics_.env_steps.Value() >= steps_wanted_);
     };
-    absl::StatusOr<std::unique_ptr<Acting>> acting = Acting::Create(
-        {config_, lease_, experience_, {shard_.address()}},
-        *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
-        std::make_unique<LocalActionSource>(std::move(policy), parameters, ExplorationStream(config_, lease_),
-                                            experience_.round_steps, &metrics_, should_stop),
-        attendance_.get(), &metrics_, should_stop);
+    const ActingOptions options = {config_, lease_, experience_};
+    action_sources_.push_back(std::make_unique<LocalActionSource>(
+        std::move(policy), parameters, ExplorationStream(config_, lease_),
+        LocalActionSource::Options{.round_steps = experience_.round_steps}, &metrics_, should_stop));
+    writers_.push_back(*StartReplayWriter(options, {shard_.address()}));
+    absl::StatusOr<std::unique_ptr<Acting>> acting =
+        Acting::Create(options, *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
+                       action_sources_.back().get(), writers_.back().get(), attendance_.get(), &metrics_, should_stop);
     EXPECT_TRUE(acting.ok()) << acting.status();
     return *std::move(acting);
   }
@@ -228,6 +233,8 @@ class ActingTest : public testing::Test {
   std::unique_ptr<Attendance> attendance_;
   std::unique_ptr<ParameterSubscriber> subscriber_;
   v1::Lease lease_;
+  std::vector<std::unique_ptr<ActionSource>> action_sources_;  // of all actors so far
+  std::vector<std::unique_ptr<RowWriter>> writers_;
   std::unique_ptr<Acting> acting_;
 };
 
@@ -287,6 +294,34 @@ TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
   EXPECT_NEAR(sum, 3 * (1 + 2.5), 1e-9);
 }
 
+// Episodes of 2 steps: the rows are step, step, final observation, and so on. The actor that follows another in the
+// middle of an episode knows nothing of it.
+TEST_F(ActingTest, RowsHoldTheStateBeforeTheirObservationAndEpisodesBeginWithZeros) {
+  experience_.item_rows = 6;
+  experience_.span_episodes = true;
+  v1::Column& column = *experience_.signature.add_columns();
+  column.set_name("recurrent_state");
+  column.set_data_type(v1::FLOAT32);
+  column.add_shape(1);
+  Start(/*episode_steps=*/2, {}, /*insert_limit=*/1000, /*random_steps=*/1000);
+  Act(5);
+  acting_ = Make(std::make_unique<CountingEnvironment>(2, std::vector<int>{}), std::make_unique<WeightPolicy>(),
+                 subscriber_.get());
+  Act(5);
+
+  Table::Batch batch;
+  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(4, 1, 0, batch, {this, [] {}});
+  ASSERT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
+  std::array<std::array<float, 6>, 4> states;  // of items that begin with row 0 and 1 of the first actor and the second
+  const std::vector<Slice> slices = {{5, 0, 6}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(states.data())};
+  shard_.table().Gather(batch.items(), slices, blocks);
+  for (const int first : {0, 2}) {
+    EXPECT_EQ(states[first], (std::array<float, 6>{0, 1, 0, 0, 1, 0}));
+    EXPECT_EQ(states[first + 1], (std::array<float, 6>{1, 0, 0, 1, 0, 0}));
+  }
+}
+
 TEST_F(ActingTest, WhatItDoesNotKnowYetIsNoFigure) {
   Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/2);
   Act(2);
@@ -339,7 +374,7 @@ TEST_F(ActingTest, ACrashCostsOneEpisodeAndItsLastTransition) {
   EXPECT_EQ(episodes[1].end(), v1::INTERRUPTED);
   EXPECT_EQ(episodes[1].cause(), "crash in step 4");
   EXPECT_EQ(episodes[1].length(), 1);
-  EXPECT_EQ(metrics_.interrupted_episodes.Value(), 1);
+  EXPECT_EQ(metrics_.interrupted_episodes.exception.Value(), 1);
 }
 
 TEST_F(ActingTest, ACrashInTheFirstStepOfAnEpisodeLeavesNothingOfIt) {
@@ -428,9 +463,9 @@ TEST_F(ActingTest, ADivergedPolicyIsAFailure) {
 TEST_F(ActingTest, ExperienceThatTheShardRefusesIsAFailure) {
   class DivergedPolicy : public WeightPolicy {
    public:
-    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-             at::Tensor& log_probs) override {
-      WeightPolicy::Act(observations, mode, random, actions, log_probs);
+    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+             at::Tensor& actions, at::Tensor& log_probs) override {
+      WeightPolicy::Act(observations, mode, random, recurrent_state, actions, log_probs);
       actions.fill_(std::numeric_limits<float>::infinity());
     }
   };

@@ -3,12 +3,14 @@
 
 #include <iostream>
 #include <numeric>
+#include <random>
 
 #include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "actor/acting.h"
 #include "actor/action_source.h"
+#include "actor/actor_learner.h"
 #include "actor/actor_metrics.h"
 #include "actor/attendance.h"
 #include "actor/env/registry.h"
@@ -16,12 +18,15 @@
 #include "actor/environment_spec.h"
 #include "actor/evaluation.h"
 #include "actor/fetch_weights.h"
+#include "actor/gradient_client.h"
 #include "actor/parameter_subscriber.h"
 #include "actor/remote_action_source.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
+#include "common/shard_addresses.h"
+#include "common/shards.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
@@ -31,7 +36,9 @@
 ABSL_FLAG(std::string, role, "act",
           "act: step environments and write to replay; evaluate: play what the learner asks for");
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
-ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(
+    std::vector<std::string>, replay, {},
+    "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
 ABSL_FLAG(std::string, checkpoint, "",
           "with --role=evaluate: evaluate the policy in this checkpoint directory, print the result as JSON, and end");
 ABSL_FLAG(uint32_t, episodes, 10, "with --checkpoint: how many episodes");
@@ -48,6 +55,8 @@ struct Member {
   std::unique_ptr<Attendance> attendance;
   v1::Lease lease;
 };
+
+v1::Peer ActorPeer(const v1::Lease& lease) { return MakePeer(lease.run_id(), absl::StrCat("actor ", lease.index())); }
 
 bool ShouldStop(const Attendance& attendance) {
   return ShutdownSignal::Requested() || attendance.stopped() || !attendance.status().ok();
@@ -94,27 +103,77 @@ absl::Status Farewell(const Attendance& attendance) {
   return attendance.stopped() ? absl::OkStatus() : absl::CancelledError("interrupted");
 }
 
-RemoteActionSource::Options RemoteOptions(const v1::RunConfig& config, const Member& member,
-                                          const v1::Signature& signature) {
-  RemoteActionSource::Options options;
-  options.address = absl::GetFlag(FLAGS_learner);
-  options.inference = config.inference();
-  options.discrete_actions = member.environment.discrete_actions();
-  *options.open.mutable_peer() = MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index()));
-  options.open.set_lanes(config.actor().environments());
-  options.open.set_index(member.lease.index());
-  for (const v1::Column& column : signature.columns()) {
-    if (column.name() == "observation") *options.open.mutable_observation() = column;
+// Between which the acting loop runs: where actions come from, and where experience goes. One object in an actor that
+// learns by itself.
+struct Ends {
+  std::unique_ptr<ParameterSubscriber> parameters;  // null: weights come otherwise
+  std::unique_ptr<GradientClient> gradients;        // null: the learner computes them
+  std::shared_ptr<ActionSource> action_source;
+  std::shared_ptr<RowWriter> writer;
+};
+
+std::unique_ptr<ActionSource> MakeRemoteActionSource(const ActingOptions& options,
+                                                     const v1::EnvironmentSpec& environment, ActorMetrics* metrics,
+                                                     const std::function<bool()>& should_stop) {
+  RemoteActionSource::Options remote;
+  remote.address = absl::GetFlag(FLAGS_learner);
+  remote.inference = options.config.inference();
+  remote.discrete_actions = environment.discrete_actions();
+  *remote.open.mutable_peer() = ActorPeer(options.lease);
+  remote.open.set_lanes(options.config.actor().environments());
+  remote.open.set_index(options.lease.index());
+  for (const v1::Column& column : options.experience.signature.columns()) {
+    if (column.name() == "observation") *remote.open.mutable_observation() = column;
   }
-  return options;
+  return std::make_unique<RemoteActionSource>(std::move(remote), ExplorationStream(options.config, options.lease),
+                                              metrics, should_stop);
+}
+
+absl::StatusOr<Ends> MakeActorLearner(const ActingOptions& options, const v1::EnvironmentSpec& environment,
+                                      ActorMetrics* metrics, const std::function<bool()>& should_stop) {
+  v1::RunConfig config = options.config;
+  config.set_device("cpu");  // what the learner computes on is not the actors' affair
+  ASSIGN_OR_RETURN(std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(config, environment));
+  ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(config, environment));
+  v1::PushOpen open;
+  *open.mutable_peer() = ActorPeer(options.lease);
+  open.set_index(options.lease.index());
+  open.set_pusher(std::random_device()() | uint64_t{std::random_device()()} << 32);
+  Ends ends;
+  ends.gradients = std::make_unique<GradientClient>(absl::GetFlag(FLAGS_learner), std::move(open), should_stop);
+  ASSIGN_OR_RETURN(std::shared_ptr<ActorLearner> learner,
+                   ActorLearner::Create(options.experience, std::move(algorithm), std::move(policy),
+                                        ExplorationStream(config, options.lease), ends.gradients.get(), metrics));
+  ends.action_source = learner;
+  ends.writer = learner;
+  return ends;
+}
+
+absl::StatusOr<Ends> MakeEnds(const ActingOptions& options, const v1::EnvironmentSpec& environment,
+                              const std::vector<std::string>& replay, ActorMetrics* metrics,
+                              const std::function<bool()>& should_stop) {
+  if (options.config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    return MakeActorLearner(options, environment, metrics, should_stop);
+  }
+  Ends ends;
+  ASSIGN_OR_RETURN(ends.writer, StartReplayWriter(options, replay));
+  if (options.config.topology() == v1::CENTRAL_INFERENCE) {
+    ends.action_source = MakeRemoteActionSource(options, environment, metrics, should_stop);
+    return ends;
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(options.config, environment));
+  ends.parameters = std::make_unique<ParameterSubscriber>(absl::GetFlag(FLAGS_learner), ActorPeer(options.lease));
+  ends.action_source = std::make_shared<LocalActionSource>(
+      std::move(policy), ends.parameters.get(), ExplorationStream(options.config, options.lease),
+      LocalActionSource::Options{.round_steps = options.experience.round_steps,
+                                 .delay_updates = options.config.actor().policy_delay_updates()},
+      metrics, should_stop);
+  return ends;
 }
 
 absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& metrics) {
-  const std::vector<std::string> replay = absl::GetFlag(FLAGS_replay);
-  if (replay.size() != flags.config.replay().shards()) {
-    return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
-                                                      flags.config.replay().shards(), replay.size()));
-  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> replay,
+                   ShardAddresses(absl::GetFlag(FLAGS_replay), ShardsOf(flags.config)));
   RETURN_IF_ERROR(Environment(flags.config).status());
   RETURN_IF_ERROR(ports.Ready(flags, ""));
   absl::StatusOr<Member> joined = JoinRun(flags.config, v1::ACTOR);
@@ -127,22 +186,11 @@ absl::Status Act(const ProcessFlags& flags, ProcessPorts& ports, ActorMetrics& m
       VectorEnvironment::Create(flags.config.environment().name(), LaneOptions(flags.config, member.lease)));
   Attendance* const attendance = member.attendance.get();
   const auto should_stop = [attendance] { return ShouldStop(*attendance); };
-  const RandomStream exploration = ExplorationStream(flags.config, member.lease);
-  std::unique_ptr<ParameterSubscriber> parameters;  // null: the policy runs in the learner
-  std::unique_ptr<ActionSource> action_source;
-  if (flags.config.topology() == v1::CENTRAL_INFERENCE) {
-    action_source = std::make_unique<RemoteActionSource>(RemoteOptions(flags.config, member, experience.signature),
-                                                         exploration, &metrics, should_stop);
-  } else {
-    ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(flags.config, member.environment));
-    parameters = std::make_unique<ParameterSubscriber>(
-        absl::GetFlag(FLAGS_learner), MakePeer(member.lease.run_id(), absl::StrCat("actor ", member.lease.index())));
-    action_source = std::make_unique<LocalActionSource>(std::move(policy), parameters.get(), exploration,
-                                                        experience.round_steps, &metrics, should_stop);
-  }
+  const ActingOptions options = {flags.config, member.lease, std::move(experience)};
+  ASSIGN_OR_RETURN(const Ends ends, MakeEnds(options, member.environment, replay, &metrics, should_stop));
   ASSIGN_OR_RETURN(const std::unique_ptr<Acting> acting,
-                   Acting::Create({flags.config, member.lease, std::move(experience), replay}, std::move(lanes),
-                                  std::move(action_source), attendance, &metrics, should_stop));
+                   Acting::Create(options, std::move(lanes), ends.action_source.get(), ends.writer.get(), attendance,
+                                  &metrics, should_stop));
   RETURN_IF_ERROR(acting->Run());
   return Farewell(*attendance);
 }
@@ -168,7 +216,19 @@ absl::StatusOr<v1::EvaluationResult> EvaluateOrder(const Member& member, const v
   return Evaluate(options, policy);
 }
 
-absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
+void CountEvaluation(const absl::StatusOr<v1::EvaluationResult>& result, std::chrono::duration<double> time,
+                     EvaluatorMetrics& metrics) {
+  if (!result.ok()) {
+    metrics.failures.Increment();
+    return;
+  }
+  metrics.evaluations.Increment();
+  metrics.episodes.Increment(result->returns_size());
+  metrics.env_steps.Increment(std::accumulate(result->lengths().begin(), result->lengths().end(), 0.0));
+  metrics.evaluation.Observe(time.count());
+}
+
+absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports, EvaluatorMetrics& metrics) {
   RETURN_IF_ERROR(Environment(flags.config).status());
   RETURN_IF_ERROR(ports.Ready(flags, ""));
   absl::StatusOr<Member> joined = JoinRun(flags.config, v1::EVALUATOR);
@@ -180,8 +240,10 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports) {
     const std::optional<v1::Evaluate> order =
         member.attendance->NextOrder(std::chrono::steady_clock::now() + kPatience);
     if (!order.has_value()) continue;
+    const auto begin = std::chrono::steady_clock::now();
     absl::StatusOr<v1::EvaluationResult> result = EvaluateOrder(member, *order, options, *policy);
     if (!result.ok() && ShouldStop(*member.attendance)) break;  // another evaluator is asked once this one has left
+    CountEvaluation(result, std::chrono::steady_clock::now() - begin, metrics);
     v1::AttendRequest report;
     if (result.ok()) {
       *report.mutable_evaluation() = *std::move(result);
@@ -219,10 +281,16 @@ absl::Status RunActor(const ProcessFlags& flags) {
     return absl::InvalidArgumentError(absl::StrCat("expected --role=act or --role=evaluate, got \"", role, "\""));
   }
   if (!checkpoint.empty()) return EvaluateCheckpoint(flags, checkpoint);
-  MetricRegistry registry(role == "act" ? "actor" : "evaluator");
-  ActorMetrics metrics(registry);
+  if (role == "act") {
+    MetricRegistry registry("actor");
+    ActorMetrics metrics(registry);
+    ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
+    return Stay(flags, Act(flags, *ports, metrics));
+  }
+  MetricRegistry registry("evaluator");
+  EvaluatorMetrics metrics(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
-  return role == "act" ? Act(flags, *ports, metrics) : EvaluateOrders(flags, *ports);
+  return Stay(flags, EvaluateOrders(flags, *ports, metrics));
 }
 
 }  // namespace

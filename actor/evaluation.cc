@@ -36,6 +36,7 @@ absl::Status PlayRound(const EvaluationOptions& options, Policy& policy, uint32_
                                                           .max_episode_steps = options.max_episode_steps}));
   const EnvironmentFacts& facts = environment->facts();
   ASSIGN_OR_RETURN(at::Tensor observations, MakeObservationTensor(facts.observation, options.signature, lanes));
+  at::Tensor recurrent_state = MakeRecurrentStateTensor(options.signature, lanes);
   at::Tensor actions = MakeActionTensor(facts.action, lanes);
   at::Tensor log_probs = at::zeros({lanes}, at::kFloat);
   RandomStream unused(options.seed, StreamRole::kEvaluator, first, StreamPurpose::kExploration);
@@ -46,11 +47,12 @@ absl::Status PlayRound(const EvaluationOptions& options, Policy& policy, uint32_
   for (uint32_t missing = lanes; missing > 0;) {
     if (options.should_stop()) return absl::CancelledError("stopping");
     CopyObservations(environment->observations(), facts.observation.data_type, observations);
-    policy.Act(observations, ActMode::kGreedy, unused, actions, log_probs);
+    policy.Act(observations, ActMode::kGreedy, unused, recurrent_state, actions, log_probs);
     RETURN_IF_ERROR(StepLanes(actions, *environment));
     for (uint32_t lane = 0; lane < lanes; ++lane) {
       const LaneStep& step = environment->steps()[lane];
       if (finished[lane] || !step.done()) continue;
+      if (recurrent_state.defined()) recurrent_state[lane].zero_();
       if (step.interrupted) {
         // The lane has begun another episode already.
         LogWarning("evaluation: episode %d interrupted after %d steps: %s", first + lane, step.episode_length,

@@ -23,8 +23,8 @@ using ::testing::HasSubstr;
 class ConstantPolicy : public Policy {
  public:
   explicit ConstantPolicy(double action) : action_(action) {}
-  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-           at::Tensor& log_probs) override {
+  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+           at::Tensor& actions, at::Tensor& log_probs) override {
     EXPECT_EQ(mode, ActMode::kGreedy);
     EXPECT_EQ(observations.size(0), actions.size(0));
     actions.fill_(action_);
@@ -38,7 +38,7 @@ class ConstantPolicy : public Policy {
 class BrokenPolicy : public ConstantPolicy {
  public:
   BrokenPolicy() : ConstantPolicy(0) {}
-  void Act(const at::Tensor&, ActMode, RandomStream&, at::Tensor&, at::Tensor&) override {
+  void Act(const at::Tensor&, ActMode, RandomStream&, at::Tensor&, at::Tensor&, at::Tensor&) override {
     throw std::runtime_error("mat1 and mat2 shapes cannot be multiplied");
   }
 };
@@ -185,15 +185,50 @@ TEST(EvaluationTest, LanesThatAreDoneAreNotStepped) {
   EXPECT_EQ(workshop.steps(), 2 + 4 + 6);
 }
 
+// Acts until an episode of lane i has 2 i + 2 steps; one is broken off after its first step and begins anew.
+TEST(EvaluationTest, EveryEpisodeBeginsWithoutMemory) {
+  class CountingPolicy : public ConstantPolicy {
+   public:
+    CountingPolicy() : ConstantPolicy(0) {}
+    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+             at::Tensor& actions, at::Tensor& log_probs) override {
+      std::vector<int> before;
+      for (int64_t lane = 0; lane < recurrent_state.size(0); ++lane) {
+        before.push_back(static_cast<int>(recurrent_state[lane][0].item<float>()));
+      }
+      steps.push_back(before);
+      recurrent_state += 1;
+      ConstantPolicy::Act(observations, mode, random, recurrent_state, actions, log_probs);
+    }
+    std::vector<std::vector<int>> steps;  // of each lane's memory
+  } policy;
+  Workshop workshop(/*crashes=*/1);
+  EvaluationOptions options = workshop.Options(2);
+  v1::Column& column = *options.signature.add_columns();
+  column.set_name("recurrent_state");
+  column.set_data_type(v1::FLOAT32);
+  column.add_shape(1);
+  ASSERT_TRUE(Evaluate(options, policy).ok());
+  // The second step of lane 0 crashes.
+  ASSERT_EQ(policy.steps.size(), 4u);
+  EXPECT_THAT(policy.steps[0], ElementsAre(0, 0));
+  EXPECT_THAT(policy.steps[1], ElementsAre(1, 1));
+  EXPECT_THAT(policy.steps[2], ElementsAre(0, 2));
+  EXPECT_THAT(policy.steps[3], ElementsAre(1, 3));
+  policy.steps.clear();
+  ASSERT_TRUE(Evaluate(options, policy).ok());
+  EXPECT_THAT(policy.steps[0], ElementsAre(0, 0));
+}
+
 // A policy of doubles would refuse floats.
 TEST(EvaluationTest, ObservationsHaveTheTypeThatIsRecorded) {
   class TypedPolicy : public ConstantPolicy {
    public:
     TypedPolicy() : ConstantPolicy(0) {}
-    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-             at::Tensor& log_probs) override {
+    void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+             at::Tensor& actions, at::Tensor& log_probs) override {
       type = observations.scalar_type();
-      ConstantPolicy::Act(observations, mode, random, actions, log_probs);
+      ConstantPolicy::Act(observations, mode, random, recurrent_state, actions, log_probs);
     }
     at::ScalarType type = at::kInt;
   } policy;

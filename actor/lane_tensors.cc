@@ -42,6 +42,16 @@ absl::StatusOr<at::Tensor> MakeObservationTensor(const ArraySpec& native, const 
   return at::zeros(shape, at::TensorOptions().dtype(type));
 }
 
+at::Tensor MakeRecurrentStateTensor(const v1::Signature& signature, int64_t lanes) {
+  for (const v1::Column& column : signature.columns()) {
+    if (column.name() != "recurrent_state") continue;
+    std::vector<int64_t> shape = {lanes};
+    shape.insert(shape.end(), column.shape().begin(), column.shape().end());
+    return at::zeros(shape, at::kFloat);
+  }
+  return {};
+}
+
 void CopyObservations(std::span<const std::byte> native, v1::DataType native_type, at::Tensor& tensor) {
   if (native_type == v1::FLOAT64 && tensor.scalar_type() == at::kFloat) {
     const double* const from = reinterpret_cast<const double*>(native.data());

@@ -17,6 +17,9 @@ namespace headrace {
 absl::StatusOr<at::Tensor> MakeObservationTensor(const ArraySpec& native, const v1::Signature& signature,
                                                  int64_t lanes);
 
+// Zeros, as episodes begin with: [lanes, shape...] of the signature's column recurrent_state; undefined: it has none.
+at::Tensor MakeRecurrentStateTensor(const v1::Signature& signature, int64_t lanes);
+
 // Converts [lanes, native] bytes into the tensor. float64 becomes float32; everything else is copied.
 void CopyObservations(std::span<const std::byte> native, v1::DataType native_type, at::Tensor& tensor);
 

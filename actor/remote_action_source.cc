@@ -26,6 +26,11 @@ at::Tensor& WithLanes(at::Tensor& log_probs, int64_t lanes) {
   return log_probs;
 }
 
+std::span<const std::byte> BytesOf(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
 absl::Status CopyInto(at::Tensor& tensor, const std::string& bytes, const char* what) {
   if (bytes.size() != tensor.nbytes()) {
     return absl::InternalError(
@@ -49,7 +54,8 @@ RemoteActionSource::RemoteActionSource(Options options, RandomStream exploration
                    .close = [this] { CloseStream(); },
                    .lost = [this](const absl::Status& status, bool final) { OnLost(status, final); }}) {}
 
-absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
+absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations, ActMode mode,
+                                                 at::Tensor& recurrent_state, at::Tensor& actions,
                                                  at::Tensor& log_probs) {
   if (mode == ActMode::kRandom) {
     {
@@ -64,19 +70,23 @@ absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations,
       waits ? Clock::time_point::max()
             : Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                  std::chrono::duration<double>(options_.inference.timeout_seconds()));
-  absl::StatusOr<v1::ActResponse> answer = Ask(observations, deadline);
+  absl::StatusOr<v1::ActResponse> answer = Ask(observations, recurrent_state, deadline);
   if (absl::IsDeadlineExceeded(answer.status())) {
     FallBack(actions, log_probs);
     return 0;
   }
   RETURN_IF_ERROR(answer.status());
   RETURN_IF_ERROR(CopyInto(actions, answer->actions(), "actions"));
+  if (recurrent_state.defined()) {
+    RETURN_IF_ERROR(CopyInto(recurrent_state, answer->recurrent_state(), "recurrent state"));
+  }
   if (answer->log_probs().empty()) {
     log_probs = at::zeros({0}, at::kFloat);
   } else {
     RETURN_IF_ERROR(CopyInto(WithLanes(log_probs, observations.size(0)), answer->log_probs(), "log-probabilities"));
   }
-  metrics_->policy_version.Set(static_cast<double>(PolicyUpdate(answer->policy_version())));
+  const uint64_t updates = PolicyUpdate(answer->policy_version());
+  if (metrics_->policy_version.Value() != static_cast<double>(updates)) metrics_->CountPolicy(updates);
   return answer->policy_version();
 }
 
@@ -108,12 +118,12 @@ void RemoteActionSource::FallBack(at::Tensor& actions, at::Tensor& log_probs) {
   metrics_->fallback_steps.Increment(static_cast<double>(actions.size(0)));
 }
 
-absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observations, Clock::time_point deadline) {
+absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observations,
+                                                        const at::Tensor& recurrent_state, Clock::time_point deadline) {
   while (true) {
     {
       MutexLock lock(&mutex_);
-      asked_ = MakeActRequest(++request_,
-                              {static_cast<const std::byte*>(observations.const_data_ptr()), observations.nbytes()});
+      asked_ = MakeActRequest(++request_, BytesOf(observations), BytesOf(recurrent_state));
       answer_.reset();
       if (stream_ != nullptr) stream_->Send(*asked_);
     }

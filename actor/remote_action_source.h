@@ -6,6 +6,10 @@
 // it. Such a step has policy version 0, as a random one, since no weights chose it, and log-probability 0: what is done
 // for certain, whatever the observation, has probability 1, so that importance weights are pi(a|o), never above 1.
 //
+// The recurrent state of lanes travels with each request and comes back with its answer: it has to come here anyway to
+// be recorded, and so survives the learner, and a lost answer changes nothing. Random and fallback steps leave it as it
+// is.
+//
 // Not thread-safe, but for what gRPC's threads do in it.
 #ifndef HEADRACE_ACTOR_REMOTE_ACTION_SOURCE_H_
 #define HEADRACE_ACTOR_REMOTE_ACTION_SOURCE_H_
@@ -47,8 +51,8 @@ class RemoteActionSource : public ActionSource {
                      std::function<bool()> should_stop);
 
   // `actions` has the shape and type that environments want. Internal also: the learner's actions do not fit it.
-  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& actions,
-                               at::Tensor& log_probs) override;
+  absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
+                               at::Tensor& actions, at::Tensor& log_probs) override;
   absl::Status WaitFor(uint64_t version) override;
 
  private:
@@ -57,8 +61,8 @@ class RemoteActionSource : public ActionSource {
   void DrawRandom(at::Tensor& actions, at::Tensor& log_probs);
   void FallBack(at::Tensor& actions, at::Tensor& log_probs);
   // DeadlineExceeded: it came late.
-  absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, Clock::time_point deadline)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, const at::Tensor& recurrent_state,
+                                      Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   // Null: not yet.
   absl::StatusOr<std::optional<v1::ActResponse>> WaitForAnswer(Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -97,7 +97,7 @@ class RemoteActionSourceTest : public testing::Test {
                                                 [this] { return stop_.load(); });
   }
   absl::StatusOr<uint64_t> Act(RemoteActionSource& source, float observation, ActMode mode = ActMode::kExplore) {
-    return source.Act(at::full({2, 1}, observation, at::kFloat), mode, actions_, log_probs_);
+    return source.Act(at::full({2, 1}, observation, at::kFloat), mode, recurrent_state_, actions_, log_probs_);
   }
   float action(int lane) const { return actions_.const_data_ptr<float>()[lane]; }
   float log_prob(int lane) const { return log_probs_.const_data_ptr<float>()[lane]; }
@@ -105,9 +105,36 @@ class RemoteActionSourceTest : public testing::Test {
   MetricRegistry registry_{"test"};
   ActorMetrics metrics_{registry_};
   std::atomic<bool> stop_ = false;
+  at::Tensor recurrent_state_;  // undefined: there is none
   at::Tensor actions_ = at::zeros({2, 1}, at::kFloat);
   at::Tensor log_probs_ = at::zeros({2}, at::kFloat);
 };
+
+// It survives the learner, and an answer that does not come leaves it as it is.
+TEST_F(RemoteActionSourceTest, TheRecurrentStateTravelsWithTheRequestAndComesBackWithTheAnswer) {
+  std::atomic<bool> silent = false;
+  Learner learner([&](const v1::ActRequest& request) -> absl::StatusOr<std::optional<v1::ActResponse>> {
+    if (request.has_open() || silent) return std::nullopt;
+    v1::ActResponse response = Doubled(request, 7);
+    std::vector<float> state(request.recurrent_state().size() / sizeof(float));
+    std::memcpy(state.data(), request.recurrent_state().data(), request.recurrent_state().size());
+    for (float& value : state) value += 1;
+    response.set_recurrent_state(Bytes(state));
+    return response;
+  });
+  recurrent_state_ = at::zeros({2, 3}, at::kFloat);
+  recurrent_state_[1].fill_(10);
+  const auto source = Make(learner.server->address(), v1::REPEAT_ACTION, /*timeout_seconds=*/60);
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(Act(*source, 1).ok());
+    EXPECT_EQ(recurrent_state_[0][2].item<float>(), static_cast<float>(i));
+    EXPECT_EQ(recurrent_state_[1][0].item<float>(), static_cast<float>(10 + i));
+  }
+  const auto impatient = Make(learner.server->address(), v1::REPEAT_ACTION, /*timeout_seconds=*/1e-3);
+  silent = true;
+  ASSERT_TRUE(Act(*impatient, 1).ok());
+  EXPECT_EQ(recurrent_state_[0][2].item<float>(), 3);
+}
 
 TEST_F(RemoteActionSourceTest, SaysWhoAsksAndTakesTheLearnersActions) {
   v1::ActOpen opened;

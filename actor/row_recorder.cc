@@ -18,7 +18,8 @@ const std::byte* BytesAt(const T& value) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signature& signature) {
-  // Columns of one number; observation and action are as wide as the environment makes them.
+  // Columns of one number; observation and action are as wide as the environment makes them, recurrent_state as the
+  // network.
   struct Known {
     std::string name;
     Source source;
@@ -33,6 +34,7 @@ absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signa
       {"observation_only", Source::kObservationOnly, v1::UINT8},
       {"behaviour_log_prob", Source::kLogProb, v1::FLOAT32},
       {"policy_version", Source::kPolicyVersion, v1::INT64},
+      {"recurrent_state", Source::kRecurrentState, v1::DATA_TYPE_UNSPECIFIED},
   };
   ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(signature));
   auto recorder = std::make_unique<RowRecorder>();
@@ -86,6 +88,9 @@ std::span<const std::byte* const> RowRecorder::Row(const StepValues& values) {
         break;
       case Source::kPolicyVersion:
         columns_[i] = BytesAt(policy_version_);
+        break;
+      case Source::kRecurrentState:
+        columns_[i] = values.recurrent_state;
         break;
     }
   }

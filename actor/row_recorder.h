@@ -24,6 +24,7 @@ struct StepValues {
   bool truncated;
   float behaviour_log_prob;
   uint64_t policy_version;
+  const std::byte* recurrent_state = nullptr;  // before the observation; null where it is not recorded
 };
 
 class RowRecorder {
@@ -33,7 +34,8 @@ class RowRecorder {
 
   // The row's columns, in the order of the signature; valid until the next call.
   std::span<const std::byte* const> Row(const StepValues& values);
-  // A row that is an observation and no step: every other column is zero but observation_only.
+  // A row that is an observation and no step: every other column is zero but observation_only. That of recurrent_state,
+  // too: an unroll that begins with such a row begins anew after it.
   std::span<const std::byte* const> ObservationRow(const std::byte* observation);
 
  private:
@@ -45,7 +47,8 @@ class RowRecorder {
     kTruncated,
     kObservationOnly,
     kLogProb,
-    kPolicyVersion
+    kPolicyVersion,
+    kRecurrentState
   };
 
   std::vector<Source> sources_;

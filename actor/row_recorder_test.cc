@@ -83,6 +83,17 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
   EXPECT_EQ(At<int64_t>(row[3]), 0);
 }
 
+TEST(RowRecorderTest, StepsHoldTheRecurrentStateAndFinalRowsZeros) {
+  const auto recorder =
+      RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}, {"recurrent_state", v1::FLOAT32, {4}}}));
+  ASSERT_TRUE(recorder.ok()) << recorder.status();
+  const std::array<float, 4> state = {1, 2, 3, 4};
+  StepValues values = Values();
+  values.recurrent_state = reinterpret_cast<const std::byte*>(state.data());
+  EXPECT_EQ((At<std::array<float, 4>>((*recorder)->Row(values)[1])), state);
+  EXPECT_EQ((At<std::array<float, 4>>((*recorder)->ObservationRow(values.observation)[1])), (std::array<float, 4>{}));
+}
+
 TEST(RowRecorderTest, ImagesAreColumnsLikeOthers) {
   const auto recorder = RowRecorder::Create(
       MakeSignature({{"observation", v1::UINT8, {84, 84}}, {"action", v1::INT32}, {"reward", v1::FLOAT32}}));

@@ -1,6 +1,7 @@
 #include "algorithm/actor_critic.h"
 
 #include "ATen/TensorOperators.h"
+#include "ATen/core/grad_mode.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
 #include "algorithm/actor_critic_actor.h"
@@ -28,13 +29,25 @@ std::vector<ParameterGroup> ActorCritic::ParameterGroups() {
   return {{"network", {model_->network().parameters().flat()}, options_.optimizer()}};
 }
 
+at::Tensor ActorCritic::RecurrentState(const Batch& batch) const {
+  if (options_.network().lstm() == 0) return {};
+  const at::Tensor recorded = batch.slices[UnrollSlice::kRecurrentState].select(1, 0);
+  if (options_.burn_in() == 0) return recorded;
+  const at::NoGradGuard no_autograd;
+  return model_->network()
+      .Forward(model_->Inputs(batch.slices[UnrollSlice::kBurnInObservation].flatten(0, 1)), recorded,
+               batch.slices[UnrollSlice::kBurnInObservationOnly].to(at::kFloat))
+      .state;
+}
+
 void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
   const UnrollTensors unroll =
       MakeUnrollTensors(batch, options_.discount(), options_.reward_scale(), options_.reward_clip());
   const at::IntArrayRef shape = unroll.reward.sizes();  // [B, R]
   const FlatParameters::Recorded parameters = model_->network().parameters().Record();
-  const ActorCriticNetwork::Output output = model_->network().Forward(
-      parameters.views, model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)));
+  const ActorCriticNetwork::Output output =
+      model_->network().Forward(parameters.views, model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)),
+                                RecurrentState(batch), batch.slices[UnrollSlice::kObservationOnly].to(at::kFloat));
   const ActionLikelihood likelihood = output.Likelihood(batch.slices[UnrollSlice::kAction].flatten(0, 1));
   const at::Tensor value = output.value.view(shape);
   const at::Tensor log_prob = likelihood.log_prob.view(shape) * unroll.is_step;  // 0 where nothing was done

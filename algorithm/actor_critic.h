@@ -37,6 +37,9 @@ class ActorCritic : public Algorithm {
   at::Tensor Metrics() const override { return metrics_; }
 
  private:
+  // Of the unrolls' first row; undefined where the network is not recurrent.
+  at::Tensor RecurrentState(const Batch& batch) const;
+
   const v1::ActorCriticOptions options_;
   const std::unique_ptr<ActorCriticModel> model_;
   at::Tensor metrics_;

@@ -19,8 +19,8 @@ absl::StatusOr<std::unique_ptr<Policy>> ActorCriticActor::Create(const ActorCrit
   return std::unique_ptr<Policy>(new ActorCriticActor(std::move(model)));
 }
 
-void ActorCriticActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-                           at::Tensor& log_probs) {
+void ActorCriticActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random,
+                           at::Tensor& recurrent_state, at::Tensor& actions, at::Tensor& log_probs) {
   const ActorCriticSpec& spec = model_->spec();
   const int64_t lanes = observations.size(0);
   if (!log_probs.defined() || log_probs.numel() != lanes) log_probs = at::zeros({lanes}, at::kFloat);
@@ -30,7 +30,8 @@ void ActorCriticActor::Act(const at::Tensor& observations, ActMode mode, RandomS
   // Tensors made in inference mode could not be written to outside of it; those that are handed out are made before.
   const c10::InferenceMode no_autograd;
   const std::span<float> log_prob_values(log_probs.mutable_data_ptr<float>(), lanes);
-  const ActorCriticNetwork::Output output = model_->network().Forward(model_->Inputs(observations));
+  const ActorCriticNetwork::Output output = model_->network().Forward(model_->Inputs(observations), recurrent_state);
+  if (output.state.defined()) recurrent_state.copy_(output.state);
   const at::Tensor policy = output.policy.contiguous();
   const auto width = static_cast<size_t>(spec.actions);
   const std::span<const float> policy_values(policy.const_data_ptr<float>(), policy.numel());

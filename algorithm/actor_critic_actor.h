@@ -19,8 +19,8 @@ class ActorCriticActor : public Policy {
   // InvalidArgument: the network does not take such observations.
   static absl::StatusOr<std::unique_ptr<Policy>> Create(const ActorCriticSpec& spec, bool normalize_observations);
 
-  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-           at::Tensor& log_probs) override;
+  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+           at::Tensor& actions, at::Tensor& log_probs) override;
   std::vector<NamedTensor> Tensors() const override;
 
  private:

@@ -1,5 +1,6 @@
 #include "algorithm/actor_critic_experience.h"
 
+#include "absl/strings/str_cat.h"
 #include "algorithm/unroll_experience.h"
 #include "common/status_macros.h"
 #include "model/torso.h"
@@ -13,6 +14,11 @@ absl::Status CheckNormalization(bool normalize, const v1::EnvironmentSpec& envir
 }
 
 absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::EnvironmentSpec& environment) {
+  if (network.lstm() > 0 && !network.shared()) {
+    return absl::InvalidArgumentError(
+        "network.lstm with network.shared: false: actors would have to record the state of a value that they do not "
+        "compute; expected network.shared: true");
+  }
   return MakeTorso(network, MakeActorCriticSpec(network, environment).observation).status();
 }
 
@@ -21,11 +27,12 @@ absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::Environme
 AlgorithmFacts ActorCriticFacts() {
   return {
       .name = "actor_critic",
-      .summary = "advantage actor-critic with V-trace: IMPALA; with central inference GA3C",
+      .summary =
+          "advantage actor-critic with V-trace: IMPALA; with central inference GA3C; with asynchronous gradients A3C",
       .paper =
           "Espeholt et al., IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner "
           "Architectures, arXiv:1802.01561",
-      .topologies = {v1::QUEUE, v1::CENTRAL_INFERENCE},
+      .topologies = {v1::QUEUE, v1::CENTRAL_INFERENCE, v1::ASYNCHRONOUS_GRADIENTS},
       .continuous_actions = true,
       .discrete_actions = true,
   };
@@ -47,14 +54,32 @@ absl::StatusOr<Experience> MakeActorCriticExperience(const v1::RunConfig& config
   const v1::ActorCriticOptions& options = config.actor_critic();
   RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
-  ASSIGN_OR_RETURN(Experience experience, MakeUnrollExperience(environment, options.unroll_length()));
-  experience.batch_size = options.batch_size();
+  if (options.burn_in() > 0 && options.network().lstm() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("actor_critic.burn_in: ", options.burn_in(),
+                                                   ", but without network.lstm there is no state to burn in"));
+  }
+  const RecurrentRows recurrent = {.state_size = StateSize(options.network()), .burn_in = options.burn_in()};
+  Experience experience;
+  if (config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    // Each actor learns from an unroll of each of its environments, where it is.
+    ASSIGN_OR_RETURN(experience, MakeRoundExperience(environment, options.unroll_length(), recurrent));
+    experience.batch_size = config.actor().environments();
+  } else {
+    ASSIGN_OR_RETURN(experience, MakeUnrollExperience(environment, options.unroll_length(), recurrent));
+    experience.batch_size = options.batch_size();
+  }
   experience.observation_moments = options.normalize_observations();
   return experience;
 }
 
 absl::StatusOr<Experience> MakePpoExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
   const v1::PpoOptions& options = config.ppo();
+  if (options.network().lstm() > 0) {
+    return absl::InvalidArgumentError(
+        "ppo.network.lstm: its minibatches are of single steps, which a recurrent network cannot be run on; expected "
+        "0, "
+        "or the algorithm actor_critic");
+  }
   RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
   ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.round_steps()));

@@ -8,6 +8,7 @@
 #include "ATen/ops/randint.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
+#include "algorithm/actor_critic_actor.h"
 #include "algorithm/unroll_experience.h"
 #include "common/random.h"
 #include "gtest/gtest.h"
@@ -122,6 +123,109 @@ TEST(ActorCriticTest, RewardsAreScaledThenClipped) {
   options.set_reward_clip(1);
   ActorCritic(options, NewModel()).Update(batch, actual);
   EXPECT_TRUE(at::allclose(expected.last, actual.last));
+}
+
+// An episode of lane 1 ends with row 3; row 4 is its final observation.
+class RecurrentActorCriticTest : public testing::Test {
+ protected:
+  static constexpr int64_t kUnits = 5, kUnrolled = 9;
+
+  static ActorCriticSpec Spec() {
+    ActorCriticSpec spec = {.observation = {kObservation}, .actions = kActions};
+    spec.network.add_hidden(8);
+    spec.network.set_lstm(kUnits);
+    return spec;
+  }
+  static std::unique_ptr<ActorCriticModel> Model() {
+    std::unique_ptr<ActorCriticModel> model = *ActorCriticModel::Create(Spec(), true, false, at::kCPU);
+    RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kInitialization);
+    model->network().Initialize(random);
+    return model;
+  }
+
+  RecurrentActorCriticTest() {
+    terminated_[1][3] = 1;
+    observation_only_[1][4] = 1;
+    const std::unique_ptr<Policy> policy = *ActorCriticActor::Create(Spec(), false);
+    const std::vector<NamedTensor> learned = model_->PolicyTensors(), tensors = policy->Tensors();
+    for (size_t i = 0; i < tensors.size(); ++i) at::Tensor(tensors[i].tensor).copy_(learned[i].tensor);
+    RandomStream random(2, StreamRole::kTest, 0, StreamPurpose::kExploration);
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      at::Tensor state = at::zeros({1, 2 * kUnits}), action, log_prob;
+      for (int64_t t = 0; t < kUnrolled; ++t) {
+        if (observation_only_[lane][t].item<int>() == 1) {
+          state.zero_();
+          continue;
+        }
+        states_[lane][t].copy_(state[0]);
+        policy->Act(observations_[lane].narrow(0, t, 1), ActMode::kExplore, random, state, action, log_prob);
+        actions_[lane][t].copy_(action[0]);
+        log_probs_[lane][t].copy_(log_prob[0]);
+      }
+    }
+  }
+
+  // The unroll that begins with row `first`, after `burn_in` others.
+  Batch Unroll(int64_t first, int64_t burn_in) const {
+    const auto rows = [&](const at::Tensor& tensor) { return tensor.narrow(1, first, kUnrolled - first).contiguous(); };
+    Batch batch;
+    batch.slices = {rows(observations_),
+                    rows(actions_),
+                    rows(rewards_),
+                    rows(terminated_),
+                    rows(observation_only_),
+                    rows(log_probs_),
+                    rows(at::zeros({kLanes, kUnrolled}, at::kLong)),
+                    states_.narrow(1, first - burn_in, 1)};
+    if (burn_in > 0) {
+      batch.slices.push_back(observations_.narrow(1, first - burn_in, burn_in).contiguous());
+      batch.slices.push_back(observation_only_.narrow(1, first - burn_in, burn_in).contiguous());
+    }
+    return batch;
+  }
+
+  at::Tensor Gradient(const Batch& batch, uint32_t burn_in) const {
+    v1::ActorCriticOptions options;
+    *options.mutable_network() = Spec().network;
+    options.set_burn_in(burn_in);
+    Gradients gradients;
+    ActorCritic(options, Model()).Update(batch, gradients);
+    return gradients.last;
+  }
+
+  const std::unique_ptr<ActorCriticModel> model_ = Model();
+  at::Tensor observations_ = at::randn({kLanes, kUnrolled, kObservation});
+  at::Tensor actions_ = at::zeros({kLanes, kUnrolled}, at::kInt);
+  at::Tensor rewards_ = at::randn({kLanes, kUnrolled});
+  at::Tensor terminated_ = at::zeros({kLanes, kUnrolled}, at::kByte);
+  at::Tensor observation_only_ = at::zeros({kLanes, kUnrolled}, at::kByte);
+  at::Tensor log_probs_ = at::zeros({kLanes, kUnrolled});
+  at::Tensor states_ = at::zeros({kLanes, kUnrolled, 2 * kUnits});
+};
+
+TEST_F(RecurrentActorCriticTest, TheUnrollGivesTheProbabilitiesThatActingStepByStepGave) {
+  for (const int64_t first : {0, 2, 4}) {  // 4: lane 1 begins with its final observation
+    const Batch batch = Unroll(first, 0);
+    const ActorCriticNetwork::Output output = model_->network().Forward(
+        batch.slices[UnrollSlice::kObservation].flatten(0, 1), batch.slices[UnrollSlice::kRecurrentState].select(1, 0),
+        batch.slices[UnrollSlice::kObservationOnly].to(at::kFloat));
+    const at::Tensor is_step = 1 - batch.slices[UnrollSlice::kObservationOnly].to(at::kFloat);
+    const at::Tensor log_probs =
+        output.Likelihood(batch.slices[UnrollSlice::kAction].flatten()).log_prob.view(is_step.sizes()) * is_step;
+    EXPECT_TRUE(at::allclose(log_probs, batch.slices[UnrollSlice::kLogProb], 1e-6, 1e-6))
+        << first << ": " << log_probs - batch.slices[UnrollSlice::kLogProb];
+  }
+}
+
+TEST_F(RecurrentActorCriticTest, BurnInBringsAnOldStateToWhereTheUnrollBegins) {
+  const at::Tensor expected = Gradient(Unroll(6, 0), 0);
+  for (const int64_t burn_in : {1, 2, 3, 6}) {  // rows 5; 4 and 5; ...: lane 1's episode ends within
+    const at::Tensor gradient = Gradient(Unroll(6, burn_in), static_cast<uint32_t>(burn_in));
+    EXPECT_TRUE(at::allclose(gradient, expected, 1e-5, 1e-6)) << burn_in << (gradient - expected).abs().max();
+  }
+  Batch wrong = Unroll(6, 3);
+  wrong.slices[UnrollSlice::kBurnInObservation] = at::randn({kLanes, 3, kObservation});
+  EXPECT_FALSE(at::allclose(Gradient(wrong, 3), expected, 1e-3, 1e-4));
 }
 
 }  // namespace

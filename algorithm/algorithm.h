@@ -82,8 +82,10 @@ class Policy {
   virtual ~Policy() = default;
   // observations: [lanes, shape...] of the observation column's type, on the CPU. Writes actions [lanes, shape...] of
   // the action column's type, and, for algorithms that record it, the log-probabilities [lanes]; empty otherwise.
-  virtual void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-                   at::Tensor& log_probs) = 0;
+  // recurrent_state: [lanes, shape...] of the column of that name, undefined where there is none. The caller keeps it,
+  // zeros for lanes whose episode begins; it is overwritten by that for the lanes' next observations.
+  virtual void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+                   at::Tensor& actions, at::Tensor& log_probs) = 0;
   // Live tensors under the names the learner gives them; loading a version copies into them.
   virtual std::vector<NamedTensor> Tensors() const = 0;
 };
@@ -99,6 +101,9 @@ class Algorithm {
   // One update. Hands each group's gradients to the sink in the order the paper steps them. Does not wait for the
   // device.
   virtual void Update(const Batch& batch, GradientSink& sink) = 0;
+  // Called in the learner after each Update or, where actors update and push, after each gradient that was applied: for
+  // what depends on how many there were (target networks, schedules). `progress`: Batch.progress.
+  virtual void AfterUpdate(double progress) {}
 
   // Where Experience.sampler is v1::PROPORTIONAL: [batch], float32, new priorities for the items of the last update.
   virtual at::Tensor Priorities() const { return {}; }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/isfinite.h"
 #include "ATen/ops/rand.h"
@@ -39,6 +40,7 @@ std::vector<Case> Cases() {
   cases.push_back({"sac", false, "n_step: 3 prioritized_replay { enabled: true }"});
   cases.push_back(
       {"actor_critic", true, "correction: EPSILON reduction: SUM optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
+  cases.push_back({"actor_critic", false, "network { hidden: 8 lstm: 6 } burn_in: 2 normalize_observations: true"});
   cases.push_back({"ppo", false,
                    "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 0.01 "
                    "normalize_observations: true normalize_rewards: true"});
@@ -79,6 +81,12 @@ std::map<std::string, at::Tensor> Copy(const std::vector<NamedTensor>& tensors) 
 
 void Load(const std::map<std::string, at::Tensor>& values, const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& named : tensors) at::Tensor(named.tensor).copy_(values.at(named.name));
+}
+
+// As a learner does it.
+void UpdateOnce(Algorithm& algorithm, const Batch& batch, LocalOptimizer& optimizer) {
+  algorithm.Update(batch, optimizer);
+  algorithm.AfterUpdate(batch.progress);
 }
 
 void ExpectEqual(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
@@ -142,6 +150,11 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
     return batch;
   }
 
+  at::Tensor InitialState(int64_t lanes) const {
+    const v1::Column* const column = FindColumn("recurrent_state");
+    return column == nullptr ? at::Tensor() : at::zeros({lanes, column->shape(0)});
+  }
+
   const v1::EnvironmentSpec environment_;
   v1::RunConfig config_;
   Experience experience_;
@@ -165,7 +178,7 @@ TEST_P(AlgorithmConformanceTest, UpdateStepsEveryGroupAndReportsFiniteMetrics) {
   std::vector<at::Tensor> before;
   for (const ParameterGroup& group : groups) before.push_back(group.parameters.front().clone());
   LocalOptimizer optimizer(groups);
-  for (int i = 0; i < 3; ++i) algorithm->Update(RandomBatch(), optimizer);
+  for (int i = 0; i < 3; ++i) UpdateOnce(*algorithm, RandomBatch(), optimizer);
   for (size_t i = 0; i < groups.size(); ++i) {
     EXPECT_FALSE(at::equal(before[i], groups[i].parameters.front())) << groups[i].name;
     EXPECT_TRUE(at::isfinite(groups[i].parameters.front()).all().item<bool>()) << groups[i].name;
@@ -180,7 +193,7 @@ TEST_P(AlgorithmConformanceTest, SameSeedGivesTheSameBitsAndAnotherSeedOthers) {
   for (int run = 0; run < 3; ++run) {
     const std::unique_ptr<Algorithm> algorithm = MakeSeeded(run < 2 ? 7 : 8);
     LocalOptimizer optimizer(algorithm->ParameterGroups());
-    for (int i = 0; i < 3; ++i) algorithm->Update(batch, optimizer);
+    for (int i = 0; i < 3; ++i) UpdateOnce(*algorithm, batch, optimizer);
     results[run] = Copy(algorithm->StateTensors());
   }
   ExpectEqual(results[0], results[1]);
@@ -192,14 +205,14 @@ TEST_P(AlgorithmConformanceTest, RestoredStateContinuesToTheBit) {
   const Batch batch = RandomBatch();
   const std::unique_ptr<Algorithm> original = MakeSeeded(1), restored = MakeSeeded(2);
   LocalOptimizer optimizer(original->ParameterGroups()), restored_optimizer(restored->ParameterGroups());
-  for (int i = 0; i < 3; ++i) original->Update(batch, optimizer);
+  for (int i = 0; i < 3; ++i) UpdateOnce(*original, batch, optimizer);
   Load(Copy(original->StateTensors()), restored->StateTensors());
   Load(Copy(optimizer.StateTensors()), restored_optimizer.StateTensors());
   ASSERT_TRUE(restored->StateLoaded().ok());
 
   for (int i = 0; i < 3; ++i) {
-    original->Update(batch, optimizer);
-    restored->Update(batch, restored_optimizer);
+    UpdateOnce(*original, batch, optimizer);
+    UpdateOnce(*restored, batch, restored_optimizer);
   }
   ExpectEqual(Copy(original->StateTensors()), Copy(restored->StateTensors()));
   ExpectEqual(Copy(optimizer.StateTensors()), Copy(restored_optimizer.StateTensors()));
@@ -223,7 +236,8 @@ TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActs) {
       at::Tensor actions[2], log_probs[2];
       for (int run = 0; run < 2; ++run) {
         RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
-        policy->Act(observations, mode, random, actions[run], log_probs[run]);
+        at::Tensor state = InitialState(lanes);
+        policy->Act(observations, mode, random, state, actions[run], log_probs[run]);
       }
       EXPECT_TRUE(at::equal(actions[0], actions[1])) << "the same stream must give the same actions";
       EXPECT_EQ(actions[0].size(0), lanes);
@@ -236,6 +250,31 @@ TEST_P(AlgorithmConformanceTest, PolicyLoadsWhatTheLearnerPublishesAndActs) {
       const bool recorded = FindColumn("behaviour_log_prob") != nullptr;
       ASSERT_EQ(log_probs[0].numel(), recorded ? lanes : 0);
       if (recorded) EXPECT_TRUE(at::isfinite(log_probs[0]).all().item<bool>());
+    }
+  }
+}
+
+TEST_P(AlgorithmConformanceTest, WhatALaneDoesAndRemembersDependsOnNoOtherLane) {
+  const std::unique_ptr<Policy> policy = *MakePolicy(config_, environment_);
+  Load(Copy(MakeSeeded(1)->PolicyTensors()), policy->Tensors());
+  constexpr int64_t kLanes = 3, kSteps = 4;
+  const at::Tensor observations = at::randn({kSteps, kLanes, kObservation});
+  RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
+  at::Tensor actions, log_probs, all = InitialState(kLanes);
+  std::vector<at::Tensor> together;
+  for (int64_t t = 0; t < kSteps; ++t) {
+    policy->Act(observations[t], ActMode::kGreedy, random, all, actions, log_probs);
+    together.push_back(actions.clone());
+  }
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    at::Tensor alone = InitialState(1);
+    for (int64_t t = 0; t < kSteps; ++t) {
+      policy->Act(observations[t].narrow(0, lane, 1), ActMode::kGreedy, random, alone, actions, log_probs);
+      EXPECT_TRUE(at::allclose(actions[0], together[t][lane], 1e-5, 1e-6)) << "lane " << lane << ", step " << t;
+    }
+    if (alone.defined()) {
+      EXPECT_TRUE(at::allclose(alone[0], all[lane], 1e-5, 1e-6));
+      EXPECT_GT(alone.abs().max().item<double>(), 0);
     }
   }
 }

@@ -27,8 +27,8 @@ EpsilonGreedyActor::EpsilonGreedyActor(const QNetworkSpec& spec, const v1::Epsil
       network_(std::move(network)),
       epsilons_(MakeEpsilons(exploration, 0)) {}
 
-void EpsilonGreedyActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-                             at::Tensor& log_probs) {
+void EpsilonGreedyActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random,
+                             at::Tensor& /*recurrent_state*/, at::Tensor& actions, at::Tensor& log_probs) {
   const auto lanes = static_cast<size_t>(observations.size(0));
   if (!actions.defined() || actions.size(0) != observations.size(0)) {
     actions = at::empty({observations.size(0)}, at::kInt);

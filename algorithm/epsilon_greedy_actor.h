@@ -21,8 +21,8 @@ class EpsilonGreedyActor : public Policy {
   static absl::StatusOr<std::unique_ptr<Policy>> Create(const QNetworkSpec& spec,
                                                         const v1::EpsilonGreedyOptions& exploration, bool log_probs);
 
-  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-           at::Tensor& log_probs) override;
+  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+           at::Tensor& actions, at::Tensor& log_probs) override;
   // The network's, and "epsilon": MakeEpsilons, of the learner's present progress.
   std::vector<NamedTensor> Tensors() const override;
 

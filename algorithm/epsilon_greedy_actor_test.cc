@@ -34,7 +34,7 @@ class EpsilonGreedyActorTest : public testing::Test {
   at::Tensor Act(ActMode mode) {
     RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
     at::Tensor actions;
-    policy_->Act(observations_, mode, random, actions, log_probs_);
+    policy_->Act(observations_, mode, random, state_, actions, log_probs_);
     return actions;
   }
   at::Tensor Best() const { return network_->Forward(observations_).argmax(1).to(at::kInt); }
@@ -51,6 +51,7 @@ class EpsilonGreedyActorTest : public testing::Test {
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<QNetwork> network_;
   at::Tensor epsilon_;
+  at::Tensor state_;  // there is none
   at::Tensor log_probs_;
   const at::Tensor observations_ = at::randn({kLanes, kObservation});
 };
@@ -102,7 +103,7 @@ TEST_F(EpsilonGreedyActorTest, EveryEnvironmentKeepsTheEpsilonThatItDrew) {
   at::Tensor actions;
   RandomStream later(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
   for (int i = 0; i < 7; ++i) later.Bits64();
-  policy_->Act(observations_, ActMode::kExplore, later, actions, log_probs_);
+  policy_->Act(observations_, ActMode::kExplore, later, state_, actions, log_probs_);
   EXPECT_TRUE(at::equal(log_probs_.lt(-1), uniform));
 }
 

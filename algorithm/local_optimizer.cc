@@ -28,7 +28,7 @@ std::vector<at::Tensor> ClipNorm(const std::vector<at::Tensor>& gradients, doubl
 
 }  // namespace
 
-LocalOptimizer::LocalOptimizer(std::vector<ParameterGroup> groups) {
+LocalOptimizer::LocalOptimizer(std::vector<ParameterGroup> groups, std::string prefix) : prefix_(std::move(prefix)) {
   for (ParameterGroup& group : groups) {
     Optimizer optimizer;
     for (const at::Tensor& parameter : group.parameters) {
@@ -81,7 +81,7 @@ std::vector<NamedTensor> LocalOptimizer::StateTensors() const {
   std::vector<NamedTensor> tensors;
   for (const Optimizer& optimizer : optimizers_) {
     for (size_t i = 0; i < optimizer.square_avg.size(); ++i) {
-      const std::string prefix = "optimizer/" + optimizer.group.name + "/" + std::to_string(i);
+      const std::string prefix = prefix_ + "optimizer/" + optimizer.group.name + "/" + std::to_string(i);
       if (optimizer.group.optimizer.kind() != v1::ADAM) {
         tensors.push_back({prefix + "/square_avg", optimizer.square_avg[i]});
         continue;

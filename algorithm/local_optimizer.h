@@ -20,13 +20,15 @@ namespace headrace {
 
 class LocalOptimizer : public GradientSink {
  public:
-  explicit LocalOptimizer(std::vector<ParameterGroup> groups);
+  // `prefix`: of the names of StateTensors.
+  explicit LocalOptimizer(std::vector<ParameterGroup> groups, std::string prefix = "");
 
   // The share of the run that is done, from 0 to 1: what learning rates that are annealed follow.
   void SetProgress(double progress) { progress_ = progress; }
   void Apply(size_t group, const std::vector<at::Tensor>& gradients) override;
 
-  // Live: of the group's parameter number I "optimizer/GROUP/I/exp_avg", ".../exp_avg_sq" and ".../step" with Adam,
+  // Live: of the group's parameter number I PREFIX"optimizer/GROUP/I/exp_avg", ".../exp_avg_sq" and ".../step" with
+  // Adam,
   // ".../square_avg" with RMSProp. Copying all of them back restores the optimiser to the bit.
   std::vector<NamedTensor> StateTensors() const;
 
@@ -43,6 +45,7 @@ class LocalOptimizer : public GradientSink {
   static void StepAdam(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate);
   static void StepRmsProp(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate);
 
+  std::string prefix_;
   std::vector<Optimizer> optimizers_;
   double progress_ = 0;
 };

@@ -34,7 +34,7 @@ AlgorithmFacts QLearningFacts() {
       .name = "q_learning",
       .summary = "Q-learning and Sarsa over one step or n, each step used once, with a target network",
       .paper = "Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, arXiv:1602.01783",
-      .topologies = {v1::QUEUE, v1::SYNCHRONOUS},
+      .topologies = {v1::QUEUE, v1::SYNCHRONOUS, v1::ASYNCHRONOUS_GRADIENTS},
       .discrete_actions = true,
   };
 }
@@ -55,6 +55,11 @@ absl::StatusOr<Experience> MakeQLearningExperience(const v1::RunConfig& config,
   const v1::QLearningOptions& options = config.q_learning();
   RETURN_IF_ERROR(CheckExploration(QLearningExploration(config), config));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
+  if (config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.unroll_length()));
+    experience.batch_size = config.actor().environments();
+    return experience;
+  }
   if (config.topology() != v1::SYNCHRONOUS) {
     ASSIGN_OR_RETURN(Experience experience, MakeUnrollExperience(environment, options.unroll_length()));
     experience.batch_size = options.batch_size();

@@ -54,8 +54,6 @@ void QLearning::Update(const Batch& batch, GradientSink& sink) {
   const at::Tensor loss = (unroll.is_step * losses).sum() / steps;
   sink.Apply(0, {parameters.Gradient(loss)});
 
-  UpdateTarget();
-  epsilons_.copy_(MakeEpsilons(exploration_, batch.progress));
   const at::Tensor q_mean = (unroll.is_step * q.detach()).sum() / steps;
   metrics_.copy_(at::stack({loss.detach(), q_mean, epsilons_.mean().to(q.device())}));
 }
@@ -70,7 +68,8 @@ at::Tensor QLearning::NextValues(const Batch& batch) const {
   return at::where(observation_only.to(at::kBool), best, taken);
 }
 
-void QLearning::UpdateTarget() {
+void QLearning::AfterUpdate(double progress) {
+  epsilons_.copy_(MakeEpsilons(exploration_, progress));
   updates_.add_(1);
   if (updates_.item<int64_t>() % options_.target_update_interval() != 0) return;
   target_->parameters().flat().copy_(network_->parameters().flat());

@@ -29,6 +29,7 @@ class QLearning : public Algorithm {
 
   std::vector<ParameterGroup> ParameterGroups() override;
   void Update(const Batch& batch, GradientSink& sink) override;
+  void AfterUpdate(double progress) override;
 
   std::vector<NamedTensor> PolicyTensors() const override;
   std::vector<NamedTensor> StateTensors() const override;
@@ -38,7 +39,6 @@ class QLearning : public Algorithm {
  private:
   // What the step into each row is told that row is worth, by the target network. [B, R]
   at::Tensor NextValues(const Batch& batch) const;
-  void UpdateTarget();
 
   const v1::QLearningOptions options_;
   const v1::EpsilonGreedyOptions exploration_;

@@ -80,6 +80,7 @@ TEST_P(QLearningGoldenTest, ReproducesTheNumbersOfASecondImplementation) {
                         column("terminated", at::kByte), column("observation_only", at::kByte),
                         at::zeros({kLanes, kRows}), at::zeros({kLanes, kRows}, at::kLong)}},
                       optimizer);
+    algorithm->AfterUpdate(0);
     EXPECT_NEAR(algorithm->Metrics()[0].item<double>(), golden.at(update + "loss").item<double>(), 1e-5);
   }
   // An update moves a parameter by about 1e-3; single precision resolves 1e-7.
@@ -98,9 +99,8 @@ INSTANTIATE_TEST_SUITE_P(Methods, QLearningGoldenTest,
 TEST(QLearningTest, PublishesTheEpsilonsAsTheRunGoesOn) {
   const std::unique_ptr<QLearning> algorithm = MakeSmall({});
   LocalOptimizer optimizer(algorithm->ParameterGroups());
-  Batch batch = RandomUnrolls();
-  batch.progress = 0.25;  // half of the way
-  algorithm->Update(batch, optimizer);
+  algorithm->Update(RandomUnrolls(), optimizer);
+  algorithm->AfterUpdate(0.25);  // half of the way
   const at::Tensor epsilons = Copy(algorithm->PolicyTensors()).at("epsilon");
   EXPECT_FLOAT_EQ(epsilons[0].item<float>(), 0.55f);
   EXPECT_FLOAT_EQ(epsilons[1].item<float>(), 0.75f);
@@ -114,6 +114,7 @@ TEST(QLearningTest, TargetNetworkIsCopiedAtItsIntervalAlone) {
   at::Tensor before = Copy(algorithm->StateTensors()).at("target_network/head/weight");
   for (int update = 1; update <= 6; ++update) {
     algorithm->Update(RandomUnrolls(), optimizer);
+    algorithm->AfterUpdate(0);
     const std::map<std::string, at::Tensor> state = Copy(algorithm->StateTensors());
     const bool copied = update % 3 == 0;
     EXPECT_TRUE(at::equal(state.at("target_network/head/weight"), copied ? state.at("network/head/weight") : before));

@@ -58,6 +58,13 @@ absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience
     return absl::InvalidArgumentError(
         "actor.on_backpressure: DROP_EPISODE, but in synchronous rounds every step belongs to a round");
   }
+  const bool subscribed = config.topology() == v1::REPLAY || config.topology() == v1::QUEUE;
+  if (config.actor().policy_delay_updates() > 0 && !subscribed) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("actor.policy_delay_updates: ", config.actor().policy_delay_updates(), " with topology ",
+                     v1::Topology_Name(config.topology()),
+                     ": only with REPLAY and QUEUE do actors choose which weights they act with"));
+  }
   if (experience.queue && config.replay().journal()) {
     return absl::InvalidArgumentError(
         "replay.journal: true with a queue, where each item is used once: there is nothing to keep");

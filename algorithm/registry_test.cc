@@ -67,6 +67,39 @@ TEST(RegistryTest, RefusesDiscreteActionsForSac) {
   EXPECT_EQ(MakePolicy(SacConfig(), environment).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(RegistryTest, RefusesRecurrentNetworksThatCannotBeLearned) {
+  v1::RunConfig config;
+  config.set_topology(v1::QUEUE);
+  config.mutable_actor_critic()->set_burn_in(4);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "actor_critic.burn_in: 4, but without network.lstm there is no state to burn in");
+  config.mutable_actor_critic()->mutable_network()->set_lstm(8);
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  config.mutable_actor_critic()->mutable_network()->set_shared(false);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "network.lstm with network.shared: false: actors would have to record the state of a value that they do "
+            "not compute; expected network.shared: true");
+}
+
+TEST(RegistryTest, ARecurrentUnrollHasItsStateOnceAndItsRowsAfterTheBurnIn) {
+  v1::RunConfig config;
+  config.set_topology(v1::QUEUE);
+  config.mutable_actor_critic()->mutable_network()->set_lstm(8);
+  config.mutable_actor_critic()->set_unroll_length(20);
+  config.mutable_actor_critic()->set_burn_in(4);
+  const Experience experience = *MakeExperience(config, HalfCheetahLike());
+  EXPECT_EQ(experience.item_rows, 25u);
+  EXPECT_EQ(experience.item_stride, 20u);
+  for (const v1::ColumnSlice& slice : experience.slices) {
+    const bool state = slice.column() == "recurrent_state";
+    const bool burn_in = !state && slice.first_row() == 0;
+    EXPECT_EQ(slice.rows(), state ? 1u : burn_in ? 4u : 21u) << slice.column();
+    EXPECT_EQ(slice.first_row(), state || burn_in ? 0u : 4u) << slice.column();
+  }
+  EXPECT_EQ(experience.signature.columns(7).name(), "recurrent_state");
+  EXPECT_EQ(experience.signature.columns(7).shape(0), 16u);
+}
+
 TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
   v1::RunConfig config;
   config.set_topology(v1::QUEUE);

@@ -38,8 +38,8 @@ TanhGaussianActor::TanhGaussianActor(const TanhGaussianPolicySpec& spec, bool no
   if (normalize_observations) normalizer_.emplace(spec.observation, at::kCPU);
 }
 
-void TanhGaussianActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-                            at::Tensor& log_probs) {
+void TanhGaussianActor::Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor&,
+                            at::Tensor& actions, at::Tensor& log_probs) {
   const int64_t lanes = observations.size(0);
   const size_t dimensions = static_cast<size_t>(spec_.action);
   if (!log_probs.defined() || log_probs.numel() != 0) log_probs = at::empty({0}, at::kFloat);

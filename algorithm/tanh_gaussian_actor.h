@@ -22,8 +22,8 @@ class TanhGaussianActor : public Policy {
   TanhGaussianActor(const TanhGaussianPolicySpec& spec, bool normalize_observations);
 
   // Explores with a ~ pi(.|s), is greedy with tanh(mu). Does not record log-probabilities.
-  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& actions,
-           at::Tensor& log_probs) override;
+  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+           at::Tensor& actions, at::Tensor& log_probs) override;
   std::vector<NamedTensor> Tensors() const override;
 
  private:

@@ -39,8 +39,8 @@ class TanhGaussianActorTest : public testing::Test {
   RandomStream Exploration() const { return {1, StreamRole::kTest, 0, StreamPurpose::kExploration}; }
 
   at::Tensor Act(TanhGaussianActor& actor, ActMode mode, RandomStream random, const at::Tensor& observations) {
-    at::Tensor actions, log_probs;
-    actor.Act(observations, mode, random, actions, log_probs);
+    at::Tensor no_state, actions, log_probs;
+    actor.Act(observations, mode, random, no_state, actions, log_probs);
     EXPECT_EQ(log_probs.numel(), 0);
     return actions;
   }
@@ -85,10 +85,10 @@ TEST_F(TanhGaussianActorTest, RandomActionsAreUniformBetweenMinusOneAndOne) {
 }
 
 TEST_F(TanhGaussianActorTest, WritesIntoTheActionsItIsGiven) {
-  at::Tensor actions = at::randn({3, 2}), log_probs;
+  at::Tensor no_state, actions = at::randn({3, 2}), log_probs;
   const void* const memory = actions.const_data_ptr();
   RandomStream random = Exploration();
-  actor_.Act(at::randn({3, 6}), ActMode::kExplore, random, actions, log_probs);
+  actor_.Act(at::randn({3, 6}), ActMode::kExplore, random, no_state, actions, log_probs);
   EXPECT_EQ(actions.const_data_ptr(), memory);
 }
 

@@ -18,6 +18,8 @@ constexpr uint32_t kOpenTag =
     WireFormatLite::MakeTag(v1::ActRequest::kOpenFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 constexpr uint32_t kRequestTag =
     WireFormatLite::MakeTag(v1::ActRequest::kRequestFieldNumber, WireFormatLite::WIRETYPE_VARINT);
+constexpr uint32_t kStateTag =
+    WireFormatLite::MakeTag(v1::ActRequest::kRecurrentStateFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 constexpr uint32_t kObservationsTag =
     WireFormatLite::MakeTag(v1::ActRequest::kObservationsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 
@@ -37,20 +39,30 @@ absl::Status Refuse(const char* what) {
   return absl::InvalidArgumentError(absl::StrCat("expected an ActRequest, got ", what));
 }
 
+size_t FieldBytes(uint32_t tag, std::span<const std::byte> bytes) {
+  return CodedOutputStream::VarintSize32(tag) + CodedOutputStream::VarintSize64(bytes.size()) + bytes.size();
+}
+
+uint8_t* WriteField(uint32_t tag, std::span<const std::byte> bytes, uint8_t* out) {
+  out = CodedOutputStream::WriteVarint32ToArray(tag, out);
+  out = CodedOutputStream::WriteVarint64ToArray(bytes.size(), out);
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
+  return out + bytes.size();
+}
+
 }  // namespace
 
-grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations) {
-  const size_t head_bytes = CodedOutputStream::VarintSize32(kRequestTag) + CodedOutputStream::VarintSize64(request) +
-                            CodedOutputStream::VarintSize32(kObservationsTag) +
-                            CodedOutputStream::VarintSize64(observations.size());
-  grpc::Slice message(head_bytes + observations.size());
+grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations,
+                                std::span<const std::byte> recurrent_state) {
+  const size_t state_bytes = recurrent_state.empty() ? 0 : FieldBytes(kStateTag, recurrent_state);
+  grpc::Slice message(CodedOutputStream::VarintSize32(kRequestTag) + CodedOutputStream::VarintSize64(request) +
+                      state_bytes + FieldBytes(kObservationsTag, observations));
   // A small slice holds its bytes itself: they must be there before it is copied.
   auto* out = const_cast<uint8_t*>(message.begin());
   out = CodedOutputStream::WriteVarint32ToArray(kRequestTag, out);
   out = CodedOutputStream::WriteVarint64ToArray(request, out);
-  out = CodedOutputStream::WriteVarint32ToArray(kObservationsTag, out);
-  out = CodedOutputStream::WriteVarint64ToArray(observations.size(), out);
-  if (!observations.empty()) std::memcpy(out, observations.data(), observations.size());
+  if (state_bytes > 0) out = WriteField(kStateTag, recurrent_state, out);
+  WriteField(kObservationsTag, observations, out);
   return grpc::ByteBuffer(&message, 1);
 }
 
@@ -64,6 +76,12 @@ absl::Status ReadActRequest(CodedInputStream& in, size_t bytes, v1::ActRequest& 
       uint64_t request;
       if (!in.ReadVarint64(&request)) return Refuse("one whose number is cut off");
       head.set_request(request);
+    } else if (tag == kStateTag) {
+      uint32_t length;
+      if (!in.ReadVarint32(&length) || length > bytes - static_cast<size_t>(in.CurrentPosition()) ||
+          !in.ReadString(head.mutable_recurrent_state(), static_cast<int>(length))) {
+        return Refuse("one whose recurrent state is cut off");
+      }
     } else if (tag == kObservationsTag) {
       uint32_t announced;
       if (!in.ReadVarint32(&announced) || announced != bytes - static_cast<size_t>(in.CurrentPosition())) {

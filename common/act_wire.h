@@ -14,7 +14,9 @@
 
 namespace headrace {
 
-grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations);
+// recurrent_state: empty where none is recorded.
+grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations,
+                                std::span<const std::byte> recurrent_state = {});
 
 // Reads an ActRequest of `bytes` bytes up to its observations and leaves `in` there; they are all that is left.
 // InvalidArgument: it is none.

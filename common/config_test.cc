@@ -81,15 +81,18 @@ TEST(ConfigTest, SuspectsAMissingBraceBeforeAFieldOfTheTopLevel) {
 
 TEST(ConfigTest, RefusesUnknownEnumValuesWithPlaceAndTheValidOnes) {
   EXPECT_EQ(Refusal("topology: IMPALA\n"),
-            "run.textproto:1:11: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "run.textproto:1:11: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"IMPALA\"");
   EXPECT_EQ(Refusal("actor { on_backpressure: DROP }"),
             "run.textproto:1:26: on_backpressure: expected BLOCK or DROP_EPISODE, got \"DROP\"");
   EXPECT_EQ(Refusal(std::string(kMinimal) + "topology: TOPOLOGY_UNSPECIFIED\n"),
-            "run.textproto:3:1: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "run.textproto:3:1: topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"TOPOLOGY_UNSPECIFIED\"");
   EXPECT_EQ(Refusal(kMinimal, {"topology=IMPALA"}),
-            "--set topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE, "
+            "--set topology: expected REPLAY or QUEUE or SYNCHRONOUS or CENTRAL_INFERENCE or "
+            "ASYNCHRONOUS_GRADIENTS, "
             "got \"IMPALA\"");
 }
 

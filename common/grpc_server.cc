@@ -2,11 +2,16 @@
 
 #include <malloc.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/security/credentials.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 
@@ -21,29 +26,41 @@ constexpr int kAnyNumberOfPings = 0;
 // Of one connection at a time, which with the size of a message bounds what a client can make a server hold; ours use a
 // handful.
 constexpr int kMaxStreamsPerConnection = 64;
+constexpr int kHandshakeTimeoutMs = 10'000;
+constexpr int kMaxHealthMessageBytes = 4 << 10;
+constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 64}, .buffer_bytes = 16 << 20};
 
-absl::StatusOr<std::string> BindAndStart(const std::string& listen, grpc::ServerBuilder& builder,
-                                         std::unique_ptr<grpc::Server>& server) {
-  const size_t colon = listen.rfind(':');
-  if (colon == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("expected HOST:PORT to listen on, got \"", listen, "\""));
-  }
-  int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
-  // Two processes on one port would each get half of the connections, and nobody an error.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+// Every server of the process has it otherwise.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override { plugins->clear(); }
+};
+
+// Binds, builds, and lets connections in.
+absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
+    const std::string& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials, const ServerLimits& limits,
+    grpc::ServerBuilder& builder, std::unique_ptr<grpc::Server>& server) {
+  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
+  if (!gate.ok()) return gate;
+  using Experimental = grpc::ServerBuilder::experimental_type;
+  std::unique_ptr<ConnectionGate::Acceptor> acceptor =
+      builder.experimental().AddExternalConnectionAcceptor(Experimental::ExternalConnectionType::FROM_FD, credentials);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes));
   server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", listen, ": the port is in use, or the address is not of this machine"));
-  }
-  return absl::StrCat(listen.substr(0, colon), ":", port);
+  if (server == nullptr) return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
+  (*gate)->Open(std::move(acceptor));
+  return gate;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
-                                                              const std::vector<grpc::Service*>& services) {
+                                                              const std::vector<grpc::Service*>& services,
+                                                              const RpcMetrics* metrics, const Security& security,
+                                                              const ServerLimits& limits) {
+  RETURN_IF_ERROR(security.CheckMayListen(listen));
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -52,39 +69,51 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, kAnyNumberOfPings);
   // Clients ping as often as the server does; the default would cut them off for it.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (metrics != nullptr) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+    interceptors.push_back(metrics->Factory());
+    builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  }
   std::unique_ptr<grpc::Server> server;
-  absl::StatusOr<std::string> address = BindAndStart(listen, builder, server);
-  if (!address.ok()) return address.status();
-  return std::unique_ptr<GrpcServer>(new GrpcServer(*std::move(address), std::move(server)));
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate,
+                   BindAndStart(listen, security.ForServer(), limits, builder, server));
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(gate), std::move(server)));
 }
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
+  gate_->Close();
   server_->Shutdown(std::chrono::system_clock::now() + grace);
 }
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
-  // A server needs one ordinary service to be polled; reflection is one.
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  builder.SetOption(std::make_unique<WithoutReflection>());
+  builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
+  // A server needs a service of ours to be polled.
+  static auto* const nothing = new grpc::CallbackGenericService;  // answers UNIMPLEMENTED
+  builder.RegisterCallbackGenericService(nothing);
   std::unique_ptr<grpc::Server> server;
-  absl::StatusOr<std::string> address = BindAndStart(listen, builder, server);
+  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate =
+      BindAndStart(listen, grpc::InsecureServerCredentials(), kHealthLimits, builder, server);
   grpc::EnableDefaultHealthCheckService(false);
-  if (!address.ok()) return address.status();
-  std::unique_ptr<HealthServer> health(new HealthServer(*std::move(address), std::move(server)));
+  if (!gate.ok()) return gate.status();
+  std::unique_ptr<HealthServer> health(new HealthServer(*std::move(gate), std::move(server)));
   health->SetServing(false);
   return health;
 }
 
-HealthServer::~HealthServer() { server_->Shutdown(std::chrono::system_clock::now()); }
+HealthServer::~HealthServer() {
+  gate_->Close();
+  server_->Shutdown(std::chrono::system_clock::now());
+}
 
 void HealthServer::SetServing(bool serving) { server_->GetHealthCheckService()->SetServingStatus(serving); }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, const Security& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -97,7 +126,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   // Channels to one address would otherwise share a connection, and a burst on one delay the others.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, security.ForChannel(), arguments);
 }
 
 void TuneAllocatorForStreaming() {

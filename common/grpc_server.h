@@ -1,4 +1,4 @@
-// gRPC servers and channels, made in one place: limits, keepalive, reflection, health.
+// gRPC servers and channels, made in one place: security, limits, keepalive, reflection, health.
 #ifndef HEADRACE_COMMON_GRPC_SERVER_H_
 #define HEADRACE_COMMON_GRPC_SERVER_H_
 
@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/connection_gate.h"
+#include "common/rpc_metrics.h"
+#include "common/security.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
@@ -17,46 +20,58 @@ namespace headrace {
 // The largest message that a peer may send; larger ones end their stream with RESOURCE_EXHAUSTED.
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
+struct ServerLimits {
+  ConnectionLimits connections = DefaultConnectionLimits();
+  // What messages that are on their way in may take, of all clients together: gRPC 1.51 looks at a message's size only
+  // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends those that hold
+  // most.
+  size_t buffer_bytes = size_t{1} << 30;
+};
+
 class GrpcServer {
  public:
-  // Serves until destroyed. Port 0 takes a free one. Unavailable: the address cannot be bound (the message names it).
+  // Serves until destroyed. Port 0 takes a free one. UNAVAILABLE: the address cannot be bound (the message names it).
+  // FAILED_PRECONDITION: `security` does not allow it. `metrics`: null where calls are not counted.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& listen,
-                                                           const std::vector<grpc::Service*>& services);
+                                                           const std::vector<grpc::Service*>& services,
+                                                           const RpcMetrics* metrics = nullptr,
+                                                           const Security& security = *ProcessSecurity(),
+                                                           const ServerLimits& limits = {});
   ~GrpcServer();
 
   // "127.0.0.1:41234", with the port that was chosen.
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return gate_->address(); }
   // Refuses new calls, and after the grace cancels what still runs.
   void Shutdown(std::chrono::milliseconds grace);
 
  private:
-  GrpcServer(std::string address, std::unique_ptr<grpc::Server> server)
-      : address_(std::move(address)), server_(std::move(server)) {}
+  GrpcServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<grpc::Server> server)
+      : gate_(std::move(gate)), server_(std::move(server)) {}
 
-  const std::string address_;
+  const std::unique_ptr<ConnectionGate> gate_;
   const std::unique_ptr<grpc::Server> server_;
 };
 
-// gRPC health on a plain port of its own, for probes.
+// gRPC health on a plain port of its own, for probes: those of Kubernetes speak no TLS. It answers nothing else.
 class HealthServer {
  public:
   static absl::StatusOr<std::unique_ptr<HealthServer>> Start(const std::string& listen);
   ~HealthServer();
 
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return gate_->address(); }
   // NOT_SERVING until told otherwise.
   void SetServing(bool serving);
 
  private:
-  HealthServer(std::string address, std::unique_ptr<grpc::Server> server)
-      : address_(std::move(address)), server_(std::move(server)) {}
+  HealthServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<grpc::Server> server)
+      : gate_(std::move(gate)), server_(std::move(server)) {}
 
-  const std::string address_;
+  const std::unique_ptr<ConnectionGate> gate_;
   const std::unique_ptr<grpc::Server> server_;
 };
 
 // A connection of its own to `address`, which is tried again with growing, jittered pauses while it is in use.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, const Security& security = *ProcessSecurity());
 
 // Raises malloc's trim and mmap thresholds: message buffers are then reused instead of returned to the system, which
 // doubles streaming throughput. To be called at the start of a process that streams.

@@ -44,10 +44,10 @@ prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& val
   return family_->Add(MakeLabels(labels_, values), buckets_);
 }
 
-MetricRegistry::MetricRegistry(const std::string& process)
+MetricRegistry::MetricRegistry(const std::string& role)
     : collectables_({registry_, std::make_shared<ProcessMetrics>()}) {
-  AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"process", "version"})
-      .With({process, kVersion})
+  AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"role", "version"})
+      .With({role, kVersion})
       .Set(1);
 }
 
@@ -68,7 +68,7 @@ prometheus::Histogram& MetricRegistry::AddHistogram(const std::string& name, con
 
 CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const std::string& help,
                                                std::vector<std::string> labels) {
-  Declare(name, true, help);
+  Declare(name, "counter", help, labels);
   CounterFamily family;
   family.family_ = &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
@@ -77,7 +77,7 @@ CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const st
 
 GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::string& help,
                                            std::vector<std::string> labels) {
-  Declare(name, false, help);
+  Declare(name, "gauge", help, labels);
   GaugeFamily family;
   family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
@@ -86,7 +86,7 @@ GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::s
 
 HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, const std::string& help,
                                                    std::vector<std::string> labels, std::vector<double> buckets) {
-  Declare(name, false, help);
+  Declare(name, "histogram", help, labels);
   HistogramFamily family;
   family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
   family.labels_ = std::move(labels);
@@ -100,12 +100,26 @@ std::string MetricRegistry::Text() const {
   return text.str();
 }
 
-void MetricRegistry::Declare(const std::string& name, bool is_counter, const std::string& help) {
+std::vector<MetricDescription> MetricRegistry::Descriptions() const {
+  std::map<std::string, MetricDescription> all;
+  for (const prometheus::MetricFamily& family : ProcessMetrics().Collect()) {
+    const bool is_counter = family.type == prometheus::MetricType::Counter;
+    all[family.name] = {family.name, is_counter ? "counter" : "gauge", family.help, {}};
+  }
+  MutexLock lock(&mutex_);
+  all.insert(declared_.begin(), declared_.end());
+  std::vector<MetricDescription> descriptions;
+  for (const auto& [name, description] : all) descriptions.push_back(description);
+  return descriptions;
+}
+
+void MetricRegistry::Declare(const std::string& name, const std::string& type, const std::string& help,
+                             const std::vector<std::string>& labels) {
   HEADRACE_CHECK(name.starts_with("headrace_"));
-  HEADRACE_CHECK(name.ends_with("_total") == is_counter);
+  HEADRACE_CHECK(name.ends_with("_total") == (type == "counter"));
   HEADRACE_CHECK(!help.empty());
   MutexLock lock(&mutex_);
-  HEADRACE_CHECK(declared_.insert(name).second);
+  HEADRACE_CHECK(declared_.insert({name, {name, type, help, labels}}).second);
 }
 
 }  // namespace headrace

@@ -17,8 +17,8 @@
 #define HEADRACE_COMMON_METRICS_H_
 
 #include <limits>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -74,10 +74,19 @@ class HistogramFamily {
   std::vector<double> buckets_;
 };
 
+// What a metric is, for its documentation.
+struct MetricDescription {
+  std::string name;
+  std::string type;  // "counter", "gauge" or "histogram"
+  std::string help;
+  std::vector<std::string> labels;
+};
+
 class MetricRegistry {
  public:
-  // Has headrace_build_info{process, version} and the process_... metrics from the start.
-  explicit MetricRegistry(const std::string& process);
+  // `role` is what the process is to the run. Has headrace_build_info{role, version} and the process_... metrics from
+  // the start.
+  explicit MetricRegistry(const std::string& role);
 
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
   prometheus::Gauge& AddGauge(const std::string& name, const std::string& help, double initial = 0);
@@ -88,18 +97,21 @@ class MetricRegistry {
   HistogramFamily AddHistogramFamily(const std::string& name, const std::string& help, std::vector<std::string> labels,
                                      std::vector<double> buckets);
 
+  // Of everything that was added, and of the process_... metrics, in alphabetical order.
+  std::vector<MetricDescription> Descriptions() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The page as Prometheus scrapes it.
   std::string Text() const;
   // For the server.
   const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables() const { return collectables_; }
 
  private:
-  void Declare(const std::string& name, bool is_counter, const std::string& help);
+  void Declare(const std::string& name, const std::string& type, const std::string& help,
+               const std::vector<std::string>& labels) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
-  Mutex mutex_;
-  std::set<std::string> declared_ ABSL_GUARDED_BY(mutex_);  // names
+  mutable Mutex mutex_;
+  std::map<std::string, MetricDescription> declared_ ABSL_GUARDED_BY(mutex_);  // by name
 };
 
 }  // namespace headrace

@@ -10,8 +10,10 @@
 #include "common/command_line.h"
 #include "common/config.h"
 #include "common/config_sources.h"
+#include "common/connection_gate.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/security.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -20,7 +22,18 @@ ABSL_FLAG(std::string, config, "", "the run's configuration, a text-format RunCo
 ABSL_FLAG(std::string, set, "", "a field to override, path.to.field=value; may be given several times");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:0", "HOST:PORT of the Prometheus metrics; port 0 takes a free one");
 ABSL_FLAG(std::string, health_listen, "127.0.0.1:0", "HOST:PORT of the gRPC health service, for probes");
+ABSL_FLAG(std::string, certificates, "",
+          "directory with ca.crt, tls.crt and tls.key, read again when they change: every gRPC connection, but for "
+          "health, is then encrypted and both sides show a certificate");
+ABSL_FLAG(std::string, token_file, "",
+          "file with the token that every call shows and asks for; belongs to --certificates; further lines are tokens "
+          "that are accepted as well");
+ABSL_FLAG(bool, insecure, false,
+          "listen where others than this machine can reach it, without certificates and token: everybody who does may "
+          "read and change everything");
 ABSL_FLAG(std::string, ready_file, "", "a file that is written, with the ports, once the process serves");
+ABSL_FLAG(bool, stay, false,
+          "when the run has ended, stay until told to end: for what would start the process again, as Kubernetes does");
 ABSL_FLAG(int32_t, die_with_parent, 0, "process id of the parent: terminate when it ends; 0: go on without it");
 ABSL_FLAG(std::string, log_name, "", "name of this process in its log; default: the program's name");
 
@@ -53,6 +66,12 @@ absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_l
   flags.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   flags.health_listen = absl::GetFlag(FLAGS_health_listen);
   flags.ready_file = absl::GetFlag(FLAGS_ready_file);
+  flags.stay = absl::GetFlag(FLAGS_stay);
+  ASSIGN_OR_RETURN(std::shared_ptr<const Security> security,
+                   Security::Create({.certificates = absl::GetFlag(FLAGS_certificates),
+                                     .token_file = absl::GetFlag(FLAGS_token_file),
+                                     .insecure = absl::GetFlag(FLAGS_insecure)}));
+  SetProcessSecurity(std::move(security));
   return flags;
 }
 
@@ -70,6 +89,8 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   const std::string program(argv[0]);
   const std::string name = absl::GetFlag(FLAGS_log_name);
   InitLog(name.empty() ? program.substr(program.rfind('/') + 1) : name);
+  TakeOverGrpcLog();
+  RaiseOpenFileLimit();
   TuneAllocatorForStreaming();
   ShutdownSignal::Install();
   if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) ShutdownSignal::DieWithParent(parent);
@@ -93,9 +114,18 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   return ToExitCode(status);
 }
 
-absl::StatusOr<std::unique_ptr<ProcessPorts>> ProcessPorts::Open(const ProcessFlags& flags,
-                                                                 const MetricRegistry& registry) {
+absl::Status Stay(const ProcessFlags& flags, const absl::Status& status) {
+  constexpr std::chrono::hours kAnyTime{1};
+  if (!flags.stay || !status.ok()) return status;
+  LogInfo("the run has ended; staying until told to end");
+  while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kAnyTime)) {
+  }
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<ProcessPorts>> ProcessPorts::Open(const ProcessFlags& flags, MetricRegistry& registry) {
   auto ports = std::make_unique<ProcessPorts>();
+  ports->refusals_ = std::make_unique<RefusalCounters>(registry);
   ASSIGN_OR_RETURN(ports->metrics_, MetricsServer::Start(flags.metrics_listen, registry));
   ASSIGN_OR_RETURN(ports->health_, HealthServer::Start(flags.health_listen));
   return ports;

@@ -16,6 +16,7 @@
 #include "common/grpc_server.h"
 #include "common/metrics.h"
 #include "common/metrics_server.h"
+#include "common/refusals.h"
 #include "proto/config.pb.h"
 
 namespace headrace {
@@ -28,25 +29,31 @@ struct ProcessFlags {
   std::string metrics_listen;
   std::string health_listen;
   std::string ready_file;
+  bool stay = false;
 };
 
-// Parses --config, --set and the flags above (each with a help text), installs signal handling and LibTorch-free
-// defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK is logged
-// (ConfigSources::Locate puts a place in front); INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to mend (2),
-// CANCELLED is an interruption (130), anything else is a failure (1).
+// Parses --config, --set, the flags above and those of security (each with a help text), installs signal handling and
+// LibTorch-free defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK
+// is logged (ConfigSources::Locate puts a place in front); INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to
+// mend (2), CANCELLED is an interruption (130), anything else is a failure (1).
 int RunProcess(int argc, char** argv, const std::string& usage,
                const std::function<absl::Status(const ProcessFlags&)>& body);
+
+// After an end that is no failure, with --stay: waits until the process is told to end, so that what keeps it running
+// does not start it again. Returns `status`.
+absl::Status Stay(const ProcessFlags& flags, const absl::Status& status);
 
 // The ports of a process that everybody has: metrics, and health for probes.
 class ProcessPorts {
  public:
-  static absl::StatusOr<std::unique_ptr<ProcessPorts>> Open(const ProcessFlags& flags, const MetricRegistry& registry);
+  static absl::StatusOr<std::unique_ptr<ProcessPorts>> Open(const ProcessFlags& flags, MetricRegistry& registry);
 
   // Reports SERVING, and writes the ready file: {"grpc": "HOST:PORT", "metrics": ..., "health": ...}; an empty
   // `grpc_address` is left out.
   absl::Status Ready(const ProcessFlags& flags, const std::string& grpc_address);
 
  private:
+  std::unique_ptr<RefusalCounters> refusals_;
   std::unique_ptr<MetricsServer> metrics_;
   std::unique_ptr<HealthServer> health_;
 };

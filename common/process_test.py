@@ -82,5 +82,19 @@ class ProcessTest(unittest.TestCase):
             self.assertEqual(process.wait(timeout=60), 130)
 
 
+    def test_a_process_that_stays_ends_when_it_is_told_to(self):
+        arguments = [f"--config={self.config}", "--stay"]
+        with subprocess.Popen([SERVER, *arguments], stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if "staying until told to end" in line:
+                    process.terminate()
+            self.assertEqual(process.wait(timeout=60), 0)
+
+    def test_half_a_set_of_keys_is_refused(self):
+        result = self.run_server(f"--config={self.config}", "--token_file=/nowhere")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--certificates and --token_file belong together", result.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

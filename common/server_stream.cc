@@ -3,14 +3,19 @@
 #include <utility>
 
 #include "common/grpc_status.h"
+#include "common/refusals.h"
 
 namespace headrace {
 
-ServerStream* ServerStream::Start(std::shared_ptr<ServerStream> stream) {
+ServerStream* ServerStream::Start(std::shared_ptr<ServerStream> stream, std::chrono::milliseconds patience) {
   ServerStream* raw = stream.get();
   raw->self_ = std::move(stream);
   // Headers first: a first message with a buffer hint would otherwise hold them back, and the stream with them.
   raw->StartSendInitialMetadata();
+  raw->silence_.Set(std::chrono::system_clock::now() + patience, [weak = raw->weak_from_this()](bool in_time) {
+    const auto alive = weak.lock();
+    if (in_time && alive != nullptr) alive->EndSilence();
+  });
   raw->StartRead(&raw->incoming_);
   return raw;
 }
@@ -54,7 +59,14 @@ void ServerStream::FinishIfDrained() {
   Finish(ToGrpc(status_));
 }
 
+void ServerStream::EndSilence() {
+  if (!silent_) return;
+  CountRefusal(Refusal::kSilence);
+  Close(absl::DeadlineExceededError("expected a stream's first message, got none in time"));
+}
+
 void ServerStream::OnReadDone(bool ok) {
+  if (silent_.exchange(false)) silence_.Cancel();
   if (ok) {
     OnMessage(incoming_);
   } else {

@@ -14,12 +14,15 @@
 #ifndef HEADRACE_COMMON_SERVER_STREAM_H_
 #define HEADRACE_COMMON_SERVER_STREAM_H_
 
+#include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "common/mutex.h"
+#include "grpcpp/alarm.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 
@@ -28,8 +31,11 @@ namespace headrace {
 class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                      public std::enable_shared_from_this<ServerStream> {
  public:
-  // Reads the first message.
-  static ServerStream* Start(std::shared_ptr<ServerStream> stream);
+  static constexpr std::chrono::milliseconds kFirstMessagePatience{30'000};
+
+  // Reads the first message; a stream without one is ended with DEADLINE_EXCEEDED and counted (Refusal::kSilence).
+  static ServerStream* Start(std::shared_ptr<ServerStream> stream,
+                             std::chrono::milliseconds patience = kFirstMessagePatience);
 
   // Queued and sent in order; dropped if the stream has ended.
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -55,11 +61,14 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnWriteDone(bool ok) final;
   void OnCancel() final;
   void OnDone() final;
+  void EndSilence();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishIfDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::shared_ptr<ServerStream> self_;
   grpc::ByteBuffer incoming_;
+  grpc::Alarm silence_;
+  std::atomic<bool> silent_ = true;  // no message has come yet
 
   mutable Mutex mutex_;
   std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front one is being written

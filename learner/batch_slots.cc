@@ -1,5 +1,6 @@
 #include "learner/batch_slots.h"
 
+#include <algorithm>
 #include <exception>
 
 #include "ATen/core/Tensor.h"
@@ -47,7 +48,7 @@ absl::StatusOr<at::Tensor> HostTensor(const Experience& experience, const v1::Co
 absl::StatusOr<std::unique_ptr<BatchSlots>> BatchSlots::Create(const Experience& experience, size_t count,
                                                                c10::Device device) {
   try {
-    std::unique_ptr<BatchSlots> slots(new BatchSlots(device));
+    std::unique_ptr<BatchSlots> slots(new BatchSlots(device, experience.round_steps > 0 ? experience.item_rows : 0));
     if (!device.is_cpu()) {
       slots->copy_stream_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
     }
@@ -101,9 +102,19 @@ std::span<int32_t> BatchSlots::Rows(size_t slot) {
   return {rows.data_ptr<int32_t>(), static_cast<size_t>(rows.numel())};
 }
 
-const Batch& BatchSlots::OnDevice(size_t number) {
-  Slot& slot = slots_[number];
-  if (!copy_stream_.has_value()) return slot.device;
+Batch BatchSlots::OnDevice(size_t number) {
+  CopyToDevice(slots_[number]);
+  Batch batch = slots_[number].device;
+  if (round_rows_ == 0) return batch;
+  const int64_t longest = std::ranges::max(Rows(number));
+  for (at::Tensor& slice : batch.slices) {
+    if (slice.size(1) == round_rows_) slice = slice.narrow(1, 0, longest);
+  }
+  return batch;
+}
+
+void BatchSlots::CopyToDevice(Slot& slot) {
+  if (!copy_stream_.has_value()) return;
   const c10::Stream compute = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
   {
     const c10::StreamGuard guard(*copy_stream_);
@@ -116,7 +127,6 @@ const Batch& BatchSlots::OnDevice(size_t number) {
     slot.copied->record(*copy_stream_);
   }
   slot.copied->block(compute);
-  return slot.device;
 }
 
 void BatchSlots::Release(size_t number) {

@@ -35,8 +35,9 @@ class BatchSlots {
   std::span<float> Weights(size_t slot);
   // The same of its items' numbers of rows.
   std::span<int32_t> Rows(size_t slot);
-  // The slot's contents on the device; on a GPU the copy is only under way when this returns.
-  const Batch& OnDevice(size_t slot);
+  // The slot's contents on the device; on a GPU the copy is only under way when this returns. Of rounds, whose items
+  // differ in length, slices of whole items reach as far as the longest.
+  Batch OnDevice(size_t slot);
   // After the update that used the slot was started. Returns when its host memory may be overwritten.
   void Release(size_t slot);
   // The slice's values where they arrived.
@@ -50,9 +51,12 @@ class BatchSlots {
     std::optional<c10::Event> used;
   };
 
-  explicit BatchSlots(c10::Device device) : device_(device) {}
+  BatchSlots(c10::Device device, int64_t round_rows) : device_(device), round_rows_(round_rows) {}
+
+  void CopyToDevice(Slot& slot);
 
   const c10::Device device_;
+  const int64_t round_rows_;  // of items in rounds; 0: there are no rounds
   std::optional<c10::Stream> copy_stream_;
   std::vector<Slot> slots_;
 };

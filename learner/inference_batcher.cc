@@ -7,10 +7,14 @@
 namespace headrace {
 
 InferenceBatcher::InferenceBatcher(const Options& options) : options_(options) {
-  for (size_t i = 0; i < options_.batches; ++i) {
-    all_.push_back(std::make_unique<InferenceBatch>(options_.max_rows * options_.row_bytes));
-    free_.push_back(all_.back().get());
-  }
+  MutexLock lock(&mutex_);
+  for (size_t i = 0; i < options_.batches; ++i) AddBatch();
+}
+
+void InferenceBatcher::AddBatch() {
+  all_.push_back(std::make_unique<InferenceBatch>(options_.max_rows * options_.row_bytes,
+                                                  options_.max_rows * options_.state_bytes));
+  free_.push_back(all_.back().get());
 }
 
 void InferenceBatcher::Connect() {
@@ -28,10 +32,7 @@ InferenceBatcher::Place InferenceBatcher::Reserve(InferenceRequest request) {
   HEADRACE_CHECK(request.rows > 0 && request.rows <= options_.max_rows);
   MutexLock lock(&mutex_);
   if (queue_.empty() || request.rows > options_.max_rows - queue_.back()->rows) {
-    if (free_.empty()) {
-      all_.push_back(std::make_unique<InferenceBatch>(options_.max_rows * options_.row_bytes));
-      free_.push_back(all_.back().get());
-    }
+    if (free_.empty()) AddBatch();
     queue_.push_back(free_.back());
     free_.pop_back();
   }
@@ -41,8 +42,9 @@ InferenceBatcher::Place InferenceBatcher::Reserve(InferenceRequest request) {
   ++batch.copying_;
   ++waiting_;
   std::byte* const rows = batch.memory.get() + request.first_row * options_.row_bytes;
+  std::byte* const states = batch.states.get() + request.first_row * options_.state_bytes;
   batch.requests.push_back(std::move(request));
-  return {&batch, rows};
+  return {&batch, rows, states};
 }
 
 void InferenceBatcher::Filled(const Place& place) {

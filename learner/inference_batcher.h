@@ -47,11 +47,12 @@ struct InferenceRequest {
   size_t first_row = 0;  // in its batch; set by the batcher
 };
 
-// Rows [0, rows) hold the requests' observations, in the order of the requests.
+// Rows [0, rows) hold the requests' observations, in the order of the requests, and `states` their recurrent states.
 struct InferenceBatch {
-  explicit InferenceBatch(size_t bytes) : memory(new std::byte[bytes]) {}
+  InferenceBatch(size_t bytes, size_t state_bytes) : memory(new std::byte[bytes]), states(new std::byte[state_bytes]) {}
 
   const std::unique_ptr<std::byte[]> memory;
+  const std::unique_ptr<std::byte[]> states;
   size_t rows = 0;
   std::vector<InferenceRequest> requests;
 
@@ -69,7 +70,8 @@ class InferenceBatcher {
     size_t row_bytes;
     size_t max_rows;
     Clock::duration deadline;
-    size_t batches = 2;  // whose memory is there from the beginning; more are made when clients need them at once
+    size_t state_bytes = 0;  // of the recurrent state of a row
+    size_t batches = 2;      // whose memory is there from the beginning; more are made when clients need them at once
   };
   explicit InferenceBatcher(const Options& options);
 
@@ -81,7 +83,8 @@ class InferenceBatcher {
 
   struct Place {
     InferenceBatch* batch;
-    std::byte* rows;  // request.rows * row_bytes bytes, to be filled
+    std::byte* rows;    // request.rows * row_bytes bytes, to be filled
+    std::byte* states;  // request.rows * state_bytes bytes, to be filled
   };
   // request.rows: 1 to max_rows. Each place must be filled.
   Place Reserve(InferenceRequest request) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -97,6 +100,7 @@ class InferenceBatcher {
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  void AddBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Closed(Clock::time_point now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   InferenceBatch* TakeOldest(Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

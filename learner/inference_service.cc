@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <span>
 #include <utility>
 
 #include "ATen/Parallel.h"
@@ -30,13 +31,6 @@ uint32_t Microseconds(Clock::duration duration) {
   return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
-// 1, 2, 4, ... environments.
-std::vector<double> BatchSizeBuckets() {
-  std::vector<double> buckets;
-  for (double size = 1; size <= 65536; size *= 2) buckets.push_back(size);
-  return buckets;
-}
-
 std::string Describe(const v1::Column& column) {
   return absl::StrCat(v1::DataType_Name(column.data_type()), " [", absl::StrJoin(column.shape(), ", "), "]");
 }
@@ -57,24 +51,6 @@ std::string RowsOf(const at::Tensor& tensor, size_t batch_rows, const InferenceR
 }
 
 }  // namespace
-
-InferenceService::Metrics::Latency::Latency(const HistogramFamily& family)
-    : queue(family.With({"queue"})),
-      assemble(family.With({"assemble"})),
-      compute(family.With({"compute"})),
-      reply(family.With({"reply"})) {}
-
-InferenceService::Metrics::Metrics(MetricRegistry& registry)
-    : batch_size(
-          registry.AddHistogram("headrace_inference_batch_size", "Environments in a batch.", BatchSizeBuckets())),
-      latency(
-          registry.AddHistogramFamily("headrace_inference_latency_seconds",
-                                      "Where a request's time went: until its batch was taken up, until weights and "
-                                      "batch were ready, in the network, and until the answer had left.",
-                                      {"part"}, LatencyBuckets())),
-      requests(registry.AddCounter("headrace_inference_requests_total", "Requests answered.")),
-      refused(registry.AddCounter("headrace_inference_refused_total", "Streams ended because of what was asked.")),
-      clients(registry.AddGauge("headrace_inference_clients", "Actors that are connected.")) {}
 
 class InferenceService::Stream final : public ServerStream, public InferenceClient {
  public:
@@ -118,12 +94,19 @@ class InferenceService::Stream final : public ServerStream, public InferenceClie
           absl::StrFormat("expected observations of %d bytes (%d environments, %s), got %d",
                           lanes_ * service_->row_bytes_, lanes_, Describe(service_->observation_), bytes));
     }
+    const size_t state_bytes = lanes_ * static_cast<size_t>(service_->state_size_) * sizeof(float);
+    if (head.recurrent_state().size() != state_bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected recurrent state of %d bytes (%d environments, FLOAT32 [%d]), got %d", state_bytes,
+                          lanes_, service_->state_size_, head.recurrent_state().size()));
+    }
     place = service_->batcher_->Reserve({.client = std::shared_ptr<InferenceClient>(shared_from_this(), this),
                                          .number = head.request(),
                                          .rows = lanes_,
                                          .arrived = arrived});
     // All of it is there: its length was compared with the message's.
     in.ReadRaw(place.rows, static_cast<int>(bytes));
+    std::ranges::copy(std::as_bytes(std::span(head.recurrent_state())), place.states);
     return absl::OkStatus();
   }
 
@@ -167,7 +150,8 @@ void InferenceService::Publish(uint64_t version, std::string safetensors) {
   changed_.NotifyAll();
 }
 
-absl::Status InferenceService::Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies) {
+absl::Status InferenceService::Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies,
+                                    int64_t state_size) {
   switch (observation.data_type()) {
     case v1::FLOAT32:
       type_ = at::kFloat;
@@ -185,10 +169,12 @@ absl::Status InferenceService::Open(const v1::Column& observation, std::vector<s
   observation_ = observation;
   row_bytes_ = at::elementSize(type_);
   for (const uint32_t size : observation.shape()) row_bytes_ *= size;
+  state_size_ = state_size;
   batcher_ = std::make_unique<InferenceBatcher>(
       InferenceBatcher::Options{.row_bytes = row_bytes_,
                                 .max_rows = config_.max_batch(),
                                 .deadline = std::chrono::microseconds(config_.deadline_microseconds()),
+                                .state_bytes = static_cast<size_t>(state_size) * sizeof(float),
                                 .batches = policies.size() + 1});
   for (std::unique_ptr<Policy>& policy : policies) {
     const auto thread = static_cast<uint32_t>(predictors_.size());
@@ -270,6 +256,7 @@ void InferenceService::Predict(Predictor& predictor) {
       response.mutable_latency()->set_compute(Microseconds(computed - loaded));
       if (status.ok()) {
         response.set_actions(RowsOf(predictor.actions, rows, request));
+        response.set_recurrent_state(RowsOf(predictor.recurrent_state, rows, request));
         response.set_log_probs(RowsOf(predictor.log_probs, rows, request));
       } else {
         response.set_status_code(static_cast<uint32_t>(status.code()));
@@ -286,9 +273,12 @@ absl::Status InferenceService::Compute(Predictor& predictor, const InferenceBatc
     std::vector<int64_t> shape = {static_cast<int64_t>(batch.rows)};
     shape.insert(shape.end(), observation_.shape().begin(), observation_.shape().end());
     const at::Tensor observations = at::from_blob(batch.memory.get(), shape, type_);
+    if (state_size_ > 0) {
+      predictor.recurrent_state = at::from_blob(batch.states.get(), {shape[0], state_size_}, at::kFloat).clone();
+    }
     loaded = Clock::now();
-    predictor.policy->Act(observations, ActMode::kExplore, predictor.exploration, predictor.actions,
-                          predictor.log_probs);
+    predictor.policy->Act(observations, ActMode::kExplore, predictor.exploration, predictor.recurrent_state,
+                          predictor.actions, predictor.log_probs);
     return absl::OkStatus();
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());

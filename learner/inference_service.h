@@ -29,6 +29,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "learner/inference_batcher.h"
+#include "learner/inference_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/column.pb.h"
 #include "proto/config.pb.h"
@@ -45,10 +46,10 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   // Newer weights; policies load them before their next batch.
   void Publish(uint64_t version, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it.
-  // InvalidArgument: no tensor has its type.
-  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it, and so
+  // many numbers of recurrent state with it. InvalidArgument: no tensor has its type.
+  absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies,
+                    int64_t state_size = 0) ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends the threads; what was asked is not answered any more. Streams end with the server.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -58,26 +59,12 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
     uint64_t version;
     std::string safetensors;
   };
-  struct Metrics {
-    explicit Metrics(MetricRegistry& registry);
-    struct Latency {
-      explicit Latency(const HistogramFamily& family);
-      prometheus::Histogram& queue;
-      prometheus::Histogram& assemble;
-      prometheus::Histogram& compute;
-      prometheus::Histogram& reply;
-    };
-    prometheus::Histogram& batch_size;
-    Latency latency;
-    prometheus::Counter& requests;
-    prometheus::Counter& refused;
-    prometheus::Gauge& clients;
-  };
   // What a prediction thread has.
   struct Predictor {
     std::unique_ptr<Policy> policy;
     RandomStream exploration;
     uint64_t version = 0;  // of the weights that are loaded
+    at::Tensor recurrent_state = {};
     at::Tensor actions = {};
     at::Tensor log_probs = {};
   };
@@ -94,12 +81,13 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   const v1::InferenceConfig config_;
   const v1::LearnerIdentity identity_;
   const uint64_t seed_;
-  Metrics metrics_;
+  InferenceMetrics metrics_;
 
   // Set by Open, before opened_.
   v1::Column observation_;
   at::ScalarType type_ = at::kFloat;
   size_t row_bytes_ = 0;
+  int64_t state_size_ = 0;
   std::unique_ptr<InferenceBatcher> batcher_;
   std::vector<Predictor> predictors_;
   std::vector<std::thread> threads_;

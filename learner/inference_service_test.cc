@@ -32,7 +32,7 @@ constexpr size_t kColumns = 2;
 constexpr float kPoison = 1e9;
 class AddingPolicy : public Policy {
  public:
-  void Act(const at::Tensor& observations, ActMode, RandomStream&, at::Tensor& actions,
+  void Act(const at::Tensor& observations, ActMode, RandomStream&, at::Tensor& recurrent_state, at::Tensor& actions,
            at::Tensor& log_probs) override {
     const int64_t rows = observations.size(0);
     actions = at::empty({rows, 1}, at::kFloat);
@@ -42,6 +42,7 @@ class AddingPolicy : public Policy {
       if (o[row * kColumns] == kPoison) throw std::runtime_error("the network cannot be run");
       actions.mutable_data_ptr<float>()[row] = o[row * kColumns] + weight_.const_data_ptr<float>()[0];
       log_probs.mutable_data_ptr<float>()[row] = o[row * kColumns + 1];
+      if (recurrent_state.defined()) recurrent_state[row] += o[row * kColumns];
     }
   }
   std::vector<NamedTensor> Tensors() const override { return {{"w", weight_}}; }
@@ -79,8 +80,9 @@ class Client {
   }
 
   void Send(const v1::ActRequest& request) { stream_->Send(ToByteBuffer(request)); }
-  void Ask(uint64_t request, const std::vector<float>& observations) {
-    stream_->Send(MakeActRequest(request, std::as_bytes(std::span(observations))));
+  void Ask(uint64_t request, const std::vector<float>& observations, const std::vector<float>& recurrent_state = {}) {
+    stream_->Send(
+        MakeActRequest(request, std::as_bytes(std::span(observations)), std::as_bytes(std::span(recurrent_state))));
   }
   // An empty one if the stream has ended.
   v1::ActResponse Answer() {
@@ -139,10 +141,10 @@ class InferenceServiceTest : public testing::Test {
     service_ = std::make_unique<InferenceService>(config, identity, registry_);
     server_ = *GrpcServer::Start("127.0.0.1:0", {service_.get()});
   }
-  void Open(int threads = 1) {
+  void Open(int threads = 1, int64_t state_size = 0) {
     std::vector<std::unique_ptr<Policy>> policies;
     for (int i = 0; i < threads; ++i) policies.push_back(std::make_unique<AddingPolicy>());
-    ASSERT_TRUE(service_->Open(ObservationColumn(), std::move(policies)).ok());
+    ASSERT_TRUE(service_->Open(ObservationColumn(), std::move(policies), state_size).ok());
   }
   std::unique_ptr<Client> Connect(const v1::ActRequest& open) {
     return std::make_unique<Client>(server_->address(), open);
@@ -247,6 +249,23 @@ TEST_F(InferenceServiceTest, AClientThatSendsAWrongNumberOfBytesHarmsItselfAlone
             absl::InvalidArgumentError("expected observations of 16 bytes (2 environments, FLOAT32 [2]), got 12"));
   good->Ask(1, {5, 6});
   EXPECT_EQ(Floats(good->Answer().actions()), (std::vector<float>{5}));
+}
+
+TEST_F(InferenceServiceTest, EachClientsRecurrentStateComesBackAsThePolicyLeftIt) {
+  service_->Publish(1, WeightsOf(0));
+  Open(/*threads=*/1, /*state_size=*/2);
+  const std::unique_ptr<Client> first = Connect(OpenRequest(1)), second = Connect(OpenRequest(2));
+  WaitForClients(2);
+  first->Ask(1, {1, 0}, {10, 20});
+  second->Ask(1, {2, 0, 3, 0}, {30, 40, 50, 60});  // in one batch with the other's, or not
+  EXPECT_EQ(Floats(first->Answer().recurrent_state()), (std::vector<float>{11, 21}));
+  EXPECT_EQ(Floats(second->Answer().recurrent_state()), (std::vector<float>{32, 42, 53, 63}));
+  first->Ask(2, {1, 0}, {0, 0});  // an episode begins
+  EXPECT_EQ(Floats(first->Answer().recurrent_state()), (std::vector<float>{1, 1}));
+
+  second->Ask(2, {2, 0, 3, 0}, {30, 40, 50});
+  EXPECT_EQ(second->End(),
+            absl::InvalidArgumentError("expected recurrent state of 16 bytes (2 environments, FLOAT32 [2]), got 12"));
 }
 
 TEST_F(InferenceServiceTest, RefusesToOpenTwiceAndRequestsWithoutANumber) {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <limits>
-#include <span>
 #include <thread>
 #include <utility>
 
@@ -18,9 +16,9 @@
 #include "common/protocol.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "learner/importance_weights.h"
+#include "learner/pushed_updates.h"
 #include "learner/restore.h"
-#include "learner/stale_items.h"
+#include "learner/sampled_updates.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
 #include "model/moments.h"
@@ -32,14 +30,11 @@ namespace {
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
-constexpr std::chrono::seconds kTablePatience{2};
 // Of the final evaluation: for the whole of it, without any evaluator, and how often it may fail.
 constexpr std::chrono::seconds kEvaluationPatience{300};
 constexpr std::chrono::seconds kEvaluatorPatience{30};
 constexpr int kEvaluationAttempts = 3;
 constexpr std::chrono::seconds kLeavePatience{10};
-// The policy lag of a batch is measured at every so-manieth update.
-constexpr uint64_t kLagInterval = 16;
 
 // LibTorch's threads. Where the configuration does not say, their number is chosen between one and all cores; not in
 // lockstep, because it has a part in the last bits of a product.
@@ -53,19 +48,6 @@ bool ThreadsAreChosen(const v1::RunConfig& config) {
 }
 
 double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-// Mean over those of which it is known; random actions have none. NaN: of none.
-double MeanPolicyLag(uint64_t current, std::span<const int64_t> versions) {
-  double sum = 0;
-  double known = 0;
-  for (const int64_t version : versions) {
-    if (const std::optional<uint64_t> lag = PolicyLag(current, static_cast<uint64_t>(version)); lag.has_value()) {
-      sum += static_cast<double>(*lag);
-      ++known;
-    }
-  }
-  return known > 0 ? sum / known : std::numeric_limits<double>::quiet_NaN();
-}
 
 // Whether there was something to merge. An actor that reports nonsense must not end the run, nor spoil what the others
 // have reported.
@@ -104,7 +86,7 @@ prometheus::Counter& CounterOf(ReplaySampler::Wait wait, const LearnerMetrics::W
 }  // namespace
 
 Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members, ParameterService* parameters,
-                 InferenceService* inference, LearnerMetrics* metrics)
+                 InferenceService* inference, GradientService* gradients, LearnerMetrics* metrics)
     : config_(std::move(options.config)),
       identity_(std::move(options.identity)),
       replay_addresses_(std::move(options.replay_addresses)),
@@ -114,12 +96,15 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       members_(members),
       parameters_(parameters),
       inference_(inference),
+      gradients_(gradients),
       metrics_(metrics),
       start_(std::chrono::steady_clock::now()),
       threads_(ThreadsAreChosen(config_) ? MostThreads(config_) : 1),
       last_checkpoint_(start_),
       waiting_since_(start_),
       counted_until_(start_) {
+  metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
+  metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   if (!resume_from_.has_value()) return;
   counters_ = resume_from_->manifest.counters();
   // Before anybody reads them: a jump would look like an enormous rate.
@@ -168,10 +153,10 @@ std::string Learner::EndReached() const {
   return "";
 }
 
-void Learner::CountWaiting(prometheus::Counter& what) {
-  const Time now = std::chrono::steady_clock::now();
-  what.Increment(Seconds(now - counted_until_));
-  counted_until_ = now;
+void Learner::CountWaiting(prometheus::Counter& what, Time end) {
+  if (end <= counted_until_) return;
+  what.Increment(Seconds(end - counted_until_));
+  counted_until_ = end;
 }
 
 absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
@@ -192,22 +177,17 @@ absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
 absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(environment_, WaitForEnvironment());
   ASSIGN_OR_RETURN(experience_, MakeExperience(config_, environment_));
-  for (size_t i = 0; i < experience_.slices.size(); ++i) {
-    if (experience_.slices[i].column() == "policy_version") version_slice_ = i;
-  }
   RETURN_IF_ERROR(OpenInference());
   at::set_num_threads(MostThreads(config_));
   ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
-  optimizer_ = std::make_unique<LocalOptimizer>(algorithm_->ParameterGroups());
+  const std::vector<ParameterGroup> groups = algorithm_->ParameterGroups();
+  MakeOptimizers(groups);
   RETURN_IF_ERROR(RestoreTensors());
   ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(counters_.env_steps()));
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
-  RETURN_IF_ERROR(StartSampler());
-  // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
-  (void)sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
-  CompareShards();
+  RETURN_IF_ERROR(StartUpdates(groups));
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
-  counters_.set_env_steps(sampler_->env_steps());
+  counters_.set_env_steps(updates_->env_steps());
   ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position(), counters_.recent_episodes()));
   const v1::CheckpointConfig& checkpoint = config_.checkpoint();
   checkpoints_ = std::make_unique<CheckpointWriter>(
@@ -222,7 +202,7 @@ absl::Status Learner::SetUp() {
   counters_.clear_end_reason();
   RETURN_IF_ERROR(Publish());
   members_->Open(MakeLease(), [this] {
-    const uint64_t done = sampler_->env_steps();
+    const uint64_t done = updates_->env_steps();
     const uint64_t left = experience_.random_steps > done ? experience_.random_steps - done : 0;
     const uint64_t processes = std::max<uint64_t>(1, config_.actor().processes());
     return (left + processes - 1) / processes;
@@ -232,7 +212,7 @@ absl::Status Learner::SetUp() {
 
 absl::Status Learner::RestoreTensors() {
   if (resume_from_.has_value()) {
-    RETURN_IF_ERROR(RestoreAll(*resume_from_, *algorithm_, *optimizer_));
+    RETURN_IF_ERROR(RestoreAll(*resume_from_, *algorithm_, OptimizerTensors()));
     LogInfo("resumed at %d environment steps and %d updates", counters_.env_steps(), counters_.updates());
   } else if (init_from_.has_value()) {
     RETURN_IF_ERROR(RestoreNetworks(*init_from_, *algorithm_));
@@ -254,54 +234,49 @@ absl::Status Learner::OpenInference() {
   for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
+  const v1::Column* observation = nullptr;
+  int64_t state_size = 0;
   for (const v1::Column& column : experience_.signature.columns()) {
-    if (column.name() == "observation") return inference_->Open(column, std::move(policies));
+    if (column.name() == "observation") observation = &column;
+    if (column.name() == "recurrent_state") state_size = column.shape(0);
   }
-  return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
+  return inference_->Open(*observation, std::move(policies), state_size);
 }
 
-absl::Status Learner::StartSampler() {
-  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device()));
-  // Nothing of the next round is there before this one's weights are.
-  const size_t slots = experience_.round_steps > 0 ? 1 : config_.learner().prefetch() + 1;
-  ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience_, slots, device));
-  ReplaySamplerOptions sampler;
-  sampler.addresses = replay_addresses_;
-  sampler.peer = MakePeer(identity_.run_id(), "learner");
-  sampler.table = MakeTableSpec(config_, experience_);
-  if (const uint64_t most = sampler.table.max_items(); experience_.queue && most < experience_.batch_size) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "replay.budget_bytes: expected place for a batch of %d items on each of %d shards, got %d for %d",
-        experience_.batch_size, config_.replay().shards(), config_.replay().budget_bytes(), most));
+void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {
+  if (config_.topology() != v1::ASYNCHRONOUS_GRADIENTS || config_.gradients().statistics() == v1::SHARED) {
+    optimizers_.emplace_back(groups);
+    return;
   }
-  sampler.slices = experience_.slices;
-  sampler.pad = experience_.least_item_rows > 0;
-  sampler.batch_size = experience_.batch_size;
-  sampler.ratio = MakeRatio(config_, experience_);
-  sampler.seed = config_.seed();
-  sampler.slots = slots_->Blocks();
-  sampler.env_steps = counters_.env_steps();
-  sampler.batches = counters_.updates();
-  if (resume_from_.has_value()) {
-    sampler.states = ShardStates(resume_from_->manifest, sampler.table.name(), replay_addresses_.size());
+  for (uint32_t i = 0; i < config_.actor().processes(); ++i)
+    optimizers_.emplace_back(groups, absl::StrCat("actor", i, "/"));
+}
+
+std::vector<NamedTensor> Learner::OptimizerTensors() const {
+  std::vector<NamedTensor> tensors;
+  for (const LocalOptimizer& optimizer : optimizers_) {
+    for (NamedTensor& tensor : optimizer.StateTensors()) tensors.push_back(std::move(tensor));
   }
-  ASSIGN_OR_RETURN(sampler_, ReplaySampler::Start(std::move(sampler)));
+  return tensors;
+}
+
+absl::Status Learner::StartUpdates(const std::vector<ParameterGroup>& groups) {
+  if (gradients_ != nullptr) {
+    ASSIGN_OR_RETURN(updates_, PushedUpdates::Start(config_.gradients(), counters_.env_steps(), PackedVersion(), groups,
+                                                    algorithm_.get(), &optimizers_, gradients_));
+    return absl::OkStatus();
+  }
+  SampledUpdates::Options options;
+  options.config = config_;
+  options.experience = experience_;
+  options.peer = MakePeer(identity_.run_id(), "learner");
+  options.addresses = replay_addresses_;
+  options.env_steps = counters_.env_steps();
+  options.updates = counters_.updates();
+  options.resume_from = resume_from_.has_value() ? &*resume_from_ : nullptr;
+  ASSIGN_OR_RETURN(updates_, SampledUpdates::Start(options, algorithm_.get(), &optimizers_[0], metrics_));
   return absl::OkStatus();
-}
-
-void Learner::CompareShards() const {
-  if (!resume_from_.has_value()) return;
-  const v1::CheckpointManifest& manifest = resume_from_->manifest;
-  const ReplaySampler::Stats stats = sampler_->stats();
-  const std::vector<v1::TableState> saved =
-      ShardStates(manifest, MakeTableSpec(config_, experience_).name(), stats.states.size());
-  for (size_t i = 0; i < saved.size(); ++i) {
-    // In the same life it has only gone on.
-    if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name()) continue;
-    LogError("shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks",
-             i, stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
-             manifest.name());
-  }
 }
 
 v1::Lease Learner::MakeLease() const {
@@ -324,14 +299,14 @@ absl::Status Learner::Run() {
 absl::Status Learner::Train() {
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
   while (!ShutdownSignal::Requested()) {
-    const absl::StatusOr<ReplaySampler::Filled> filled =
-        sampler_->Next(std::chrono::steady_clock::now() + kHousekeepingInterval);
-    if (filled.ok()) {
-      if (!RedrawStale(*filled)) RETURN_IF_ERROR(UpdateOnce(*filled));
-    } else if (absl::IsDeadlineExceeded(filled.status())) {
-      CountWaiting(CounterOf(sampler_->stats().wait, metrics_->waiting));
+    const absl::StatusOr<UpdateSource::Arrival> arrival =
+        updates_->Next(Moment(), std::chrono::steady_clock::now() + kHousekeepingInterval);
+    if (arrival.ok()) {
+      if (arrival->usable) RETURN_IF_ERROR(UpdateOnce(*arrival));
+    } else if (absl::IsDeadlineExceeded(arrival.status())) {
+      CountWaiting(CounterOf(updates_->stats().wait, metrics_->waiting));
     } else {
-      return filled.status();
+      return arrival.status();
     }
     if (std::chrono::steady_clock::now() - last_housekeeping_ < kHousekeepingInterval) continue;
     RETURN_IF_ERROR(KeepHouse());
@@ -347,58 +322,29 @@ absl::Status Learner::Train() {
   return absl::CancelledError("interrupted");
 }
 
-bool Learner::RedrawStale(const ReplaySampler::Filled& filled) {
-  if (experience_.round_steps == 0 || !version_slice_.has_value()) return false;
-  const std::vector<uint32_t> stale = StaleItems(slots_->OnHost(filled.slot, *version_slice_), published_version_);
-  if (stale.empty()) return false;
-  metrics_->stale_items.Increment(static_cast<double>(stale.size()));
-  sampler_->Redraw(filled, stale);
-  return true;
+UpdateSource::Moment Learner::Moment() const {
+  return {.version = PackedVersion(), .published_version = published_version_, .progress = Progress()};
 }
 
 absl::Status Learner::BeginAnotherRound() {
-  if (experience_.round_steps == 0) return absl::OkStatus();
-  const ReplaySampler::Stats stats = sampler_->stats();
-  if (stats.disconnections == disconnections_ || stats.connected_shards < replay_addresses_.size()) {
-    return absl::OkStatus();
-  }
-  LogWarning("a replay shard was lost in this round: another begins");
-  disconnections_ = stats.disconnections;
+  if (!updates_->RoundLost()) return absl::OkStatus();
   counters_.set_updates(counters_.updates() + 1);
   metrics_->updates.Increment();
   return Publish();
 }
 
-absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
+absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
   const Time begin = std::chrono::steady_clock::now();
   const double waited = Seconds(begin - waiting_since_);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
-  CountWaiting(metrics_->waiting.batch);
-
-  if (const std::span<float> weights = slots_->Weights(filled.slot); !weights.empty()) {
-    const double exponent =
-        ImportanceExponent(experience_.importance_exponent, counters_.env_steps(), config_.stop().env_steps());
-    ImportanceWeights(sampler_->probabilities(filled.slot), exponent, weights);
-  }
-  std::ranges::copy(sampler_->rows(filled.slot).first(slots_->Rows(filled.slot).size()),
-                    slots_->Rows(filled.slot).begin());
-  Batch batch = slots_->OnDevice(filled.slot);
-  batch.progress = Progress();
-  optimizer_->SetProgress(batch.progress);
-  const uint64_t version = PackedVersion();  // that the batch meets
-  algorithm_->Update(batch, *optimizer_);
+  // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
+  const bool before_asking = arrival.waited_for != ReplaySampler::Wait::kItems;
+  CountWaiting(CounterOf(arrival.waited_for, metrics_->waiting), before_asking ? arrival.asked : begin);
+  CountWaiting(metrics_->waiting.batch, begin);
+  RETURN_IF_ERROR(updates_->Update(Moment()));
   updated_ = true;
   counters_.set_updates(counters_.updates() + 1);
-  if (version_slice_.has_value() && counters_.updates() % kLagInterval == 0) {
-    const at::Tensor& versions = slots_->OnHost(filled.slot, *version_slice_);
-    const int64_t* const values = versions.data_ptr<int64_t>();
-    const double lag = MeanPolicyLag(version, {values, static_cast<size_t>(versions.numel())});
-    progress_->SetPolicyLag(lag);
-    metrics_->policy_lag.Set(lag);
-  }
-  RETURN_IF_ERROR(UpdatePriorities(filled.slot));
-  slots_->Release(filled.slot);
   const Time end = std::chrono::steady_clock::now();
   metrics_->update.Observe(Seconds(end - begin));
   const int threads = threads_.threads();
@@ -410,17 +356,9 @@ absl::Status Learner::UpdateOnce(const ReplaySampler::Filled& filled) {
   if (awaited || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
     RETURN_IF_ERROR(Publish());
   }
-  sampler_->Done(filled.slot, published_version_);
+  // Asking for the next batch is time that goes by without an update, too.
   waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
-  return absl::OkStatus();
-}
-
-absl::Status Learner::UpdatePriorities(size_t slot) {
-  const at::Tensor priorities = algorithm_->Priorities();
-  if (!priorities.defined()) return absl::OkStatus();
-  const at::Tensor host = priorities.cpu();
-  RETURN_IF_ERROR(CheckFinite({{"priorities", host}}));
-  sampler_->UpdatePriorities(slot, {host.data_ptr<float>(), static_cast<size_t>(host.numel())});
+  updates_->Done(Moment());
   return absl::OkStatus();
 }
 
@@ -431,6 +369,7 @@ absl::Status Learner::Publish() {
   RETURN_IF_ERROR(CheckFinite(tensors));
   ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
   if (inference_ != nullptr) inference_->Publish(PackedVersion(), policy);
+  metrics_->published_bytes.Increment(static_cast<double>(policy.size()));
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
   published_version_ = PackedVersion();
   last_publish_ = std::chrono::steady_clock::now();
@@ -443,7 +382,7 @@ absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const
   for (const NamedTensor& named : tensors) {
     if (!named.tensor.is_floating_point() || named.tensor.isfinite().all().item<bool>()) continue;
     std::string losses;
-    const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
+    const at::Tensor values = updates_->Metrics().to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
       absl::StrAppendFormat(&losses, "%s%s %g", i > 0 ? ", " : "", algorithm_->MetricNames()[i],
                             values.data_ptr<double>()[i]);
@@ -456,7 +395,7 @@ absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const
 
 absl::Status Learner::KeepHouse() {
   last_housekeeping_ = std::chrono::steady_clock::now();
-  const uint64_t env_steps = sampler_->env_steps();
+  const uint64_t env_steps = updates_->env_steps();
   metrics_->env_steps.Increment(std::max(0.0, static_cast<double>(env_steps) - metrics_->env_steps.Value()));
   counters_.set_env_steps(env_steps);
   TakeReports();
@@ -526,8 +465,11 @@ void Learner::SetStatus(const std::string& waiting_for) {
 
 void Learner::WriteProgress() {
   last_progress_ = std::chrono::steady_clock::now();
-  const ReplaySampler::Stats stats = sampler_->stats();
+  const ReplaySampler::Stats stats = updates_->stats();
+  progress_->SetPolicyLag(updates_->policy_lag());
+  metrics_->policy_lag.Set(updates_->policy_lag());
   metrics_->prefetched_batches.Set(stats.ready_batches);
+  metrics_->connected_shards.Set(stats.connected_shards);
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
   metrics_->actors.Set(members_->actors());
   metrics_->training_return.Set(progress_->RecentReturn());
@@ -537,9 +479,10 @@ void Learner::WriteProgress() {
   SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;
   if (updated_) {
-    const at::Tensor values = algorithm_->Metrics().to(at::kCPU, at::kDouble);
+    const at::Tensor values = updates_->Metrics().to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
       losses.emplace_back(algorithm_->MetricNames()[i], values.data_ptr<double>()[i]);
+      metrics_->losses.With({losses.back().first}).Set(losses.back().second);
     }
   }
   metrics_->CountWrite(progress_->Write(Position(), stats, losses));
@@ -549,7 +492,7 @@ absl::Status Learner::StartCheckpoint() {
   last_checkpoint_ = std::chrono::steady_clock::now();
   CheckpointWriter::Cut cut;
   // Both of one moment: the writer adds what each shard inserted after it.
-  ReplaySampler::Stats stats = sampler_->stats();
+  ReplaySampler::Stats stats = updates_->stats();
   counters_.set_env_steps(stats.env_steps);
   cut.states = std::move(stats.states);
   cut.manifest.set_run_id(identity_.run_id());
@@ -568,7 +511,7 @@ absl::Status Learner::StartCheckpoint() {
   // What is not finite must not take the place of what is.
   RETURN_IF_ERROR(CheckFinite(state));
   ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(state, {}));
-  ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(optimizer_->StateTensors(), {}));
+  ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(OptimizerTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
   checkpoints_->Start(std::move(cut));
   return absl::OkStatus();
@@ -576,7 +519,12 @@ absl::Status Learner::StartCheckpoint() {
 
 void Learner::CountCheckpoint(const absl::Status& written) {
   (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-  if (!written.ok()) LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+  if (!written.ok()) {
+    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+    return;
+  }
+  metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - last_checkpoint_));
+  metrics_->checkpoint_timestamp.SetToCurrentTime();
 }
 
 absl::Status Learner::EvaluateFinally() {

@@ -1,4 +1,4 @@
-// The learner: draws batches, updates, publishes weights, orders evaluations, writes checkpoints, and ends the run.
+// The learner: updates, publishes weights, orders evaluations, writes checkpoints, and ends the run.
 //
 // Everything happens on one thread but for what gRPC's threads do in the services and the sampler, and the writing of
 // checkpoints, which has a thread of its own.
@@ -16,19 +16,19 @@
 #include "algorithm/algorithm.h"
 #include "algorithm/local_optimizer.h"
 #include "common/run_directory.h"
-#include "learner/batch_slots.h"
 #include "learner/checkpoint.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/evaluations.h"
+#include "learner/gradient_service.h"
 #include "learner/inference_service.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
 #include "learner/run_service.h"
 #include "learner/thread_tuner.h"
+#include "learner/update_source.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
-#include "replay/sampler.h"
 
 namespace headrace {
 
@@ -44,9 +44,9 @@ struct LearnerOptions {
 class Learner {
  public:
   // The services and the run directory must outlive the learner. inference: null where actors have policies of their
-  // own.
+  // own. gradients: null where the learner computes them.
   Learner(LearnerOptions options, RunDirectory* run, RunService* members, ParameterService* parameters,
-          InferenceService* inference, LearnerMetrics* metrics);
+          InferenceService* inference, GradientService* gradients, LearnerMetrics* metrics);
   ~Learner();
 
   // Waits for the first actor, then trains until the run ends (OK) or a signal asks it to stop (Cancelled, after a
@@ -63,20 +63,16 @@ class Learner {
   absl::Status SetUp();
   absl::Status RestoreTensors();
   absl::Status OpenInference();
-  absl::Status StartSampler();
-  // Says which shards hold another moment than the checkpoint that this learner goes on from.
-  void CompareShards() const;
+  void MakeOptimizers(const std::vector<ParameterGroup>& groups);
+  std::vector<NamedTensor> OptimizerTensors() const;
+  absl::Status StartUpdates(const std::vector<ParameterGroup>& groups);
   v1::Lease MakeLease() const;
 
   absl::Status Train();
-  // In synchronous rounds: whether items of earlier ones were in the batch, and others are on their way.
-  bool RedrawStale(const ReplaySampler::Filled& filled);
   // In synchronous rounds: what a shard had of the round when it was lost comes no more, while those who handed it in
   // wait for new weights. They are given the same ones under a new version, and with it begin another round.
   absl::Status BeginAnotherRound();
-  absl::Status UpdateOnce(const ReplaySampler::Filled& filled);
-  // Tells the shards the priorities that the last update gave the batch's items.
-  absl::Status UpdatePriorities(size_t slot);
+  absl::Status UpdateOnce(const UpdateSource::Arrival& arrival);
   absl::Status Publish();
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();
@@ -96,11 +92,12 @@ class Learner {
   // With a reason the run is over; otherwise it is only interrupted.
   absl::Status Finish(const std::string& reason);
 
-  // Books the time since the last call, or since an update was done, as spent waiting.
-  void CountWaiting(prometheus::Counter& what);
+  // Books the time since the last call, or since an update was done, as spent waiting; of it only that before `end`.
+  void CountWaiting(prometheus::Counter& what, Time end = std::chrono::steady_clock::now());
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;
+  UpdateSource::Moment Moment() const;
   // The share of its environment steps that the run has done; 0 in one without an end.
   double Progress() const;
 
@@ -113,16 +110,15 @@ class Learner {
   RunService* const members_;
   ParameterService* const parameters_;
   InferenceService* const inference_;
+  GradientService* const gradients_;
   LearnerMetrics* const metrics_;
   const Time start_;
 
   Experience experience_;
-  std::optional<size_t> version_slice_;  // which slice of a batch holds policy versions
   v1::EnvironmentSpec environment_;
   std::unique_ptr<Algorithm> algorithm_;
-  std::unique_ptr<LocalOptimizer> optimizer_;
-  std::unique_ptr<BatchSlots> slots_;
-  std::unique_ptr<ReplaySampler> sampler_;
+  std::vector<LocalOptimizer> optimizers_;
+  std::unique_ptr<UpdateSource> updates_;
   std::unique_ptr<ProgressLog> progress_;
   std::unique_ptr<Evaluations> evaluations_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
@@ -131,7 +127,6 @@ class Learner {
   v1::Counters counters_;
   bool updated_ = false;  // in this start of the run: there are losses to tell of
   uint64_t published_version_ = 0;
-  uint64_t disconnections_ = 0;  // of shards, up to which a round has begun since
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};

@@ -5,9 +5,13 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc_metrics.h"
 #include "common/run_directory.h"
+#include "common/shard_addresses.h"
+#include "common/shards.h"
 #include "common/status_macros.h"
 #include "learner/checkpoint.h"
+#include "learner/gradient_service.h"
 #include "learner/inference_service.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
@@ -18,7 +22,9 @@
 
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; port 0 takes a free one");
 ABSL_FLAG(std::string, run_dir, "", "the run's directory: created, or continued");
-ABSL_FLAG(std::vector<std::string>, replay, {}, "HOST:PORT of every replay shard, separated by commas, in order");
+ABSL_FLAG(
+    std::vector<std::string>, replay, {},
+    "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
 ABSL_FLAG(std::string, typed, "",
           "what somebody typed to start this run, for metadata.json; default: this command line");
 ABSL_FLAG(std::string, init_from, "", "directory of a run or of a checkpoint whose networks a new run starts with");
@@ -29,11 +35,7 @@ namespace {
 absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const RunDirectory& run) {
   LearnerOptions options;
   options.config = flags.config;
-  options.replay_addresses = absl::GetFlag(FLAGS_replay);
-  if (options.replay_addresses.size() != flags.config.replay().shards()) {
-    return absl::InvalidArgumentError(absl::StrFormat("expected %d addresses in --replay (replay.shards), got %d",
-                                                      flags.config.replay().shards(), options.replay_addresses.size()));
-  }
+  ASSIGN_OR_RETURN(options.replay_addresses, ShardAddresses(absl::GetFlag(FLAGS_replay), ShardsOf(flags.config)));
   RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
   ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
   const std::string init_from = absl::GetFlag(FLAGS_init_from);
@@ -71,6 +73,7 @@ absl::Status RunLearner(const ProcessFlags& flags) {
 
   MetricRegistry registry("learner");
   LearnerMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   RunService members(
       options.identity.run_id(), options.identity.incarnation(),
@@ -82,15 +85,21 @@ absl::Status RunLearner(const ProcessFlags& flags) {
     inference = std::make_unique<InferenceService>(flags.config, options.identity, registry);
     services.push_back(inference.get());
   }
-  Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(absl::GetFlag(FLAGS_listen), services));
+  std::unique_ptr<GradientService> gradients;
+  if (flags.config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
+    gradients = std::make_unique<GradientService>(options.identity, registry);
+    services.push_back(gradients.get());
+  }
+  Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), gradients.get(), &metrics);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);
     members.Stop(end);
-    return absl::OkStatus();
+    return Stay(flags, absl::OkStatus());
   }
-  return learner.Run();
+  return Stay(flags, learner.Run());
 }
 
 }  // namespace

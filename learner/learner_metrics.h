@@ -24,6 +24,14 @@ struct LearnerMetrics {
         evaluations(r.AddCounter("headrace_learner_evaluations_total", "Evaluations done.")),
         checkpoints(r.AddCounter("headrace_learner_checkpoints_total", "Checkpoints committed.")),
         checkpoint_failures(r.AddCounter("headrace_learner_checkpoint_failures_total", "Checkpoints that failed.")),
+        checkpoint(r.AddHistogram("headrace_learner_checkpoint_seconds",
+                                  "Time from a checkpoint's cut to its commit; updates go on meanwhile.",
+                                  LatencyBuckets())),
+        checkpoint_timestamp(r.AddGauge("headrace_learner_checkpoint_timestamp_seconds",
+                                        "When the newest checkpoint was committed, in seconds since 1970.",
+                                        kNotKnownYet)),
+        checkpoint_interval(r.AddGauge("headrace_learner_checkpoint_interval_seconds",
+                                       "Time between two checkpoints, as configured; 0: only at the end.")),
         write_failures(r.AddCounter("headrace_learner_write_failures_total",
                                     "Rows, events and best checkpoints that could not be written.")),
         waiting(r.AddCounterFamily("headrace_learner_waiting_seconds_total",
@@ -31,6 +39,11 @@ struct LearnerMetrics {
         housekeeping(r.AddCounter("headrace_learner_housekeeping_seconds_total",
                                   "Time between updates for reports, progress, evaluations and checkpoints.")),
         publishing(r.AddCounter("headrace_learner_publishing_seconds_total", "Time to hand out new weights.")),
+        published_bytes(r.AddCounter("headrace_learner_published_bytes_total",
+                                     "Bytes of weights handed out, each version counted once.")),
+        sampled_bytes(r.AddCounter("headrace_learner_sampled_bytes_total", "Bytes of the batches of all updates.")),
+        sample(r.AddHistogram("headrace_learner_sample_seconds",
+                              "Time from asking the shards for a batch until all of it was there.", LatencyBuckets())),
         batch_wait(r.AddHistogram("headrace_learner_batch_wait_seconds", "Time an update waited for its batch.",
                                   LatencyBuckets())),
         update(r.AddHistogram("headrace_learner_update_seconds",
@@ -45,12 +58,19 @@ struct LearnerMetrics {
         policy_version(
             r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.", kNotKnownYet)),
         prefetched_batches(r.AddGauge("headrace_learner_prefetched_batches", "Batches that are ready.")),
+        prefetch_batches(r.AddGauge("headrace_learner_prefetch_batches",
+                                    "Batches that may be on their way or ready while another is learned from.")),
+        shards(r.AddGauge("headrace_learner_shards", "Replay shards of the run, as configured.")),
+        connected_shards(r.AddGauge("headrace_learner_connected_shards", "Replay shards that are connected.")),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
         training_return(r.AddGauge("headrace_learner_training_return",
                                    "Mean return of the newest training episodes, as in progress.csv.", kNotKnownYet)),
         evaluation_return(
-            r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.", kNotKnownYet)) {}
+            r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.", kNotKnownYet)),
+        losses(r.AddGaugeFamily("headrace_learner_loss",
+                                "What the algorithm tells of its newest update, by name: losses, entropies, norms.",
+                                {"name"})) {}
 
   // For what is worth having, but not worth ending a run over.
   void CountWrite(const absl::Status& written) {
@@ -68,6 +88,9 @@ struct LearnerMetrics {
   prometheus::Counter& evaluations;
   prometheus::Counter& checkpoints;
   prometheus::Counter& checkpoint_failures;
+  prometheus::Histogram& checkpoint;
+  prometheus::Gauge& checkpoint_timestamp;
+  prometheus::Gauge& checkpoint_interval;
   prometheus::Counter& write_failures;
   // What there is to wait for.
   struct Waiting {
@@ -87,15 +110,22 @@ struct LearnerMetrics {
   } waiting;
   prometheus::Counter& housekeeping;
   prometheus::Counter& publishing;
+  prometheus::Counter& published_bytes;
+  prometheus::Counter& sampled_bytes;
+  prometheus::Histogram& sample;
   prometheus::Histogram& batch_wait;
   prometheus::Histogram& update;
   prometheus::Gauge& policy_lag;
   prometheus::Gauge& policy_version;
   prometheus::Gauge& prefetched_batches;
+  prometheus::Gauge& prefetch_batches;
+  prometheus::Gauge& shards;
+  prometheus::Gauge& connected_shards;
   prometheus::Gauge& subscribers;
   prometheus::Gauge& actors;
   prometheus::Gauge& training_return;
   prometheus::Gauge& evaluation_return;
+  GaugeFamily losses;
 };
 
 }  // namespace headrace

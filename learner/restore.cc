@@ -56,7 +56,8 @@ absl::StatusOr<LoadedCheckpoint> LoadNetworks(const std::string& path) {
   return checkpoint;
 }
 
-absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm, const LocalOptimizer& optimizer) {
+absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm,
+                        const std::vector<NamedTensor>& optimizer) {
   ASSIGN_OR_RETURN(const std::string* const networks, FindFile(checkpoint, kAlgorithmFile));
   ASSIGN_OR_RETURN(const std::string* const optimizers, FindFile(checkpoint, kOptimizerFile));
   const std::vector<NamedTensor> state = algorithm.StateTensors();
@@ -67,7 +68,7 @@ absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm
     LogWarning("the checkpoint is of another kind of device: the learner's random numbers begin anew");
     RETURN_IF_ERROR(LoadWithoutGenerator(*networks, state));
   }
-  RETURN_IF_ERROR(LoadTensors(*optimizers, optimizer.StateTensors()));
+  RETURN_IF_ERROR(LoadTensors(*optimizers, optimizer));
   return algorithm.StateLoaded();
 }
 

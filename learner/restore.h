@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
-#include "algorithm/local_optimizer.h"
 #include "learner/checkpoint.h"
+#include "model/named_tensor.h"
 #include "proto/replay.pb.h"
 
 namespace headrace {
@@ -20,7 +20,8 @@ namespace headrace {
 absl::StatusOr<LoadedCheckpoint> LoadNetworks(const std::string& path);
 
 // Everything as it was. InvalidArgument: networks of another shape. DataLoss: a file is missing.
-absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm, const LocalOptimizer& optimizer);
+absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm,
+                        const std::vector<NamedTensor>& optimizer);
 // The networks alone: optimisers and random numbers begin anew, or runs with different seeds would draw the same.
 absl::Status RestoreNetworks(const LoadedCheckpoint& checkpoint, Algorithm& algorithm);
 

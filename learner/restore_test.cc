@@ -8,6 +8,7 @@
 #include "ATen/ops/equal.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/match.h"
+#include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
 #include "common/config.h"
 #include "common/file.h"
@@ -57,7 +58,7 @@ class RestoreTest : public testing::Test {
 };
 
 TEST_F(RestoreTest, AllOfACheckpointIsAsItWas) {
-  ASSERT_TRUE(RestoreAll(CheckpointOf(*other_, other_optimizer_), *algorithm_, optimizer_).ok());
+  ASSERT_TRUE(RestoreAll(CheckpointOf(*other_, other_optimizer_), *algorithm_, optimizer_.StateTensors()).ok());
   const std::map<std::string, at::Tensor> expected = Copies(other_->StateTensors());
   for (const auto& [name, tensor] : Copies(algorithm_->StateTensors())) {
     EXPECT_TRUE(at::equal(tensor, expected.at(name))) << name;
@@ -82,7 +83,7 @@ TEST_F(RestoreTest, ARunThatGoesOnOnAnotherDeviceDrawsAnew) {
   LoadedCheckpoint checkpoint = CheckpointOf(*other_, other_optimizer_);
   checkpoint.files[kAlgorithmFile] = *SaveTensors(state, {});
   const at::Tensor generator = Copies(algorithm_->StateTensors()).at("generator");
-  const absl::Status restored = RestoreAll(checkpoint, *algorithm_, optimizer_);
+  const absl::Status restored = RestoreAll(checkpoint, *algorithm_, optimizer_.StateTensors());
   ASSERT_TRUE(restored.ok()) << restored;
   EXPECT_TRUE(at::equal(Copies(algorithm_->StateTensors()).at("generator"), generator));
   EXPECT_TRUE(at::equal(Copies(algorithm_->StateTensors()).at("log_temperature"),
@@ -92,7 +93,7 @@ TEST_F(RestoreTest, ARunThatGoesOnOnAnotherDeviceDrawsAnew) {
 TEST_F(RestoreTest, AMissingFileIsNamed) {
   LoadedCheckpoint checkpoint = CheckpointOf(*other_, other_optimizer_);
   checkpoint.files.erase(kOptimizerFile);
-  const absl::Status status = RestoreAll(checkpoint, *algorithm_, optimizer_);
+  const absl::Status status = RestoreAll(checkpoint, *algorithm_, optimizer_.StateTensors());
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(absl::StrContains(status.message(), kOptimizerFile)) << status;
 }

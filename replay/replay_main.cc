@@ -8,6 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/rpc_metrics.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "replay/checkpoint.h"
@@ -19,20 +20,22 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:0", "HOST:PORT of the gRPC service; po
 ABSL_FLAG(uint32_t, shard, 0, "number of this shard, 0 to replay.shards - 1");
 ABSL_FLAG(std::string, checkpoint_dir, "",
           "where this shard writes its checkpoints and finds them when it starts; none: it starts empty");
+ABSL_FLAG(
+    uint32_t, drain_seconds, 25,
+    "how long this shard goes on, once it is told to end, for a learner that is still there, which may be writing "
+    "a checkpoint; less than what starts it allows until it kills");
 
 namespace headrace {
 namespace {
 
 constexpr std::chrono::milliseconds kMetricsInterval{250};
 constexpr std::chrono::milliseconds kShutdownGrace{500};
-// Below the 30 seconds that Kubernetes gives a process to end.
-constexpr std::chrono::seconds kLearnerPatience{25};
 constexpr std::chrono::milliseconds kLearnerPoll{20};
 constexpr std::chrono::seconds kRestoreReport{5};
 
 // Where everything is told to end at once, the learner still writes a checkpoint, for which it needs its shards.
 void WaitForLearnerToLeave(const Shard& shard) {
-  const auto deadline = std::chrono::steady_clock::now() + kLearnerPatience;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(absl::GetFlag(FLAGS_drain_seconds));
   while (shard.coordinators() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(kLearnerPoll);
   }
@@ -86,10 +89,11 @@ absl::Status RunReplay(const ProcessFlags& flags) {
 
   MetricRegistry registry("replay");
   ShardMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
-                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}));
+                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
   WaitForLearnerToLeave(shard);

@@ -164,7 +164,7 @@ bool ReplaySampler::DrawNext() {
   if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return false;
   const uint64_t batch = drawn_ + 1;
   if (!Draw(batch, 0, options_.batch_size, 0)) return false;
-  pending_[batch] = {free_slots_.back(), options_.batch_size};
+  pending_[batch] = {free_slots_.back(), options_.batch_size, ConditionVariable::Clock::now()};
   free_slots_.pop_back();
   drawn_ = batch;
   return true;
@@ -248,12 +248,13 @@ void ReplaySampler::Grant() {
 
 absl::StatusOr<ReplaySampler::Filled> ReplaySampler::Next(Deadline deadline) {
   MutexLock lock(&mutex_);
+  const Wait wait = WaitLocked();
   while (true) {
     if (cancelled_) return absl::CancelledError("cancelled");
     if (!fatal_.ok()) return fatal_;
     const auto next = pending_.find(delivered_ + 1);
     if (next != pending_.end() && next->second.missing == 0) {
-      const Filled filled = {next->second.slot, next->first};
+      const Filled filled = {next->second.slot, next->first, next->second.asked, next->second.there, wait};
       pending_.erase(next);
       ++delivered_;
       return filled;
@@ -266,7 +267,7 @@ void ReplaySampler::Redraw(const Filled& filled, std::span<const uint32_t> items
   MutexLock lock(&mutex_);
   HEADRACE_CHECK(filled.batch == delivered_);
   --delivered_;
-  pending_[filled.batch] = {filled.slot, static_cast<uint32_t>(items.size())};
+  pending_[filled.batch] = {filled.slot, static_cast<uint32_t>(items.size()), ConditionVariable::Clock::now()};
   for (const uint32_t item : items) orphans_.push_back({.batch = filled.batch, .shard = 0, .first = item, .count = 1});
   Proceed();
 }
@@ -383,7 +384,10 @@ void ReplaySampler::OnSample(size_t number, const grpc::ByteBuffer& message) {
     Pending& pending = pending_.at(found->second.batch);
     pending.missing -= found->second.count;
     pieces_.erase(found);
-    if (pending.missing == 0) ready_.NotifyAll();
+    if (pending.missing == 0) {
+      pending.there = ConditionVariable::Clock::now();
+      ready_.NotifyAll();
+    }
   }
   Proceed();
 }
@@ -429,7 +433,9 @@ ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
   if (next != pending_.end() && next->second.missing == 0) return Wait::kNothing;
   // Of a queue it is asked for before it is there.
-  if (next != pending_.end()) return options_.ratio.held ? Wait::kBatch : Wait::kItems;
+  if (next != pending_.end()) {
+    return options_.ratio.held || MassLocked() >= options_.batch_size ? Wait::kBatch : Wait::kItems;
+  }
   if (std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
     return Wait::kShards;
   }

@@ -56,11 +56,14 @@ struct ReplaySamplerOptions {
 class ReplaySampler {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
+  enum class Wait { kNothing, kShards, kActors, kItems, kBatch };
   struct Filled {
     size_t slot;
     uint64_t batch;  // its number, from 1
+    Deadline asked;  // when the shards were asked for it
+    Deadline there;  // when all of it was
+    Wait wait;       // what it waited for when Next was called, as long as it had not been asked for
   };
-  enum class Wait { kNothing, kShards, kActors, kItems, kBatch };
   struct Stats {
     uint64_t env_steps = 0;   // inserted over all shards and lives, whatever was lost since
     uint64_t lost_steps = 0;  // that restarted shards no longer had
@@ -136,6 +139,8 @@ class ReplaySampler {
   struct Pending {
     size_t slot;
     uint32_t missing;  // items
+    Deadline asked;
+    Deadline there = {};
   };
 
   explicit ReplaySampler(ReplaySamplerOptions options);

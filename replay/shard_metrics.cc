@@ -38,6 +38,7 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
       stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),
       budget_bytes_(registry.AddGaugeFamily("headrace_replay_budget_bytes", "Bytes the table may take.", kLabels)),
       stored_items_(registry.AddGaugeFamily("headrace_replay_stored_items", "Items that can be sampled.", kLabels)),
+      capacity_items_(registry.AddGaugeFamily("headrace_replay_capacity_items", "Items the table may hold.", kLabels)),
       writers_(registry.AddGaugeFamily("headrace_replay_writers", "Writers connected.", kLabels)),
       blocked_writers_(registry.AddGaugeFamily("headrace_replay_blocked_writers",
                                                "Writers that wait because the insert limit is reached.", kLabels)),
@@ -50,11 +51,12 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   if (found != tables_.end()) return found->second;
   const std::vector<std::string> labels = {shard, table};
   return tables_
-      .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
-                                   removed_items_.With(labels), lost_chunks_.With(labels), lost_items_.With(labels),
-                                   priority_updates_.With(labels), unknown_priority_keys_.With(labels),
-                                   stored_bytes_.With(labels), budget_bytes_.With(labels), stored_items_.With(labels),
-                                   writers_.With(labels), blocked_writers_.With(labels), insert_limit_.With(labels)})
+      .emplace(table,
+               TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels), removed_items_.With(labels),
+                            lost_chunks_.With(labels), lost_items_.With(labels), priority_updates_.With(labels),
+                            unknown_priority_keys_.With(labels), stored_bytes_.With(labels), budget_bytes_.With(labels),
+                            stored_items_.With(labels), capacity_items_.With(labels), writers_.With(labels),
+                            blocked_writers_.With(labels), insert_limit_.With(labels)})
       .first->second;
 }
 
@@ -72,6 +74,7 @@ void ShardMetrics::Update(const Shard& shard) {
     metrics.stored_bytes.Set(static_cast<double>(state.stored_bytes()));
     metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
     metrics.stored_items.Set(static_cast<double>(state.items()));
+    metrics.capacity_items.Set(static_cast<double>(table->spec().max_items()));
     metrics.writers.Set(state.writers());
     metrics.blocked_writers.Set(state.blocked_writers());
     metrics.insert_limit.Set(static_cast<double>(state.insert_limit()));

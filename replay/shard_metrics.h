@@ -30,6 +30,7 @@ class ShardMetrics {
     prometheus::Gauge& stored_bytes;
     prometheus::Gauge& budget_bytes;
     prometheus::Gauge& stored_items;
+    prometheus::Gauge& capacity_items;
     prometheus::Gauge& writers;
     prometheus::Gauge& blocked_writers;
     prometheus::Gauge& insert_limit;
@@ -46,6 +47,7 @@ class ShardMetrics {
   const GaugeFamily stored_bytes_;
   const GaugeFamily budget_bytes_;
   const GaugeFamily stored_items_;
+  const GaugeFamily capacity_items_;
   const GaugeFamily writers_;
   const GaugeFamily blocked_writers_;
   const GaugeFamily insert_limit_;

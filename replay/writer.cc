@@ -142,6 +142,7 @@ void ReplayWriter::SendChunk() {
   Chunk chunk = {next_sequence_, rows, builder_.Build(next_sequence_)};
   ++next_sequence_;
   window_bytes_ += chunk.message.size();
+  sent_bytes_ += chunk.message.size();
   window_rows_ += rows;
   last_sent_ = ConditionVariable::Clock::now();
   if (opened_) stream_->Send(grpc::ByteBuffer(&chunk.message, 1));
@@ -225,6 +226,11 @@ uint64_t ReplayWriter::policy_version() const {
 uint64_t ReplayWriter::unacknowledged_bytes() const {
   MutexLock lock(&mutex_);
   return window_bytes_;
+}
+
+uint64_t ReplayWriter::sent_bytes() const {
+  MutexLock lock(&mutex_);
+  return sent_bytes_;
 }
 
 }  // namespace headrace

@@ -30,6 +30,7 @@
 #include "grpcpp/channel.h"
 #include "proto/replay.pb.h"
 #include "replay/chunk_builder.h"
+#include "replay/row_writer.h"
 
 namespace headrace {
 
@@ -45,31 +46,27 @@ struct ReplayWriterOptions {
   bool lockstep = false;  // Send waits until everything is acknowledged
 };
 
-class ReplayWriter {
+class ReplayWriter final : public RowWriter {
  public:
-  using Deadline = std::chrono::steady_clock::time_point;
-
   // Connects in the background. InvalidArgument: the signature is not usable.
   static absl::StatusOr<std::unique_ptr<ReplayWriter>> Start(const ReplayWriterOptions& options);
   // What was not acknowledged is dropped: Drain first.
-  ~ReplayWriter();
+  ~ReplayWriter() override;
 
-  // See ChunkBuilder.
-  void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Sends what may be sent, then waits for room in the window. DeadlineExceeded: there was none in time (and why, if
-  // there is no connection); nothing is lost, call again. Cancelled: Cancel was called. Otherwise what the shard
-  // refused the writer with: it will not recover.
-  absl::Status Send(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Send(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends everything and waits until it is acknowledged.
-  absl::Status Drain(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Drain(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends all waits, now and later.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  bool HasRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool HasRoom() const override ABSL_LOCKS_EXCLUDED(mutex_);
   // The newest InsertResponse.policy_version.
-  uint64_t policy_version() const ABSL_LOCKS_EXCLUDED(mutex_);
-  uint64_t unacknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
-  uint64_t reconnects() const { return connection_.reconnects(); }
+  uint64_t policy_version() const override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t unacknowledged_bytes() const override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t sent_bytes() const override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t reconnects() const override { return connection_.reconnects(); }
 
  private:
   struct Chunk {
@@ -106,6 +103,7 @@ class ReplayWriter {
   std::deque<Chunk> window_ ABSL_GUARDED_BY(mutex_);  // not acknowledged, oldest first
   uint64_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t window_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sent_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t room_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest InsertResponse.room
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};

@@ -8,7 +8,19 @@ import unittest
 from pathlib import Path
 
 TOOLS = Path("tools").absolute()
-COMMANDS = ("demo", "experiments/memory_growth", "experiments/temperature", "format", "results", "setup", "test")
+COMMANDS = (
+    "demo",
+    "experiments/asynchronous_actors",
+    "experiments/memory_growth",
+    "experiments/overview_picture",
+    "experiments/policy_lag",
+    "experiments/temperature",
+    "experiments/verdict_recordings",
+    "format",
+    "results",
+    "setup",
+    "test",
+)
 
 
 class HelpTest(unittest.TestCase):

@@ -22,6 +22,7 @@
 #include "common/config.h"
 #include "common/config_sources.h"
 #include "common/process.h"
+#include "common/shards.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 #include "learner/table_spec.h"
@@ -80,6 +81,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const uint64_t per_item = layout.stride() * checked.experience.item_stride + ItemStore::kBookBytes;
   const uint64_t capacity = MakeTableSpec(checked.config, checked.experience).max_items() * replay.shards();
   const uint64_t wanted = capacity * per_item;
+  const bool gradients = checked.config.topology() == v1::ASYNCHRONOUS_GRADIENTS;
   const uint64_t fitting = replay.budget_bytes() / per_item;
   uint64_t batch_bytes = 0;
   for (const v1::ColumnSlice& slice : checked.experience.slices) {
@@ -89,23 +91,25 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   const uint64_t policy_bytes = BytesOf(algorithm->PolicyTensors());
   const uint64_t state_bytes = BytesOf(algorithm->StateTensors());
   const uint64_t optimizer_bytes = BytesOf(LocalOptimizer(algorithm->ParameterGroups()).StateTensors());
-  const uint64_t prefetched_bytes = batch_bytes * (checked.config.learner().prefetch() + 1);
+  const uint64_t prefetched_bytes = gradients ? 0 : batch_bytes * (checked.config.learner().prefetch() + 1);
   const uint64_t learner_bytes = kTorchProcessBytes + state_bytes + optimizer_bytes + prefetched_bytes;
   const uint64_t actors = checked.config.actor().processes() + checked.config.evaluation().processes();
-  const uint64_t actor_bytes = kTorchProcessBytes + policy_bytes;
-  const uint64_t replay_bytes = std::min(wanted, replay.budget_bytes());
-  const uint64_t replay_memory_bytes = replay.shards() * kReplayProcessBytes + replay_bytes;
+  const uint64_t actor_bytes = kTorchProcessBytes + policy_bytes + (gradients ? state_bytes + batch_bytes : 0);
+  const uint64_t replay_bytes = gradients ? 0 : std::min(wanted, replay.budget_bytes());
+  const uint64_t replay_memory_bytes = ShardsOf(checked.config) * kReplayProcessBytes + replay_bytes;
   const double interval = checked.config.learner().publish_interval_seconds();
   const bool central = checked.config.topology() == v1::CENTRAL_INFERENCE;  // no weights leave the learner
   Json estimate;
-  estimate["replay"] = {{"row_bytes", layout.stride()},
-                        {"items_that_fit", std::min(fitting, capacity)},
-                        {"capacity", capacity},
-                        {"memory_bytes", replay_memory_bytes},
-                        {"budget_bytes", replay.budget_bytes()}};
-  if (fitting < capacity) {
-    estimate["replay"]["warning"] = absl::StrFormat(
-        "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, capacity, wanted);
+  if (!gradients) {
+    estimate["replay"] = {{"row_bytes", layout.stride()},
+                          {"items_that_fit", std::min(fitting, capacity)},
+                          {"capacity", capacity},
+                          {"memory_bytes", replay_memory_bytes},
+                          {"budget_bytes", replay.budget_bytes()}};
+    if (fitting < capacity) {
+      estimate["replay"]["warning"] = absl::StrFormat(
+          "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, capacity, wanted);
+    }
   }
   estimate["learner"] = {{"algorithm_bytes", state_bytes},
                          {"optimizer_bytes", optimizer_bytes},
@@ -113,21 +117,30 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
                          {"memory_bytes", learner_bytes}};
   estimate["actors_and_evaluators"] = {{"processes", actors}, {"memory_bytes_each", actor_bytes}};
   estimate["shared_libraries"] = {{"memory_bytes", kSharedLibraryBytes}};
-  estimate["network"] = {
-      {"insert_bytes_per_step", layout.payload_bytes()},
-      {"sample_bytes_per_update", batch_bytes},
-      {"weights_bytes_per_version", policy_bytes},
-      {"weights_bytes_per_second_at_most",
-       interval > 0 && !central ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval
-                                : 0.0}};
+  estimate["network"] = {{"weights_bytes_per_version", policy_bytes},
+                         {"weights_bytes_per_second_at_most",
+                          interval > 0 && !central && !gradients
+                              ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval
+                              : 0.0}};
+  if (gradients) {
+    // The gradients, and the weights of the answer.
+    estimate["network"]["push_bytes_per_update"] = policy_bytes + state_bytes;
+  } else {
+    estimate["network"]["insert_bytes_per_step"] = layout.payload_bytes();
+    estimate["network"]["sample_bytes_per_update"] = batch_bytes;
+  }
   const uint64_t checkpoint_bytes =
       policy_bytes + state_bytes + optimizer_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0);
   const uint64_t kept = checked.config.checkpoint().keep();
   estimate["disk"] = {{"checkpoint_bytes", checkpoint_bytes}, {"checkpoints_kept", kept}};
+  // Of everything that came since the oldest checkpoint it is needed for, which is not known before; as much as replay
+  // holds is a fair guess.
+  const uint64_t journal_bytes = replay.journal() ? replay_bytes : 0;
+  if (journal_bytes > 0) estimate["disk"]["journal_bytes"] = journal_bytes;
   // On disk there are one more, while it is written, and the policy of the best evaluation.
   estimate["total"] = {
       {"memory_bytes", kSharedLibraryBytes + replay_memory_bytes + learner_bytes + actors * actor_bytes},
-      {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes}};
+      {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes + journal_bytes}};
   return estimate.dump(2);
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <exception>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -106,6 +107,7 @@ absl::StatusOr<std::unique_ptr<VectorEnvironment>> VectorEnvironment::Create(
 VectorEnvironment::VectorEnvironment(std::vector<std::unique_ptr<Environment>> environments, const Options& options)
     : facts_(environments[0]->facts()),
       observation_bytes_(facts_.observation.bytes()),
+      step_delay_(options.step_delay),
       max_episode_steps_(options.max_episode_steps > 0 ? options.max_episode_steps : facts_.max_episode_steps),
       observations_(environments.size() * observation_bytes_),
       final_observations_(observations_.size()),
@@ -157,7 +159,10 @@ absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
 
   StepResult result;
   step.cause = CauseOfFailure([&]() -> std::string {
+    step.threw = true;
+    if (step_delay_.count() > 0) std::this_thread::sleep_for(step_delay_);
     result = lanes_[lane].environment->Step(action, next);
+    step.threw = false;
     if (!IsFinite(result.reward)) return absl::StrCat("reward is ", result.reward);
     return DefectOf(facts_.observation, next);
   });

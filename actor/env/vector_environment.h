@@ -32,6 +32,7 @@
 #ifndef HEADRACE_ACTOR_ENV_VECTOR_ENVIRONMENT_H_
 #define HEADRACE_ACTOR_ENV_VECTOR_ENVIRONMENT_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,7 +54,8 @@ struct LaneStep {
   bool terminated = false;
   bool truncated = false;
   bool interrupted = false;
-  std::string cause;  // why it was interrupted
+  std::string cause;   // why it was interrupted
+  bool threw = false;  // by an exception; otherwise by what is no number
 
   // Of the lane's episode up to and including this step.
   double episode_return = 0;
@@ -68,8 +70,9 @@ class VectorEnvironment {
     int lanes = 1;
     uint64_t seed = 0;
     StreamRole role = StreamRole::kActor;
-    uint32_t first_lane = 0;    // index of lane 0 among the lanes of all actors
-    int max_episode_steps = 0;  // 0: the environment's own limit
+    uint32_t first_lane = 0;                      // index of lane 0 among the lanes of all actors
+    int max_episode_steps = 0;                    // 0: the environment's own limit
+    std::chrono::duration<double> step_delay{0};  // that each step of a lane takes longer
   };
 
   // Makes the environments and starts an episode in each. InvalidArgument: no environment has that name, or the
@@ -115,6 +118,7 @@ class VectorEnvironment {
 
   const EnvironmentFacts facts_;
   const size_t observation_bytes_;
+  const std::chrono::duration<double> step_delay_;
   const int max_episode_steps_;  // 0: no limit
 
   std::vector<Lane> lanes_;

@@ -3,6 +3,7 @@
 import csv
 import json
 import unittest
+from typing import Any
 
 from run import PENDULUM, Run, SystemTest, headrace
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,10 +11,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+def targets_of(run: Run) -> list[dict[str, Any]]:
+    path = run.path / "targets.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
 class LearningTest(SystemTest):
     def test_a_pendulum_is_learned_and_the_run_directory_is_complete(self) -> None:
         run = Run(self, "evaluation.episodes=20")
-        code, output = run.to_end()
+        run.start()
+        self.check_targets(run)
+        code, output = run.wait()
         self.assertEqual(code, 0)
         last = run.evaluations()[-1]
         self.assertGreaterEqual(last["mean_return"], -200)
@@ -28,6 +36,13 @@ class LearningTest(SystemTest):
         self.check_the_same_command_again(run)
         self.check_another_configuration(run)
 
+    def check_targets(self, run: Run) -> None:
+        with self.subTest("targets"):
+            run.wait_until(lambda: len(targets_of(run)) == 6, "Prometheus is told of all processes")
+            for target in targets_of(run):
+                self.assertRegex(target["targets"][0], r"^127\.0\.0\.1:\d+$")
+                self.assertRegex(target["labels"]["job"], r"^headrace_(actor|evaluator|learner|replay)$")
+
     def check_files(self, run: Run) -> None:
         with self.subTest("files"):
             header = next(csv.reader((run.path / "evaluations.csv").open(encoding="utf-8")))
@@ -40,11 +55,7 @@ class LearningTest(SystemTest):
             self.assertIn("pendulum_sac.textproto", " ".join(metadata["command_line"]))
             self.assertIn("version", metadata)
             self.assertGreater(metadata["machine"]["cores"], 0)
-            targets = json.loads((run.path / "targets.json").read_text(encoding="utf-8"))
-            self.assertEqual(len(targets), 6)
-            for target in targets:
-                self.assertRegex(target["targets"][0], r"^127\.0\.0\.1:\d+$")
-                self.assertRegex(target["labels"]["job"], r"^headrace_(actor|evaluator|learner|replay)$")
+            self.assertEqual(targets_of(run), [], "nothing is left to be scraped")
             self.assertTrue((run.path / "plots" / "learning_curve.png").read_bytes().startswith(PNG))
             self.assertIn('name: "Pendulum-v1"', (run.path / "config.textproto").read_text(encoding="utf-8"))
             for process in run.processes():

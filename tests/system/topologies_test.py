@@ -60,6 +60,15 @@ class TopologiesTest(SystemTest):
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
         self.assert_learned(run)
 
+    def test_actors_that_learn_by_themselves_go_on_when_processes_die(self) -> None:
+        run = self.start(
+            "cartpole_a3c", "stop.score=200", "stop.env_steps=5000000", "checkpoint.interval_seconds=0.5",
+            "evaluation.episodes=20",
+        )
+        run.wait_for_env_steps(4000)
+        self.kill_one_after_the_other(run, "actor-0", "learner", "actor-1")
+        self.assert_learned(run)
+
 
 if __name__ == "__main__":
     unittest.main()

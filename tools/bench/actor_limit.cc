@@ -73,9 +73,10 @@ class Simulator {
     constexpr size_t kSteps = 4096;
     RandomStream exploration(1, StreamRole::kTest, 0, StreamPurpose::kExploration);
     at::Tensor action = at::zeros({1, static_cast<int64_t>(facts_.action.dimensions())}), log_probs = at::zeros({1});
+    at::Tensor no_state;
     environment_->Reset(random_, observation_);
     while (actions_.size() < kSteps) {
-      policy.Act(Observation(), mode, exploration, action, log_probs);
+      policy.Act(Observation(), mode, exploration, no_state, action, log_probs);
       actions_.push_back(InUnits(action));
       Advance(actions_.back());
     }

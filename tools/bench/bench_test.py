@@ -31,6 +31,11 @@ class BenchmarkTest(unittest.TestCase):
         tiny = ["--json", "--seconds=0.05", "--rounds=1", "--environments=1,8", "--lanes=4"]
         self.assert_prints(["tools/bench/inference", *tiny], names)
 
+    @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two cores")
+    def test_metrics(self) -> None:
+        names = {"metrics/counter", "metrics/gauge", "metrics/histogram", "metrics/actor/scraped_each_0.01s"}
+        self.assert_prints([sys.executable, "tools/bench/metrics.py", *SHORT, "--interval=0.01"], names)
+
     def test_replay_items(self) -> None:
         written = [f"{size}_bytes/1_at_a_time" for size in (400, 4000, 40000)]
         written += ["400_bytes/16_at_a_time", "400_bytes_in_5_columns/1_at_a_time"]

@@ -183,6 +183,7 @@ class Actors {
     const uint64_t before = steps_;
     const double begin = WallSeconds();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    while (steps_ == before) std::this_thread::yield();  // on a busy machine not even one may be done yet
     const double rate = static_cast<double>(steps_ - before) / (WallSeconds() - begin);
     Run(false);
     return rate;
@@ -267,7 +268,7 @@ void Measure(const std::string& network, const Load& load) {
     std::unique_ptr<RemoteActionSource> source;
     std::unique_ptr<Policy> policy;
     RandomStream random;
-    at::Tensor observations, actions, log_probs;
+    at::Tensor observations, actions, log_probs, no_state = {};
   };
   const std::string weights = MakeWeights(network);
   MetricRegistry registry("bench");
@@ -290,12 +291,14 @@ void Measure(const std::string& network, const Load& load) {
   Network bare(network, load.environments);
   Actors central(load.actors, load.lanes, [&](int i) {
     Actor& actor = remote[static_cast<size_t>(i)];
-    HEADRACE_CHECK(actor.source->Act(actor.observations, ActMode::kExplore, actor.actions, actor.log_probs).ok());
+    HEADRACE_CHECK(
+        actor.source->Act(actor.observations, ActMode::kExplore, actor.no_state, actor.actions, actor.log_probs).ok());
   });
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   Actors apart(std::min(load.actors, cores), load.lanes, [&](int i) {
     Actor& actor = local[static_cast<size_t>(i)];
-    actor.policy->Act(actor.observations, ActMode::kExplore, actor.random, actor.actions, actor.log_probs);
+    actor.policy->Act(actor.observations, ActMode::kExplore, actor.random, actor.no_state, actor.actions,
+                      actor.log_probs);
   });
   central.StepsASecond(seconds / 4);  // warm-up
   std::vector<double> wall, cpu, bare_wall, bare_cpu, local_wall;

@@ -1,11 +1,15 @@
 // Inserting into and sampling from one replay shard, beside raw gRPC streaming of the same bytes.
 //
 //   replay [--json] [--seconds=2] [--rounds=5] [--part=insert|sample|proportional]
+//   replay --certificates=DIR
 //
 // Server and client are two processes, each on a core of its own where there are two. The reference is the fastest that
 // gRPC offers: completion queues, byte buffers, hints, malloc's thresholds raised, and no work on either side but, for
 // sampling, a bare gather of the same rows from memory, whose time is added. Rounds of both sides alternate, and each
 // figure is the median of its rounds. Memory is touched before it is measured.
+//
+// With --certificates, a directory as `tools/headrace certificates` makes it: what mutual TLS and the token cost,
+// beside the same without them.
 //
 // Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
 #include <algorithm>
@@ -23,8 +27,11 @@
 #include "common/check.h"
 #include "common/grpc_server.h"
 #include "common/huge_pages.h"
+#include "common/metrics.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/rpc_metrics.h"
+#include "common/security.h"
 #include "replay/sampler.h"
 #include "replay/service.h"
 #include "replay/shard.h"
@@ -36,6 +43,7 @@ ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
 ABSL_FLAG(double, seconds, 2, "seconds for each round");
 ABSL_FLAG(int, rounds, 5, "rounds of each figure, the two sides in turn; the median counts");
 ABSL_FLAG(std::string, part, "", "insert, sample or proportional: only that; default: all");
+ABSL_FLAG(std::string, certificates, "", "measure with the certificates and token of this directory, and without");
 ABSL_FLAG(std::string, serve, "", "for the process that is measured: shard or raw");
 
 namespace headrace {
@@ -96,11 +104,19 @@ v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uin
   return spec;
 }
 
+std::shared_ptr<const Security> OpenSecurity() {
+  const std::string directory = absl::GetFlag(FLAGS_certificates);
+  if (directory.empty()) return *Security::Create({});
+  return *Security::Create({.certificates = directory, .token_file = directory + "/token"});
+}
+
 [[noreturn]] void Serve(const std::string& role) {
   PinTo(1);
   TuneAllocatorForStreaming();
   std::unique_ptr<RawServer> raw;
   Shard shard(0, kBudget, 1);
+  MetricRegistry registry("replay");
+  const RpcMetrics rpcs(registry);
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<GrpcServer> server;
   std::string address;
@@ -109,7 +125,7 @@ v1::TableSpec MakeSpec(const v1::Signature& signature, v1::Selector sampler, uin
     address = raw->address();
   } else {
     service = MakeReplayService(&shard, "");
-    server = *GrpcServer::Start("127.0.0.1:0", {service.get()});
+    server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs, *OpenSecurity());
     address = server->address();
   }
   ServeForParent(address);
@@ -143,7 +159,8 @@ class Inserting {
     ReplayWriterOptions options;
     options.address = server.address();
     options.peer = MakePeer("run", "writer");
-    options.writer = chunk_rows;
+    static uint64_t writers = 0;  // a shard would take one with the number of another for that one, come back
+    options.writer = ++writers;
     options.table = "t";
     options.signature = signature;
     options.chunk_rows = chunk_rows;
@@ -351,11 +368,50 @@ void BenchSample() {
   }
 }
 
+// One after the other: what the one has prefetched must not keep the other's server busy.
+template <typename MeasureOne>
+void CompareSecurity(const std::string& name, const std::string& unit, const MeasureOne& measure) {
+  std::vector<double> ours, theirs;
+  for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
+    SetProcessSecurity(OpenSecurity());
+    ours.push_back(measure(true));
+    SetProcessSecurity(*Security::Create({}));
+    theirs.push_back(measure(false));
+  }
+  Report(name + "/mutual_tls_beside_none", unit, Median(ours), Median(theirs));
+}
+
+void BenchSecurity() {
+  const double seconds = absl::GetFlag(FLAGS_seconds);
+  for (const auto& [observation, action] : {std::pair(17u, 2u), std::pair(1000u, 8u)}) {
+    const v1::Signature signature = MakeSignature(observation, action);
+    const size_t row_bytes = RowBytes(signature).bytes.size();
+    const ServerProcess closed("shard", {"--certificates=" + absl::GetFlag(FLAGS_certificates)}), open("shard");
+    for (const bool encrypted : {true, false}) {
+      SetProcessSecurity(encrypted ? OpenSecurity() : *Security::Create({}));
+      CreateTable(encrypted ? closed : open, signature);
+      Fill(encrypted ? closed : open, signature, std::min<uint64_t>(kStoredRows, kBudget / 4 / row_bytes));
+    }
+    for (const uint32_t rows : {kRawMessageRows, 1u}) {
+      CompareSecurity(absl::StrFormat("replay/insert/%d_bytes/%d_steps_at_a_time", row_bytes, rows), "steps/s",
+                      [&](bool encrypted) {
+                        return Inserting(encrypted ? closed : open, signature, rows).Measure(seconds).per_second;
+                      });
+    }
+    CompareSecurity(absl::StrFormat("replay/sample/%d_bytes/batches_of_%d/8_in_flight", row_bytes, kBatch), "batches/s",
+                    [&](bool encrypted) { return Sampling(encrypted ? closed : open, signature, 8).Measure(seconds); });
+  }
+}
+
 int Run() {
   PinTo(0);
   TuneAllocatorForStreaming();
   if (!absl::GetFlag(FLAGS_json)) {
     absl::PrintF("%-44s %14s %-16s %14s %8s\n", "figure", "value", "unit", "reference", "ratio");
+  }
+  if (!absl::GetFlag(FLAGS_certificates).empty()) {
+    BenchSecurity();
+    return 0;
   }
   const std::string part = absl::GetFlag(FLAGS_part);
   if (part.empty() || part == "insert") BenchInsert();

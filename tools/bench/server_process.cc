@@ -20,14 +20,17 @@ extern char** environ;
 
 namespace headrace {
 
-ServerProcess::ServerProcess(const std::string& role) {
+ServerProcess::ServerProcess(const std::string& role, std::vector<std::string> flags) {
   std::array<int, 2> pipe;
   HEADRACE_CHECK(::pipe(pipe.data()) == 0);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
-  std::string program = "/proc/self/exe", flag = absl::StrCat("--serve=", role);
-  std::array<char*, 3> arguments = {program.data(), flag.data(), nullptr};
+  std::string program = "/proc/self/exe";
+  flags.insert(flags.begin(), {program, absl::StrCat("--serve=", role)});
+  std::vector<char*> arguments;
+  for (std::string& flag : flags) arguments.push_back(flag.data());
+  arguments.push_back(nullptr);
   HEADRACE_CHECK(::posix_spawn(&process_, program.c_str(), &actions, nullptr, arguments.data(), environ) == 0);
   posix_spawn_file_actions_destroy(&actions);
   ::close(pipe[1]);

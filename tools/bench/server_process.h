@@ -1,6 +1,6 @@
 // The server that a benchmark measures: this program, started again with --serve=ROLE, in a process of its own.
 //
-//   const ServerProcess shard("shard");
+//   const ServerProcess shard("shard", {"--certificates=DIR"});
 //   ... use shard.address(); look at shard.CpuSeconds() before and after ...
 //
 // Not thread-safe.
@@ -11,13 +11,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace headrace {
 
 class ServerProcess {
  public:
   // Returns once it serves.
-  explicit ServerProcess(const std::string& role);
+  explicit ServerProcess(const std::string& role, std::vector<std::string> flags = {});
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;

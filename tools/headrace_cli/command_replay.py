@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from headrace_cli import errors, workspace
+from headrace_cli import errors, security, workspace
 from headrace_cli.errors import CommandError
 from headrace_cli.replay_client import ReplayShard
 from headrace_cli.replay_view import Answer, panels, plain_lines
@@ -29,13 +29,17 @@ TIMEOUT_SECONDS = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="HOST:PORT of a shard's gRPC service")
     parser.add_argument("--watch", action="store_true", help="goes on until Ctrl-C")
+    security.add_argument(parser)
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     workspace.ensure_built((workspace.REPLAY_DESCRIPTORS,), build=not arguments.no_build)
     console = Console()
-    shards = [_WatchedShard(ReplayShard(address, TIMEOUT_SECONDS)) for address in arguments.addresses]
+    shards = [
+        _WatchedShard(ReplayShard(address, TIMEOUT_SECONDS, arguments.certificates))
+        for address in arguments.addresses
+    ]
     _ask(shards)
     if any(not shard.trouble for shard in shards):
         wait()

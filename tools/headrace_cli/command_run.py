@@ -6,17 +6,20 @@ command again resumes the run in its directory. Ctrl-C drains and leaves a check
   tools/headrace run deploy/run/pendulum_sac.textproto
   tools/headrace run deploy/run/pendulum_sac.textproto --set sac.batch_size=256 --dir runs/large
   tools/headrace run deploy/run/pendulum_sac.textproto --seeds 5 --parallel 2
+  tools/headrace run deploy/run/pendulum_sac.textproto --prometheus    # with curves in a browser
 """
 
 import argparse
 import signal
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from headrace_cli import errors, inspector, workspace
+from headrace_cli import errors, inspector, prometheus, security, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import View
 from headrace_cli.output import lasting_console
+from headrace_cli.prometheus import Prometheus
 from headrace_cli.run_directory import RunDirectory, check_has_networks
 from headrace_cli.seeds import finish_seeds
 from headrace_cli.session import Request, Session
@@ -36,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
     )
+    security.add_argument(parser)
+    parser.add_argument(
+        "--prometheus", action="store_true", help="start the installed Prometheus beside the run, and print its address"
+    )
+    parser.add_argument(
+        "--prometheus-port", type=int, metavar="PORT", help="its port, on this machine alone; default: a free one"
+    )
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
 
@@ -49,7 +59,10 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             for session in sessions:
                 session.prepare()
-            exit_code = _run_all(sessions, arguments.parallel or 1, view)
+            with _prometheus(arguments, sessions) as started:
+                if started is not None:
+                    view.say(f"Prometheus shows the run at {started.overview}")
+                exit_code = _run_all(sessions, arguments.parallel or 1, view)
         finally:
             for session in sessions:
                 session.close()
@@ -71,6 +84,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--seeds and --parallel are numbers of runs: expected 1 or more, got {given}")
     if arguments.parallel and not arguments.seeds:
         raise UsageError(f"--parallel {arguments.parallel} is for several runs: expected --seeds N too")
+    if arguments.prometheus or arguments.prometheus_port:
+        prometheus.check_usable(arguments.prometheus_port or 0)
     if arguments.init_from:
         try:
             check_has_networks(arguments.init_from)
@@ -85,14 +100,30 @@ def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     init_from = arguments.init_from.absolute() if arguments.init_from else None
     if not arguments.seeds:
         directory = arguments.dir or workspace.RUNS / f"{config.stem}-seed{seed}"
-        return [Request(config, arguments.overrides, directory, init_from, revision)]
+        return [Request(config, arguments.overrides, directory, init_from, revision, arguments.certificates)]
     parent = arguments.dir or workspace.RUNS / config.stem
     if RunDirectory(parent).is_run():
         raise UsageError(f"{parent} holds a run itself: the runs of --seeds need another directory")
     return [
-        Request(config, [*arguments.overrides, f"seed={one}"], parent / f"seed-{one}", init_from, revision)
+        Request(
+            config,
+            [*arguments.overrides, f"seed={one}"],
+            parent / f"seed-{one}",
+            init_from,
+            revision,
+            arguments.certificates,
+        )
         for one in range(seed, seed + arguments.seeds)
     ]
+
+
+def _prometheus(arguments: argparse.Namespace, sessions: list[Session]) -> AbstractContextManager[Prometheus | None]:
+    """Beside the runs, if it was asked for and there is something to run."""
+    runs = [session.directory for session in sessions if not session.ended]
+    if not runs or not (arguments.prometheus or arguments.prometheus_port):
+        return nullcontext()
+    parent = runs[0].path.parent if arguments.seeds else runs[0].path
+    return Prometheus(parent / "prometheus", [run.targets for run in runs], arguments.prometheus_port or 0)
 
 
 def _run_all(sessions: list[Session], parallel: int, view: View) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -348,6 +349,44 @@ class CommandRunTest(unittest.TestCase):
         jobs = sorted(target["labels"]["job"] for target in targets())
         expected = ["actor", "actor", "evaluator", "learner", "replay", "replay"]
         self.assertEqual(jobs, [f"headrace_{role}" for role in expected])
+
+    def test_after_a_run_prometheus_finds_nobody(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        self.assertEqual(json.loads((self.run_directory / "targets.json").read_text(encoding="utf-8")), [])
+
+    def test_targets_that_a_killed_launcher_left_are_emptied_and_reported(self) -> None:
+        self.run_directory.mkdir()
+        (self.run_directory / "config.textproto").write_text(json.dumps(CONFIG | {"fake": {}}), encoding="utf-8")
+        stale = [{"targets": ["127.0.0.1:9"], "labels": {}}]
+        (self.run_directory / "targets.json").write_text(json.dumps(stale), encoding="utf-8")
+        _, output = self.run_to_end(fake={"finish": True})
+        self.assertIn("targets.json names processes whose launcher was killed: it is emptied", output)
+
+    def test_without_prometheus_installed_it_is_said_how_to_install_it(self) -> None:
+        with mock.patch.dict(os.environ, {"PATH": str(self.root)}):
+            code, output = self.run_to_end("--prometheus")
+        self.assertEqual(code, 2, output)
+        self.assertIn("--prometheus: Prometheus is not installed: `apt-get install prometheus` or", output)
+        self.assertFalse(self.run_directory.exists())
+
+    def test_a_port_that_is_taken_is_named(self) -> None:
+        (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
+        (self.root / "prometheus").chmod(0o755)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+                code, output = self.run_to_end("--prometheus-port", str(port))
+        self.assertEqual(code, 2, output)
+        self.assertIn(f"--prometheus-port {port}: the port is in use: name another, or none", output)
+
+    def test_a_prometheus_that_does_not_start_is_quoted(self) -> None:
+        (self.root / "prometheus").write_text("#!/bin/sh\necho the disk is full\nexit 1\n", encoding="utf-8")
+        (self.root / "prometheus").chmod(0o755)
+        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+            code, output = self.run_to_end("--prometheus")
+        self.assertEqual(code, 1, output)
+        self.assertIn("Prometheus does not start; its log ends with\nthe disk is full", output)
+        self.assertEqual(self.events_file.read_text(encoding="utf-8"), "")
 
     def test_an_interrupt_says_which_seeds_were_not_started(self) -> None:
         launcher = self.launch("--seeds", "2")

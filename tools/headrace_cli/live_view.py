@@ -98,24 +98,33 @@ def plain_line(run: RunView) -> str:
             f"return {number(status.training_return)}",
             f"evaluation {evaluation(status.evaluation)}",
             f"policy lag of actors {in_updates(status.actors_policy_lag)}",
-            f"age of sampled data {in_updates(status.sampled_age)}",
-            f"samples per insert {number(status.samples_per_insert)}",
-            f"replay {fill(run)}",
         ]
+        if run.plan.replay:
+            parts += [
+                f"age of sampled data {in_updates(status.sampled_age)}",
+                f"samples per insert {number(status.samples_per_insert)}",
+                f"replay {fill(run)}",
+            ]
+        else:
+            parts.append(f"staleness of gradients {in_updates(status.sampled_age)}")
     if run.restarts:
         parts.append(f"restarts {run.restarts}")
     if status.lost_steps:
         parts.append(f"lost steps {number(status.lost_steps)}")
-    if status.waiting and run.state == "running":
+    if run.state == "running" and status.waiting:
         parts.append(status.waiting)
+    elif run.state == "running" and status.verdict:
+        parts.append(f"limited by {status.verdict.component}")
     return " | ".join(parts)
 
 
 def panel(run: RunView, console: Console) -> Panel:
     grid, label_width = figures_grid(_figures(run), console)
     rows: list[Table | Text] = [grid, _progress(run, label_width)]
-    if run.status.waiting and run.state == "running":
+    if run.state == "running" and run.status.waiting:
         rows.append(Text(run.status.waiting, style="yellow"))
+    elif run.state == "running" and run.status.verdict:
+        rows.append(Text(run.status.verdict.text, style="dim"))
     title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
     return Panel(Group(*rows), title=title, title_align="left", expand=False)
 
@@ -140,16 +149,25 @@ def _figures(run: RunView) -> list[Figure]:
         ("training return", number(status.training_return)),
         ("last evaluation", evaluation(status.evaluation)),
         ("policy lag of actors", in_updates(status.actors_policy_lag)),
-        ("age of sampled data", in_updates(status.sampled_age)),
-        ("replay", fill(run)),
-        ("in memory", memory(status)),
-        ("batch wait", batch_wait(status)),
-        ("an update takes", seconds(status.update_seconds)),
-        ("samples per insert", number(status.samples_per_insert)),
-        ("on their way to replay", size(status.unacknowledged_bytes)),
-        ("prefetched batches", number(status.prefetched_batches)),
-        ("processes restarted", number(run.restarts)),
     ]
+    if run.plan.replay:
+        figures += [
+            ("age of sampled data", in_updates(status.sampled_age)),
+            ("replay", fill(run)),
+            ("in memory", memory(status)),
+            ("batch wait", batch_wait(status)),
+            ("an update takes", seconds(status.update_seconds)),
+            ("samples per insert", number(status.samples_per_insert)),
+            ("on their way to replay", size(status.unacknowledged_bytes)),
+            ("prefetched batches", number(status.prefetched_batches)),
+        ]
+    else:
+        figures += [
+            ("staleness of gradients", in_updates(status.sampled_age)),
+            ("wait for gradients", batch_wait(status)),
+            ("an update takes", seconds(status.update_seconds)),
+        ]
+    figures.append(("processes restarted", number(run.restarts)))
     if status.lost_steps:
         figures.append(("lost steps", number(status.lost_steps)))
     return figures

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from headrace_cli.live_view import RunView, duration, number, panel, plain_line, seconds, size
 from headrace_cli.status import Plan, Status
+from headrace_cli.verdict import Verdict
 
 STATUS = Status(
     env_steps=12345678,
@@ -90,6 +91,16 @@ class PanelTest(unittest.TestCase):
             self.assertEqual(drawn(with_lost_steps(0), width), drawn(RUN, width))
 
 
+    def test_what_limits_the_run_is_said_while_nothing_stands_still(self) -> None:
+        limited = Verdict("update", text="updates limit the run: the learner is at updates 91% of the time: get a GPU")
+        status = replace(STATUS, verdict=limited)
+        self.assertNotIn("updates limit the run", drawn(replace(RUN, status=status), 120))
+        status = replace(status, waiting="")
+        self.assertIn("updates limit the run: the learner is at updates 91%", drawn(replace(RUN, status=status), 120))
+        self.assertNotIn("updates limit", drawn(replace(RUN, status=status, state="draining"), 120))
+        self.assertTrue(plain_line(replace(RUN, status=status)).endswith(" | limited by update"))
+
+
 class PlainLineTest(unittest.TestCase):
     def test_all_figures_are_in_one_line(self) -> None:
         self.assertEqual(
@@ -117,6 +128,11 @@ class PlainLineTest(unittest.TestCase):
             "pendulum | running | 3 s | env steps 100 | updates – | return – | evaluation – | "
             "policy lag of actors – | age of sampled data – | samples per insert – | replay –",
         )
+
+    def test_a_run_without_replay_tells_of_its_gradients_instead(self) -> None:
+        run = RunView("cart", "running", Plan(replay=False), Status(env_steps=9.0, sampled_age=7.0), elapsed_seconds=3)
+        self.assertIn("staleness of gradients 7 updates", plain_line(run))
+        self.assertNotIn("replay", plain_line(run))
 
     def test_a_queue_is_not_measured_against_the_capacity_of_replay(self) -> None:
         run = RunView("cart", "running", Plan(capacity=1000, queue=True), Status(stored_items=7), elapsed_seconds=3)

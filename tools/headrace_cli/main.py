@@ -13,7 +13,7 @@ from types import ModuleType
 
 from headrace_cli import errors
 
-COMMANDS = ("run", "check", "eval", "plot", "top", "replay", "list", "bench")
+COMMANDS = ("run", "check", "eval", "plot", "top", "replay", "list", "certificates", "bench")
 
 _EXIT_CODES = """exit codes: 0 done; 1 the run or command failed; 2 bad usage or configuration; 130 interrupted, after
 draining and a checkpoint"""

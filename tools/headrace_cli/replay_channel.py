@@ -2,10 +2,12 @@
 
 import queue
 import re
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+from headrace_cli import security
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.replay_messages import SERVICE, answer_of
 
@@ -35,13 +37,13 @@ class ReplayError(CommandError):
 class ReplayChannel:
     """Connects when it is first used, and again whenever it has to. Thread-safe."""
 
-    def __init__(self, address: str, timeout_seconds: float) -> None:
-        """UsageError: the address is not HOST:PORT."""
+    def __init__(self, address: str, timeout_seconds: float, certificates: Path | None = None) -> None:
+        """UsageError: the address is not HOST:PORT, or what should be in `certificates` is not there."""
         if not re.fullmatch(r"\S+:\d+", address):
             raise UsageError(f"expected the address of a replay shard as HOST:PORT, got {address!r}")
         self.address = address
         self.timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = security.connect(address, certificates, _OPTIONS)
 
     def close(self) -> None:
         self._channel.close()

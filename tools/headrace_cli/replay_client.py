@@ -18,6 +18,7 @@ gRPC, for what the shard refuses and for a shard that does not answer.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -32,9 +33,13 @@ from headrace_cli.replay_writer import ReplayWriter
 _GRACE_SECONDS = 5.0
 
 
-def connect(address: str, timeout_seconds: float = 10.0) -> "ReplayShard":
-    """The shard that serves at HOST:PORT. `timeout_seconds`: for each request. ReplayError: there is none."""
-    shard = ReplayShard(address, timeout_seconds)
+def connect(address: str, timeout_seconds: float = 10.0, certificates: Path | None = None) -> "ReplayShard":
+    """The shard that serves at HOST:PORT. ReplayError: there is none.
+
+    timeout_seconds: for each request.
+    certificates: a directory as `tools/headrace certificates` makes it, where the shard asks for certificate and token.
+    """
+    shard = ReplayShard(address, timeout_seconds, certificates)
     try:
         shard.info()
     except ReplayError:
@@ -46,9 +51,9 @@ def connect(address: str, timeout_seconds: float = 10.0) -> "ReplayShard":
 class ReplayShard:
     """One shard; a context manager that closes the connection."""
 
-    def __init__(self, address: str, timeout_seconds: float = 10.0) -> None:
-        """Connects when it is first used. UsageError: the address is not HOST:PORT."""
-        self.channel = ReplayChannel(address, timeout_seconds)
+    def __init__(self, address: str, timeout_seconds: float = 10.0, certificates: Path | None = None) -> None:
+        """Connects when it is first used. UsageError: the address is not HOST:PORT, or a file is missing."""
+        self.channel = ReplayChannel(address, timeout_seconds, certificates)
 
     def __enter__(self) -> "ReplayShard":
         return self

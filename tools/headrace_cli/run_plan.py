@@ -6,19 +6,24 @@ The binaries stand alone: what is passed here is what their --help names, and a 
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace_cli import workspace
+from headrace_cli import security, workspace
 from headrace_cli.child import ChildSpec
 from headrace_cli.run_directory import RunDirectory
 
 
 def stages_of(
-    config: Mapping[str, Any], directory: RunDirectory, init_from: Path | None, revision: str
+    config: Mapping[str, Any],
+    directory: RunDirectory,
+    init_from: Path | None,
+    revision: str,
+    certificates: Path | None,
 ) -> list[list[ChildSpec]]:
     """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
-    shards = [_shard(directory, index) for index in range(int(config["replay"]["shards"]))]
+    shards = [_shard(directory, index) for index in range(shards_of(config))]
     shard_names = [shard.name for shard in shards]
     learner = _learner(directory, shard_names, init_from, revision)
     actors = [
@@ -29,7 +34,17 @@ def stages_of(
         _actor(directory, "evaluator", "evaluator", "evaluate", shard_names)
         for _ in range(int(config["evaluation"]["processes"]))
     ]
-    return [shards, [learner], actors + evaluators]
+    flags = security.process_flags(certificates)
+    return [[_with_flags(spec, flags) for spec in stage] for stage in (shards, [learner], actors + evaluators)]
+
+
+def _with_flags(spec: ChildSpec, flags: list[str]) -> ChildSpec:
+    return replace(spec, arguments=lambda addresses: [*spec.arguments(addresses), *flags])
+
+
+def shards_of(config: Mapping[str, Any]) -> int:
+    """None where nothing but gradients travels."""
+    return 0 if config["topology"] == "ASYNCHRONOUS_GRADIENTS" else int(config["replay"]["shards"])
 
 
 def _shard(directory: RunDirectory, index: int) -> ChildSpec:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace_cli import errors, inspector, workspace
+from headrace_cli import errors, inspector, security, workspace
 from headrace_cli.child import Child
 from headrace_cli.curves import group_label, load_groups
 from headrace_cli.errors import CommandError, UsageError
@@ -18,7 +18,7 @@ from headrace_cli.picture import draw
 from headrace_cli.run_directory import RunDirectory, read_json, write_atomically, write_json
 from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
-from headrace_cli.status import Status, plan_of
+from headrace_cli.status import Plan, Status, plan_of
 from headrace_cli.supervisor import Outcome, Report, State, Supervisor
 from headrace_cli.workspace import ROOT
 
@@ -32,6 +32,7 @@ class Request:
     directory: Path
     init_from: Path | None = None
     revision: str = ""  # of the sources that the binaries were built from; empty: not known
+    certificates: Path | None = None  # for connections between the processes; none: they are not encrypted
 
 
 class Session:
@@ -67,6 +68,8 @@ class Session:
             raise UsageError(text) from error
 
     def _prepare(self) -> None:
+        if self._request.certificates:
+            security.check(self._request.certificates)
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
@@ -76,16 +79,21 @@ class Session:
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if read_json(self.directory.targets):
+            self._say(f"{self.directory.targets} names processes whose launcher was killed: it is emptied")
+        # Whoever scrapes what it names would find nobody, or somebody else.
+        write_json(self.directory.targets, [])
         if not self.finished_before:
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
         self._started_at = time.monotonic()
-        specs = stages_of(self._config, self.directory, self._request.init_from, self._request.revision)
+        request = self._request
+        specs = stages_of(self._config, self.directory, request.init_from, request.revision, request.certificates)
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
-        self._scraper = Scraper(plan_of(self._config), self._metrics_addresses, self.directory.last_evaluation)
+        self._scraper = Scraper(self.plan, self._metrics_addresses, self.directory.last_evaluation)
         self._supervisor.start()
         self._scraper.start()
 
@@ -114,6 +122,7 @@ class Session:
             self._scraper.stop()
         if self._supervisor is not None:
             self._record_processes()
+            self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
         self.directory.remove_binaries()
@@ -139,13 +148,17 @@ class Session:
         """The last that the learner had to say, once the run has ended."""
         return self._scraper.last_with_learner if self._scraper else Status()
 
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self._config)
+
     def view(self) -> RunView:
         supervisor = self._supervisor
         state = supervisor.state.value if supervisor else "waiting"
         return RunView(
             name=self.name,
             state=state,
-            plan=plan_of(self._config),
+            plan=self.plan,
             status=self._scraper.status_in(state) if self._scraper else Status(),
             elapsed_seconds=time.monotonic() - self._started_at,
             restarts=supervisor.restarts if supervisor else 0,

@@ -10,13 +10,14 @@ fell belongs to a process that was started again; what it counts now is what it 
 
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import dropwhile
 from typing import Any
 
 from headrace_cli.csv_tail import Row
 from headrace_cli.metrics import Labels, Scrape
+from headrace_cli.verdict import Verdict, verdict
 
 WINDOW_SECONDS = 5.0
 
@@ -49,6 +50,7 @@ class Plan:
     min_steps: int = 0
     capacity: int = 0
     queue: bool = False  # experience travels through a queue, where each item is used once
+    replay: bool = True  # there are replay shards
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -62,6 +64,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         capacity=int(replay.get("capacity", 0)),
         # With central inference experience travels as the algorithm asks.
         queue=config.get("topology") in ("QUEUE", "SYNCHRONOUS", "CENTRAL_INFERENCE") and "sac" not in config,
+        replay=config.get("topology") != "ASYNCHRONOUS_GRADIENTS",
     )
 
 
@@ -92,6 +95,8 @@ class Status:
     evaluation: Row | None = None  # the last one when the metrics were asked for
     silent: tuple[str, ...] = field(default=())  # processes that did not answer twice
     waiting: str = ""  # when something stands still: which component waits for what
+    verdict: Verdict | None = None  # what limits the run now
+    verdict_since_start: Verdict | None = None  # the same since its processes were started
 
 
 class StatusTracker:
@@ -100,10 +105,12 @@ class StatusTracker:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._history: deque[tuple[float, Answers]] = deque()
+        self._last: dict[str, Scrape] = {}  # of every process, also of those that have left
 
     def add(self, now: float, answers: Answers) -> None:
         """Takes the answers of all processes, by name."""
         self._history.append((now, answers))
+        self._last.update({name: scrape for name, scrape in answers.items() if scrape})
         while len(self._history) > 2 and self._history[1][0] <= now - WINDOW_SECONDS:
             self._history.popleft()
 
@@ -141,6 +148,8 @@ class StatusTracker:
             learner_waits_for=self._most_waited_for(newest=True),
             learner_waited_for=self._most_waited_for(newest=False),
             silent=self._silent(),
+            verdict=self._verdict(names, self._increase),
+            verdict_since_start=self._verdict(self._last, self._total),
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
 
@@ -158,6 +167,25 @@ class StatusTracker:
             if growth and growth[0] / growth[1] > _MOST and not (newest and self._is_over(what)):
                 return what
         return ""
+
+    def _verdict(self, names: Iterable[str], seconds: Callable[[str, str, Labels], float]) -> Verdict | None:
+        """From the seconds that a process's metric stands for."""
+        central = self._sum(["learner"], "headrace_inference_requests_total") is not None
+        return verdict(
+            lambda role, metric, labels: sum(seconds(name, metric, labels) for name in names if name.startswith(role)),
+            central,
+        )
+
+    def _increase(self, name: str, metric: str, labels: Labels) -> float:
+        """In the window; of a process that was started again, since then."""
+        seen = [scrape for _, scrapes in self._history if (scrape := scrapes.get(name))]
+        totals = [total for scrape in seen if (total := scrape.total(metric, labels)) is not None]
+        if not totals:
+            return 0.0
+        return totals[-1] - totals[0] if totals[-1] >= totals[0] else totals[-1]
+
+    def _total(self, name: str, metric: str, labels: Labels) -> float:
+        return self._last[name].total(metric, labels) or 0.0
 
     def _is_over(self, what: str) -> bool:
         """The first actor is waited for before all else: once anything else was, it has come."""
@@ -225,7 +253,7 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     if status.learner_waits_for == "actors" and status.env_steps_per_second == 0:
         return "the learner waits for actors, which make no steps: see their logs"
     if status.learner_waits_for:
-        if plan.queue and status.learner_waits_for in ("items", "batch"):
+        if plan.queue and status.learner_waits_for == "items":
             return "the learner waits for actors: the queue holds less than a batch"
         return _LEARNER_WAITS[status.learner_waits_for]
     if status.updates_per_second is None or status.env_steps_per_second is None:

@@ -86,6 +86,13 @@ class StatusTest(unittest.TestCase):
         times = [(float(now), {"actor-0": f"{steps}{0 if now < 50 else (now - 50) * 10}\n"}) for now in range(100)]
         self.assertEqual(status_of(*times).env_steps_per_second, 10)
 
+    def test_at_the_end_the_actors_that_have_left_are_not_forgotten(self) -> None:
+        waited = 'headrace_learner_waiting_seconds_total{what="actors"} 8\nheadrace_learner_update_seconds_sum 2\n'
+        actor = "headrace_actor_step_seconds_total 9\n"
+        status = status_of((0, {"learner": waited, "actor-0": actor}), (1, {"learner": waited}))
+        assert status.verdict_since_start is not None
+        self.assertEqual(status.verdict_since_start.component, "environment")
+
     def test_a_silent_process_is_named(self) -> None:
         tracker = StatusTracker(Plan())
         tracker.add(0, {"learner": None, "replay-0": parse("")})

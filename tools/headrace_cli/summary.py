@@ -19,9 +19,12 @@ def summary_lines(session: Session) -> list[str]:
     if status.actors_policy_lag is not None:
         lines.append(f"  policy lag of actors {in_updates(status.actors_policy_lag)}")
     if status.sampled_age is not None:
-        lines.append(f"  age of sampled data  {in_updates(status.sampled_age)}")
+        label = "age of sampled data " if session.plan.replay else "gradient staleness  "
+        lines.append(f"  {label} {in_updates(status.sampled_age)}")
     if status.lost_steps:
         lines.append(f"  lost steps           {number(status.lost_steps)}")
+    if status.verdict_since_start:
+        lines.append(f"  {status.verdict_since_start.text}")
     return lines
 
 

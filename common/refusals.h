@@ -1,0 +1,36 @@
+// Whom this process has turned away at its doors, counted: headrace_grpc_refusals_total{reason}. gRPC itself answers
+// before a service is asked, so these stand beside a service's own counts.
+//
+// Thread-safe.
+#ifndef HEADRACE_COMMON_REFUSALS_H_
+#define HEADRACE_COMMON_REFUSALS_H_
+
+#include <string>
+
+#include "common/metrics.h"
+
+namespace headrace {
+
+enum class Refusal {
+  kHandshake,   // no certificate, one that is not accepted, or no TLS at all
+  kToken,       // a call without a token that is accepted
+  kConnection,  // more connections than may be open
+  kSilence,     // a stream whose first message did not come in time
+};
+
+// While an object of this class is there, what is counted goes to the registry. One at a time.
+class RefusalCounters {
+ public:
+  explicit RefusalCounters(MetricRegistry& registry);
+  ~RefusalCounters();
+};
+
+void CountRefusal(Refusal refusal);
+
+// From now on gRPC's own log goes to ours, no more than some lines a second of it, and its failed handshakes are
+// counted.
+void TakeOverGrpcLog();
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_REFUSALS_H_

@@ -1,0 +1,200 @@
+#include "common/security.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/file.h"
+#include "common/mutex.h"
+#include "common/refusals.h"
+#include "common/status_macros.h"
+#include "grpcpp/security/auth_metadata_processor.h"
+#include "grpcpp/security/tls_credentials_options.h"
+
+namespace headrace {
+namespace {
+
+constexpr unsigned kCertificateRefreshSeconds = 2;
+constexpr char kAuthority[] = "/ca.crt";
+constexpr char kCertificate[] = "/tls.crt";
+constexpr char kKey[] = "/tls.key";
+constexpr char kScheme[] = "Bearer ";
+constexpr size_t kLeastTokenCharacters = 16;
+
+absl::StatusOr<std::vector<std::string>> ReadTokens(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return absl::InvalidArgumentError(text.status().message());
+  std::vector<std::string> tokens;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
+    const absl::string_view token = absl::StripAsciiWhitespace(line);
+    if (token.empty()) continue;
+    for (const char c : token) {
+      if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ": expected a token of visible ASCII characters a line"));
+      }
+    }
+    if (token.size() < kLeastTokenCharacters) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": expected tokens of at least ", kLeastTokenCharacters,
+                                                     " characters, got one of ", token.size()));
+    }
+    tokens.emplace_back(token);
+  }
+  if (tokens.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": expected a token, got an empty file"));
+  return tokens;
+}
+
+absl::Status CheckPem(const std::string& path, const std::string& what) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return absl::InvalidArgumentError(text.status().message());
+  if (absl::StrContains(*text, absl::StrCat(what, "-----"))) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(path, ": expected a ", what, " in PEM"));
+}
+
+// In a time that does not tell how much of it was right.
+bool SameText(absl::string_view a, absl::string_view b) {
+  if (a.size() != b.size()) return false;
+  unsigned difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned char>(a[i] ^ b[i]);
+  return difference == 0;
+}
+
+class TokenCheck final : public grpc::AuthMetadataProcessor {
+ public:
+  explicit TokenCheck(std::string path) : path_(std::move(path)) {}
+
+  bool IsBlocking() const override { return false; }
+
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext*, OutputMetadata* consumed,
+                       OutputMetadata*) override {
+    const auto [first, last] = metadata.equal_range("authorization");
+    if (first == last) return Refuse("expected a token, got none");
+    // A file that cannot be read, or not now, lets nobody in.
+    const absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(path_);
+    if (!tokens.ok()) return Refuse("this server cannot read its tokens");
+    for (auto given = first; given != last; ++given) {
+      const std::string text(given->second.data(), given->second.size());
+      bool accepted = false;
+      for (const std::string& token : *tokens) accepted |= SameText(text, absl::StrCat(kScheme, token));
+      if (!accepted) continue;
+      consumed->emplace("authorization", text);
+      return grpc::Status::OK;
+    }
+    return Refuse("the token is none of this server's");
+  }
+
+ private:
+  static grpc::Status Refuse(const std::string& why) {
+    CountRefusal(Refusal::kToken);
+    return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, why);
+  }
+
+  const std::string path_;
+};
+
+class TokenOfCall final : public grpc::MetadataCredentialsPlugin {
+ public:
+  explicit TokenOfCall(std::string path) : path_(std::move(path)) {}
+
+  bool IsBlocking() const override { return false; }
+
+  grpc::Status GetMetadata(grpc::string_ref, grpc::string_ref, const grpc::AuthContext&,
+                           std::multimap<std::string, std::string>* metadata) override {
+    const absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(path_);
+    // UNAVAILABLE, because it may be there again the next time.
+    if (!tokens.ok()) return grpc::Status(grpc::StatusCode::UNAVAILABLE, std::string(tokens.status().message()));
+    metadata->emplace("authorization", absl::StrCat(kScheme, tokens->front()));
+    return grpc::Status::OK;
+  }
+
+ private:
+  const std::string path_;
+};
+
+bool IsLoopback(absl::string_view host) {
+  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+}
+
+std::shared_ptr<grpc::experimental::CertificateProviderInterface> Watch(const std::string& directory) {
+  if (directory.empty()) return nullptr;
+  return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+      directory + kKey, directory + kCertificate, directory + kAuthority, kCertificateRefreshSeconds);
+}
+
+struct Process {
+  Mutex mutex;
+  std::shared_ptr<const Security> security ABSL_GUARDED_BY(mutex);
+};
+
+// Never destroyed: other threads may connect while the process exits.
+Process& TheProcess() {
+  static auto* const process = new Process{.mutex = {}, .security = *Security::Create({})};
+  return *process;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Security>> Security::Create(const SecurityOptions& options) {
+  if (options.certificates.empty() != options.token_file.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--certificates and --token_file belong together: a token travels only where it is encrypted, and a "
+        "certificate alone opens no door; got only ",
+        options.certificates.empty() ? "--token_file" : "--certificates"));
+  }
+  if (!options.certificates.empty()) {
+    RETURN_IF_ERROR(CheckPem(options.certificates + kAuthority, "CERTIFICATE"));
+    RETURN_IF_ERROR(CheckPem(options.certificates + kCertificate, "CERTIFICATE"));
+    RETURN_IF_ERROR(CheckPem(options.certificates + kKey, "PRIVATE KEY"));
+    RETURN_IF_ERROR(ReadTokens(options.token_file).status());
+  }
+  return std::shared_ptr<const Security>(new Security(options));
+}
+
+Security::Security(SecurityOptions options) : options_(std::move(options)), provider_(Watch(options_.certificates)) {}
+
+absl::Status Security::CheckMayListen(const std::string& listen) const {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string::npos) return absl::OkStatus();  // it cannot be listened on anyway
+  if (encrypts() || options_.insecure || IsLoopback(listen.substr(0, colon))) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "others than this machine can reach ", listen,
+      ": expected --certificates=DIR and --token_file=FILE (`tools/headrace certificates DIR` makes a set for trials), "
+      "or --insecure to let everybody in who reaches the port"));
+}
+
+std::shared_ptr<grpc::ServerCredentials> Security::ForServer() const {
+  if (!encrypts()) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(provider_);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  std::shared_ptr<grpc::ServerCredentials> credentials = grpc::experimental::TlsServerCredentials(options);
+  credentials->SetAuthMetadataProcessor(std::make_shared<TokenCheck>(options_.token_file));
+  return credentials;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> Security::ForChannel() const {
+  if (!encrypts()) return grpc::InsecureChannelCredentials();
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(provider_);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  return grpc::CompositeChannelCredentials(
+      grpc::experimental::TlsCredentials(options),
+      grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenOfCall>(options_.token_file)));
+}
+
+void SetProcessSecurity(std::shared_ptr<const Security> security) {
+  Process& process = TheProcess();
+  MutexLock lock(&process.mutex);
+  process.security = std::move(security);
+}
+
+std::shared_ptr<const Security> ProcessSecurity() {
+  Process& process = TheProcess();
+  MutexLock lock(&process.mutex);
+  return process.security;
+}
+
+}  // namespace headrace

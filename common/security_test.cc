@@ -1,0 +1,361 @@
+// Doors that are closed: who is turned away, with which status, and that nobody else feels it. The certificates are
+// made with the openssl command line, as `tools/headrace certificates` does.
+#include "common/security.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/client_stream.h"
+#include "common/file.h"
+#include "common/grpc_server.h"
+#include "common/grpc_status.h"
+#include "common/metrics.h"
+#include "common/mutex.h"
+#include "common/refusals.h"
+#include "common/server_stream.h"
+#include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "gtest/gtest.h"
+#include "proto/replay.grpc.pb.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kToken[] = "a-token-of-sufficient-length";
+constexpr std::chrono::seconds kPatience{30};
+
+void Shell(const std::string& command) { ASSERT_EQ(std::system((command + " 2>/dev/null >&2").c_str()), 0) << command; }
+
+// Directories with certificates in the test's own place.
+class Authority {
+ public:
+  explicit Authority(const std::string& name) : path_(absl::StrCat(::testing::TempDir(), "/", name, "-", ::getpid())) {
+    std::filesystem::create_directories(path_);
+    Shell(absl::StrCat("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=", name,
+                       " -keyout ", path_, "/ca.key -out ", path_, "/ca.crt"));
+  }
+  // A directory for --certificates; --token_file is "token" in it.
+  std::string Issue(const std::string& name, int days = 2, const std::string& host = "127.0.0.1") const {
+    const std::string directory = absl::StrCat(path_, "/", name);
+    std::filesystem::create_directories(directory);
+    std::filesystem::copy_file(path_ + "/ca.crt", directory + "/ca.crt",
+                               std::filesystem::copy_options::overwrite_existing);
+    Shell(absl::StrCat("cd ", directory, " && printf 'subjectAltName=IP:", host, "' > names",
+                       " && openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=", name,
+                       " -keyout tls.key -out request && openssl x509 -req -in request -CA ../ca.crt -CAkey ../ca.key",
+                       " -CAcreateserial -days ", days, " -extfile names -out tls.crt"));
+    EXPECT_TRUE(WriteFileAtomically(directory + "/token", absl::StrCat(kToken, "\n")).ok());
+    return directory;
+  }
+  std::string certificate() const { return path_ + "/ca.crt"; }
+
+ private:
+  const std::string path_;
+};
+
+std::shared_ptr<const Security> Open(const std::string& directory) {
+  absl::StatusOr<std::shared_ptr<const Security>> security =
+      Security::Create({.certificates = directory, .token_file = directory + "/token"});
+  EXPECT_TRUE(security.ok()) << security.status();
+  return *security;
+}
+
+std::shared_ptr<const Security> None() { return *Security::Create({}); }
+
+class EchoStream final : public ServerStream {
+  void OnMessage(const grpc::ByteBuffer& message) override {
+    Send(message);
+    ReadNext();
+  }
+};
+
+class Service final : public v1::Replay::WithRawCallbackMethod_Insert<v1::Replay::Service> {
+ public:
+  grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse*) override {
+    return grpc::Status::OK;
+  }
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Insert(grpc::CallbackServerContext*) override {
+    return ServerStream::Start(std::make_shared<EchoStream>(), patience);
+  }
+
+  std::chrono::milliseconds patience = ServerStream::kFirstMessagePatience;
+};
+
+// A client's stream of which only the end matters.
+class Stream {
+ public:
+  explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
+      : stream_(ClientStream::Open(channel, "/headrace.v1.Replay/Insert",
+                                   {.message = [](const grpc::ByteBuffer&) {},
+                                    .closed = [this](const absl::Status& status) { closed_.set_value(status); }})) {}
+  void Send(const grpc::ByteBuffer& message) { stream_->Send(message); }
+  absl::Status End() { return closed_.get_future().get(); }
+
+ private:
+  std::promise<absl::Status> closed_;
+  const std::unique_ptr<ClientStream> stream_;
+};
+
+uint64_t MostResidentKilobytes() {
+  const std::string status = *ReadFile("/proc/self/status");
+  return std::strtoull(status.c_str() + status.find("VmHWM:") + 6, nullptr, 10);
+}
+
+// A connection of no use, from another address of this machine.
+class Idler {
+ public:
+  Idler(const std::string& address, const char* from) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in local = {}, server = {};
+    local.sin_family = server.sin_family = AF_INET;
+    ::inet_pton(AF_INET, from, &local.sin_addr);
+    ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
+    server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
+    (void)::connect(socket_, reinterpret_cast<sockaddr*>(&server), sizeof(server));
+  }
+  ~Idler() { ::close(socket_); }
+  // Whether it was hung up on before gRPC said anything.
+  bool Refused() {
+    char byte;
+    return ::recv(socket_, &byte, 1, 0) <= 0;
+  }
+
+ private:
+  const int socket_;
+};
+
+class SecurityTest : public ::testing::Test {
+ protected:
+  void SetUp() override { TakeOverGrpcLog(); }
+
+  void Serve(const Security& security, const ServerLimits& limits = {}) {
+    absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+        GrpcServer::Start("127.0.0.1:0", {&service_}, nullptr, security, limits);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+  const std::string& address() const { return server_->address(); }
+
+  absl::Status Ask(const std::shared_ptr<grpc::Channel>& channel, bool wait = false) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kPatience);
+    context.set_wait_for_ready(wait);
+    v1::InfoResponse response;
+    return FromGrpc(v1::Replay::NewStub(channel)->Info(&context, {}, &response));
+  }
+  absl::Status AskAs(const Security& security) { return Ask(MakeChannel(address(), security)); }
+
+  // As it stands on the page of metrics.
+  bool Counted(const std::string& reason, int at_least = 1) const {
+    const std::string text = registry_.Text(),
+                      line = absl::StrCat("headrace_grpc_refusals_total{reason=\"", reason, "\"} ");
+    const size_t place = text.find(line);
+    return place != std::string::npos && std::atoi(text.c_str() + place + line.size()) >= at_least;
+  }
+
+  MetricRegistry registry_{"test"};
+  RefusalCounters refusals_{registry_};
+  Service service_;
+  std::unique_ptr<GrpcServer> server_;
+  const Authority authority_{"authority"};
+};
+
+TEST_F(SecurityTest, PeersOfOneAuthorityWithTheTokenTalk) {
+  Serve(*Open(authority_.Issue("server")));
+  const absl::Status status = AskAs(*Open(authority_.Issue("client")));
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_FALSE(Counted("token"));
+  EXPECT_FALSE(Counted("handshake"));
+}
+
+TEST_F(SecurityTest, AWrongTokenIsUnauthenticated) {
+  Serve(*Open(authority_.Issue("server")));
+  const std::string client = authority_.Issue("client");
+  ASSERT_TRUE(WriteFileAtomically(client + "/token", "another-token-of-some-length\n").ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(AskAs(*Open(client))));
+  EXPECT_TRUE(Counted("token"));
+  EXPECT_TRUE(AskAs(*Open(authority_.Issue("other"))).ok());
+}
+
+TEST_F(SecurityTest, NoTokenIsUnauthenticated) {
+  const std::string client = authority_.Issue("client");
+  Serve(*Open(authority_.Issue("server")));
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = *ReadFile(client + "/ca.crt");
+  options.pem_cert_chain = *ReadFile(client + "/tls.crt");
+  options.pem_private_key = *ReadFile(client + "/tls.key");
+  EXPECT_TRUE(absl::IsUnauthenticated(Ask(grpc::CreateChannel(address(), grpc::SslCredentials(options)))));
+  EXPECT_TRUE(Counted("token"));
+}
+
+TEST_F(SecurityTest, ATokenIsReplacedWhileBothSidesRun) {
+  const std::string server = authority_.Issue("server"), client = authority_.Issue("client");
+  Serve(*Open(server));
+  const auto channel = MakeChannel(address(), *Open(client));
+  EXPECT_TRUE(Ask(channel).ok());
+  ASSERT_TRUE(WriteFileAtomically(server + "/token", absl::StrCat(kToken, "\na-new-token-of-some-length\n")).ok());
+  EXPECT_TRUE(Ask(channel).ok());
+  ASSERT_TRUE(WriteFileAtomically(client + "/token", "a-new-token-of-some-length\n").ok());
+  EXPECT_TRUE(Ask(channel).ok());
+  ASSERT_TRUE(WriteFileAtomically(server + "/token", "the-newest-token-of-all\n").ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(Ask(channel)));
+}
+
+TEST_F(SecurityTest, NoCertificateIsNoConnection) {
+  Serve(*Open(authority_.Issue("server")));
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = *ReadFile(authority_.certificate());
+  EXPECT_TRUE(absl::IsUnavailable(Ask(grpc::CreateChannel(address(), grpc::SslCredentials(options)))));
+  EXPECT_TRUE(Counted("handshake"));
+}
+
+TEST_F(SecurityTest, AnExpiredCertificateIsNoConnection) {
+  Serve(*Open(authority_.Issue("server")));
+  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client", /*days=*/-1)))));
+  EXPECT_TRUE(Counted("handshake"));
+}
+
+TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
+  Serve(*Open(authority_.Issue("server")));
+  const std::string client = Authority("other").Issue("client");
+  // It knows the server's authority, so that it is the server that refuses.
+  std::filesystem::copy_file(authority_.certificate(), client + "/ca.crt",
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(client))));
+  EXPECT_TRUE(Counted("handshake"));
+}
+
+TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
+  Serve(*Open(authority_.Issue("server", 2, "127.0.0.9")));
+  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client")))));
+}
+
+TEST_F(SecurityTest, PlainTextToAnEncryptedPortIsNoConnection) {
+  Serve(*Open(authority_.Issue("server")));
+  EXPECT_TRUE(absl::IsUnavailable(AskAs(*None())));
+  EXPECT_TRUE(Counted("handshake"));
+  EXPECT_TRUE(AskAs(*Open(authority_.Issue("client"))).ok());
+}
+
+TEST_F(SecurityTest, EncryptedToAPlainPortIsNoConnection) {
+  Serve(*None());
+  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client")))));
+  EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+// The server goes over to another authority: who has a certificate of that one gets in, without a restart.
+TEST_F(SecurityTest, CertificatesAreReadAgain) {
+  const std::string server = authority_.Issue("server");
+  Serve(*Open(server));
+  const Authority next("next");
+  const auto channel = MakeChannel(address(), *Open(next.Issue("client")));
+  EXPECT_TRUE(absl::IsUnavailable(Ask(channel)));
+  const std::string renewed = next.Issue("server");
+  for (const char* const file : {"/tls.key", "/tls.crt", "/ca.crt"}) {
+    ASSERT_TRUE(WriteFileAtomically(server + file, *ReadFile(renewed + file)).ok());
+  }
+  EXPECT_TRUE(Ask(channel, /*wait=*/true).ok());
+}
+
+TEST_F(SecurityTest, AFloodOfConnectionsOfOneHostLeavesTheOthersRoom) {
+  Serve(*None(), {.connections = {.total = 8, .per_host = 4}});
+  const auto channel = MakeChannel(address(), *None());
+  ASSERT_TRUE(Ask(channel).ok());
+  {
+    std::vector<std::unique_ptr<Idler>> flood;
+    for (int i = 0; i < 20; ++i) flood.push_back(std::make_unique<Idler>(address(), "127.0.0.2"));
+    int refused = 0;
+    for (const auto& idler : flood) refused += idler->Refused();
+    EXPECT_EQ(refused, 16);
+    EXPECT_TRUE(Counted("connection", 16));
+    EXPECT_TRUE(Ask(channel).ok());
+    EXPECT_TRUE(AskAs(*None()).ok());
+  }
+  // Room that has become free is found.
+  while (Idler(address(), "127.0.0.2").Refused()) {
+  }
+}
+
+TEST_F(SecurityTest, StreamsThatSendNothingAreEnded) {
+  service_.patience = std::chrono::milliseconds(0);
+  Serve(*None());
+  std::vector<std::unique_ptr<Stream>> streams;
+  const auto channel = MakeChannel(address(), *None());
+  for (int i = 0; i < 100; ++i) streams.push_back(std::make_unique<Stream>(channel));
+  for (const auto& stream : streams) {
+    const absl::Status status = stream->End();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  }
+  EXPECT_TRUE(Counted("silence", 100));
+}
+
+TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
+  Serve(*None(), {.buffer_bytes = 128 << 20});
+  const auto other = MakeChannel(address(), *None());
+  ASSERT_TRUE(Ask(other).ok());
+  grpc::ChannelArguments unlimited;
+  unlimited.SetMaxSendMessageSize(-1);
+  Stream stream(grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), unlimited));
+  const grpc::Slice piece(std::string(size_t{16} << 20, 'x'));
+  const std::vector<grpc::Slice> pieces(64, piece);
+  const uint64_t before = MostResidentKilobytes();
+  stream.Send(grpc::ByteBuffer(pieces.data(), pieces.size()));
+  const absl::Status status = stream.End();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_LT(MostResidentKilobytes(), before + (256 << 10));
+  EXPECT_TRUE(Ask(other).ok());
+}
+
+TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
+  for (const char* const listen : {"0.0.0.0:0", "[::]:0"}) {
+    const auto server = GrpcServer::Start(listen, {&service_}, nullptr, *None());
+    EXPECT_TRUE(absl::IsFailedPrecondition(server.status())) << server.status();
+    EXPECT_THAT(std::string(server.status().message()), HasSubstr("--certificates"));
+  }
+  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, **Security::Create({.insecure = true})).ok());
+  EXPECT_TRUE(GrpcServer::Start("0.0.0.0:0", {&service_}, nullptr, *Open(authority_.Issue("server"))).ok());
+}
+
+TEST_F(SecurityTest, WhatIsMissingIsNamed) {
+  const std::string directory = authority_.Issue("server");
+  const auto message = [](const SecurityOptions& options) {
+    const absl::Status status = Security::Create(options).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message({.certificates = directory}), HasSubstr("--token_file"));
+  EXPECT_THAT(message({.token_file = directory + "/token"}), HasSubstr("--certificates"));
+  EXPECT_THAT(message({.certificates = directory, .token_file = "/nowhere/token"}), HasSubstr("/nowhere/token"));
+  ASSERT_TRUE(WriteFileAtomically(directory + "/token", "short\n").ok());
+  EXPECT_THAT(message({.certificates = directory, .token_file = directory + "/token"}), HasSubstr("16 characters"));
+  ASSERT_TRUE(WriteFileAtomically(directory + "/tls.key", "no key").ok());
+  EXPECT_THAT(message({.certificates = directory, .token_file = directory + "/token"}), HasSubstr("tls.key"));
+}
+
+TEST_F(SecurityTest, HealthAnswersNothingElse) {
+  // A server that offers reflection once made every later one of the process offer it.
+  Serve(*None());
+  const std::unique_ptr<HealthServer> health = *HealthServer::Start("127.0.0.1:0");
+  const auto channel = MakeChannel(health->address(), *None());
+  EXPECT_TRUE(absl::IsUnimplemented(Ask(channel)));
+  std::promise<absl::Status> closed;
+  const auto reflection = ClientStream::Open(channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                                             {.message = [](const grpc::ByteBuffer&) {},
+                                              .closed = [&](const absl::Status& status) { closed.set_value(status); }});
+  const grpc::Slice request("anything");
+  reflection->Send(grpc::ByteBuffer(&request, 1));
+  const absl::Status status = closed.get_future().get();
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,128 @@
+"""Configuration, rules and alerts are what Prometheus understands; each alert fires when it should, and only then."""
+
+import json
+import re
+import tempfile
+import unittest
+from pathlib import Path
+
+from headrace_cli.metrics import parse
+from headrace_cli.testing.verdict_recordings import Recording, page, recordings
+from headrace_cli.status import Plan, StatusTracker
+from headrace_cli.verdict import ADVICE, COMPONENTS, Verdict
+from tool import promtool
+
+DIRECTORY = Path("deploy/prometheus")
+RULES = sorted(DIRECTORY.glob("rules/*.yml"))
+ALERTS = (DIRECTORY / "rules" / "alerts.yml").read_text(encoding="utf-8")
+CASES = (DIRECTORY / "tests" / "alerts.yml").read_text(encoding="utf-8")
+RUNBOOK = Path("docs/runbook.md").read_text(encoding="utf-8")
+
+# Seconds between the two moments of a recording; rates are over a minute.
+INTERVAL = 30
+
+
+class RulesTest(unittest.TestCase):
+    def test_rules_are_valid(self) -> None:
+        promtool(self, "check", "rules", *map(str, RULES))
+
+    def test_configurations_are_valid(self) -> None:
+        promtool(self, "check", "config", str(DIRECTORY / "prometheus.yml"))
+        # Debian's Prometheus is built without the discovery of pods: everything but that is checked.
+        text = (DIRECTORY / "prometheus-kubernetes.yml").read_text(encoding="utf-8")
+        discovery = "    kubernetes_sd_configs:\n      - role: pod\n"
+        self.assertIn(discovery, text)
+        copy = DIRECTORY / "prometheus-without-discovery.yml"
+        self.addCleanup(copy.unlink)
+        copy.write_text(text.replace(discovery, ""), encoding="utf-8")
+        promtool(self, "check", "config", str(copy))
+
+    def test_each_alert_fires_when_it_should(self) -> None:
+        promtool(self, "test", "rules", str(DIRECTORY / "tests" / "alerts.yml"))
+
+    def test_figures_are_right(self) -> None:
+        promtool(self, "test", "rules", str(DIRECTORY / "tests" / "recording.yml"))
+
+    def test_each_alert_has_a_case_and_a_section_in_the_runbook(self) -> None:
+        alerts = re.findall(r"- alert: (\w+)", ALERTS)
+        self.assertEqual(set(alerts), set(re.findall(r"alertname: (\w+)", CASES)))
+        self.assertEqual(alerts, re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE))
+        anchors = re.findall(r"runbook_url: docs/runbook\.md#(\w+)", ALERTS)
+        self.assertEqual([alert.lower() for alert in alerts], anchors)
+
+    def test_links_in_the_runbook_lead_somewhere(self) -> None:
+        for anchor in re.findall(r"\(#(\w+)\)", RUNBOOK):
+            self.assertIn(anchor, [section.lower() for section in re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)])
+
+
+class VerdictRulesTest(unittest.TestCase):
+    """rules/verdict.yml and headrace_cli/verdict.py say the same."""
+
+    def test_of_each_recording_the_shares_are_those_of_the_launcher(self) -> None:
+        for name, recording in recordings().items():
+            with self.subTest(name):
+                found = verdict_of(recording)
+                expected = {component: found.shares[component] for component in COMPONENTS}
+                advice = dict(ADVICE)
+                if name == "inference-central":
+                    advice["inference"] = ADVICE["central inference"]
+                if name == "update-asynchronous":
+                    advice["update"] = ADVICE["asynchronous update"]
+                self.assert_rules_say(recording, "headrace:limit:share", expected, advice)
+                largest = {found.component: found.shares[found.component]}
+                self.assert_rules_say(recording, "headrace:limited_by:share", largest, advice)
+
+    def assert_rules_say(
+        self, recording: Recording, record: str, shares: dict[str, float], advice: dict[str, str]
+    ) -> None:
+        # Rounded, because the last digits differ. Of actors that do nothing the rules say nothing.
+        expression = f"round({record}, 0.001) > 0"
+        labels = "{{advice={}, component={}, run={}}}"
+        samples = [
+            {
+                "labels": labels.format(json.dumps(advice[component]), json.dumps(component), '"recorded"'),
+                "value": round(share, 3),
+            }
+            for component, share in shares.items()
+            if round(share, 3) > 0
+        ]
+        case = {
+            "rule_files": [str(DIRECTORY.absolute() / "rules" / "verdict.yml")],
+            "evaluation_interval": f"{INTERVAL}s",
+            "tests": [
+                {
+                    "interval": f"{INTERVAL}s",
+                    "input_series": list(series_of(recording)),
+                    "promql_expr_test": [{"expr": expression, "eval_time": f"{INTERVAL}s", "exp_samples": samples}],
+                }
+            ],
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+            json.dump(case, file)  # JSON is YAML
+            file.flush()
+            promtool(self, "test", "rules", file.name)
+
+
+def verdict_of(recording: Recording) -> Verdict:
+    tracker = StatusTracker(Plan())
+    for moment in (0, 1):
+        tracker.add(moment * INTERVAL, {process: parse(page(recording, process, moment)) for process in recording})
+    found = tracker.status().verdict
+    assert found is not None
+    return found
+
+
+def series_of(recording: Recording) -> list[dict[str, str]]:
+    """The recorded series as Prometheus would have them after its scrapes."""
+    series = []
+    for process, values in recording.items():
+        for name, (before, after) in values.items():
+            metric, _, labels = name.partition("{")
+            given = f'{{run="recorded", process="{process}"' + (f", {labels}" if labels else "}")
+            # Counted from elsewhere: what began at zero just before the first scrape would be a longer time for rate().
+            series.append({"series": metric + given, "values": f"{before + 1e6} {after + 1e6}"})
+    return series
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,112 @@
+"""Makes keys, certificates and a token for trials: what closes the doors between machines.
+
+DIR then has an authority (ca.crt, ca.key), a certificate of it for all processes (tls.crt, tls.key) and a token. Processes
+take it as --certificates=DIR --token_file=DIR/token, `tools/headrace run` and `replay` as --certificates DIR. Run again,
+it keeps the authority, the key and the token and issues the certificate anew, which running processes take over.
+
+  tools/headrace certificates certificates --name node1.example.org --name '*.cluster.example.org'
+
+For trials: every process has the same key. Anything larger wants an authority of its own, such as cert-manager, which
+writes the same three files. Keep ca.key where no process runs.
+"""
+
+import argparse
+import ipaddress
+import secrets
+import socket
+import subprocess
+from pathlib import Path
+
+from headrace_cli import errors
+from headrace_cli.errors import CommandError, UsageError
+from headrace_cli.run_directory import write_atomically
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made if it is not there")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="names",
+        help="a name or address by which a process is reached, besides localhost and this machine's; may be repeated",
+    )
+    parser.add_argument("--days", type=int, default=365, help="how long the certificates are valid; default: 365")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.days < 1:
+        raise UsageError(f"--days {arguments.days}: expected 1 or more")
+    names = list(dict.fromkeys([*LOCAL_NAMES, socket.gethostname(), *arguments.names]))
+    alternatives = ",".join(_alternative(name) for name in names)
+    try:
+        make(arguments.directory, alternatives, arguments.days)
+    except OSError as error:
+        raise UsageError(f"{arguments.directory} cannot be used: {error.strerror} ({error.filename})") from error
+    print(f"{arguments.directory.absolute()}: valid for {arguments.days} days, for {', '.join(names)}")
+    return errors.DONE
+
+
+def make(directory: Path, alternatives: str, days: int) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    authority, certificate = _Pair(directory, "ca"), _Pair(directory, "tls")
+    if not (authority.key.exists() and authority.certificate.exists()):
+        subject = ("-subj", "/CN=Headrace trial authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        files = ("-keyout", authority.key, "-out", authority.certificate)
+        _openssl("req", "-x509", *KEY, *files, "-days", str(days), *subject)
+    token = directory / "token"
+    if not token.exists():
+        write_atomically(token, secrets.token_hex(32) + "\n")
+        token.chmod(0o600)
+    _issue(directory, authority, certificate, alternatives, days)
+
+
+class _Pair:
+    """A key and its certificate."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.key = directory / f"{name}.key"
+        self.certificate = directory / f"{name}.crt"
+
+
+def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, days: int) -> None:
+    request, extensions, fresh = (directory / f".{name}" for name in ("request", "extensions", "fresh"))
+    try:
+        key = ("-key", issued.key) if issued.key.exists() else (*KEY, "-keyout", issued.key)
+        _openssl("req", "-new", *key, "-subj", "/CN=headrace", "-out", request)
+        extensions.write_text(
+            f"subjectAltName={alternatives}\nbasicConstraints=critical,CA:FALSE\n"
+            "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n",
+            encoding="utf-8",
+        )
+        signer = ("-CA", authority.certificate, "-CAkey", authority.key, "-set_serial", f"0x{secrets.token_hex(16)}")
+        _openssl("x509", "-req", "-in", request, *signer, "-days", str(days), "-extfile", extensions, "-out", fresh)
+        fresh.replace(issued.certificate)
+    finally:
+        for path in (request, extensions, fresh):
+            path.unlink(missing_ok=True)
+
+
+def _alternative(name: str) -> str:
+    """As openssl wants a name in a certificate."""
+    if not name or any(character in ", \t\n=" for character in name):
+        raise UsageError(f"--name {name!r}: expected the name or address of a machine, or *.NAME")
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name}"
+
+
+def _openssl(*arguments: str | Path) -> None:
+    command = ["openssl", *map(str, arguments)]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise CommandError("openssl is not installed: run tools/setup") from error
+    if result.returncode != 0:
+        raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")

@@ -1,0 +1,82 @@
+"""tools/headrace certificates: what it makes is valid, and made again it keeps what processes rely on."""
+
+import contextlib
+import io
+import stat
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from headrace_cli.main import main
+from headrace_cli.security import FILES
+
+
+def certificates(*arguments: str) -> tuple[int, str, str]:
+    """The command's exit code, output and errors."""
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main(["certificates", *arguments])
+    return code, output.getvalue(), errors.getvalue()
+
+
+class CertificatesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.directory = Path(temporary.name) / "certificates"
+
+    def openssl(self, *arguments: str) -> str:
+        command = ["openssl", *arguments]
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=True).stdout
+
+    def contents(self) -> dict[str, str]:
+        return {path.name: path.read_text(encoding="ascii") for path in self.directory.iterdir()}
+
+    def test_the_set_is_valid_for_servers_and_clients_of_these_names(self) -> None:
+        code, output, _ = certificates(str(self.directory), "--name", "*.example.org", "--name", "10.1.2.3")
+        self.assertEqual(code, 0)
+        self.assertIn(str(self.directory), output)
+        self.assertEqual(sorted(self.contents()), sorted([*FILES, "ca.key"]))
+        for purpose in ("sslserver", "sslclient"):
+            self.openssl("verify", "-CAfile", "ca.crt", "-purpose", purpose, "tls.crt")
+        text = self.openssl("x509", "-in", "tls.crt", "-noout", "-ext", "subjectAltName")
+        for name in ("DNS:localhost", "IP Address:127.0.0.1", "DNS:*.example.org", "IP Address:10.1.2.3"):
+            self.assertIn(name, text)
+
+    def test_nobody_else_can_read_it(self) -> None:
+        certificates(str(self.directory))
+        self.assertEqual(stat.S_IMODE(self.directory.stat().st_mode), 0o700)
+        for name in ("tls.key", "ca.key", "token"):
+            self.assertEqual(stat.S_IMODE((self.directory / name).stat().st_mode), 0o600, name)
+
+    def test_made_again_it_renews_the_certificate_alone(self) -> None:
+        certificates(str(self.directory))
+        before = self.contents()
+        self.assertEqual(certificates(str(self.directory), "--days", "3")[0], 0)
+        after = self.contents()
+        self.assertEqual({name for name in after if after[name] != before[name]}, {"tls.crt"})
+        self.openssl("verify", "-CAfile", "ca.crt", "tls.crt")
+
+    def test_mistakes_are_named(self) -> None:
+        occupied = self.directory.parent / "file"
+        occupied.write_text("", encoding="ascii")
+        for arguments, message in [
+            ((str(self.directory), "--days", "0"), "--days 0: expected 1 or more"),
+            ((str(self.directory), "--name", "a,b"), "--name 'a,b'"),
+            ((str(occupied),), str(occupied)),
+        ]:
+            with self.subTest(arguments):
+                code, _, errors = certificates(*arguments)
+                self.assertEqual(code, 2)
+                self.assertIn(message, errors)
+
+    def test_without_openssl_it_says_what_to_do(self) -> None:
+        with mock.patch.dict("os.environ", {"PATH": "/nowhere"}):
+            code, _, errors = certificates(str(self.directory))
+        self.assertEqual(code, 1)
+        self.assertIn("run tools/setup", errors)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,133 @@
+"""Which component limits a run, from the metrics of its processes. The rules in deploy/prometheus/rules/verdict.yml say
+the same in Prometheus' language, and a test holds the two together.
+
+The learner's time is laid to components. What it spends on updates and on handing out weights is theirs; what it waits
+for batches that were asked for is sampling's. What it waits for data is divided among the components as the actors
+divide their own time: into environments, choosing actions (inference), recording and handing in (insertion), and, of
+actors that learn by themselves, gradients (update). That they stand still counts only as far as it goes beyond the time in
+which the learner is busy, and they have to wait for it: then it is insertion where replay takes nothing, and broadcast
+where new weights do not come.
+
+The component with the largest share is the limit: were it faster, the run would be.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headrace_cli.metrics import Labels
+
+COMPONENTS = ("environment", "inference", "insertion", "sampling", "update", "broadcast")
+
+# What makes each of them faster.
+ADVICE = {
+    "environment": "add actors",
+    "inference": "add actors, or environments to each (actor.environments)",
+    "central inference": "raise actor.environments or inference.threads",
+    "insertion": "add replay shards, or environments to each actor (actor.environments)",
+    "sampling": "add replay shards, or raise learner.prefetch",
+    "update": "give the learner more cores or a GPU, or choose a smaller network or batch",
+    "asynchronous update": "add actors, or cores for them, or choose a smaller network",
+    "broadcast": "raise learner.publish_interval_seconds, or choose a smaller network",
+}
+
+_SUBJECT = {
+    "environment": "environments limit",
+    "inference": "inference limits",
+    "insertion": "insertion limits",
+    "sampling": "sampling limits",
+    "update": "updates limit",
+    "broadcast": "broadcasting weights limits",
+}
+
+# Below so many seconds of the learner's time nothing is said.
+_LEAST_SECONDS = 0.5
+_WAITING = "headrace_learner_waiting_seconds_total"
+
+# Seconds of a metric over all processes of a role ("learner", "actor") in some time.
+Seconds = Callable[[str, str, Labels], float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    component: str
+    shares: Mapping[str, float] = field(default_factory=dict)  # of the learner's time, by component
+    text: str = ""  # what limits the run, the evidence, and what to do
+
+
+def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None:
+    """None: too little has happened, or nothing of it says what limits the run."""
+
+    def waited(*what: str) -> float:
+        return sum(seconds("learner", _WAITING, {"what": one}) for one in what)
+
+    learner = {
+        "update": seconds("learner", "headrace_learner_update_seconds_sum", {}),
+        "publishing": seconds("learner", "headrace_learner_publishing_seconds_total", {}),
+        "housekeeping": seconds("learner", "headrace_learner_housekeeping_seconds_total", {}),
+        "sampling": waited("batch", "shards"),
+        "data": waited("actors", "items"),
+    }
+    if sum(learner.values()) < _LEAST_SECONDS:
+        return None
+    learner = _shares(learner)
+    actors = _shares(
+        {
+            "environment": seconds("actor", "headrace_actor_step_seconds_total", {}),
+            "inference": seconds("actor", "headrace_actor_policy_seconds_total", {}),
+            "recording": seconds("actor", "headrace_actor_record_seconds_total", {}),
+            "gradients": seconds("actor", "headrace_actor_update_seconds_total", {}),
+            "blocked": seconds("actor", "headrace_actor_inserts_blocked_seconds_total", {}),
+            "policy_wait": seconds("actor", "headrace_actor_policy_wait_seconds_total", {}),
+        }
+    )
+    if not any(actors.values()) and learner["data"] == max(learner.values()):
+        return None  # the actors would know why
+    busy = 1 - learner["data"]
+    reasons = _shares(
+        {
+            "environment": actors["environment"],
+            "inference": actors["inference"],
+            "update": actors["gradients"],
+            "insertion": actors["recording"] + max(actors["blocked"] - busy, 0),
+            "broadcast": max(actors["policy_wait"] - busy, 0),
+        }
+    )
+    shares = {
+        "environment": learner["data"] * reasons["environment"],
+        "inference": learner["data"] * reasons["inference"],
+        "insertion": learner["data"] * reasons["insertion"],
+        "sampling": learner["sampling"],
+        "update": learner["update"] + learner["data"] * reasons["update"],
+        "broadcast": learner["publishing"] + learner["data"] * reasons["broadcast"],
+    }
+    component = max(COMPONENTS, key=lambda one: shares[one])
+    if shares[component] == 0:
+        return None
+    return Verdict(component, shares, _text(component, learner, actors, central_inference))
+
+
+def _shares(seconds: Mapping[str, float]) -> dict[str, float]:
+    total = sum(seconds.values())
+    return {name: value / total if total > 0 else 0.0 for name, value in seconds.items()}
+
+
+def _text(component: str, learner: Mapping[str, float], actors: Mapping[str, float], central_inference: bool) -> str:
+    standing = actors["blocked"] + actors["policy_wait"]
+    waits = f"the learner waits for data {learner['data']:.0%} of the time"
+    evidence = {
+        "environment": f"{waits}, the actors are in their environments {actors['environment']:.0%} of theirs",
+        "inference": f"{waits}, the actors choose actions {actors['inference']:.0%} of theirs",
+        "insertion": f"{waits}, the actors hand in steps {actors['recording'] + actors['blocked']:.0%} of theirs",
+        "sampling": f"the learner waits for batches on their way {learner['sampling']:.0%} of the time",
+        "update": f"the learner is at updates {learner['update']:.0%} of the time",
+        "broadcast": f"handing out weights takes the learner {learner['publishing']:.0%} of the time",
+    }[component]
+    if component == "inference" and central_inference:
+        evidence = f"{waits}, the actors wait for actions {actors['inference']:.0%} of theirs"
+    if component in ("update", "broadcast") and standing >= 0.05:
+        evidence += f", the actors wait {standing:.0%} of theirs"
+    advice = ADVICE["central inference" if component == "inference" and central_inference else component]
+    if component == "update" and actors["gradients"] > 0:
+        evidence = f"{waits}, the actors compute gradients {actors['gradients']:.0%} of theirs"
+        advice = ADVICE["asynchronous update"]
+    return f"{_SUBJECT[component]} the run: {evidence}: {advice}"
