@@ -14,6 +14,10 @@ namespace headrace {
 namespace {
 
 absl::Status CheckNetwork(const v1::NetworkOptions& network, const v1::EnvironmentSpec& environment) {
+  if (network.lstm() > 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "network.lstm: %d, but networks of action values are not recurrent; expected 0", network.lstm()));
+  }
   return MakeTorso(network, MakeQNetworkSpec(network, environment).observation).status();
 }
 
@@ -55,23 +59,19 @@ absl::StatusOr<Experience> MakeQLearningExperience(const v1::RunConfig& config,
   const v1::QLearningOptions& options = config.q_learning();
   RETURN_IF_ERROR(CheckExploration(QLearningExploration(config), config));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
-  if (config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {
-    ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.unroll_length()));
-    experience.batch_size = config.actor().environments();
-    return experience;
-  }
-  if (config.topology() != v1::SYNCHRONOUS) {
+  if (config.topology() == v1::QUEUE) {
     ASSIGN_OR_RETURN(Experience experience, MakeUnrollExperience(environment, options.unroll_length()));
     experience.batch_size = options.batch_size();
     return experience;
   }
+  // A batch is a round: of all actors, or of the one that learns from it.
   ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.unroll_length()));
-  experience.batch_size = config.actor().processes() * config.actor().environments();
+  experience.batch_size = config.actor().environments();
+  if (config.topology() == v1::SYNCHRONOUS) experience.batch_size *= config.actor().processes();
   if (options.has_batch_size() && options.batch_size() != experience.batch_size) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("q_learning.batch_size: %d, but with topology SYNCHRONOUS a batch is one round of all %d "
-                        "environments",
-                        options.batch_size(), experience.batch_size));
+        absl::StrFormat("q_learning.batch_size: %d, but with topology %s a batch is one round of %d environments",
+                        options.batch_size(), v1::Topology_Name(config.topology()), experience.batch_size));
   }
   return experience;
 }

@@ -192,9 +192,14 @@ TEST(QLearningExperienceTest, BatchesOfSynchronousRoundsAreAllEnvironments) {
   EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 8u);
   config.set_topology(v1::SYNCHRONOUS);
   EXPECT_EQ(ExperienceError(config, BreakoutLike()),
-            "q_learning.batch_size: 8, but with topology SYNCHRONOUS a batch is one round of all 6 environments");
+            "q_learning.batch_size: 8, but with topology SYNCHRONOUS a batch is one round of 6 environments");
   config.mutable_q_learning()->clear_batch_size();
   EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 6u);
+  config.set_topology(v1::ASYNCHRONOUS_GRADIENTS);
+  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 3u);
+  config.mutable_q_learning()->mutable_network()->set_lstm(8);
+  EXPECT_EQ(ExperienceError(config, BreakoutLike()),
+            "network.lstm: 8, but networks of action values are not recurrent; expected 0");
 }
 
 // Where the policy runs changes nothing in what is recorded, how it travels, and what batches are made of.
