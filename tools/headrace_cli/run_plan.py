@@ -44,7 +44,7 @@ def _with_flags(spec: ChildSpec, flags: list[str]) -> ChildSpec:
 
 def shards_of(config: Mapping[str, Any]) -> int:
     """None where nothing but gradients travels."""
-    return 0 if config["topology"] == "ASYNCHRONOUS_GRADIENTS" else int(config["replay"]["shards"])
+    return 0 if config.get("topology") == "ASYNCHRONOUS_GRADIENTS" else int(config["replay"]["shards"])
 
 
 def _shard(directory: RunDirectory, index: int) -> ChildSpec:
