@@ -33,7 +33,11 @@ DOCKERFILE = Path("deploy/container/Dockerfile")
 
 
 def podman(*arguments: str, check: bool = True, **options: Any) -> str:
-    result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False, **options)
+    # What podman calls to make networks lies where administrators' programs do.
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    result = subprocess.run(
+        ["podman", *arguments], capture_output=True, text=True, check=False, env=environment, **options
+    )
     if check and result.returncode != 0:
         raise AssertionError(f"podman {' '.join(arguments)}: {result.stderr}")
     return result.stdout
