@@ -68,11 +68,6 @@ absl::StatusOr<Experience> MakeQLearningExperience(const v1::RunConfig& config,
   ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.unroll_length()));
   experience.batch_size = config.actor().environments();
   if (config.topology() == v1::SYNCHRONOUS) experience.batch_size *= config.actor().processes();
-  if (options.has_batch_size() && options.batch_size() != experience.batch_size) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("q_learning.batch_size: %d, but with topology %s a batch is one round of %d environments",
-                        options.batch_size(), v1::Topology_Name(config.topology()), experience.batch_size));
-  }
   return experience;
 }
 

@@ -191,9 +191,6 @@ TEST(QLearningExperienceTest, BatchesOfSynchronousRoundsAreAllEnvironments) {
   config.set_topology(v1::QUEUE);
   EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 8u);
   config.set_topology(v1::SYNCHRONOUS);
-  EXPECT_EQ(ExperienceError(config, BreakoutLike()),
-            "q_learning.batch_size: 8, but with topology SYNCHRONOUS a batch is one round of 6 environments");
-  config.mutable_q_learning()->clear_batch_size();
   EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 6u);
   config.set_topology(v1::ASYNCHRONOUS_GRADIENTS);
   EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 3u);

@@ -190,6 +190,8 @@ std::string List() {
   add_topology(v1::QUEUE, "the actor holds the policy, the learner takes every unroll from a queue once");
   add_topology(v1::SYNCHRONOUS, "the actor holds the policy, actors and learner take turns in rounds of one policy");
   add_topology(v1::CENTRAL_INFERENCE, "the learner holds the policy and answers observations with actions, in batches");
+  add_topology(v1::ASYNCHRONOUS_GRADIENTS,
+               "the actor holds the policy and pushes gradients, the learner steps parameters");
   return list.dump(2);
 }
 
