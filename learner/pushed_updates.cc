@@ -8,25 +8,16 @@
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/zeros.h"
-#include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/status_macros.h"
 #include "model/weights.h"
+#include "replay/row_layout.h"
 
 namespace headrace {
 namespace {
 
 constexpr double kStalenessDecay = 0.99;  // of the running mean
-
-bool AllFinite(const std::string& bytes) {
-  float value;
-  for (size_t i = 0; i < bytes.size(); i += sizeof(value)) {
-    std::memcpy(&value, bytes.data() + i, sizeof(value));
-    if (!std::isfinite(value)) return false;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -82,7 +73,8 @@ std::optional<v1::GradientVerdict> PushedUpdates::Judge(const GradientPush& push
   if (push.request.metrics_size() == metrics_.numel()) {
     std::ranges::copy(push.request.metrics(), metrics_.data_ptr<float>());
   }
-  if (!AllFinite(push.request.gradients())) {
+  const std::string& gradients = push.request.gradients();
+  if (!AllFinite(reinterpret_cast<const std::byte*>(gradients.data()), gradients.size(), v1::FLOAT32)) {
     LogWarning("a gradient of actor %d is not finite: dropped", push.index);
     return v1::NOT_FINITE;
   }

@@ -14,7 +14,6 @@
 #include "learner/stale_items.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
-#include "model/weights.h"
 
 namespace headrace {
 namespace {
