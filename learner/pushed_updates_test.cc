@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ATen/ops/tensor.h"
@@ -264,15 +265,16 @@ TEST_F(PushedUpdatesTest, WhoeverDoesNotFitIsRefusedAlone) {
 
 TEST_F(PushedUpdatesTest, AnActorThatVanishesHurtsNobody) {
   Start({});
+  const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, 0)};
   {
     Pusher gone(server_->address(), 0);
     gone.Push(1, {1, 1});
-    while (service_.clients() == 0) {
-    }
+    ASSERT_TRUE(updates_->Next(moment, Soon())->usable);
   }
-  EXPECT_TRUE(Learn());
+  while (service_.clients() > 0) std::this_thread::yield();
+  ASSERT_TRUE(updates_->Update(moment).ok());  // its answer has nobody to go to
   Pusher next(server_->address(), 1);
-  next.Answer();
+  EXPECT_EQ(next.Answer().number(), 0);
   next.Push(1, {1, 1}, 1);
   EXPECT_TRUE(Learn());
   EXPECT_EQ(next.Answer().verdict(), v1::APPLIED);
