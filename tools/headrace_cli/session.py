@@ -84,6 +84,7 @@ class Session:
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])
         if not self.finished_before:
+            self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
@@ -125,6 +126,7 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
+        self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
 
