@@ -131,6 +131,15 @@ TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) 
   EXPECT_THAT(files, testing::Contains(HasSubstr(CheckpointName(1))));
 }
 
+// A learner that is told to end has no more time than whoever kills it leaves.
+TEST_F(CheckpointWriterTest, AShardThatTakesTooLongIsNamed) {
+  CheckpointWriter writer = Writer({first_.address()});
+  writer.Start(Cut(1, 0), std::chrono::milliseconds(0));
+  const absl::Status status = writer.Wait();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
+}
+
 TEST_F(CheckpointWriterTest, AShardOfAnotherRunRefuses) {
   TestDirectory directory;
   TestShard strange(0, directory.path());
