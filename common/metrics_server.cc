@@ -64,7 +64,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
                                  kRequestMs, "max_request_size", kMaxRequestBytes});
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", listen,
-                                               ": the port is in use, or the address is not of this machine"));
+                                               ": the port is in use, or the address is not of this machine; "
+                                               "name another in --metrics_listen, or port 0 for a free one"));
   }
   for (const auto& collectable : registry.collectables()) exposer->RegisterCollectable(collectable);
   const std::vector<int> ports = exposer->GetListeningPorts();

@@ -1,4 +1,5 @@
 // The MuJoCo tasks of Gymnasium 1.4, version 5, with the default arguments of their constructors.
+#include <algorithm>
 #include <cmath>
 
 #include "actor/env/mujoco_task.h"
@@ -44,6 +45,12 @@ double TipPenalties(const mjModel&, const mjData& d) {
   return -distance_penalty - velocity_penalty;
 }
 
+// Between the origins of two bodies.
+double Distance(const mjData& d, int a, int b) {
+  const mjtNum *p = d.xpos + 3 * a, *q = d.xpos + 3 * b;
+  return std::hypot(p[0] - q[0], p[1] - q[1], p[2] - q[2]);
+}
+
 // Reacher's model has the bodies world, two links, fingertip and target, and the target's position is qpos[2:4].
 constexpr int kFingertip = 3, kTarget = 4;
 
@@ -60,11 +67,31 @@ double* FingertipToTarget(const mjModel&, const mjData& d, double* out) {
   return out;
 }
 
-double TargetDistance(const mjModel&, const mjData& d) {
-  const mjtNum* tip = d.xpos + 3 * kFingertip;
-  const mjtNum* target = d.xpos + 3 * kTarget;
-  return -std::hypot(tip[0] - target[0], tip[1] - target[1], tip[2] - target[2]);
+double TargetDistance(const mjModel&, const mjData& d) { return -Distance(d, kFingertip, kTarget); }
+
+// Pusher's model has, after the arm's links, the bodies fingertip, object and goal; qpos[7:9] is where the object is,
+// and qpos[9:11] the goal.
+constexpr int kPusherTip = 10, kObject = 11, kGoal = 12;
+
+void PlaceObject(RandomStream& random, std::span<double> qpos, std::span<double> qvel) {
+  do {
+    qpos[7] = random.Uniform(-0.3, 0);
+    qpos[8] = random.Uniform(-0.2, 0.2);
+  } while (std::hypot(qpos[7], qpos[8]) <= 0.17);
+  qpos[9] = qpos[10] = 0;
+  std::ranges::fill(qvel.last(4), 0);
 }
+
+double* TipObjectAndGoal(const mjModel&, const mjData& d, double* out) {
+  return std::copy_n(d.xpos + 3 * kPusherTip, 9, out);
+}
+
+double PusherDistances(const mjModel&, const mjData& d) {
+  return -Distance(d, kObject, kGoal) - 0.5 * Distance(d, kObject, kPusherTip);
+}
+
+// Of the torso, as a speed from the ground within one step of the simulation.
+double HeightReward(const mjModel& m, const mjData& d) { return d.qpos[2] / m.opt.timestep; }
 
 }  // namespace
 
@@ -123,6 +150,23 @@ const std::vector<MujocoTask>& AllMujocoTasks() {
        .finish_observation = FingertipToTarget,
        .control_weight = 1,
        .extra_reward = TargetDistance},
+
+      {.name = "Pusher-v5",
+       .summary = "push an object to a goal with an arm of seven joints",
+       .model = "pusher_v5.xml",
+       .observation_size = 23,
+       .actions = 7,
+       .action_bound = 2,
+       .max_episode_steps = 100,
+       .reward_threshold = 0,
+       .frame_skip = 5,
+       .position_noise = 0,
+       .velocity_noise = 0.005,
+       .finish_reset = PlaceObject,
+       .observation = {{Positions, 0, 7}, {Velocities, 0, 7}},
+       .finish_observation = TipObjectAndGoal,
+       .control_weight = 0.1,
+       .extra_reward = PusherDistances},
 
       {.name = "Swimmer-v5",
        .summary = "swim forward with three links",
@@ -228,6 +272,24 @@ const std::vector<MujocoTask>& AllMujocoTasks() {
        .max_contact_cost = 10,
        .healthy_reward = 5,
        .healthy = {{2, 1.0, 2.0}},
+       .contact_forces = true},
+
+      {.name = "HumanoidStandup-v5",
+       .summary = "stand up with a body like a human's",
+       .model = "humanoidstandup.xml",
+       .observation_size = 348,
+       .actions = 17,
+       .action_bound = 0.4,
+       .frame_skip = 5,
+       .position_noise = 0.01,
+       .velocity_noise = 0.01,
+       .observation =
+           {{Positions, 2}, {Velocities}, {BodyInertias}, {BodyVelocities}, {ActuatorForces, 6}, {ContactForces}},
+       .control_weight = 0.1,
+       .contact_weight = 5e-7,
+       .max_contact_cost = 10,
+       .healthy_reward = 1,
+       .extra_reward = HeightReward,
        .contact_forces = true},
   };
   return *tasks;

@@ -15,6 +15,7 @@
   ENVIRONMENT(Pendulum)                    \
   ENVIRONMENT(CartPole)                    \
   ENVIRONMENT(Acrobot)                     \
+  ENVIRONMENT(MountainCar)                 \
   ENVIRONMENT(MountainCarContinuous)       \
   ENVIRONMENT(Catch)                       \
   ENVIRONMENT(MemoryChain)                 \

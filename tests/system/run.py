@@ -25,7 +25,7 @@ from pathlib import Path
 from headrace_cli.csv_tail import Row, read_rows
 from headrace_cli.metrics import fetch
 
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 300.0
 PENDULUM = Path("deploy/run/pendulum_sac.textproto").absolute()
 
 # The shortest run that still has every part but an evaluator: one actor, one shard, small batches.

@@ -44,7 +44,7 @@ class TopologiesTest(SystemTest):
 
     def test_a_queue_is_learned_from_and_goes_on_when_processes_die(self) -> None:
         run = self.start(
-            "cartpole_actor_critic", "replay.shards=2", "stop.score=200", "stop.env_steps=5000000",
+            "cartpole_impala", "replay.shards=2", "stop.score=200", "stop.env_steps=5000000",
             "checkpoint.interval_seconds=0.5", "evaluation.episodes=20", "evaluation.interval_steps=200000",
         )
         run.wait_for_env_steps(4000)

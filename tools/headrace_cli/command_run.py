@@ -102,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     """One for each seed. The default directory has a name without time, so that the same command finds it again."""
     config = arguments.config.absolute()
-    seed = int(inspector.as_json(config, arguments.overrides).get("seed", 0))
+    seed = int(inspector.as_json(config, arguments.overrides)["seed"])
     init_from = arguments.init_from.absolute() if arguments.init_from else None
     if not arguments.seeds:
         directory = arguments.dir or workspace.RUNS / f"{config.stem}-seed{seed}"

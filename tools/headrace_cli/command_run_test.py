@@ -227,6 +227,7 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end(fake={"refuse": "evaluator"})
         self.assertEqual(code, 2, output)
         self.assertIn("did you mean learner?", output)
+        self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
         self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
 
     def test_an_interrupt_drains_in_order_and_exits_with_130(self) -> None:

@@ -28,15 +28,19 @@ ADVICE = {
     "update": "give the learner more cores or a GPU, or choose a smaller network or batch",
     "asynchronous update": "add actors, or cores for them, or choose a smaller network",
     "broadcast": "raise learner.publish_interval_seconds, or choose a smaller network",
+    "answered broadcast": "raise actor.environments, ppo.round_steps or unroll_length: more steps for each answer with weights",
 }
 
 _SUBJECT = {
     "environment": "environments limit",
     "inference": "inference limits",
+    "central inference": "inference limits",
     "insertion": "insertion limits",
     "sampling": "sampling limits",
     "update": "updates limit",
+    "asynchronous update": "the actors' gradients limit",
     "broadcast": "broadcasting weights limits",
+    "answered broadcast": "the way from the actors to the learner and back limits",
 }
 
 # Below so many seconds of the learner's time nothing is said.
@@ -51,6 +55,7 @@ Seconds = Callable[[str, str, Labels], float]
 class Verdict:
     component: str
     shares: Mapping[str, float] = field(default_factory=dict)  # of the learner's time, by component
+    advice: Mapping[str, str] = field(default_factory=dict)  # what would make each component of this run faster
     text: str = ""  # what limits the run, the evidence, and what to do
 
 
@@ -103,7 +108,15 @@ def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None
     component = max(COMPONENTS, key=lambda one: shares[one])
     if shares[component] == 0:
         return None
-    return Verdict(component, shares, _text(component, learner, actors, central_inference))
+    cases = {one: one for one in COMPONENTS}
+    if central_inference:
+        cases["inference"] = "central inference"
+    if actors["gradients"] > 0:
+        cases["update"] = "asynchronous update"
+    if actors["policy_wait"] > 0:
+        cases["broadcast"] = "answered broadcast"
+    advice = {one: ADVICE[case] for one, case in cases.items()}
+    return Verdict(component, shares, advice, _text(cases[component], learner, actors))
 
 
 def _shares(seconds: Mapping[str, float]) -> dict[str, float]:
@@ -111,23 +124,19 @@ def _shares(seconds: Mapping[str, float]) -> dict[str, float]:
     return {name: value / total if total > 0 else 0.0 for name, value in seconds.items()}
 
 
-def _text(component: str, learner: Mapping[str, float], actors: Mapping[str, float], central_inference: bool) -> str:
+def _text(case: str, learner: Mapping[str, float], actors: Mapping[str, float]) -> str:
     standing = actors["blocked"] + actors["policy_wait"]
+    and_standing = f", the actors wait {standing:.0%} of theirs" if standing >= 0.05 else ""
     waits = f"the learner waits for data {learner['data']:.0%} of the time"
     evidence = {
         "environment": f"{waits}, the actors are in their environments {actors['environment']:.0%} of theirs",
         "inference": f"{waits}, the actors choose actions {actors['inference']:.0%} of theirs",
+        "central inference": f"{waits}, the actors wait for actions {actors['inference']:.0%} of theirs",
         "insertion": f"{waits}, the actors hand in steps {actors['recording'] + actors['blocked']:.0%} of theirs",
         "sampling": f"the learner waits for batches on their way {learner['sampling']:.0%} of the time",
-        "update": f"the learner is at updates {learner['update']:.0%} of the time",
+        "update": f"the learner is at updates {learner['update']:.0%} of the time{and_standing}",
+        "asynchronous update": f"{waits}, the actors compute gradients {actors['gradients']:.0%} of theirs",
         "broadcast": f"handing out weights takes the learner {learner['publishing']:.0%} of the time",
-    }[component]
-    if component == "inference" and central_inference:
-        evidence = f"{waits}, the actors wait for actions {actors['inference']:.0%} of theirs"
-    if component in ("update", "broadcast") and standing >= 0.05:
-        evidence += f", the actors wait {standing:.0%} of theirs"
-    advice = ADVICE["central inference" if component == "inference" and central_inference else component]
-    if component == "update" and actors["gradients"] > 0:
-        evidence = f"{waits}, the actors compute gradients {actors['gradients']:.0%} of theirs"
-        advice = ADVICE["asynchronous update"]
-    return f"{_SUBJECT[component]} the run: {evidence}: {advice}"
+        "answered broadcast": f"{waits}, the actors wait for its weights {actors['policy_wait']:.0%} of theirs",
+    }[case]
+    return f"{_SUBJECT[case]} the run: {evidence}: {ADVICE[case]}"

@@ -79,6 +79,14 @@ class VerdictTest(unittest.TestCase):
         assert blocked is not None and lagging is not None
         self.assertEqual(blocked.component, "insertion")
         self.assertEqual(lagging.component, "broadcast")
+        self.assertTrue(lagging.text.startswith("the way from the actors to the learner and back limits the run"))
+        self.assertTrue(lagging.text.endswith("wait for its weights 80% of theirs: " + ADVICE["answered broadcast"]))
+
+    def test_handing_out_weights_that_nobody_waits_for_takes_the_learners_time(self) -> None:
+        found = verdict_of({"publishing_seconds": 6, "update_seconds_sum": 4}, {"step_seconds": 5})
+        assert found is not None
+        self.assertEqual(found.component, "broadcast")
+        self.assertTrue(found.text.endswith("takes the learner 60% of the time: " + ADVICE["broadcast"]))
 
     def test_gradients_that_actors_compute_are_updates(self) -> None:
         found = verdict_of(
@@ -86,6 +94,7 @@ class VerdictTest(unittest.TestCase):
         )
         assert found is not None
         self.assertEqual(found.component, "update")
+        self.assertTrue(found.text.startswith("the actors' gradients limit the run: the learner waits for data 90%"))
         self.assertTrue(found.text.endswith("the actors compute gradients 70% of theirs: " + ADVICE["asynchronous update"]))
 
     def test_start_and_end_of_a_run_do_not_count(self) -> None:
