@@ -13,8 +13,9 @@ ServerStream* ServerStream::Start(std::shared_ptr<ServerStream> stream, std::chr
   // Headers first: a first message with a buffer hint would otherwise hold them back, and the stream with them.
   raw->StartSendInitialMetadata();
   raw->silence_.Set(std::chrono::system_clock::now() + patience, [weak = raw->weak_from_this()](bool in_time) {
-    const auto alive = weak.lock();
-    if (in_time && alive != nullptr) alive->EndSilence();
+    // Not even for a moment: a stream that has been heard must end with its call, and not here.
+    if (!in_time) return;
+    if (const auto alive = weak.lock(); alive != nullptr) alive->EndSilence();
   });
   raw->StartRead(&raw->incoming_);
   return raw;
