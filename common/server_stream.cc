@@ -52,8 +52,9 @@ ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::sha
   raw->StartSendInitialMetadata();
   raw->silence_.Set(std::chrono::system_clock::now() + limits.first_message,
                     [weak = raw->weak_from_this()](bool in_time) {
-                      const auto alive = weak.lock();
-                      if (in_time && alive != nullptr) alive->EndSilence();
+                      // Not even for a moment: a stream that has been heard must end with its call, and not here.
+                      if (!in_time) return;
+                      if (const auto alive = weak.lock(); alive != nullptr) alive->EndSilence();
                     });
   raw->StartRead(&raw->incoming_);
   return raw;
@@ -105,8 +106,8 @@ void ServerStream::WriteNext() {
 void ServerStream::WatchReading(Time until) {
   reading_ = std::make_unique<grpc::Alarm>();
   reading_->Set(until, [weak = weak_from_this()](bool in_time) {
-    const auto alive = weak.lock();
-    if (in_time && alive != nullptr) alive->CheckReading();
+    if (!in_time) return;
+    if (const auto alive = weak.lock(); alive != nullptr) alive->CheckReading();
   });
 }
 
