@@ -15,6 +15,7 @@ reference and ratio.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from headrace_cli import metrics, workspace
 
+LAUNCHER = "import sys; from headrace_cli.main import main; sys.exit(main())"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 CONFIGURATION = "deploy/run/cartpole_impala.textproto"
 SETTINGS = [
     "actor.environments=1",
@@ -83,12 +86,12 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def run_with(*settings: str) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         directory = Path(name) / "run"
-        command = [str(workspace.ROOT / "tools/headrace"), "run", CONFIGURATION, "--no-build", "--dir", str(directory)]
+        command = [sys.executable, "-c", LAUNCHER, "run", CONFIGURATION, "--no-build", "--dir", str(directory)]
         for setting in [*SETTINGS, *settings]:
             command += ["--set", setting]
         with (Path(name) / "log").open("w") as log:
             launcher = subprocess.Popen(
-                command, cwd=workspace.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
             try:
                 yield Run(directory)
@@ -100,6 +103,8 @@ def run_with(*settings: str) -> Iterator[Run]:
 
 
 def load_of(run: Run, seconds: float) -> Load:
+    """Of so many seconds; of more if no step was done in them."""
+
     def sample() -> tuple[float, ...]:
         used, idle = cpu_times()
         return (
@@ -112,9 +117,13 @@ def load_of(run: Run, seconds: float) -> Load:
         )
 
     before = sample()
-    time.sleep(seconds)
-    elapsed, steps, learner, shard, used, idle = (b - a for a, b in zip(before, sample(), strict=True))
-    return Load(steps / elapsed, learner / elapsed, shard / elapsed, used / (used + idle))
+    while True:
+        time.sleep(seconds)
+        elapsed, steps, learner, shard, used, idle = (b - a for a, b in zip(before, sample(), strict=True))
+        if steps > 0:
+            return Load(steps / elapsed, learner / elapsed, shard / elapsed, used / (used + idle))
+        if elapsed > PATIENCE:
+            raise SystemExit(f"no step was done in {elapsed:.0f} s")
 
 
 def cpu_times() -> tuple[float, float]:
