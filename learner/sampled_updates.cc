@@ -18,6 +18,9 @@
 namespace headrace {
 namespace {
 
+// How the names of checkpoints begin that a shard writes when it is told to end (docs/formats/replay.md).
+constexpr char kEndOfALife[] = "end-";
+
 constexpr std::chrono::seconds kTablePatience{2};
 // The policy lag of a batch is measured at every so-manieth.
 constexpr uint64_t kLagInterval = 16;
@@ -96,10 +99,13 @@ void SampledUpdates::CompareShards(const v1::CheckpointManifest& manifest) const
   const std::vector<v1::TableState> saved =
       ShardStates(manifest, MakeTableSpec(config_, experience_).name(), stats.states.size());
   for (size_t i = 0; i < saved.size(); ++i) {
-    // It has only gone on, in the same life or in one that ended in order after the checkpoint.
-    const bool has_everything =
-        !stats.restored_from[i].empty() && stats.states[i].inserted_steps() >= saved[i].inserted_steps();
-    if (stats.states[i].incarnation() == saved[i].incarnation() || has_everything) continue;
+    // In the same life it has only gone on, and so it has where it wrote a checkpoint of its own at the end of one.
+    const bool saved_at_its_end = stats.restored_from[i].starts_with(kEndOfALife) &&
+                                  stats.states[i].inserted_steps() >= saved[i].inserted_steps();
+    if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name() ||
+        saved_at_its_end) {
+      continue;
+    }
     LogError("shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks",
              i, stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
              manifest.name());
