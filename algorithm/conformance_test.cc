@@ -103,6 +103,7 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(GetParam().options, options));
     config_.set_topology(FactsOf(config_)->topologies.front());
     config_.mutable_actor()->set_environments(4);
+    config_.mutable_stop()->set_env_steps(1000);
     experience_ = *MakeExperience(config_, environment_);
   }
 
