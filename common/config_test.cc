@@ -265,7 +265,7 @@ TEST(ResumeTest, RefusesOtherChangesWithBothValues) {
       CheckResumable(Parsed(kMinimal), Parsed(kMinimal, {"seed=2", "environment.name=Ant-v5", "sac.hidden=64,32",
                                                          "sac.target_entropy=-1", "actor.processes=4"}));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), HasSubstr("\n  seed: 0 in the run, 2 now\n"));
+  EXPECT_THAT(status.message(), HasSubstr("\n  seed: 1 in the run, 2 now\n"));
   EXPECT_THAT(status.message(), HasSubstr("\n  environment.name: \"Pendulum-v1\" in the run, \"Ant-v5\" now\n"));
   EXPECT_THAT(status.message(), HasSubstr("\n  sac.hidden: [] in the run, [64, 32] now\n"));
   EXPECT_THAT(status.message(), HasSubstr("\n  sac.target_entropy: nothing in the run, -1 now\n"));

@@ -102,7 +102,7 @@ TEST_F(RunDirectoryTest, RefusesAnotherConfigurationAndChangesNothing) {
   const std::string metadata = Read("metadata.json");
   const absl::Status status = Open(Config({"seed=8"})).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), HasSubstr("seed: 0 in the run, 8 now"));
+  EXPECT_THAT(status.message(), HasSubstr("seed: 1 in the run, 8 now"));
   EXPECT_EQ(Read("metadata.json"), metadata);
   EXPECT_EQ(Read("config.textproto"), ResolvedText(Config()));
 }

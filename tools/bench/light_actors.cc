@@ -1,10 +1,10 @@
-// Many actors that do next to nothing, in one process: each with its own connections, lease, subscription to the weights
-// and writer, and a row of zeros now and then.
+// Many actors that do next to nothing, in one process: each with its own connections, lease, subscription to the
+// weights and writer, and a row of zeros now and then.
 //
 //   light_actors --config=FILE [--set=...] --learner=HOST:PORT --replay=HOST:PORT --actors=250 --steps_per_second=1
 //
-// Prints a JSON object a second: `leased` actors, `oldest_version` and `newest_version` of the weights that they have (0:
-// some have none), and `steps` handed over so far. Ends with the run, or on SIGTERM.
+// Prints a JSON object a second: `leased` actors, `oldest_version` and `newest_version` of the weights that they have
+// (0: some have none), and `steps` handed over so far. Ends with the run, or on SIGTERM.
 #include <unistd.h>
 
 #include <algorithm>

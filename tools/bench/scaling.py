@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from headrace_cli import metrics, workspace
 
-LAUNCHER = "import sys; from headrace_cli.main import main; sys.exit(main())"
+LAUNCHER = "import sys; from headrace_cli.main import main; sys.exit(main(sys.argv[1:]))"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 CONFIGURATION = "deploy/run/cartpole_impala.textproto"
 SETTINGS = [
@@ -47,8 +47,9 @@ UPDATE_BITS = 48  # of a version of the weights; the rest is the learner's incar
 class Run:
     """A run that goes on until it is interrupted."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, launcher: subprocess.Popen[bytes]) -> None:
         self.directory = directory
+        self._launcher = launcher
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """By process."""
@@ -57,6 +58,15 @@ class Run:
         except (OSError, json.JSONDecodeError):
             return {}
         return {one["name"]: one["addresses"] for one in record["processes"] if one["running"]}
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if self._launcher.poll() is not None:
+                raise SystemExit(f"the run has ended before {what}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"waited {PATIENCE:.0f} s for {what}")
+            time.sleep(0.05)
 
     def value(self, process: str, name: str) -> float:
         address = self.addresses().get(process, {}).get("metrics")
@@ -74,14 +84,6 @@ class Load:
     cores: float  # share of the machine's that were busy
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited {PATIENCE:.0f} s for {what}")
-        time.sleep(0.05)
-
-
 @contextmanager
 def run_with(*settings: str) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
@@ -94,7 +96,7 @@ def run_with(*settings: str) -> Iterator[Run]:
                 command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
             try:
-                yield Run(directory)
+                yield Run(directory, launcher)
             except SystemExit as error:
                 raise SystemExit(f"{error}\n{(Path(name) / 'log').read_text(encoding='utf-8')}") from error
             finally:
@@ -137,8 +139,8 @@ def measure_delay(delay: float, counts: list[int], seconds: float, report: Calla
     one: Load | None = None
     for count in counts:
         with run_with(f"environment.step_delay_seconds={delay}", f"actor.processes={count}") as run:
-            wait_until(lambda: run.value("learner", "headrace_learner_actors") == count, f"{count} actors")
-            wait_until(lambda: run.value("learner", "headrace_learner_updates_total") >= 5, "the first updates")
+            run.wait_until(lambda: run.value("learner", "headrace_learner_actors") == count, f"{count} actors")
+            run.wait_until(lambda: run.value("learner", "headrace_learner_updates_total") >= 5, "the first updates")
             load = load_of(run, seconds)
         name = f"scaling/step_of_{delay * 1000:g}_ms/actors{count}"
         one = one or load
@@ -179,11 +181,11 @@ def newest_lines(outputs: list[Path]) -> list[dict[str, int]]:
 
 def measure_light(count: int, seconds: float, report: Callable[..., None]) -> None:
     with run_with("environment.step_delay_seconds=0.01", "actor.processes=1") as run:
-        wait_until(lambda: run.value("learner", "headrace_learner_updates_total") >= 5, "the first updates")
+        run.wait_until(lambda: run.value("learner", "headrace_learner_updates_total") >= 5, "the first updates")
         alone = load_of(run, seconds)
         memory = {name: run.value(name, "process_resident_memory_bytes") for name in ("learner", "replay-0")}
         with light_actors(run, count) as outputs:
-            wait_until(
+            run.wait_until(
                 lambda: sum(one["leased"] for one in newest_lines(outputs)) == count
                 and all(one["oldest_version"] for one in newest_lines(outputs)),
                 f"{count} light actors to have weights",
