@@ -38,6 +38,7 @@ class Side:
     summary: str
     command: list[str]
     installed_by: str = "tools/setup --test"
+    imports: str = ""  # a module without which its Python program is of no use
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Figure:
     unit: str
     reference: float | None
     ratio: float | None
+
+
+_HAS_MODULE = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 
 
 def load(path: Path) -> Benchmark:
@@ -96,6 +100,8 @@ def check_installed(side: Side) -> None:
     """CommandError: its program is not there."""
     if shutil.which(ROOT / side.command[0]) is None:
         raise CommandError(f"{' '.join(side.command)} cannot be run; {side.installed_by} installs it")
+    if side.imports and subprocess.run([ROOT / side.command[0], "-c", _HAS_MODULE, side.imports], check=False).returncode:
+        raise CommandError(f"{side.command[0]} has no module {side.imports}; {side.installed_by} installs it")
 
 
 def measure(side: Side) -> list[Line]:

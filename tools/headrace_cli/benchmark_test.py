@@ -63,6 +63,14 @@ class BenchmarkTest(unittest.TestCase):
             run(Benchmark("b", "b", [], 2, ours, theirs), 2, reports.append)
         self.assertEqual(reports, [], "nothing was measured before")
 
+    def test_a_side_without_its_module_is_known_before_anything_is_measured(self) -> None:
+        ours = Side("ours", [sys.executable, "-c", "print()"])
+        theirs = Side("theirs", [sys.executable, "-c", "print()"], imports="no_such_module")
+        reports: list[str] = []
+        with self.assertRaisesRegex(CommandError, "no module no_such_module; tools/setup --test installs it"):
+            run(Benchmark("b", "b", [], 2, ours, theirs), 2, reports.append)
+        self.assertEqual(reports, [])
+
     def test_a_side_that_prints_nothing_is_refused(self) -> None:
         with self.assertRaisesRegex(CommandError, "printed no figure"):
             measure(Side("ours", [sys.executable, "-c", "print('hello')"]))

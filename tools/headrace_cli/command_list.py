@@ -13,11 +13,16 @@ from rich.text import Text
 from headrace_cli import errors, inspector, workspace
 
 KINDS = ("algorithms", "environments", "selectors", "topologies")
+_SINGULARS = ("algorithm", "environment", "selector", "topology")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", choices=KINDS, help="only these")
+    parser.add_argument("kind", nargs="?", type=_kind, choices=KINDS, help="only these")
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
+
+
+def _kind(text: str) -> str:
+    return KINDS[_SINGULARS.index(text)] if text in _SINGULARS else text
 
 
 def execute(arguments: argparse.Namespace) -> int:

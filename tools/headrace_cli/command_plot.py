@@ -5,6 +5,7 @@ picture is.
 
   tools/headrace plot runs/pendulum_sac-seed1
   tools/headrace plot runs/half_cheetah_sac runs/hopper_sac --output both.png
+  tools/headrace plot runs/half_cheetah_sac --against steps
   tools/headrace plot ours=runs/a/seed-1,runs/a/seed-2 theirs=runs/b
 """
 
@@ -12,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from headrace_cli import curves, errors
-from headrace_cli.picture import draw
+from headrace_cli.picture import AXES, draw
 from headrace_cli.run_directory import RunDirectory
 
 
@@ -30,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: of one run DIR/plots/learning_curve.png, of the seeds in one directory DIR/learning_curve.png, "
         "of anything else learning_curves.png in the current directory",
     )
+    parser.add_argument("--against", choices=AXES, help="only this; default: one picture against each, side by side")
     parser.add_argument("--title", help="default: the names of the groups")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     groups = curves.load_groups(arguments.directories)
     output = arguments.output or default_output(arguments.directories)
-    draw(groups, output, arguments.title or ", ".join(group.label for group in groups))
+    title = arguments.title or ", ".join(group.label for group in groups)
+    draw(groups, output, title, [arguments.against] if arguments.against else AXES)
     print(output.absolute())
     return errors.DONE
 

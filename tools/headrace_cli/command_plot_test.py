@@ -48,6 +48,13 @@ class CommandPlotTest(unittest.TestCase):
     def test_an_output_that_is_named_is_used(self) -> None:
         self.assertEqual(self.plot("pendulum", "--output", "mine.png"), self.root / "mine.png")
 
+    def test_against_one_thing_alone_the_picture_is_narrower(self) -> None:
+        def width(*arguments: str) -> int:  # of a PNG, which has it in its first chunk
+            return int.from_bytes(self.plot("pendulum", *arguments).read_bytes()[16:20], "big")
+
+        self.assertLess(width("--against", "steps"), width())
+        self.assertEqual(width("--against", "steps"), width("--against", "time"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -227,6 +227,7 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end(fake={"refuse": "evaluator"})
         self.assertEqual(code, 2, output)
         self.assertIn("did you mean learner?", output)
+        self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
         self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
 
     def test_an_interrupt_drains_in_order_and_exits_with_130(self) -> None:
@@ -378,6 +379,15 @@ class CommandRunTest(unittest.TestCase):
                 code, output = self.run_to_end("--prometheus-port", str(port))
         self.assertEqual(code, 2, output)
         self.assertIn(f"--prometheus-port {port}: the port is in use: name another, or none", output)
+
+    def test_prometheus_beside_a_finished_run_is_not_started_and_it_is_said_why(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
+        (self.root / "prometheus").chmod(0o755)
+        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+            code, output = self.run_to_end("--prometheus", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("--prometheus: nothing runs that it could show; with a higher stop condition", output)
 
     def test_a_prometheus_that_does_not_start_is_quoted(self) -> None:
         (self.root / "prometheus").write_text("#!/bin/sh\necho the disk is full\nexit 1\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Draws learning curves as PNG, against environment steps and against wall time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which colour-blind people can tell apart; each group also has a line style of its own.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
+
+AXES = ("steps", "time")
 
 # The longest run decides the unit of wall time: from so many seconds on.
 _TIME_UNITS = ((2 * 3600.0, "h", 3600.0), (600.0, "min", 60.0))
@@ -30,8 +32,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw(groups: list[Group], output: Path, title: str) -> None:
-    """Writes the picture. One run also shows its training return; several show means over seeds.
+def draw(groups: list[Group], output: Path, title: str, against: Sequence[str] = AXES) -> None:
+    """Writes the picture, against each of AXES that is named. One run also shows its training return; several show means over seeds.
 
     UsageError: no run has anything to draw yet, or the file cannot be written.
     """
@@ -43,9 +45,10 @@ def draw(groups: list[Group], output: Path, title: str) -> None:
     from matplotlib.ticker import EngFormatter
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
-        axes = figure.subplots(1, 2, sharey=True)
-        for axis, (label, x_of) in zip(axes, _x_axes(groups), strict=True):
+        figure = Figure(figsize=(1.5 + 4.75 * len(against), 4.2), layout="constrained")
+        axes = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
+        x_axes = _x_axes(groups)
+        for axis, (label, x_of) in zip(axes, (x_axes[one] for one in against), strict=True):
             for number, group in enumerate(groups):
                 _draw_group(axis, group, x_of, number, alone=len(groups) == 1)
             axis.set_xlabel(label)
@@ -60,15 +63,15 @@ def draw(groups: list[Group], output: Path, title: str) -> None:
             raise UsageError(f"{output} cannot be written: {error.strerror}") from error
 
 
-def _x_axes(groups: list[Group]) -> list[tuple[str, XOf]]:
-    """Environment steps, and wall time in a unit that suits the longest run."""
+def _x_axes(groups: list[Group]) -> dict[str, tuple[str, XOf]]:
+    """By name, of AXES: environment steps, and wall time in a unit that suits the longest run."""
     curves = [curve for group in groups for run in group.runs for curve in (run.evaluations, run.training)]
     longest = max(float(curve.wall_seconds.max()) for curve in curves if len(curve))
     unit, seconds = next(((unit, seconds) for begin, unit, seconds in _TIME_UNITS if longest >= begin), ("s", 1.0))
-    return [
-        ("environment steps", lambda curve: curve.env_steps),
-        (f"wall time ({unit})", lambda curve: curve.wall_seconds / seconds),
-    ]
+    return {
+        "steps": ("environment steps", lambda curve: curve.env_steps),
+        "time": (f"wall time ({unit})", lambda curve: curve.wall_seconds / seconds),
+    }
 
 
 def _drawable(run: Run) -> bool:

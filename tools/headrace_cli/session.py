@@ -54,6 +54,7 @@ class Session:
         self._recorded = ""
         self._closed = False
         self._interrupted = False
+        self._new = False  # the directory held no run before
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -74,7 +75,8 @@ class Session:
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
         self.directory.create_and_lock(self._say)
-        if self.directory.is_run():
+        self._new = not self.directory.is_run()
+        if not self._new:
             self._check_resumable(resolved)
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
@@ -84,6 +86,7 @@ class Session:
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])
         if not self.finished_before:
+            self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
@@ -125,6 +128,9 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
+            if self._new and self.outcome.exit_code == errors.BAD_USAGE:
+                self.directory.config.unlink(missing_ok=True)  # the next one need not be like it
+        self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
 
