@@ -151,6 +151,7 @@ TEST(RegistryTest, RefusesMinibatchesThatARoundCannotBeDividedInto) {
 
 TEST(RegistryTest, RefusesWhatFallsTowardsAnEndThatThereIsNot) {
   const auto check = [](v1::RunConfig config, const v1::EnvironmentSpec& environment, const std::string& field) {
+    config.mutable_stop()->set_env_steps(0);
     EXPECT_EQ(ExperienceError(config, environment),
               field + ": true with stop.env_steps: 0, but it falls to 0 at stop.env_steps; expected a number above 0");
     config.mutable_stop()->set_env_steps(1000);
