@@ -70,7 +70,7 @@ class ConfigurationTest(SystemTest):
         run = Run(self, "seed=2")
         run.path.mkdir()
         (run.path / "config.textproto").write_text('environment { name: "Pendulum-v1" }\nsac {}\n', encoding="utf-8")
-        self.assert_refused(run, f"headrace run: {run.path}: the run was started with another", "\n  seed: 0 in the run")
+        self.assert_refused(run, f"headrace run: {run.path}: the run was started with another", "\n  seed: 1 in the run")
         self.assertEqual(run.output().count("another configuration"), 1)
         (run.path / "config.textproto").write_text("seed: 1\nenviron", encoding="utf-8")
         place = run.path / "config.textproto:2:1: "
