@@ -7,6 +7,7 @@
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
 
@@ -60,7 +61,7 @@ TEST(QModelTest, ActorsAreGivenTheEpsilonsOfTheRunsProgress) {
   EXPECT_TRUE(at::equal(epsilons(), at::tensor({1.0f, 1.0f})));
   model->AfterUpdate(0.25);  // half of the way
   EXPECT_TRUE(at::allclose(epsilons(), at::tensor({0.55f, 0.75f})));
-  EXPECT_FLOAT_EQ(model->Metrics(at::tensor(2.0f), at::tensor(3.0f))[2].item<float>(), 0.65f);
+  EXPECT_FLOAT_EQ(model->Metrics(at::full({}, 2.0f), at::full({}, 3.0f))[2].item<float>(), 0.65f);
   model->AfterUpdate(1);
   EXPECT_TRUE(at::allclose(epsilons(), at::tensor({0.1f, 0.5f})));
 }
