@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -11,15 +12,19 @@
 #include "absl/strings/str_format.h"
 #include "common/act_wire.h"
 #include "common/byte_buffer.h"
-#include "common/grpc_server.h"
 #include "common/policy_version.h"
 #include "common/status_macros.h"
 
 namespace headrace {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{100};    // of one wait, between two looks at should_stop
 constexpr std::chrono::milliseconds kVersionPause{5};  // before newer weights are asked for again
+
+v1::ActRequest OpenRequest(const v1::ActOpen& open) {
+  v1::ActRequest request;
+  *request.mutable_open() = open;
+  return request;
+}
 
 at::Tensor& WithLanes(at::Tensor& log_probs, int64_t lanes) {
   if (!log_probs.defined() || log_probs.numel() != lanes) log_probs = at::zeros({lanes}, at::kFloat);
@@ -45,23 +50,21 @@ absl::Status CopyInto(at::Tensor& tensor, const std::string& bytes, const char* 
 RemoteActionSource::RemoteActionSource(Options options, RandomStream exploration, ActorMetrics* metrics,
                                        std::function<bool()> should_stop)
     : options_(std::move(options)),
-      channel_(MakeChannel(options_.address)),
       exploration_(exploration),
       metrics_(metrics),
       should_stop_(std::move(should_stop)),
-      connection_(absl::StrCat("the policy of the learner at ", options_.address),
-                  {.open = [this] { return OpenStream(); },
-                   .close = [this] { CloseStream(); },
-                   .lost = [this](const absl::Status& status, bool final) { OnLost(status, final); }}) {}
+      requests_({.address = options_.address,
+                 .what = "the policy",
+                 .method = "/headrace.v1.Inference/Act",
+                 .open = ToByteBuffer(OpenRequest(options_.open)),
+                 .number = [](const v1::ActResponse& response) { return response.request(); },
+                 .should_stop = should_stop_}) {}
 
 absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations, ActMode mode,
                                                  at::Tensor& recurrent_state, at::Tensor& actions,
                                                  at::Tensor& log_probs) {
   if (mode == ActMode::kRandom) {
-    {
-      MutexLock lock(&mutex_);
-      RETURN_IF_ERROR(fatal_);
-    }
+    RETURN_IF_ERROR(requests_.status());
     DrawRandom(actions, log_probs);
     return 0;
   }
@@ -121,13 +124,9 @@ void RemoteActionSource::FallBack(at::Tensor& actions, at::Tensor& log_probs) {
 absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observations,
                                                         const at::Tensor& recurrent_state, Clock::time_point deadline) {
   while (true) {
-    {
-      MutexLock lock(&mutex_);
-      asked_ = MakeActRequest(++request_, BytesOf(observations), BytesOf(recurrent_state));
-      answer_.reset();
-      if (stream_ != nullptr) stream_->Send(*asked_);
-    }
-    ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, WaitForAnswer(deadline));
+    requests_.Ask(
+        [&](uint64_t number) { return MakeActRequest(number, BytesOf(observations), BytesOf(recurrent_state)); });
+    ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, requests_.Answer(deadline));
     if (!answer.has_value()) return absl::DeadlineExceededError("no answer in time");
     if (answer->status_code() != 0) {
       return absl::Status(static_cast<absl::StatusCode>(answer->status_code()),
@@ -136,65 +135,8 @@ absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observ
     if (answer->policy_version() >= at_least_) return *std::move(answer);
     // Older weights than those that were waited for: nothing but time brings newer ones.
     if (should_stop_()) return absl::CancelledError("stopping");
-    const Clock::time_point until = Clock::now() + kVersionPause;
-    MutexLock lock(&mutex_);
-    while (fatal_.ok() && Clock::now() < until) changed_.WaitUntil(&mutex_, until);
+    RETURN_IF_ERROR(requests_.Answer(Clock::now() + kVersionPause).status());
   }
-}
-
-absl::StatusOr<std::optional<v1::ActResponse>> RemoteActionSource::WaitForAnswer(Clock::time_point deadline) {
-  while (true) {
-    {
-      MutexLock lock(&mutex_);
-      const Clock::time_point until = std::min(deadline, Clock::now() + kPatience);
-      while (!answer_.has_value() && fatal_.ok() && Clock::now() < until) changed_.WaitUntil(&mutex_, until);
-      if (answer_.has_value()) return std::exchange(answer_, std::nullopt);
-      RETURN_IF_ERROR(fatal_);
-      if (Clock::now() >= deadline) return std::nullopt;
-    }
-    if (should_stop_()) return absl::CancelledError("stopping");
-  }
-}
-
-absl::Status RemoteActionSource::OpenStream() {
-  std::unique_ptr<ClientStream> stream =
-      ClientStream::Open(channel_, "/headrace.v1.Inference/Act",
-                         {.message = [this](const grpc::ByteBuffer& message) { OnAnswer(message); },
-                          .closed = [this](const absl::Status& status) { connection_.Lost(status); }});
-  v1::ActRequest open;
-  *open.mutable_open() = options_.open;
-  MutexLock lock(&mutex_);
-  stream->Send(ToByteBuffer(open));
-  if (asked_.has_value()) stream->Send(*asked_);
-  stream_ = std::move(stream);
-  return absl::OkStatus();
-}
-
-void RemoteActionSource::CloseStream() {
-  std::unique_ptr<ClientStream> stream;  // destroyed outside the mutex: its last callbacks take it
-  MutexLock lock(&mutex_);
-  stream = std::move(stream_);
-}
-
-void RemoteActionSource::OnLost(const absl::Status& status, bool final) {
-  if (!final) return;
-  MutexLock lock(&mutex_);
-  fatal_ = status;
-  changed_.NotifyAll();
-}
-
-void RemoteActionSource::OnAnswer(const grpc::ByteBuffer& message) {
-  v1::ActResponse response;
-  if (const absl::Status status = FromByteBuffer(message, response); !status.ok()) {
-    connection_.Lost(absl::UnavailableError(status.message()));
-    return;
-  }
-  connection_.Proven();
-  MutexLock lock(&mutex_);
-  if (!asked_.has_value() || response.request() != request_) return;  // of a request that was given up
-  asked_.reset();
-  answer_ = std::move(response);
-  changed_.NotifyAll();
 }
 
 }  // namespace headrace

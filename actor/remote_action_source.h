@@ -1,6 +1,5 @@
-// Actions from the learner's policy (proto/inference.proto): the actor holds no network. Keeps one stream to the
-// learner, opened again with growing pauses for as long as the object lives; what was asked on a stream that was lost
-// is asked again on the next one.
+// Actions from the learner's policy (proto/inference.proto): the actor holds no network. What was asked on a stream
+// that was lost is asked again on the next one.
 //
 // Random actions are drawn here. Where the configuration names a fallback, a step whose answer comes late is taken with
 // it. Such a step has policy version 0, as a random one, since no weights chose it, and log-probability 0: what is done
@@ -17,22 +16,15 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <optional>
 #include <string>
 
 #include "ATen/core/Tensor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actor/action_source.h"
 #include "actor/actor_metrics.h"
-#include "common/client_stream.h"
-#include "common/kept_connection.h"
-#include "common/mutex.h"
+#include "actor/request_stream.h"
 #include "common/random.h"
-#include "grpcpp/channel.h"
-#include "grpcpp/support/byte_buffer.h"
 #include "proto/config.pb.h"
 #include "proto/inference.pb.h"
 
@@ -56,37 +48,21 @@ class RemoteActionSource : public ActionSource {
   absl::Status WaitFor(uint64_t version) override;
 
  private:
-  using Clock = ConditionVariable::Clock;
+  using Clock = RequestStream<v1::ActResponse>::Clock;
 
   void DrawRandom(at::Tensor& actions, at::Tensor& log_probs);
   void FallBack(at::Tensor& actions, at::Tensor& log_probs);
   // DeadlineExceeded: it came late.
   absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, const at::Tensor& recurrent_state,
-                                      Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Null: not yet.
-  absl::StatusOr<std::optional<v1::ActResponse>> WaitForAnswer(Clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
-
-  absl::Status OpenStream() ABSL_LOCKS_EXCLUDED(mutex_);
-  void CloseStream() ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnLost(const absl::Status& status, bool final) ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnAnswer(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
+                                      Clock::time_point deadline);
 
   const Options options_;
-  const std::shared_ptr<grpc::Channel> channel_;
   RandomStream exploration_;
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   uint64_t at_least_ = 0;  // version of the next answer
 
-  Mutex mutex_;  // taken before the stream's own
-  ConditionVariable changed_;
-  std::unique_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mutex_);
-  uint64_t request_ ABSL_GUARDED_BY(mutex_) = 0;                   // number of the newest
-  std::optional<grpc::ByteBuffer> asked_ ABSL_GUARDED_BY(mutex_);  // until it is answered
-  std::optional<v1::ActResponse> answer_ ABSL_GUARDED_BY(mutex_);
-  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
-
-  KeptConnection connection_;
+  RequestStream<v1::ActResponse> requests_;
 };
 
 }  // namespace headrace

@@ -1,13 +1,14 @@
 #include "algorithm/actor_critic.h"
 
 #include "ATen/TensorOperators.h"
-#include "ATen/core/grad_mode.h"
+#include "ATen/ops/ones_like.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
 #include "algorithm/actor_critic_actor.h"
 #include "algorithm/actor_critic_experience.h"
 #include "algorithm/target/v_trace.h"
 #include "algorithm/unroll_experience.h"
+#include "c10/core/InferenceMode.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "model/device.h"
@@ -22,6 +23,7 @@ constexpr double kEpsilon = 1e-6;  // added to probabilities: Babaeizadeh et al.
 ActorCritic::ActorCritic(const v1::ActorCriticOptions& options, std::unique_ptr<ActorCriticModel> model)
     : options_(options),
       model_(std::move(model)),
+      pass_(ActorCriticPass::Create(model_->network())),
       metrics_(
           at::zeros({static_cast<int64_t>(MetricNames().size())}, model_->network().parameters().flat().options())) {}
 
@@ -33,7 +35,6 @@ at::Tensor ActorCritic::RecurrentState(const Batch& batch) const {
   if (options_.network().lstm() == 0) return {};
   const at::Tensor recorded = batch.slices[UnrollSlice::kRecurrentState].select(1, 0);
   if (options_.burn_in() == 0) return recorded;
-  const at::NoGradGuard no_autograd;
   return model_->network()
       .Forward(model_->Inputs(batch.slices[UnrollSlice::kBurnInObservation].flatten(0, 1)), recorded,
                batch.slices[UnrollSlice::kBurnInObservationOnly].to(at::kFloat))
@@ -41,38 +42,46 @@ at::Tensor ActorCritic::RecurrentState(const Batch& batch) const {
 }
 
 void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
+  const c10::InferenceMode no_autograd;
   const UnrollTensors unroll =
       MakeUnrollTensors(batch, options_.discount(), options_.reward_scale(), options_.reward_clip());
   const at::IntArrayRef shape = unroll.reward.sizes();  // [B, R]
-  const FlatParameters::Recorded parameters = model_->network().parameters().Record();
   const ActorCriticNetwork::Output output =
-      model_->network().Forward(parameters.views, model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)),
-                                RecurrentState(batch), batch.slices[UnrollSlice::kObservationOnly].to(at::kFloat));
-  const ActionLikelihood likelihood = output.Likelihood(batch.slices[UnrollSlice::kAction].flatten(0, 1));
+      pass_->Forward(model_->Inputs(batch.slices[UnrollSlice::kObservation].flatten(0, 1)), RecurrentState(batch),
+                     batch.slices[UnrollSlice::kObservationOnly].to(at::kFloat));
+  const at::Tensor actions = batch.slices[UnrollSlice::kAction].flatten(0, 1);
+  const ActionLikelihood likelihood = output.Likelihood(actions);
   const at::Tensor value = output.value.view(shape);
   const at::Tensor log_prob = likelihood.log_prob.view(shape) * unroll.is_step;  // 0 where nothing was done
-  const at::Tensor entropy = likelihood.entropy.view(shape);
+  const at::Tensor entropy = unroll.is_step * likelihood.entropy.view(shape);
 
-  // Targets, without derivatives: pi / mu, and with them v_t and the advantages.
-  const at::Tensor log_rho = options_.correction() == v1::V_TRACE
-                                 ? log_prob.detach() - batch.slices[UnrollSlice::kLogProb]
-                                 : at::zeros(shape, value.options());
+  // pi / mu, and with them v_t and the advantages.
+  const at::Tensor log_rho = options_.correction() == v1::V_TRACE ? log_prob - batch.slices[UnrollSlice::kLogProb]
+                                                                  : at::zeros(shape, value.options());
   const VTraceTarget target =
-      MakeVTrace({unroll.reward, unroll.discount, unroll.is_step, value.detach(), log_rho},
+      MakeVTrace({unroll.reward, unroll.discount, unroll.is_step, value, log_rho},
                  {options_.lambda(), options_.rho_bar(), options_.c_bar(), options_.policy_rho_bar()});
 
-  const at::Tensor log_pi = options_.correction() == v1::EPSILON ? (log_prob.exp() + kEpsilon).log() : log_prob;
-  const at::Tensor policy_loss = -(log_pi * target.advantage).sum();
-  const at::Tensor value_loss = 0.5 * (unroll.is_step * (target.value - value).square()).sum();
-  const at::Tensor entropy_sum = (unroll.is_step * entropy).sum();
+  // L = sum_t -log pi A + value_coefficient (v - V)^2 / 2 - entropy_coefficient H, and its derivatives by log pi, V, H.
+  const at::Tensor error = unroll.is_step * (value - target.value);
+  at::Tensor log_pi = log_prob, by_log_prob = -target.advantage;
+  if (options_.correction() == v1::EPSILON) {
+    const at::Tensor pi = log_prob.exp();
+    log_pi = (pi + kEpsilon).log();
+    by_log_prob = by_log_prob * pi / (pi + kEpsilon);
+  }
   const at::Tensor steps = unroll.is_step.sum().clamp_min(1);
-  at::Tensor loss =
-      policy_loss + options_.value_coefficient() * value_loss - options_.entropy_coefficient() * entropy_sum;
-  if (options_.reduction() == v1::MEAN) loss = loss / steps;
-  sink.Apply(0, {parameters.Gradient(loss)});
+  const at::Tensor scale = options_.reduction() == v1::MEAN ? steps.reciprocal() : at::ones_like(steps);
+  const PolicyGradient gradient = output.Backward(likelihood, actions, (by_log_prob * scale).flatten(),
+                                                  (unroll.is_step * scale * -options_.entropy_coefficient()).flatten());
+  sink.Apply(0, {pass_->Backward({.policy = gradient.policy,
+                                  .log_std = gradient.log_std,
+                                  .value = (error * scale * options_.value_coefficient()).flatten()})});
 
+  const at::Tensor policy_loss = -(log_pi * target.advantage).sum();
+  const at::Tensor value_loss = 0.5 * error.square().sum();
   const at::Tensor rho = ((log_rho * unroll.is_step).exp() * unroll.is_step).sum();
-  metrics_.copy_(at::stack({policy_loss.detach(), value_loss.detach(), entropy_sum.detach(), rho}).div_(steps));
+  metrics_.copy_(at::stack({policy_loss, value_loss, entropy.sum(), rho}).div_(steps));
 }
 
 const std::vector<std::string>& ActorCritic::MetricNames() const {

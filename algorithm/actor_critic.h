@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "algorithm/actor_critic_model.h"
 #include "algorithm/algorithm.h"
+#include "model/actor_critic_pass.h"
 #include "proto/algorithm/actor_critic.pb.h"
 
 namespace headrace {
@@ -42,6 +43,7 @@ class ActorCritic : public Algorithm {
 
   const v1::ActorCriticOptions options_;
   const std::unique_ptr<ActorCriticModel> model_;
+  const std::unique_ptr<ActorCriticPass> pass_;
   at::Tensor metrics_;
 };
 

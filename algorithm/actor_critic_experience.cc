@@ -1,6 +1,8 @@
 #include "algorithm/actor_critic_experience.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "algorithm/annealing.h"
 #include "algorithm/unroll_experience.h"
 #include "common/status_macros.h"
 #include "model/torso.h"
@@ -52,6 +54,7 @@ AlgorithmFacts PpoFacts() {
 absl::StatusOr<Experience> MakeActorCriticExperience(const v1::RunConfig& config,
                                                      const v1::EnvironmentSpec& environment) {
   const v1::ActorCriticOptions& options = config.actor_critic();
+  RETURN_IF_ERROR(CheckAnnealing("actor_critic.optimizer.anneal", options.optimizer().anneal(), config));
   RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
   if (options.burn_in() > 0 && options.network().lstm() == 0) {
@@ -77,13 +80,22 @@ absl::StatusOr<Experience> MakePpoExperience(const v1::RunConfig& config, const 
   if (options.network().lstm() > 0) {
     return absl::InvalidArgumentError(
         "ppo.network.lstm: its minibatches are of single steps, which a recurrent network cannot be run on; expected "
-        "0, "
-        "or the algorithm actor_critic");
+        "0, or the algorithm actor_critic");
   }
+  RETURN_IF_ERROR(CheckAnnealing("ppo.optimizer.anneal", options.optimizer().anneal(), config));
+  RETURN_IF_ERROR(CheckAnnealing("ppo.anneal_clip", options.anneal_clip(), config));
   RETURN_IF_ERROR(CheckNormalization(options.normalize_observations(), environment));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
   ASSIGN_OR_RETURN(Experience experience, MakeRoundExperience(environment, options.round_steps()));
   experience.batch_size = config.actor().processes() * config.actor().environments();
+  const uint64_t steps = uint64_t{experience.batch_size} * options.round_steps();
+  if (steps % options.minibatches() != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "ppo.minibatches: %d, into which the %d steps of a round (actor.processes x actor.environments x "
+        "ppo.round_steps: %d x %d x %d) cannot be divided evenly; expected a divisor of them",
+        options.minibatches(), steps, config.actor().processes(), config.actor().environments(),
+        options.round_steps()));
+  }
   experience.observation_moments = options.normalize_observations();
   if (options.normalize_rewards()) experience.return_discount = options.discount();
   return experience;

@@ -42,7 +42,7 @@ std::vector<Case> Cases() {
       {"actor_critic", true, "correction: EPSILON reduction: SUM optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
   cases.push_back({"actor_critic", false, "network { hidden: 8 lstm: 6 } burn_in: 2 normalize_observations: true"});
   cases.push_back({"ppo", false,
-                   "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 0.01 "
+                   "network { shared: false } value_clip: 0.2 anneal_clip: true target_kl: 1e6 "
                    "normalize_observations: true normalize_rewards: true"});
   cases.push_back({"dqn", true,
                    "n_step: 3 prioritized_replay { enabled: true } loss: SQUARED double_q: false reward_clip: 1 "

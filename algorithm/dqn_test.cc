@@ -25,21 +25,14 @@ namespace {
 
 constexpr int64_t kBatch = 6, kObservation = 3, kActions = 4;
 
-v1::EpsilonGreedyOptions Exploration() {
-  v1::EpsilonGreedyOptions exploration;
-  exploration.set_share(0.5);
-  exploration.add_end(0.2);
-  return exploration;
-}
-
 std::unique_ptr<Dqn> MakeSmallDqn(const v1::DqnOptions& options) {
   QNetworkSpec spec = {.observation = {kObservation}, .actions = kActions};
   spec.network.set_activation(v1::RELU);
   for (int i = 0; i < 2; ++i) spec.network.add_hidden(8);
-  std::unique_ptr<QNetwork> network = *QNetwork::Create(spec, at::kCPU);
   RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kInitialization);
-  network->Initialize(random);
-  return std::make_unique<Dqn>(options, Exploration(), std::move(network), *QNetwork::Create(spec, at::kCPU));
+  return std::make_unique<Dqn>(
+      options, *QModel::Create(spec, {.interval = options.target_update_interval(), .tau = options.tau()}, {}, at::kCPU,
+                               random));
 }
 
 Batch RandomBatch() {
@@ -93,6 +86,7 @@ TEST_P(DqnGoldenTest, ReproducesTheNumbersOfASecondImplementation) {
     if (variant.n_step > 1) batch.rows = column("rows", at::kInt);
     if (variant.prioritized) batch.weights = column("weights", at::kFloat);
     dqn->Update(batch, optimizer);
+    dqn->AfterUpdate(0);
     const at::Tensor q = column("q", at::kFloat), y = column("target", at::kFloat);
     EXPECT_TRUE(at::allclose(dqn->Priorities(), (q - y).abs() + 1e-6, 1e-4, 1e-5)) << dqn->Priorities() << q - y;
     EXPECT_NEAR(dqn->Metrics()[0].item<double>(), golden.at(update + "loss").item<double>(), 1e-4);
@@ -110,35 +104,6 @@ INSTANTIATE_TEST_SUITE_P(Variants, DqnGoldenTest,
                                          Variant{"double", 1, true, v1::HUBER, 1, false},
                                          Variant{"n_step", 3, true, v1::HUBER, 0.25, true}),
                          [](const testing::TestParamInfo<Variant>& info) { return info.param.name; });
-
-TEST(DqnTest, PublishesEpsilonAsTheRunGoesOn) {
-  const std::unique_ptr<Dqn> dqn = MakeSmallDqn({});
-  LocalOptimizer optimizer(dqn->ParameterGroups());
-  EXPECT_EQ(Copy(dqn->PolicyTensors()).at("epsilon").item<float>(), 1);
-  Batch batch = RandomBatch();
-  // From 1 to 0.2 over half of the run.
-  for (const auto& [progress, epsilon] : {std::pair{0.25, 0.6f}, {0.5, 0.2f}, {1.0, 0.2f}}) {
-    batch.progress = progress;
-    dqn->Update(batch, optimizer);
-    EXPECT_FLOAT_EQ(Copy(dqn->PolicyTensors()).at("epsilon").item<float>(), epsilon);
-    EXPECT_FLOAT_EQ(dqn->Metrics()[2].item<float>(), epsilon);
-  }
-}
-
-TEST(DqnTest, TargetNetworkIsCopiedAtItsIntervalAlone) {
-  v1::DqnOptions options;
-  options.set_target_update_interval(3);
-  const std::unique_ptr<Dqn> dqn = MakeSmallDqn(options);
-  LocalOptimizer optimizer(dqn->ParameterGroups());
-  at::Tensor before = Copy(dqn->StateTensors()).at("target_network/head/weight");
-  for (int update = 1; update <= 6; ++update) {
-    dqn->Update(RandomBatch(), optimizer);
-    const std::map<std::string, at::Tensor> state = Copy(dqn->StateTensors());
-    const bool copied = update % 3 == 0;
-    EXPECT_TRUE(at::equal(state.at("target_network/head/weight"), copied ? state.at("network/head/weight") : before));
-    before = state.at("target_network/head/weight");
-  }
-}
 
 TEST(DqnTest, RewardsAreClippedBeforeTheyAreSummedUp) {
   v1::DqnOptions options;

@@ -1,21 +1,24 @@
 #include "algorithm/ppo.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
-#include "ATen/core/grad_mode.h"
-#include "ATen/ops/chunk.h"
-#include "ATen/ops/max.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/randperm.h"
 #include "ATen/ops/stack.h"
+#include "ATen/ops/std_mean.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "algorithm/actor_critic_actor.h"
 #include "algorithm/actor_critic_experience.h"
+#include "algorithm/loss/clipped_loss.h"
 #include "algorithm/target/v_trace.h"
 #include "algorithm/unroll_experience.h"
+#include "c10/core/InferenceMode.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "model/device.h"
@@ -26,13 +29,13 @@ namespace {
 constexpr double kRewardClip = 10;  // of normalised rewards
 constexpr double kVarianceFloor = 1e-8;
 constexpr double kStdFloor = 1e-8;  // of advantages
-constexpr size_t kKl = 3;           // where the metrics of a minibatch have the divergence
 
 }  // namespace
 
 Ppo::Ppo(const v1::PpoOptions& options, std::unique_ptr<ActorCriticModel> model, uint64_t seed)
     : options_(options),
       model_(std::move(model)),
+      pass_(ActorCriticPass::Create(model_->network())),
       generator_(NewGenerator(at::kCPU, RandomStream(seed, StreamRole::kLearner, 0, StreamPurpose::kUpdate).Bits64())),
       generator_state_(generator_.get_state()),
       metrics_(
@@ -43,23 +46,21 @@ std::vector<ParameterGroup> Ppo::ParameterGroups() {
 }
 
 void Ppo::Update(const Batch& batch, GradientSink& sink) {
+  const c10::InferenceMode no_autograd;
   const Steps steps = MakeSteps(batch);
   const int64_t count = steps.advantage.size(0);
+  const int64_t size = (count + options_.minibatches() - 1) / options_.minibatches();
   const double clip = options_.clip() * (options_.anneal_clip() ? std::max(1e-8, 1 - batch.progress) : 1);
   at::Tensor sum = at::zeros_like(metrics_);
   int64_t minibatches = 0;
-  bool stopped = false;
-  for (uint32_t epoch = 0; epoch < options_.epochs() && !stopped && count > 0; ++epoch) {
+  bool near = true;
+  for (uint32_t epoch = 0; epoch < options_.epochs() && near; ++epoch) {
     const at::Tensor order = at::randperm(count, generator_, at::kLong).to(steps.advantage.device());
-    for (const at::Tensor& indices : order.chunk(options_.minibatches())) {
-      const bool all = indices.size(0) == count;  // then their order has no part in it, but in the last bits of sums
-      const at::Tensor metrics = StepOnce(all ? steps : steps.At(indices), clip, sink);
-      sum.add_(metrics);
+    const bool all = size == count;  // then their order has no part in it, but in the last bits of sums
+    const Steps shuffled = all ? steps : steps.At(order);
+    for (int64_t first = 0; first < count && near; first += size) {
+      near = StepOnce(shuffled.Narrow(first, std::min(size, count - first)), clip, sink, sum);
       ++minibatches;
-      if (options_.target_kl() > 0 && metrics[kKl].item<double>() > 1.5 * options_.target_kl()) {
-        stopped = true;
-        break;
-      }
     }
   }
   metrics_.copy_(sum.div_(std::max<int64_t>(1, minibatches)));
@@ -67,7 +68,6 @@ void Ppo::Update(const Batch& batch, GradientSink& sink) {
 }
 
 Ppo::Steps Ppo::MakeSteps(const Batch& batch) const {
-  const at::NoGradGuard no_autograd;
   const UnrollTensors unroll =
       MakeUnrollTensors(batch, options_.discount(), reward_scale_, options_.normalize_rewards() ? kRewardClip : 0);
   Steps rows;
@@ -88,34 +88,36 @@ Ppo::Steps Ppo::Steps::At(const at::Tensor& indices) const {
   return {at(inputs), at(action), at(log_prob), at(advantage), at(target), at(value)};
 }
 
-at::Tensor Ppo::StepOnce(const Steps& minibatch, double clip, GradientSink& sink) {
-  const FlatParameters::Recorded parameters = model_->network().parameters().Record();
-  const ActorCriticNetwork::Output output = model_->network().Forward(parameters.views, minibatch.inputs);
+Ppo::Steps Ppo::Steps::Narrow(int64_t first, int64_t count) const {
+  const auto narrow = [&](const at::Tensor& tensor) { return tensor.narrow(0, first, count); };
+  return {narrow(inputs), narrow(action), narrow(log_prob), narrow(advantage), narrow(target), narrow(value)};
+}
+
+bool Ppo::StepOnce(const Steps& minibatch, double clip, GradientSink& sink, at::Tensor& sum) {
+  const ActorCriticNetwork::Output output = pass_->Forward(minibatch.inputs);
   const ActionLikelihood likelihood = output.Likelihood(minibatch.action);
   at::Tensor advantage = minibatch.advantage;
-  if (options_.normalize_advantages() && advantage.size(0) > 1) {
-    advantage = (advantage - advantage.mean()) / (advantage.std() + kStdFloor);
+  const int64_t count = advantage.size(0);
+  if (options_.normalize_advantages() && count > 1) {
+    const auto [std, mean] = at::std_mean(advantage, /*unbiased=*/true);
+    advantage = (advantage - mean).div_(std + kStdFloor);
   }
 
-  // L_pi = mean max(-A ratio, -A clip(ratio, 1 - clip, 1 + clip)), ratio = pi / pi_old.
-  const at::Tensor log_ratio = likelihood.log_prob - minibatch.log_prob;
-  const at::Tensor ratio = log_ratio.exp();
-  const at::Tensor policy_loss = at::max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip)).mean();
-  at::Tensor value_error = (output.value - minibatch.target).square();
-  if (options_.has_value_clip()) {
-    const at::Tensor change = (output.value - minibatch.value).clamp(-options_.value_clip(), options_.value_clip());
-    value_error = at::max(value_error, (minibatch.value + change - minibatch.target).square());
-  }
-  const at::Tensor value_loss = value_error.mean();
-  const at::Tensor entropy = likelihood.entropy.mean();
-  const at::Tensor loss =
-      policy_loss + options_.value_coefficient() * value_loss - options_.entropy_coefficient() * entropy;
-  sink.Apply(0, {parameters.Gradient(loss)});
-
-  const at::NoGradGuard no_autograd;
-  const at::Tensor divergence = (ratio - 1 - log_ratio).mean();  // Schulman, "Approximating KL divergence", 2020
-  const at::Tensor clipped = ((ratio - 1).abs() > clip).to(at::kFloat).mean();
-  return at::stack({policy_loss, value_loss, entropy, divergence, clipped});
+  // L = L_policy + value_coefficient L_value - entropy_coefficient mean H.
+  const ClippedPolicyLoss policy = MakeClippedPolicyLoss(likelihood.log_prob, minibatch.log_prob, advantage, clip);
+  const ValueLoss value =
+      MakeValueLoss(output.value, minibatch.value, minibatch.target,
+                    options_.has_value_clip() ? std::optional<double>(options_.value_clip()) : std::nullopt);
+  sum.add_(at::stack({policy.loss, value.loss, likelihood.entropy.mean(), policy.divergence, policy.clipped}));
+  if (options_.target_kl() > 0 && policy.divergence.item<double>() > 1.5 * options_.target_kl()) return false;
+  const at::Tensor entropy_gradient =
+      at::full({count}, -options_.entropy_coefficient() / static_cast<double>(count), advantage.options());
+  const PolicyGradient gradient =
+      output.Backward(likelihood, minibatch.action, policy.log_prob_gradient, entropy_gradient);
+  sink.Apply(0, {pass_->Backward({.policy = gradient.policy,
+                                  .log_std = gradient.log_std,
+                                  .value = value.value_gradient * options_.value_coefficient()})});
+  return true;
 }
 
 void Ppo::SetObservationMoments(const v1::Moments& moments) { pending_moments_ = moments; }

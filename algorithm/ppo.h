@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "algorithm/actor_critic_model.h"
 #include "algorithm/algorithm.h"
+#include "model/actor_critic_pass.h"
 #include "proto/algorithm/ppo.pb.h"
 
 namespace headrace {
@@ -51,14 +52,17 @@ class Ppo : public Algorithm {
     at::Tensor value;      // [S]: before the round's first step
 
     Steps At(const at::Tensor& indices) const;
+    Steps Narrow(int64_t first, int64_t count) const;
   };
 
   Steps MakeSteps(const Batch& batch) const;
-  // One gradient step; the metrics of this minibatch.
-  at::Tensor StepOnce(const Steps& minibatch, double clip, GradientSink& sink);
+  // One gradient step; the metrics of this minibatch are added to `sum`. False: no step, for the policy has moved too
+  // far from the one that acted.
+  bool StepOnce(const Steps& minibatch, double clip, GradientSink& sink, at::Tensor& sum);
 
   const v1::PpoOptions options_;
   const std::unique_ptr<ActorCriticModel> model_;
+  const std::unique_ptr<ActorCriticPass> pass_;
   at::Generator generator_;     // of the minibatches
   at::Tensor generator_state_;  // bytes, on the CPU
   double reward_scale_ = 1;

@@ -1,11 +1,16 @@
 #include "algorithm/ppo.h"
 
+#include <utility>
+
 #include "ATen/TensorOperators.h"
-#include "ATen/core/grad_mode.h"
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/full_like.h"
+#include "ATen/ops/max.h"
+#include "ATen/ops/min.h"
 #include "ATen/ops/randint.h"
 #include "ATen/ops/randn.h"
+#include "ATen/ops/randn_like.h"
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "algorithm/local_optimizer.h"
@@ -13,20 +18,21 @@
 #include "algorithm/unroll_experience.h"
 #include "common/random.h"
 #include "gtest/gtest.h"
+#include "model/actor_critic_pass.h"
 
 namespace headrace {
 namespace {
 
 constexpr int64_t kLanes = 4, kSteps = 5, kRows = 2 * kSteps + 1, kObservation = 3, kActions = 2;
 
-ActorCriticSpec Spec() {
-  ActorCriticSpec spec = {.observation = {kObservation}, .actions = kActions};
+ActorCriticSpec Spec(bool continuous = false) {
+  ActorCriticSpec spec = {.network = {}, .observation = {kObservation}, .actions = kActions, .continuous = continuous};
   spec.network.add_hidden(16);
   return spec;
 }
 
-std::unique_ptr<ActorCriticModel> NewModel() {
-  std::unique_ptr<ActorCriticModel> model = *ActorCriticModel::Create(Spec(), true, false, at::kCPU);
+std::unique_ptr<ActorCriticModel> NewModel(const ActorCriticSpec& spec = Spec()) {
+  std::unique_ptr<ActorCriticModel> model = *ActorCriticModel::Create(spec, true, false, at::kCPU);
   RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kInitialization);
   model->network().Initialize(random);
   return model;
@@ -49,7 +55,7 @@ v1::PpoOptions AdvantageActorCritic() {
 
 // Rounds of kSteps steps; lane i's episode ends after step i, in a terminal state where i is even. Each lane has
 // kSteps + 2 rows; the rest repeats the last.
-Batch RandomRound() {
+Batch RandomRound(bool continuous = false) {
   Batch batch;
   at::Tensor terminated = at::zeros({kLanes, kRows}, at::kByte);
   at::Tensor observation_only = at::zeros({kLanes, kRows}, at::kByte);
@@ -59,7 +65,7 @@ Batch RandomRound() {
     observation_only[lane].narrow(0, kSteps + 1, kRows - kSteps - 1).fill_(1);
   }
   batch.slices = {at::randn({kLanes, kRows, kObservation}),
-                  at::randint(kActions, {kLanes, kRows}, at::kInt),
+                  continuous ? at::randn({kLanes, kRows, kActions}) : at::randint(kActions, {kLanes, kRows}, at::kInt),
                   at::randn({kLanes, kRows}),
                   terminated,
                   observation_only,
@@ -74,20 +80,23 @@ at::Tensor StepIndices(const Batch& batch) {
 
 // What the actors would have recorded, had they acted with the parameters as they are.
 void RecordLogProbs(ActorCriticNetwork& network, Batch& batch) {
-  const at::NoGradGuard no_autograd;
   const at::Tensor steps = StepIndices(batch);
   const at::Tensor log_prob =
-      network.Forward(batch.slices[UnrollSlice::kObservation].flatten(0, 1).index_select(0, steps))
-          .Likelihood(batch.slices[UnrollSlice::kAction].flatten().index_select(0, steps))
+      ActorCriticPass::Create(network)
+          ->Forward(batch.slices[UnrollSlice::kObservation].flatten(0, 1).index_select(0, steps))
+          .Likelihood(batch.slices[UnrollSlice::kAction].flatten(0, 1).index_select(0, steps))
           .log_prob;
   batch.slices[UnrollSlice::kLogProb].view({-1}).index_copy_(0, steps, log_prob);
 }
 
-// Advantage actor-critic as it is usually written, with RMSProp: Mnih et al., arXiv:1602.01783, in one round.
+// Advantage actor-critic as it is usually written, with RMSProp: Mnih et al., arXiv:1602.01783, in one round. Its loss
+// is mean -A log pi + (V - R)^2 / 2 - 0.01 H.
 class A2c {
  public:
   explicit A2c(ActorCriticNetwork* network)
-      : network_(network), square_(at::zeros_like(network->parameters().flat())) {}
+      : network_(network),
+        pass_(ActorCriticPass::Create(*network)),
+        square_(at::zeros_like(network->parameters().flat())) {}
 
   void Update(const Batch& batch) {
     const UnrollTensors unroll = MakeUnrollTensors(batch, 0.99, 1, 0);
@@ -98,13 +107,13 @@ class A2c {
     const at::Tensor steps = StepIndices(batch);
     const at::Tensor advantage = target.advantage.flatten().index_select(0, steps);
     const at::Tensor returns = target.value.flatten().index_select(0, steps);
-    const FlatParameters::Recorded recorded = network_->parameters().Record();
-    const ActorCriticNetwork::Output output = network_->Forward(recorded.views, observations.index_select(0, steps));
-    const ActionLikelihood likelihood =
-        output.Likelihood(batch.slices[UnrollSlice::kAction].flatten().index_select(0, steps));
-    const at::Tensor loss = -(advantage * likelihood.log_prob).mean() + 0.5 * (output.value - returns).square().mean() -
-                            0.01 * likelihood.entropy.mean();
-    at::Tensor gradient = recorded.Gradient(loss);
+    const at::Tensor actions = batch.slices[UnrollSlice::kAction].flatten().index_select(0, steps);
+    const double count = static_cast<double>(steps.size(0));
+    const ActorCriticNetwork::Output output = pass_->Forward(observations.index_select(0, steps));
+    const PolicyGradient policy = output.Backward(output.Likelihood(actions), actions, -advantage / count,
+                                                  at::full_like(advantage, -0.01 / count));
+    at::Tensor gradient =
+        pass_->Backward({.policy = policy.policy, .log_std = {}, .value = (output.value - returns) * (1 / count)});
     gradient = gradient * (0.5 / (gradient.norm() + 1e-6)).clamp_max(1);
     square_.mul_(0.99).addcmul_(gradient, gradient, 1 - 0.99);
     at::Tensor flat = network_->parameters().flat();
@@ -113,6 +122,7 @@ class A2c {
 
  private:
   ActorCriticNetwork* const network_;
+  const std::unique_ptr<ActorCriticPass> pass_;
   at::Tensor square_;
 };
 
@@ -183,22 +193,139 @@ TEST(PpoTest, NothingIsGainedBeyondTheClip) {
   EXPECT_GT(gradients.all[1].abs().sum().item<double>(), 0);
 }
 
-TEST(PpoTest, ARoundEndsEarlyWhereThePolicyHasMovedTooFar) {
+// What a round's gradient must be, with everything but the parameters fixed: the loss of the paper by autograd.
+at::Tensor ExpectedGradient(const v1::PpoOptions& options, const ActorCriticNetwork& network, const Batch& batch) {
+  const UnrollTensors unroll = MakeUnrollTensors(batch, options.discount(), 1, 0);
+  const at::Tensor observations = batch.slices[UnrollSlice::kObservation].flatten(0, 1);
+  const at::Tensor old_values = network.Forward(observations).value;
+  const VTraceTarget target = MakeGeneralizedAdvantage(
+      {unroll.reward, unroll.discount, unroll.is_step, old_values.view({kLanes, kRows}), {}}, options.lambda());
+  const at::Tensor steps = StepIndices(batch);
+  const auto at_steps = [&](const at::Tensor& tensor) { return tensor.flatten(0, 1).index_select(0, steps); };
+  const FlatParameters::Recorded recorded = network.parameters().Record();
+  const ActorCriticNetwork::Output output = network.Forward(recorded.views, observations.index_select(0, steps));
+  const ActionLikelihood likelihood = output.Likelihood(at_steps(batch.slices[UnrollSlice::kAction]));
+  at::Tensor advantage = at_steps(target.advantage);
+  if (options.normalize_advantages()) advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8);
+  const at::Tensor ratio = (likelihood.log_prob - at_steps(batch.slices[UnrollSlice::kLogProb])).exp();
+  const double clip = options.clip();
+  const at::Tensor policy = at::min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean();
+  const at::Tensor returns = at_steps(target.value);
+  at::Tensor error = (output.value - returns).square();
+  if (options.has_value_clip()) {
+    const at::Tensor old_value = old_values.index_select(0, steps);
+    const double most = options.value_clip();
+    error = at::max(error, (old_value + (output.value - old_value).clamp(-most, most) - returns).square());
+  }
+  return recorded.Gradient(-policy + options.value_coefficient() * error.mean() -
+                           options.entropy_coefficient() * likelihood.entropy.mean());
+}
+
+TEST(PpoTest, GradientsAreThoseOfThePapersLossByAutograd) {
+  for (int variant = 0; variant < 16; ++variant) {
+    const bool continuous = variant & 1, shared = variant & 2, normalize = variant & 4, value_clip = variant & 8;
+    SCOPED_TRACE(variant);
+    v1::PpoOptions options = AdvantageActorCritic();
+    options.set_normalize_advantages(normalize);
+    options.set_epochs(2);
+    if (value_clip) options.set_value_clip(0.05);
+    ActorCriticSpec spec = Spec(continuous);
+    spec.network.set_shared(shared);
+    std::unique_ptr<ActorCriticModel> model = NewModel(spec);
+    ActorCriticNetwork& network = model->network();
+    at::Tensor flat = network.parameters().flat();
+    flat.add_(at::randn_like(flat), 0.3);
+    Ppo ppo(options, std::move(model), 1);
+    Batch batch = RandomRound(continuous);
+    RecordLogProbs(network, batch);
+    // The policy that acted was another: ratios within the clip and beyond it, to both sides.
+    batch.slices[UnrollSlice::kLogProb].add_(at::randn({kLanes, kRows}), 0.3);
+    const at::Tensor before = flat.clone(), expected = ExpectedGradient(options, network, batch);
+    Gradients gradients;
+    ppo.Update(batch, gradients);
+    EXPECT_LT((gradients.all[0] - expected).norm().item<double>(), 1e-6 * expected.norm().item<double>());
+    const double clipped = ppo.Metrics()[4].item<double>();
+    EXPECT_GT(clipped, 0);
+    EXPECT_LT(clipped, 1);
+  }
+}
+
+// Takes gradients, and adds 1 to a parameter each time.
+class Raised : public Gradients {
+ public:
+  explicit Raised(at::Tensor parameter) : parameter_(std::move(parameter)) {}
+  void Apply(size_t group, const std::vector<at::Tensor>& gradients) override {
+    Gradients::Apply(group, gradients);
+    parameter_.add_(1);
+  }
+
+ private:
+  at::Tensor parameter_;
+};
+
+TEST(PpoTest, AClippedValueGoesNoFurtherTowardsItsTarget) {
+  // Targets are far above, and after the first epoch all values are 1 higher.
+  for (const bool clipped : {false, true}) {
+    v1::PpoOptions options = AdvantageActorCritic();
+    options.set_epochs(2);
+    if (clipped) options.set_value_clip(0.5);
+    std::unique_ptr<ActorCriticModel> model = NewModel();
+    ActorCriticNetwork& network = model->network();
+    Ppo ppo(options, std::move(model), 1);
+    Batch batch = RandomRound();
+    RecordLogProbs(network, batch);
+    batch.slices[UnrollSlice::kReward].fill_(100);
+    Raised gradients(network.parameters().views().back());
+    ppo.Update(batch, gradients);
+    ASSERT_EQ(gradients.all.size(), 2u);
+    EXPECT_NE(gradients.all[0][-1].item<double>(), 0);
+    EXPECT_EQ(gradients.all[1][-1].item<double>() == 0, clipped);
+  }
+}
+
+// As in Stable-Baselines3: what shows that the policy has moved too far is not stepped.
+TEST(PpoTest, ARoundEndsBeforeTheStepOfAMinibatchThatIsTooFar) {
   v1::PpoOptions options = AdvantageActorCritic();
   options.set_epochs(10);
-  options.set_target_kl(0.01);
+  std::unique_ptr<ActorCriticModel> model = NewModel();
+  ActorCriticNetwork& network = model->network();
+  const at::Tensor policy_bias = network.parameters().views()[3][0];
+  Batch batch = RandomRound();
+  RecordLogProbs(network, batch);
+  // r - 1 - log r of r = 1 / e^0.2 is 0.0187, of r = 1 / e^0.1 it is 0.0048.
+  batch.slices[UnrollSlice::kLogProb].add_(0.1);
+  options.set_target_kl(0.01);  // up to 0.015
+  Ppo ppo(options, std::move(model), 1);
+  Gradients near;
+  ppo.Update(batch, near);
+  EXPECT_EQ(near.all.size(), 10u);  // the parameters stay, so does the policy
+  batch.slices[UnrollSlice::kLogProb].add_(0.1);
+  Gradients far;
+  ppo.Update(batch, far);
+  EXPECT_EQ(far.all.size(), 0u);
+  EXPECT_NEAR(ppo.Metrics()[3].item<double>(), 0.0187, 1e-4);  // what ended the round is reported
+  // One step takes a policy that is where it was too far away.
+  batch.slices[UnrollSlice::kLogProb].sub_(0.2);
+  Raised moved(policy_bias);
+  ppo.Update(batch, moved);
+  EXPECT_EQ(moved.all.size(), 1u);
+}
+
+TEST(PpoTest, AnAnnealedClipNarrowsOverTheRun) {
+  v1::PpoOptions options = AdvantageActorCritic();
+  options.set_anneal_clip(true);
   std::unique_ptr<ActorCriticModel> model = NewModel();
   ActorCriticNetwork& network = model->network();
   Ppo ppo(options, std::move(model), 1);
   Batch batch = RandomRound();
   RecordLogProbs(network, batch);
-  Gradients near;
-  ppo.Update(batch, near);
-  EXPECT_EQ(near.all.size(), 10u);  // the parameters stay, so does the policy
-  batch.slices[UnrollSlice::kLogProb].sub_(0.5);
-  Gradients far;
-  ppo.Update(batch, far);
-  EXPECT_EQ(far.all.size(), 1u);
+  batch.slices[UnrollSlice::kLogProb].sub_(0.1);  // ratios of 1.105
+  for (const auto& [progress, clipped] : {std::pair(0.0, 0.0), {0.45, 0.0}, {0.5, 1.0}, {1.0, 1.0}}) {
+    batch.progress = progress;  // a clip of 0.2, 0.11, 0.1 and almost 0
+    Gradients gradients;
+    ppo.Update(batch, gradients);
+    EXPECT_EQ(ppo.Metrics()[4].item<double>(), clipped) << progress;
+  }
 }
 
 TEST(PpoTest, MomentsTakeEffectWithTheNextWeights) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "algorithm/annealing.h"
 #include "algorithm/epsilon_greedy.h"
 #include "algorithm/prioritized_experience.h"
 #include "algorithm/transition_experience.h"
@@ -46,6 +47,7 @@ AlgorithmFacts QLearningFacts() {
 absl::StatusOr<Experience> MakeDqnExperience(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
   const v1::DqnOptions& options = config.dqn();
   RETURN_IF_ERROR(CheckExploration(DqnExploration(config), config));
+  RETURN_IF_ERROR(CheckAnnealing("dqn.optimizer.anneal", options.optimizer().anneal(), config));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
   ASSIGN_OR_RETURN(Experience experience, MakeTransitionExperience(environment, options.n_step()));
   experience.batch_size = options.batch_size();
@@ -58,6 +60,7 @@ absl::StatusOr<Experience> MakeQLearningExperience(const v1::RunConfig& config,
                                                    const v1::EnvironmentSpec& environment) {
   const v1::QLearningOptions& options = config.q_learning();
   RETURN_IF_ERROR(CheckExploration(QLearningExploration(config), config));
+  RETURN_IF_ERROR(CheckAnnealing("q_learning.optimizer.anneal", options.optimizer().anneal(), config));
   RETURN_IF_ERROR(CheckNetwork(options.network(), environment));
   if (config.topology() == v1::QUEUE) {
     ASSIGN_OR_RETURN(Experience experience, MakeUnrollExperience(environment, options.unroll_length()));

@@ -9,9 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
-#include "model/q_network.h"
+#include "algorithm/q_model.h"
 #include "proto/algorithm/q_learning.pb.h"
-#include "proto/algorithm/q_values.pb.h"
 
 namespace headrace {
 
@@ -23,17 +22,15 @@ absl::StatusOr<std::unique_ptr<Policy>> MakeQLearningPolicy(const v1::RunConfig&
 
 class QLearning : public Algorithm {
  public:
-  // Two networks of one make; `target` is given the parameters of the other.
-  QLearning(const v1::QLearningOptions& options, const v1::EpsilonGreedyOptions& exploration,
-            std::unique_ptr<QNetwork> network, std::unique_ptr<QNetwork> target);
+  QLearning(const v1::QLearningOptions& options, std::unique_ptr<QModel> model);
 
   std::vector<ParameterGroup> ParameterGroups() override;
   void Update(const Batch& batch, GradientSink& sink) override;
-  void AfterUpdate(double progress) override;
+  void AfterUpdate(double progress) override { model_->AfterUpdate(progress); }
 
-  std::vector<NamedTensor> PolicyTensors() const override;
-  std::vector<NamedTensor> StateTensors() const override;
-  const std::vector<std::string>& MetricNames() const override;
+  std::vector<NamedTensor> PolicyTensors() const override { return model_->PolicyTensors(); }
+  std::vector<NamedTensor> StateTensors() const override { return model_->StateTensors(); }
+  const std::vector<std::string>& MetricNames() const override { return QModel::MetricNames(); }
   at::Tensor Metrics() const override { return metrics_; }
 
  private:
@@ -41,11 +38,7 @@ class QLearning : public Algorithm {
   at::Tensor NextValues(const Batch& batch) const;
 
   const v1::QLearningOptions options_;
-  const v1::EpsilonGreedyOptions exploration_;
-  const std::unique_ptr<QNetwork> network_;
-  const std::unique_ptr<QNetwork> target_;
-  at::Tensor epsilons_;  // with which actors explore, on the CPU
-  at::Tensor updates_;   // []: done so far, on the CPU
+  const std::unique_ptr<QModel> model_;
   at::Tensor metrics_;
 };
 

@@ -26,14 +26,9 @@ std::unique_ptr<QLearning> MakeSmall(const v1::QLearningOptions& options) {
   QNetworkSpec spec = {.observation = {kObservation}, .actions = kActions};
   spec.network.set_activation(v1::RELU);
   for (int i = 0; i < 2; ++i) spec.network.add_hidden(8);
-  std::unique_ptr<QNetwork> network = *QNetwork::Create(spec, at::kCPU);
   RandomStream random(1, StreamRole::kTest, 0, StreamPurpose::kInitialization);
-  network->Initialize(random);
-  v1::EpsilonGreedyOptions exploration;
-  exploration.set_share(0.5);
-  exploration.add_end(0.1);
-  exploration.add_end(0.5);
-  return std::make_unique<QLearning>(options, exploration, std::move(network), *QNetwork::Create(spec, at::kCPU));
+  return std::make_unique<QLearning>(
+      options, *QModel::Create(spec, {.interval = options.target_update_interval()}, {}, at::kCPU, random));
 }
 
 Batch RandomUnrolls() {
@@ -95,32 +90,6 @@ INSTANTIATE_TEST_SUITE_P(Methods, QLearningGoldenTest,
                          testing::Values(Method{"n_step_q", v1::N_STEP_Q}, Method{"one_step_q", v1::ONE_STEP_Q},
                                          Method{"one_step_sarsa", v1::ONE_STEP_SARSA}),
                          [](const testing::TestParamInfo<Method>& info) { return info.param.name; });
-
-TEST(QLearningTest, PublishesTheEpsilonsAsTheRunGoesOn) {
-  const std::unique_ptr<QLearning> algorithm = MakeSmall({});
-  LocalOptimizer optimizer(algorithm->ParameterGroups());
-  algorithm->Update(RandomUnrolls(), optimizer);
-  algorithm->AfterUpdate(0.25);  // half of the way
-  const at::Tensor epsilons = Copy(algorithm->PolicyTensors()).at("epsilon");
-  EXPECT_FLOAT_EQ(epsilons[0].item<float>(), 0.55f);
-  EXPECT_FLOAT_EQ(epsilons[1].item<float>(), 0.75f);
-}
-
-TEST(QLearningTest, TargetNetworkIsCopiedAtItsIntervalAlone) {
-  v1::QLearningOptions options;
-  options.set_target_update_interval(3);
-  const std::unique_ptr<QLearning> algorithm = MakeSmall(options);
-  LocalOptimizer optimizer(algorithm->ParameterGroups());
-  at::Tensor before = Copy(algorithm->StateTensors()).at("target_network/head/weight");
-  for (int update = 1; update <= 6; ++update) {
-    algorithm->Update(RandomUnrolls(), optimizer);
-    algorithm->AfterUpdate(0);
-    const std::map<std::string, at::Tensor> state = Copy(algorithm->StateTensors());
-    const bool copied = update % 3 == 0;
-    EXPECT_TRUE(at::equal(state.at("target_network/head/weight"), copied ? state.at("network/head/weight") : before));
-    before = state.at("target_network/head/weight");
-  }
-}
 
 TEST(QLearningTest, RowsThatAreNoStepsTeachNothing) {
   const std::unique_ptr<QLearning> algorithm = MakeSmall({});

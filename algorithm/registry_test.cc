@@ -35,6 +35,16 @@ std::string ExperienceError(const v1::RunConfig& config, const v1::EnvironmentSp
   return std::string(status.message());
 }
 
+v1::EnvironmentSpec BreakoutLike() {
+  v1::EnvironmentSpec environment;
+  environment.set_name("Breakout");
+  environment.mutable_observation()->set_data_type(v1::UINT8);
+  for (const uint32_t size : {4, 10, 10}) environment.mutable_observation()->add_shape(size);
+  environment.mutable_action()->set_data_type(v1::INT64);
+  environment.set_discrete_actions(3);
+  return environment;
+}
+
 TEST(RegistryTest, EveryAlgorithmIsAFieldOfTheConfigurationUnderItsName) {
   for (const AlgorithmFacts& facts : AllAlgorithms()) {
     const google::protobuf::FieldDescriptor* const field = v1::RunConfig::descriptor()->FindFieldByName(facts.name);
@@ -123,6 +133,46 @@ TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {
             "topology: ppo does not run in REPLAY; it supports: SYNCHRONOUS");
 }
 
+TEST(RegistryTest, RefusesMinibatchesThatARoundCannotBeDividedInto) {
+  v1::RunConfig config;
+  config.set_topology(v1::SYNCHRONOUS);
+  config.mutable_actor()->set_processes(2);
+  config.mutable_actor()->set_environments(3);
+  config.mutable_ppo()->set_round_steps(10);
+  for (const uint32_t minibatches : {1, 4, 15, 60}) {
+    config.mutable_ppo()->set_minibatches(minibatches);
+    EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok()) << minibatches;
+  }
+  config.mutable_ppo()->set_minibatches(8);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "ppo.minibatches: 8, into which the 60 steps of a round (actor.processes x actor.environments x "
+            "ppo.round_steps: 2 x 3 x 10) cannot be divided evenly; expected a divisor of them");
+}
+
+TEST(RegistryTest, RefusesWhatFallsTowardsAnEndThatThereIsNot) {
+  const auto check = [](v1::RunConfig config, const v1::EnvironmentSpec& environment, const std::string& field) {
+    config.mutable_stop()->set_env_steps(0);
+    EXPECT_EQ(ExperienceError(config, environment),
+              field + ": true with stop.env_steps: 0, but it falls to 0 at stop.env_steps; expected a number above 0");
+    config.mutable_stop()->set_env_steps(1000);
+    EXPECT_TRUE(MakeExperience(config, environment).ok()) << field;
+  };
+  v1::RunConfig ppo;
+  ppo.set_topology(v1::SYNCHRONOUS);
+  ppo.mutable_ppo()->set_anneal_clip(true);
+  check(ppo, HalfCheetahLike(), "ppo.anneal_clip");
+  ppo.mutable_ppo()->mutable_optimizer()->set_anneal(true);
+  check(ppo, HalfCheetahLike(), "ppo.optimizer.anneal");
+  v1::RunConfig actor_critic;
+  actor_critic.set_topology(v1::QUEUE);
+  actor_critic.mutable_actor_critic()->mutable_optimizer()->set_anneal(true);
+  check(actor_critic, HalfCheetahLike(), "actor_critic.optimizer.anneal");
+  v1::RunConfig dqn;
+  dqn.mutable_dqn()->mutable_optimizer()->set_anneal(true);
+  dqn.mutable_dqn()->mutable_exploration()->add_end(dqn.dqn().exploration().start());
+  check(dqn, BreakoutLike(), "dqn.optimizer.anneal");
+}
+
 TEST(SacExperienceTest, RecordsSinglePrecisionTransitions) {
   const Experience experience = *MakeExperience(SacConfig(), HalfCheetahLike());
   ASSERT_EQ(experience.signature.columns_size(), 5);
@@ -149,16 +199,6 @@ TEST(SacExperienceTest, RefusesImageObservations) {
   EXPECT_EQ(ExperienceError(SacConfig(), environment),
             "environment.name: sac expects observations that are floating-point numbers, but those of Cheetah are "
             "bytes");
-}
-
-v1::EnvironmentSpec BreakoutLike() {
-  v1::EnvironmentSpec environment;
-  environment.set_name("Breakout");
-  environment.mutable_observation()->set_data_type(v1::UINT8);
-  for (const uint32_t size : {4, 10, 10}) environment.mutable_observation()->add_shape(size);
-  environment.mutable_action()->set_data_type(v1::INT64);
-  environment.set_discrete_actions(3);
-  return environment;
 }
 
 TEST(DqnExperienceTest, RecordsBytesAsBytesAndTheNumbersOfActions) {

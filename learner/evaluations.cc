@@ -101,8 +101,4 @@ void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
                                              {{kPolicyFile, subject.policy}}));
 }
 
-bool ScoreReached(const v1::StopConfig& stop, const v1::Counters& counters) {
-  return stop.has_score() && counters.evaluations_at_score() >= stop.consecutive();
-}
-
 }  // namespace headrace

@@ -74,9 +74,6 @@ class Evaluations {
   int failures_ = 0;
 };
 
-// The configured score was reached as often in a row as it must be.
-bool ScoreReached(const v1::StopConfig& stop, const v1::Counters& counters);
-
 }  // namespace headrace
 
 #endif  // HEADRACE_LEARNER_EVALUATIONS_H_

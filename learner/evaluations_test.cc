@@ -17,6 +17,7 @@
 #include "common/protocol.h"
 #include "gtest/gtest.h"
 #include "learner/checkpoint.h"
+#include "learner/run_end.h"
 
 namespace headrace {
 namespace {

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/status_macros.h"
+#include "learner/weights_message.h"
 
 namespace headrace {
 namespace {
@@ -78,10 +79,10 @@ void GradientService::Open(std::vector<uint64_t> elements) {
 }
 
 void GradientService::Publish(uint64_t version, std::string weights) {
-  auto newest = std::make_shared<const std::string>(std::move(weights));
+  grpc::Slice newest = ToSlice(std::move(weights));
   MutexLock lock(&mutex_);
   version_ = version;
-  weights_.swap(newest);
+  std::swap(weights_, newest);
 }
 
 std::optional<GradientPush> GradientService::Next(std::chrono::steady_clock::time_point deadline) {
@@ -114,7 +115,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GradientService::Pu
 absl::Status GradientService::CheckOpen(const v1::PushOpen& open) const {
   RETURN_IF_ERROR(CheckPeer(open.peer(), identity_.run_id()));
   MutexLock lock(&mutex_);
-  if (weights_ == nullptr) return absl::UnavailableError("the learner is not ready yet");
+  if (version_ == 0) return absl::UnavailableError("the learner is not ready yet");
   return absl::OkStatus();
 }
 
@@ -151,14 +152,13 @@ grpc::ByteBuffer GradientService::MakeAnswer(uint64_t number, v1::GradientVerdic
   v1::PushResponse response;
   response.set_number(number);
   response.set_verdict(verdict);
-  std::shared_ptr<const std::string> weights;
+  grpc::Slice weights;
   {
     MutexLock lock(&mutex_);
     weights = weights_;
     response.set_policy_version(version_);
   }
-  response.set_weights(*weights);
-  return ToByteBuffer(response);
+  return WithBytes(response, v1::PushResponse::kWeightsFieldNumber, weights);
 }
 
 }  // namespace headrace

@@ -30,6 +30,7 @@
 #include "common/server_stream.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "grpcpp/support/slice.h"
 #include "learner/gradient_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/gradient.grpc.pb.h"
@@ -78,8 +79,8 @@ class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v
   mutable Mutex mutex_;
   ConditionVariable changed_;
   std::vector<uint64_t> elements_ ABSL_GUARDED_BY(mutex_);
-  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: there are no weights yet
-  std::shared_ptr<const std::string> weights_ ABSL_GUARDED_BY(mutex_);
+  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;            // 0: there are no weights yet
+  grpc::Slice weights_ ABSL_GUARDED_BY(mutex_);             // which the answers on their way refer to as well
   std::deque<GradientPush> queue_ ABSL_GUARDED_BY(mutex_);  // one for each client at most
   uint32_t clients_ ABSL_GUARDED_BY(mutex_) = 0;
 };

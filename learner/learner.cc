@@ -1,7 +1,6 @@
 #include "learner/learner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -16,13 +15,16 @@
 #include "common/protocol.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "learner/divergence.h"
 #include "learner/pushed_updates.h"
 #include "learner/restore.h"
+#include "learner/run_end.h"
 #include "learner/sampled_updates.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
 #include "model/moments.h"
 #include "model/weights.h"
+#include "replay/ratio.h"
 
 namespace headrace {
 namespace {
@@ -126,12 +128,10 @@ double Learner::WallSeconds() const {
 }
 
 double Learner::Progress() const {
-  const uint64_t end = config_.stop().env_steps();
-  if (end == 0) return 0;
   // When steps are counted depends on the clock. In lockstep they follow from the updates.
   const uint64_t steps = config_.deterministic() ? MakeRatio(config_, experience_).StepsNeeded(counters_.updates() + 1)
                                                  : counters_.env_steps();
-  return std::min(1.0, static_cast<double>(steps) / static_cast<double>(end));
+  return ProgressAfter(config_.stop(), steps);
 }
 
 uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.incarnation(), counters_.updates()); }
@@ -139,21 +139,13 @@ uint64_t Learner::PackedVersion() const { return PackPolicyVersion(identity_.inc
 std::string Learner::EndedBefore() const { return counters_.end_reason().empty() ? "" : EndReached(); }
 
 std::string Learner::EndReached() const {
-  const v1::StopConfig& stop = config_.stop();
-  if (ScoreReached(stop, counters_)) {
-    return absl::StrFormat("the score of %g is reached: %.1f", stop.score(), counters_.last_evaluation());
-  }
-  if (stop.env_steps() > 0 && counters_.env_steps() >= stop.env_steps()) {
-    // The updates that the last steps allow belong to the run.
-    const Ratio ratio = MakeRatio(config_, experience_);
-    const bool updates_missing =
-        algorithm_ != nullptr && ratio.held && counters_.updates() < ratio.BatchesAllowed(stop.env_steps());
-    if (!updates_missing) return absl::StrFormat("%d environment steps are done", counters_.env_steps());
-  }
-  if (stop.wall_seconds() > 0 && WallSeconds() >= stop.wall_seconds()) {
-    return absl::StrFormat("%.0f seconds are over", stop.wall_seconds());
-  }
-  return "";
+  std::optional<Ratio> ratio;
+  if (algorithm_ != nullptr) ratio = MakeRatio(config_, experience_);
+  return RunEnd(config_.stop(), counters_, WallSeconds(), ratio);
+}
+
+absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const {
+  return headrace::CheckFinite(tensors, counters_.updates(), algorithm_->MetricNames(), updates_->Metrics());
 }
 
 void Learner::CountWaiting(prometheus::Counter& what, Time end) {
@@ -252,8 +244,9 @@ void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {
     optimizers_.emplace_back(groups);
     return;
   }
-  for (uint32_t i = 0; i < config_.actor().processes(); ++i)
+  for (uint32_t i = 0; i < config_.actor().processes(); ++i) {
     optimizers_.emplace_back(groups, absl::StrCat("actor", i, "/"));
+  }
 }
 
 std::vector<NamedTensor> Learner::OptimizerTensors() const {
@@ -378,21 +371,6 @@ absl::Status Learner::Publish() {
   last_publish_ = std::chrono::steady_clock::now();
   metrics_->policy_version.Set(static_cast<double>(counters_.updates()));
   metrics_->publishing.Increment(Seconds(last_publish_ - begin));
-  return absl::OkStatus();
-}
-
-absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const {
-  for (const NamedTensor& named : tensors) {
-    if (!named.tensor.is_floating_point() || named.tensor.isfinite().all().item<bool>()) continue;
-    std::string losses;
-    const at::Tensor values = updates_->Metrics().to(at::kCPU, at::kDouble);
-    for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
-      absl::StrAppendFormat(&losses, "%s%s %g", i > 0 ? ", " : "", algorithm_->MetricNames()[i],
-                            values.data_ptr<double>()[i]);
-    }
-    return absl::InternalError(absl::StrFormat("training has diverged: after %d updates %s is not finite; %s",
-                                               counters_.updates(), named.name, losses));
-  }
   return absl::OkStatus();
 }
 

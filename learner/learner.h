@@ -86,7 +86,7 @@ class Learner {
   absl::Status StartCheckpoint(std::chrono::milliseconds patience);
   void CountCheckpoint(const absl::Status& written);
 
-  // By steps, time or score; empty: it has not. Before the set-up it is not known which updates the last steps allow.
+  // RunEnd. Before the set-up it is not known which updates the last steps allow.
   std::string EndReached() const;
   absl::Status EvaluateFinally();
   // With a reason the run is over; otherwise it is only interrupted.

@@ -11,6 +11,8 @@
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/status_macros.h"
+#include "learner/divergence.h"
+#include "model/named_tensor.h"
 #include "model/weights.h"
 #include "replay/row_layout.h"
 
@@ -92,6 +94,10 @@ absl::Status PushedUpdates::Update(const Moment& moment) {
   LocalOptimizer& optimizer = (*optimizers_)[push_->index % optimizers_->size()];
   optimizer.SetProgress(moment.progress);
   optimizer.Apply(group, Split(push_->request.gradients(), groups_[group].parameters));
+  // Before anybody is given them. What is no part of the group is as it was.
+  std::vector<NamedTensor> stepped;
+  for (const at::Tensor& parameter : groups_[group].parameters) stepped.push_back({groups_[group].name, parameter});
+  RETURN_IF_ERROR(CheckFinite(stepped, PolicyUpdate(moment.version) + 1, algorithm_->MetricNames(), metrics_));
   algorithm_->AfterUpdate(moment.progress);
   RETURN_IF_ERROR(PublishWeights(moment.version + 1));
   service_->Answer(*push_, v1::APPLIED);

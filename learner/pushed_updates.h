@@ -31,6 +31,7 @@ class PushedUpdates : public UpdateSource {
 
   // Of no use: a gradient that is too old, not finite, or known already. It is answered with the weights there are.
   absl::StatusOr<Arrival> Next(const Moment& moment, Deadline deadline) override;
+  // Internal: the parameters are not finite any more. Nobody is given them.
   absl::Status Update(const Moment& moment) override;
   void Done(const Moment& moment) override;
 

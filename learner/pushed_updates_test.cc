@@ -32,7 +32,7 @@ class TwoNumbers : public Algorithm {
   std::vector<ParameterGroup> ParameterGroups() override {
     v1::OptimizerOptions options;
     options.set_kind(v1::RMSPROP_EPSILON_INSIDE);
-    options.set_learning_rate(kRate);
+    options.set_learning_rate(learning_rate);
     options.set_decay(kDecay);
     options.set_epsilon(kEpsilon);
     return {{"numbers", {numbers_}, options}};
@@ -46,6 +46,8 @@ class TwoNumbers : public Algorithm {
     return *names;
   }
   at::Tensor Metrics() const override { return at::zeros({1}); }
+
+  double learning_rate = kRate;
 
  private:
   at::Tensor numbers_ = at::tensor({1.0f, 2.0f});
@@ -225,6 +227,20 @@ TEST_F(PushedUpdatesTest, WhatIsNotFiniteIsDropped) {
   const v1::PushResponse answer = pusher.Answer();
   EXPECT_EQ(answer.verdict(), v1::NOT_FINITE);
   EXPECT_EQ(NumbersIn(answer), (std::vector<float>{1, 2}));
+}
+
+// Infinite parameters reached actors before the learner noticed when it published the policy.
+TEST_F(PushedUpdatesTest, ParametersThatAreNotFiniteEndTrainingAndReachNobody) {
+  algorithm_.learning_rate = 3e38;  // three times that is more than a float holds
+  Start({});
+  Pusher pusher(server_->address(), 0);
+  pusher.Push(1, {1, 1});
+  const UpdateSource::Moment moment = {.version = PackPolicyVersion(1, 6)};
+  ASSERT_TRUE(updates_->Next(moment, Soon())->usable);
+  const absl::Status status = updates_->Update(moment);
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("after 7 updates numbers is not finite; losses/value 0"));
+  EXPECT_EQ(NumbersIn(Pusher(server_->address(), 1).Answer()), (std::vector<float>{1, 2}));
 }
 
 TEST_F(PushedUpdatesTest, AGradientThatIsSentAgainIsAppliedOnce) {

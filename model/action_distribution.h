@@ -17,6 +17,7 @@ namespace headrace {
 struct ActionLikelihood {
   at::Tensor log_prob;  // [B], of the actions
   at::Tensor entropy;   // [B], of the distributions
+  at::Tensor terms;     // [B, A], what derivatives are made of: log pi(.|o), or (a - mean) / std
 };
 
 // logits: [B, A]; actions: [B], any integer type.
@@ -24,6 +25,21 @@ ActionLikelihood CategoricalLikelihood(const at::Tensor& logits, const at::Tenso
 
 // mean, actions: [B, A]; log_std: [A].
 ActionLikelihood GaussianLikelihood(const at::Tensor& mean, const at::Tensor& log_std, const at::Tensor& actions);
+
+// The derivatives of a loss by the network's output, from those by log_prob and by entropy, both [B].
+struct PolicyGradient {
+  at::Tensor policy;   // [B, A]: by logits, or means
+  at::Tensor log_std;  // [A], of a Gaussian
+};
+
+//   d log pi(a) / d x_i = [i = a] - pi_i,   d H / d x_i = -pi_i (log pi_i + H)
+PolicyGradient CategoricalBackward(const ActionLikelihood& likelihood, const at::Tensor& actions,
+                                   const at::Tensor& log_prob_gradient, const at::Tensor& entropy_gradient);
+
+//   d log pi(a) / d mean_i = z_i / std_i,   d log pi(a) / d log std_i = z_i^2 - 1,   d H / d log std_i = 1
+// where z_i = (a_i - mean_i) / std_i.
+PolicyGradient GaussianBackward(const ActionLikelihood& likelihood, const at::Tensor& log_std,
+                                const at::Tensor& log_prob_gradient, const at::Tensor& entropy_gradient);
 
 // One action, and its log-probability.
 struct DiscreteSample {

@@ -4,7 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "ATen/TensorOperators.h"
 #include "ATen/ops/allclose.h"
+#include "ATen/ops/randint.h"
+#include "ATen/ops/randn.h"
 #include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
 
@@ -61,6 +64,28 @@ TEST(ActionDistributionTest, AGaussianSamplesLogProbabilityIsItsLikelihood) {
   const auto row = [](const std::array<float, 2>& values) { return at::tensor({values[0], values[1]}).unsqueeze(0); };
   const ActionLikelihood likelihood = GaussianLikelihood(row(mean), row(log_std)[0], row(action));
   EXPECT_NEAR(log_prob, likelihood.log_prob.item<double>(), 1e-5);
+}
+
+TEST(ActionDistributionTest, DerivativesEqualAutograd) {
+  const at::Tensor by_log_prob = at::randn({7}), by_entropy = at::randn({7});
+  const auto loss = [&](const ActionLikelihood& likelihood) {
+    return (likelihood.log_prob * by_log_prob + likelihood.entropy * by_entropy).sum();
+  };
+  at::Tensor logits = at::randn({7, 4});
+  const at::Tensor chosen = at::randint(4, {7}, at::kInt);
+  const PolicyGradient categorical =
+      CategoricalBackward(CategoricalLikelihood(logits, chosen), chosen, by_log_prob, by_entropy);
+  loss(CategoricalLikelihood(logits.requires_grad_(), chosen)).backward();
+  EXPECT_TRUE(at::allclose(categorical.policy, logits.grad(), 1e-5, 1e-6));
+  EXPECT_FALSE(categorical.log_std.defined());
+
+  at::Tensor mean = at::randn({7, 4}), log_std = at::randn({4});
+  const at::Tensor actions = at::randn({7, 4});
+  const PolicyGradient gaussian =
+      GaussianBackward(GaussianLikelihood(mean, log_std, actions), log_std, by_log_prob, by_entropy);
+  loss(GaussianLikelihood(mean.requires_grad_(), log_std.requires_grad_(), actions)).backward();
+  EXPECT_TRUE(at::allclose(gaussian.policy, mean.grad(), 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(gaussian.log_std, log_std.grad(), 1e-5, 1e-5));
 }
 
 }  // namespace

@@ -57,6 +57,12 @@ class ActorCriticNetwork {
       return log_std.defined() ? GaussianLikelihood(policy, log_std, actions_taken)
                                : CategoricalLikelihood(policy, actions_taken);
     }
+    // Of such a likelihood.
+    PolicyGradient Backward(const ActionLikelihood& likelihood, const at::Tensor& actions_taken,
+                            const at::Tensor& log_prob_gradient, const at::Tensor& entropy_gradient) const {
+      return log_std.defined() ? GaussianBackward(likelihood, log_std, log_prob_gradient, entropy_gradient)
+                               : CategoricalBackward(likelihood, actions_taken, log_prob_gradient, entropy_gradient);
+    }
   };
   // observations: [B, shape...]. `parameters`: parameters().views(), or those of parameters().Record().
   // With an LSTM the B rows are those of the lanes one after the other, equally many of each; `state` is for the first
@@ -67,9 +73,11 @@ class ActorCriticNetwork {
     return Forward(parameters_->views(), observations, state, ends);
   }
 
+  const ActorCriticSpec& spec() const { return spec_; }
+  const Torso& torso() const { return *torso_; }
   FlatParameters& parameters() { return *parameters_; }
   const FlatParameters& parameters() const { return *parameters_; }
-  // Those that policy and log_std depend on.
+  // Those that policy and log_std depend on: the first of all.
   std::vector<NamedTensor> PolicyTensors(const std::string& prefix) const;
 
  private:

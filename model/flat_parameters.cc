@@ -38,8 +38,9 @@ FlatParameters::Recorded FlatParameters::Record() const {
   return recorded;
 }
 
-at::Tensor FlatParameters::Recorded::Gradient(const at::Tensor& loss) const {
-  return torch::autograd::grad({loss}, {flat}).front();
+at::Tensor FlatParameters::Recorded::Gradient(const std::vector<at::Tensor>& outputs,
+                                              const std::vector<at::Tensor>& output_gradients) const {
+  return torch::autograd::grad(outputs, {flat}, output_gradients).front();
 }
 
 }  // namespace headrace

@@ -33,6 +33,8 @@ class FlatParameters {
   // In the order of the shapes; live.
   const std::vector<at::Tensor>& views() const { return views_; }
   std::vector<NamedTensor> Named(const std::string& prefix) const;
+  // For what is shaped like them.
+  FlatParameters ZerosLike() const { return FlatParameters(shapes_, flat_.device()); }
 
   // The same numbers as leaves of a graph that autograd records.
   struct Recorded {
@@ -40,7 +42,9 @@ class FlatParameters {
     std::vector<at::Tensor> views;
 
     // Derivative of the scalar `loss`. Parameters that it does not depend on have 0.
-    at::Tensor Gradient(const at::Tensor& loss) const;
+    at::Tensor Gradient(const at::Tensor& loss) const { return Gradient({loss}, {}); }
+    // The same of a loss that has these derivatives by `outputs`.
+    at::Tensor Gradient(const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& output_gradients) const;
   };
   Recorded Record() const;
 

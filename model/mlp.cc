@@ -59,12 +59,12 @@ void Multiply(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y) {
   }
 }
 
-// gradient <- gradient * f'(z), from y = f(z).
-void ActivationBackward(Activation activation, const at::Tensor& y, at::Tensor& gradient) {
+// result <- gradient * f'(z), from y = f(z). They may be the same tensor.
+void ActivationBackward(Activation activation, const at::Tensor& y, const at::Tensor& gradient, at::Tensor& result) {
   if (activation == Activation::kRelu) {
-    at::threshold_backward_out(gradient, gradient, y, 0);
+    at::threshold_backward_out(result, gradient, y, 0);
   } else {
-    at::tanh_backward_out(gradient, gradient, y);
+    at::tanh_backward_out(result, gradient, y);
   }
 }
 
@@ -109,7 +109,9 @@ at::Tensor EvaluateMlp(const MlpParameters& parameters, const at::Tensor& x) {
   at::Tensor h = x.expand({parameters.spec.members, x.size(0), x.size(1)});
   for (size_t i = 0; i < parameters.layers.size(); ++i) {
     h = at::baddbmm(parameters.layers[i].bias, h, parameters.layers[i].weight);
-    if (i + 1 < parameters.layers.size()) h = parameters.spec.activation == Activation::kRelu ? h.relu() : h.tanh();
+    if (i + 1 < parameters.layers.size() || parameters.spec.activate_outputs) {
+      h = parameters.spec.activation == Activation::kRelu ? h.relu() : h.tanh();
+    }
   }
   return h;
 }
@@ -125,13 +127,21 @@ const at::Tensor& MlpPass::Forward(const MlpParameters& parameters, const at::Te
     const auto& [weight, bias] = parameters.layers[i];
     at::Tensor& y = Reuse(outputs_[i], {members, x.size(0), weight.size(2)}, x);
     Multiply(i == 0 ? input_ : outputs_[i - 1], weight, y);
-    if (i + 1 < layers) {
+    if (i + 1 < layers || parameters.spec.activate_outputs) {
       AddBiasAndActivate(parameters.spec.activation, bias, y);
     } else {
       y.add_(bias);
     }
   }
   return outputs_.back();
+}
+
+const at::Tensor& MlpPass::BackpropagateOutput(const MlpParameters& parameters, const at::Tensor& output_gradient) {
+  if (!parameters.spec.activate_outputs) return output_gradient;
+  const at::Tensor y = outputs_.back().narrow(1, 0, output_gradient.size(1));
+  at::Tensor& gradient = Reuse(summed_output_gradient_, y.sizes(), y);
+  ActivationBackward(parameters.spec.activation, y, output_gradient, gradient);
+  return gradient;
 }
 
 at::Tensor MlpPass::Backpropagate(const MlpParameters& parameters, size_t layer, const at::Tensor& next_gradient) {
@@ -144,13 +154,13 @@ at::Tensor MlpPass::Backpropagate(const MlpParameters& parameters, size_t layer,
   } else {
     at::bmm_out(gradient, next_gradient, weight.transpose(1, 2));
   }
-  ActivationBackward(parameters.spec.activation, y, gradient);
+  ActivationBackward(parameters.spec.activation, y, gradient, gradient);
   return gradient;
 }
 
 void MlpPass::BackwardParameters(const MlpParameters& parameters, const at::Tensor& output_gradient,
                                  MlpParameters& gradients) {
-  at::Tensor gradient = output_gradient;
+  at::Tensor gradient = BackpropagateOutput(parameters, output_gradient);
   const int64_t rows = output_gradient.size(1);
   for (size_t i = parameters.layers.size(); i-- > 0;) {
     const at::Tensor& x = i == 0 ? input_ : outputs_[i - 1];
@@ -162,12 +172,13 @@ void MlpPass::BackwardParameters(const MlpParameters& parameters, const at::Tens
 
 const at::Tensor& MlpPass::BackwardInput(const MlpParameters& parameters, const at::Tensor& output_gradient,
                                          int64_t first, int64_t count) {
-  at::Tensor gradient = output_gradient;
+  at::Tensor gradient = BackpropagateOutput(parameters, output_gradient);
   for (size_t i = parameters.layers.size() - 1; i > 0; --i) gradient = Backpropagate(parameters, i - 1, gradient);
   const int64_t rows = output_gradient.size(1);
   const at::Tensor weight = parameters.layers[0].weight.narrow(1, first, count);
   at::bmm_out(Reuse(member_input_gradients_, {parameters.spec.members, rows, count}, gradient), gradient,
               weight.transpose(1, 2));
+  if (parameters.spec.members == 1) return input_gradient_ = member_input_gradients_.squeeze(0);
   return at::sum_out(Reuse(input_gradient_, {rows, count}, gradient), member_input_gradients_, 0);
 }
 

@@ -35,6 +35,7 @@ struct MlpSpec {
   int64_t outputs = 0;
   int64_t members = 1;  // independent networks of the ensemble
   Activation activation = Activation::kRelu;
+  bool activate_outputs = false;  // the outputs are features for other networks
 };
 
 // y = x weight + bias for each member.
@@ -46,7 +47,7 @@ struct LinearParameters {
 // The parameters of a network, or anything that is shaped like them: gradients, a lagged copy.
 struct MlpParameters {
   MlpSpec spec;
-  at::Tensor flat;  // owns the memory; padding between the layers stays zero
+  at::Tensor flat;  // owns the memory; padding between the layers stays zero. Undefined where it is somebody else's.
   std::vector<LinearParameters> layers;
 
   static MlpParameters Zeros(const MlpSpec& spec, at::Device device);
@@ -75,12 +76,15 @@ class MlpPass {
                                   int64_t count);
 
  private:
+  // Derivative by what the last layer adds up, from that by the outputs.
+  const at::Tensor& BackpropagateOutput(const MlpParameters& parameters, const at::Tensor& output_gradient);
   // Derivative by what layer `layer` adds up, before its activation, from that of the layer behind it.
   at::Tensor Backpropagate(const MlpParameters& parameters, size_t layer, const at::Tensor& next_gradient);
 
   at::Tensor input_;
   std::vector<at::Tensor> outputs_;           // of each layer, after its activation
   std::vector<at::Tensor> hidden_gradients_;  // by what each hidden layer adds up
+  at::Tensor summed_output_gradient_;
   at::Tensor member_input_gradients_;
   at::Tensor input_gradient_;
 };

@@ -12,6 +12,13 @@ at::Tensor SumBackwards(const at::Tensor& x, const at::Tensor& decay) {
   // One row of all environments at a time, so each is laid out in one piece.
   const at::Tensor sums = x.t().contiguous();
   const at::Tensor decays = decay.t().contiguous();
+  if (sums.is_cpu()) {  // a loop: thousands of operations on a few numbers each take longer than networks
+    const int64_t lanes = sums.size(1);
+    float* const sum = sums.mutable_data_ptr<float>();
+    const float* const by = decays.const_data_ptr<float>();
+    for (int64_t i = sums.numel() - lanes - 1; i >= 0; --i) sum[i] += by[i] * sum[i + lanes];
+    return sums.t();
+  }
   for (int64_t row = sums.size(0) - 2; row >= 0; --row) sums[row].addcmul_(decays[row], sums[row + 1]);
   return sums.t();
 }

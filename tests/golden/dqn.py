@@ -8,9 +8,10 @@ final parameters.
 """
 
 import torch
-from torch import nn
+from q_network import ACTIONS, OBSERVATION, network, put_network
+from tensors import put, put_header
 
-OBSERVATION, ACTIONS, HIDDEN, BATCH, UPDATES = 3, 4, 8, 6, 5
+BATCH, UPDATES = 6, 5
 DISCOUNT, RATE, TARGET_INTERVAL = 0.9, 1e-2, 2
 # name, steps, double, Huber's loss, tau, weights of prioritised replay
 VARIANTS = [("one_step", 1, False, False, 1.0, False), ("double", 1, True, True, 1.0, False),
@@ -18,24 +19,6 @@ VARIANTS = [("one_step", 1, False, False, 1.0, False), ("double", 1, True, True,
 
 torch.manual_seed(1)
 torch.set_default_dtype(torch.float64)
-
-
-def network():
-    return nn.Sequential(
-        nn.Linear(OBSERVATION, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, ACTIONS)
-    )
-
-
-def put(name, tensor):
-    values = "".join(f" values: {v!r}" for v in tensor.detach().double().flatten().tolist())
-    shape = "".join(f" shape: {n}" for n in tensor.shape)
-    print(f'tensors {{ name: "{name}"{shape}{values} }}')
-
-
-def put_network(prefix, net):
-    for index, layer in [(0, "torso/layer0"), (2, "torso/layer1"), (4, "head")]:
-        put(f"{prefix}/{layer}/weight", net[index].weight)
-        put(f"{prefix}/{layer}/bias", net[index].bias)
 
 
 def experience(steps):
@@ -98,6 +81,6 @@ def run(name, steps, double, huber, tau, weighted):
     put_network(f"{name}/final/target_network", lagged)
 
 
-print("# Written by dqn.py.\n# proto-file: tests/golden/golden.proto\n# proto-message: headrace.golden.Tensors")
+put_header("dqn.py")
 for variant in VARIANTS:
     run(*variant)

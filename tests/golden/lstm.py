@@ -7,17 +7,12 @@ time; then the derivatives of the sum of all outputs and last states, weighted w
 """
 
 import torch
+from tensors import put, put_header
 
 LANES, ROWS, INPUTS, UNITS, END = 2, 7, 3, 4, 2
 
 torch.manual_seed(1)
 torch.set_default_dtype(torch.float64)
-
-
-def put(name: str, tensor: torch.Tensor) -> None:
-    values = "".join(f" values: {v!r}" for v in tensor.detach().flatten().tolist())
-    shape = "".join(f" shape: {n}" for n in tensor.shape)
-    print(f'tensors {{ name: "{name}"{shape}{values} }}')
 
 
 def main() -> None:
@@ -39,7 +34,7 @@ def main() -> None:
     hidden_weight, last_weight = torch.randn_like(hidden), torch.randn_like(last)
     ((hidden * hidden_weight).sum() + (last * last_weight).sum()).backward()
 
-    print("# Written by lstm.py.\n# proto-file: tests/golden/golden.proto\n# proto-message: headrace.golden.Tensors")
+    put_header("lstm.py")
     put("x", x)
     put("state", state)
     put("ends", ends)

@@ -8,31 +8,14 @@ method the file holds the initial parameters, the unrolls of every update with t
 """
 
 import torch
-from torch import nn
+from q_network import ACTIONS, OBSERVATION, network, put_network
+from tensors import put, put_header
 
-OBSERVATION, ACTIONS, HIDDEN, ENVIRONMENTS, ROWS, UPDATES = 3, 4, 8, 3, 6, 5
+ENVIRONMENTS, ROWS, UPDATES = 3, 6, 5
 DISCOUNT, RATE, DECAY, EPSILON, TARGET_INTERVAL = 0.9, 1e-3, 0.99, 0.01, 2
 
 torch.manual_seed(1)
 torch.set_default_dtype(torch.float64)
-
-
-def network():
-    return nn.Sequential(
-        nn.Linear(OBSERVATION, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, ACTIONS)
-    )
-
-
-def put(name, tensor):
-    values = "".join(f" values: {v!r}" for v in tensor.detach().double().flatten().tolist())
-    shape = "".join(f" shape: {n}" for n in tensor.shape)
-    print(f'tensors {{ name: "{name}"{shape}{values} }}')
-
-
-def put_network(prefix, net):
-    for index, layer in [(0, "torso/layer0"), (2, "torso/layer1"), (4, "head")]:
-        put(f"{prefix}/{layer}/weight", net[index].weight)
-        put(f"{prefix}/{layer}/bias", net[index].bias)
 
 
 def unrolls():
@@ -96,6 +79,6 @@ def run(method):
     put_network(f"{method}/final/target_network", lagged)
 
 
-print("# Written by q_learning.py.\n# proto-file: tests/golden/golden.proto\n# proto-message: headrace.golden.Tensors")
+put_header("q_learning.py")
 for name in ("n_step_q", "one_step_q", "one_step_sarsa"):
     run(name)

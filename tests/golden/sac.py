@@ -10,6 +10,7 @@ initial parameters, batches and noise of every update, the metrics after each, a
 import math
 
 import torch
+from tensors import put, put_header
 from torch import nn
 
 OBSERVATION, ACTION, HIDDEN, BATCH, UPDATES = 3, 2, 8, 5, 4
@@ -40,12 +41,6 @@ def value(critic, s, a):
     return critic(torch.cat([s, a], -1)).squeeze(-1)
 
 
-def put(name, tensor):
-    values = "".join(f" values: {v!r}" for v in tensor.detach().flatten().tolist())
-    shape = "".join(f" shape: {n}" for n in tensor.shape)
-    print(f'tensors {{ name: "{name}"{shape}{values} }}')
-
-
 def put_networks(prefix, networks):
     """Our layout: weights are [in, out], an ensemble's parameters have its members as the first dimension."""
     for layer in range(3):
@@ -71,7 +66,7 @@ def main():
     actor_optimizer = torch.optim.Adam(actor.parameters(), ACTOR_RATE)
     critic_optimizer = torch.optim.Adam([p for c in critics for p in c.parameters()], CRITIC_RATE)
     temperature_optimizer = torch.optim.Adam([log_alpha], TEMPERATURE_RATE)
-    print("# Written by sac.py.\n# proto-file: tests/golden/golden.proto\n# proto-message: headrace.golden.Tensors")
+    put_header("sac.py")
     put_all("initial", actor, critics, targets, log_alpha)
 
     for i in range(UPDATES):

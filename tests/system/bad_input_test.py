@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from headrace_cli import inspector
 from headrace_cli.status import plan_of
-from run import PENDULUM, TINY, Run, SystemTest, headrace
+from run import DEADLINE_SECONDS, PENDULUM, TINY, Run, SystemTest, headrace
 
 BINARIES = Path(os.environ["HEADRACE_BINARIES"]).absolute()
 # Of a shard and the learner gRPC, metrics and health; of an actor and the evaluator the latter two.
@@ -280,7 +280,7 @@ class GarbageTest(SystemTest):
     def check_refused(self, call: grpc.StreamStreamMultiCallable, message: bytes, method: str) -> None:
         with self.subTest(method=method, bytes=len(message)):
             with self.assertRaises(grpc.RpcError) as refused:
-                list(call(iter([message]), timeout=10))
+                list(call(iter([message]), timeout=DEADLINE_SECONDS))
             # An empty message is well-formed, but names no protocol: FAILED_PRECONDITION where that is looked at first.
             wanted = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
             self.assertIn(refused.exception.code(), wanted, refused.exception.details())

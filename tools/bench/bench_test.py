@@ -53,6 +53,11 @@ class BenchmarkTest(unittest.TestCase):
         tiny = ["--json", "--seconds=0.01", "--items=600", "--megabytes=4"]
         self.assert_prints(["tools/bench/replay_items", *tiny], names)
 
+    def test_ppo_update(self) -> None:
+        names = {"ppo_update/continuous/threads1", "ppo_update/discrete/threads1"}
+        self.assert_prints(["tools/bench/ppo_update", "--json", "--threads=1", "--seconds=0.05", "--rounds=1"], names)
+        self.assert_prints([sys.executable, "tools/bench/ppo_update_sb3.py", *SHORT, "--threads", "1"], names)
+
     def test_sac_update(self) -> None:
         names = {"sac_update/batch256_hidden256/threads1", "sac_update/batch64_hidden64/threads1"}
         self.assert_prints(["tools/bench/sac_update", "--json", "--threads=1", "--seconds=0.05", "--rounds=1"], names)
