@@ -115,7 +115,7 @@ void ServerStream::CheckReading() {
   {
     MutexLock lock(&mutex_);
     reading_ = nullptr;
-    if (finished_ || queue_.empty()) return;
+    if (finished_ || cancelling_ || queue_.empty()) return;
     const Time until = write_began_ + limits_.reading;
     if (!too_much_ && std::chrono::system_clock::now() < until) return WatchReading(until);
     cancelling_ = true;

@@ -3,8 +3,8 @@
 //
 //   light_actors --config=FILE [--set=...] --learner=HOST:PORT --replay=HOST:PORT --actors=250 --steps_per_second=1
 //
-// Prints a JSON object a second: `leased` actors, `oldest_version` and `newest_version` of the weights that they have
-// (0: some have none), and `steps` handed over so far. Ends with the run, or on SIGTERM.
+// Prints a JSON object a second: `actors`, all of which hold a lease, `oldest_version` and `newest_version` of the
+// weights that they have (0: some have none), and `steps` handed over so far. Ends with the run, or on SIGTERM.
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include <iostream>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -113,7 +114,7 @@ void Print(const std::vector<std::unique_ptr<LightActor>>& actors) {
     newest = std::max(newest, actor->version());
     steps += actor->steps();
   }
-  std::cout << nlohmann::json{{"leased", actors.size()},
+  std::cout << nlohmann::json{{"actors", actors.size()},
                               {"oldest_version", oldest},
                               {"newest_version", newest},
                               {"steps", steps}}

@@ -41,7 +41,6 @@ SETTINGS = [
 ]
 LIGHT_PROCESSES = 4
 PATIENCE = 120.0  # seconds
-UPDATE_BITS = 48  # of a version of the weights; the rest is the learner's incarnation
 
 
 class Run:
@@ -69,6 +68,7 @@ class Run:
             time.sleep(0.05)
 
     def value(self, process: str, name: str) -> float:
+        """0 of a process that does not serve yet."""
         address = self.addresses().get(process, {}).get("metrics")
         scrape = metrics.fetch(address, timeout=PATIENCE) if address else None
         return (scrape.total(name) or 0.0) if scrape else 0.0
@@ -82,6 +82,15 @@ class Load:
     learner: float  # processor seconds
     shard: float
     cores: float  # share of the machine's that were busy
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Of a process that was told to."""
+    try:
+        process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -101,11 +110,11 @@ def run_with(*settings: str) -> Iterator[Run]:
                 raise SystemExit(f"{error}\n{(Path(name) / 'log').read_text(encoding='utf-8')}") from error
             finally:
                 launcher.send_signal(signal.SIGINT)
-                launcher.wait()
+                end(launcher)
 
 
 def load_of(run: Run, seconds: float) -> Load:
-    """Of so many seconds; of more if no step was done in them."""
+    """Of so many seconds; of more if the learner did nothing in them."""
 
     def sample() -> tuple[float, ...]:
         used, idle = cpu_times()
@@ -122,10 +131,10 @@ def load_of(run: Run, seconds: float) -> Load:
     while True:
         time.sleep(seconds)
         elapsed, steps, learner, shard, used, idle = (b - a for a, b in zip(before, sample(), strict=True))
-        if steps > 0:
+        if steps > 0 and learner > 0:  # processor time is counted in hundredths of a second
             return Load(steps / elapsed, learner / elapsed, shard / elapsed, used / (used + idle))
         if elapsed > PATIENCE:
-            raise SystemExit(f"no step was done in {elapsed:.0f} s")
+            raise SystemExit(f"the learner did nothing in {elapsed:.0f} s")
 
 
 def cpu_times() -> tuple[float, float]:
@@ -170,13 +179,13 @@ def light_actors(run: Run, count: int) -> Iterator[list[Path]]:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait()
+            end(process)
 
 
 def newest_lines(outputs: list[Path]) -> list[dict[str, int]]:
     """The last that each has printed in full."""
-    lines = [output.read_text(encoding="utf-8").splitlines() for output in outputs]
-    return [json.loads(one[-2]) for one in lines if len(one) >= 2]
+    texts = [output.read_text(encoding="utf-8") for output in outputs]
+    return [json.loads(text[: text.rindex("\n")].splitlines()[-1]) for text in texts if "\n" in text]
 
 
 def measure_light(count: int, seconds: float, report: Callable[..., None]) -> None:
@@ -186,13 +195,13 @@ def measure_light(count: int, seconds: float, report: Callable[..., None]) -> No
         memory = {name: run.value(name, "process_resident_memory_bytes") for name in ("learner", "replay-0")}
         with light_actors(run, count) as outputs:
             run.wait_until(
-                lambda: sum(one["leased"] for one in newest_lines(outputs)) == count
+                lambda: sum(one["actors"] for one in newest_lines(outputs)) == count
                 and all(one["oldest_version"] for one in newest_lines(outputs)),
                 f"{count} light actors to have weights",
             )
             load = load_of(run, seconds)
-            oldest = min(one["oldest_version"] for one in newest_lines(outputs)) % (1 << UPDATE_BITS)
-            behind = run.value("learner", "headrace_learner_policy_version") - oldest
+            # Those of one process at one moment: between processes a second may lie.
+            behind = max(one["newest_version"] - one["oldest_version"] for one in newest_lines(outputs))
             updates = run.value("learner", "headrace_learner_updates_total")
             for name, shown, more in (
                 ("learner", "learner", load.learner - alone.learner),
