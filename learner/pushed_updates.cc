@@ -72,7 +72,8 @@ std::optional<v1::GradientVerdict> PushedUpdates::Judge(const GradientPush& push
   newest = {push.pusher, push.request.number()};
   // Taken, whatever becomes of what was learned from them.
   env_steps_ += push.request.env_steps();
-  if (push.request.metrics_size() == metrics_.numel()) {
+  const bool finite = std::ranges::all_of(push.request.metrics(), [](float value) { return std::isfinite(value); });
+  if (finite && push.request.metrics_size() == metrics_.numel()) {
     std::ranges::copy(push.request.metrics(), metrics_.data_ptr<float>());
   }
   const std::string& gradients = push.request.gradients();

@@ -185,17 +185,19 @@ uint64_t InsertedSteps(const Shard& shard) {
   return steps;
 }
 
-// 0: there is none, or it cannot be read.
-uint64_t InsertedStepsOfNewest(const std::string& directory) {
+// Whether this life has written the newest file, or begun with it, and nothing was inserted since.
+bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   const std::vector<CheckpointEntry> entries = ListCheckpoints(directory);
-  if (entries.empty()) return 0;
+  if (entries.empty()) return InsertedSteps(shard) == 0;
   const absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(entries.front().path);
-  if (!file.ok()) return 0;
+  if (!file.ok()) return false;
   const absl::StatusOr<v1::ReplayCheckpointHeader> header = (*file)->ReadHeader();
+  if (!header.ok()) return false;
+  // What another life wrote may be damaged further on, and the steps since then be as many as it had.
+  if (header->incarnation() != shard.incarnation() && header->name() != shard.restored_from()) return false;
   uint64_t steps = 0;
-  if (!header.ok()) return steps;
   for (const v1::TableCheckpoint& table : header->tables()) steps += table.state().inserted_steps();
-  return steps;
+  return steps == InsertedSteps(shard);
 }
 
 }  // namespace
@@ -250,7 +252,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
 }
 
 absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory) {
-  if (InsertedSteps(shard) == InsertedStepsOfNewest(directory)) return std::string();
+  if (NewestHasEverything(shard, directory)) return std::string();
   v1::CheckpointRequest request;
   request.set_name(absl::StrCat("end-", shard.incarnation()));
   request.set_keep(std::numeric_limits<uint32_t>::max());

@@ -171,6 +171,13 @@ TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
   EXPECT_EQ(Restore(*restored), last);
   EXPECT_EQ(Contents(*restored->Tables()[0]), Contents(table));
   EXPECT_EQ(restored->Tables()[0]->State().inserted_steps(), 20u);
+  EXPECT_EQ(*WriteLastCheckpoint(*restored, directory_.path()), "") << "it has only what it began with";
+  // As many steps as the newest has, but others.
+  Shard another(3, kBudget, 2);
+  TestWriter other(*another.CreateTable(MakePeer("run", "learner"), TestSpec()), 12, {.rows = 4, .stride = 2});
+  other.Append(0, 20);
+  ASSERT_TRUE(other.Insert().ok());
+  EXPECT_EQ(*WriteLastCheckpoint(another, directory_.path()), "end-2");
   EXPECT_TRUE(std::filesystem::exists(File("one"))) << "a learner may still resume from it";
 }
 
