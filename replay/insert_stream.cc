@@ -110,37 +110,43 @@ class InsertStream final : public ServerStream {
     return some || opened_;
   }
 
-  // One answer for all chunks that were committed while the last one was on its way.
+  // One answer for all chunks that were committed while the last one was on its way. What it acknowledges is read before
+  // the table is asked: a chunk that comes after that is not acknowledged by an answer that did not ask for it.
   void AcknowledgeWhenDrained() {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     if (unsent() > 0) return;  // OnSent comes back to it
-    if (opened() && table_->Acknowledge({this, [this, weak] {
-                                           if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
-                                         }}) == Table::Outcome::kWait) {
+    if (!BecomeDurable()) return;
+    const auto [committed, opened] = CommittedUntilNow();
+    if (opened && table_->Acknowledge({this, [this, weak] {
+                                         if (const auto alive = weak.lock()) AcknowledgeWhenDrained();
+                                       }}) == Table::Outcome::kWait) {
       return;
     }
-    if (!BecomeDurable()) return;
     // Sent under the mutex, so that a later answer never overtakes an earlier one.
     MutexLock lock(&mutex_);
-    if (!opened_ || committed_ != acknowledged_) SendAcknowledgement();
-    if (ended_ && not_durable_.empty()) Close(absl::OkStatus());
+    if (!opened_ || committed > acknowledged_) SendAcknowledgement(committed);
+    if (ended_ && not_durable_.empty() && committed == committed_) Close(absl::OkStatus());
   }
 
-  void SendAcknowledgement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  struct CommittedChunks {
+    uint64_t last_sequence;
+    bool opened;
+  };
+  CommittedChunks CommittedUntilNow() {
+    MutexLock lock(&mutex_);
+    return {committed_, opened_};
+  }
+
+  void SendAcknowledgement(uint64_t committed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     opened_ = true;
-    acknowledged_ = committed_;
+    acknowledged_ = committed;
     v1::InsertResponse response;
-    response.set_acknowledged(committed_);
+    response.set_acknowledged(committed);
     response.set_policy_version(table_->policy_version());
     response.set_shard(shard_->number());
     response.set_incarnation(shard_->incarnation());
     response.set_room(table_->StepsToLimit());
     Send(ToByteBuffer(response));
-  }
-
-  bool opened() {
-    MutexLock lock(&mutex_);
-    return opened_;
   }
 
   void OnSent() override { AcknowledgeWhenDrained(); }
