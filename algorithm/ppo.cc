@@ -55,9 +55,8 @@ void Ppo::Update(const Batch& batch, GradientSink& sink) {
   int64_t minibatches = 0;
   bool near = true;
   for (uint32_t epoch = 0; epoch < options_.epochs() && near; ++epoch) {
-    const at::Tensor order = at::randperm(count, generator_, at::kLong).to(steps.advantage.device());
-    const bool all = size == count;  // then their order has no part in it, but in the last bits of sums
-    const Steps shuffled = all ? steps : steps.At(order);
+    // Of one minibatch the order has no part in it, but in the last bits of sums.
+    const Steps shuffled = size == count ? steps : steps.At(RandomOrder(count));
     for (int64_t first = 0; first < count && near; first += size) {
       near = StepOnce(shuffled.Narrow(first, std::min(size, count - first)), clip, sink, sum);
       ++minibatches;
@@ -66,6 +65,8 @@ void Ppo::Update(const Batch& batch, GradientSink& sink) {
   metrics_.copy_(sum.div_(std::max<int64_t>(1, minibatches)));
   if (pending_moments_.count() > 0) model_->SetObservationMoments(std::exchange(pending_moments_, {}));
 }
+
+at::Tensor Ppo::RandomOrder(int64_t count) { return at::randperm(count, generator_, at::kLong).to(metrics_.device()); }
 
 Ppo::Steps Ppo::MakeSteps(const Batch& batch) const {
   const UnrollTensors unroll =

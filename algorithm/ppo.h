@@ -56,6 +56,7 @@ class Ppo : public Algorithm {
   };
 
   Steps MakeSteps(const Batch& batch) const;
+  at::Tensor RandomOrder(int64_t count);
   // One gradient step; the metrics of this minibatch are added to `sum`. False: no step, for the policy has moved too
   // far from the one that acted.
   bool StepOnce(const Steps& minibatch, double clip, GradientSink& sink, at::Tensor& sum);

@@ -12,6 +12,9 @@ namespace headrace {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
+// How the names of checkpoints begin that a shard writes when it is told to end (docs/formats/replay.md).
+inline constexpr char kEndOfALife[] = "end-";
+
 inline v1::Peer MakePeer(const std::string& run_id, const std::string& name) {
   v1::Peer peer;
   peer.set_protocol_version(kProtocolVersion);

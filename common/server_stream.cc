@@ -69,7 +69,7 @@ void ServerStream::Send(grpc::ByteBuffer message) {
   if (waiting <= limits_.unsent_bytes || too_much_) return;
   too_much_ = true;
   // On another thread: who sends may hold locks that the end of a stream takes.
-  WatchReading(std::chrono::system_clock::now());
+  WatchReading(std::chrono::steady_clock::now());
 }
 
 size_t ServerStream::unsent() const {
@@ -98,14 +98,16 @@ void ServerStream::Close(const absl::Status& status) {
 void ServerStream::WriteNext() {
   grpc::WriteOptions options;
   if (queue_.size() > 1) options.set_buffer_hint();
-  write_began_ = std::chrono::system_clock::now();
+  write_began_ = std::chrono::steady_clock::now();
   if (reading_ == nullptr) WatchReading(write_began_ + limits_.reading);
   StartWrite(&queue_.front(), options);
 }
 
 void ServerStream::WatchReading(Time until) {
   reading_ = std::make_unique<grpc::Alarm>();
-  reading_->Set(until, [weak = weak_from_this()](bool in_time) {
+  // gRPC turns it into a time of its steady clock at once.
+  const auto left = until - std::chrono::steady_clock::now();
+  reading_->Set(std::chrono::system_clock::now() + left, [weak = weak_from_this()](bool in_time) {
     if (!in_time) return;
     if (const auto alive = weak.lock(); alive != nullptr) alive->CheckReading();
   });
@@ -117,7 +119,7 @@ void ServerStream::CheckReading() {
     reading_ = nullptr;
     if (finished_ || cancelling_ || queue_.empty()) return;
     const Time until = write_began_ + limits_.reading;
-    if (!too_much_ && std::chrono::system_clock::now() < until) return WatchReading(until);
+    if (!too_much_ && std::chrono::steady_clock::now() < until) return WatchReading(until);
     cancelling_ = true;
   }
   CountRefusal(Refusal::kUnread);

@@ -70,7 +70,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnWriteDone(bool ok) final;
   void OnCancel() final;
   void OnDone() final;
-  using Time = std::chrono::system_clock::time_point;
+  using Time = std::chrono::steady_clock::time_point;
 
   void EndSilence();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

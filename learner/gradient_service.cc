@@ -95,7 +95,7 @@ std::optional<GradientPush> GradientService::Next(std::chrono::steady_clock::tim
 }
 
 void GradientService::Answer(const GradientPush& push, v1::GradientVerdict verdict) {
-  CounterOf(verdict, metrics_.gradients).Increment();
+  if (!push.again) CounterOf(verdict, metrics_.gradients).Increment();
   const std::shared_ptr<ServerStream> client = push.client.lock();
   if (client == nullptr) return;
   client->Send(MakeAnswer(push.request.number(), verdict));

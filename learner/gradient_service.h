@@ -43,6 +43,7 @@ struct GradientPush {
   uint32_t index = 0;   // the actor's
   uint64_t pusher = 0;  // PushOpen.pusher
   std::weak_ptr<ServerStream> client;
+  bool again = false;  // it was answered before, and the answer was lost
 };
 
 class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v1::Gradients::Service> {
@@ -56,6 +57,7 @@ class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v
   void Publish(uint64_t version, std::string weights) ABSL_LOCKS_EXCLUDED(mutex_);
   // The oldest that is not taken; null: there was none in time.
   std::optional<GradientPush> Next(std::chrono::steady_clock::time_point deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Counts the verdict, but for one that is told again.
   void Answer(const GradientPush& push, v1::GradientVerdict verdict) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a gradient, in updates.
   void ObserveStaleness(double updates) { metrics_.staleness.Observe(updates); }
@@ -79,9 +81,10 @@ class GradientService final : public v1::Gradients::WithRawCallbackMethod_Push<v
   mutable Mutex mutex_;
   ConditionVariable changed_;
   std::vector<uint64_t> elements_ ABSL_GUARDED_BY(mutex_);
-  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;            // 0: there are no weights yet
-  grpc::Slice weights_ ABSL_GUARDED_BY(mutex_);             // which the answers on their way refer to as well
-  std::deque<GradientPush> queue_ ABSL_GUARDED_BY(mutex_);  // one for each client at most
+  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: there are no weights yet
+  grpc::Slice weights_ ABSL_GUARDED_BY(mutex_);   // which the answers on their way refer to as well
+  std::deque<GradientPush> queue_
+      ABSL_GUARDED_BY(mutex_);  // one for each client at most; what one that has gone had learned counts
   uint32_t clients_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

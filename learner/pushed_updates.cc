@@ -58,18 +58,17 @@ absl::Status PushedUpdates::PublishWeights(uint64_t version) {
 absl::StatusOr<UpdateSource::Arrival> PushedUpdates::Next(const Moment& moment, Deadline deadline) {
   push_ = service_->Next(deadline);
   if (!push_.has_value()) return absl::DeadlineExceededError("no gradient came");
-  const std::optional<v1::GradientVerdict> verdict = Judge(*push_, moment.version);
-  Arrival arrival = {.usable = verdict == v1::APPLIED,
+  Newest& newest = newest_[push_->index];
+  push_->again = newest.pusher == push_->pusher && push_->request.number() <= newest.number;
+  if (!push_->again) newest = {push_->pusher, push_->request.number(), Judge(*push_, moment.version)};
+  Arrival arrival = {.usable = !push_->again && newest.verdict == v1::APPLIED,
                      .waited_for = ReplaySampler::Wait::kActors,
                      .asked = std::chrono::steady_clock::now()};
-  if (!arrival.usable) service_->Answer(*push_, verdict.value_or(v1::APPLIED));
+  if (!arrival.usable) service_->Answer(*push_, newest.verdict);
   return arrival;
 }
 
-std::optional<v1::GradientVerdict> PushedUpdates::Judge(const GradientPush& push, uint64_t version) {
-  Newest& newest = newest_[push.index];
-  if (newest.pusher == push.pusher && push.request.number() <= newest.number) return std::nullopt;
-  newest = {push.pusher, push.request.number()};
+v1::GradientVerdict PushedUpdates::Judge(const GradientPush& push, uint64_t version) {
   // Taken, whatever becomes of what was learned from them.
   env_steps_ += push.request.env_steps();
   const bool finite = std::ranges::all_of(push.request.metrics(), [](float value) { return std::isfinite(value); });

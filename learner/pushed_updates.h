@@ -42,16 +42,17 @@ class PushedUpdates : public UpdateSource {
 
  private:
   struct Newest {
-    uint64_t pusher;
-    uint64_t number;
+    uint64_t pusher = 0;
+    uint64_t number = 0;
+    v1::GradientVerdict verdict = v1::GRADIENT_VERDICT_UNSPECIFIED;
   };
 
   PushedUpdates(const v1::GradientConfig& config, uint64_t env_steps, std::vector<ParameterGroup> groups,
                 Algorithm* algorithm, std::vector<LocalOptimizer>* optimizers, GradientService* service);
 
   absl::Status PublishWeights(uint64_t version);
-  // What the gradient deserves. Null: it was dealt with before.
-  std::optional<v1::GradientVerdict> Judge(const GradientPush& push, uint64_t version);
+  // What a gradient that has not come before deserves.
+  v1::GradientVerdict Judge(const GradientPush& push, uint64_t version);
   std::vector<at::Tensor> Split(const std::string& bytes, const std::vector<at::Tensor>& parameters) const;
 
   const v1::GradientConfig config_;

@@ -213,6 +213,11 @@ TEST_F(PushedUpdatesTest, WhatIsTooOldIsDroppedAndItsStepsCount) {
   EXPECT_EQ(pusher.Answer().verdict(), v1::STALE);
   EXPECT_EQ(algorithm_.PolicyTensors()[0].tensor[0].item<float>(), 1);
   EXPECT_EQ(updates_->env_steps(), 1005);
+  pusher.Push(1, {1, 1}, /*version=*/3);  // as if the answer had been lost: what was said of it stands
+  EXPECT_FALSE(Learn());
+  EXPECT_EQ(pusher.Answer().verdict(), v1::STALE);
+  EXPECT_EQ(updates_->env_steps(), 1005);
+  EXPECT_THAT(registry_.Text(), HasSubstr("headrace_gradients_total{verdict=\"stale\"} 1\n"));
   pusher.Push(2, {1, 1}, /*version=*/3);
   EXPECT_TRUE(Learn());
   EXPECT_EQ(pusher.Answer().verdict(), v1::APPLIED);

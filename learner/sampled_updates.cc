@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/policy_version.h"
+#include "common/protocol.h"
 #include "common/status_macros.h"
 #include "learner/importance_weights.h"
 #include "learner/restore.h"
@@ -17,9 +18,6 @@
 
 namespace headrace {
 namespace {
-
-// How the names of checkpoints begin that a shard writes when it is told to end (docs/formats/replay.md).
-constexpr char kEndOfALife[] = "end-";
 
 constexpr std::chrono::seconds kTablePatience{2};
 // The policy lag of a batch is measured at every so-manieth.

@@ -12,6 +12,7 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/protocol.h"
 #include "common/status_macros.h"
 #include "proto/checkpoint.pb.h"
 #include "replay/checkpoint_file.h"
@@ -166,6 +167,12 @@ uint64_t NextJournalFile(const Shard& shard, const std::string& directory) {
   return std::max(NewestJournalFile(directory), files.empty() ? 0 : files.back() + 1);
 }
 
+void Remove(const CheckpointEntry& entry) {
+  std::error_code error;
+  std::filesystem::remove(entry.path, error);
+  if (error) LogWarning("old checkpoint %s cannot be removed: %s", entry.path, error.message());
+}
+
 // Of the checkpoints before and after `committed` the newest stay, and always those two that are named.
 void RemoveOlder(const std::string& directory, const std::string& newest, const std::string& committed, uint32_t keep) {
   uint32_t kept = 0;
@@ -173,31 +180,39 @@ void RemoveOlder(const std::string& directory, const std::string& newest, const 
     // What comes after it may belong to attempts that have failed, and must not push out what is committed.
     if (entry.name == committed) kept = 0;
     if (++kept <= keep || entry.name == newest || entry.name == committed) continue;
-    std::error_code error;
-    std::filesystem::remove(entry.path, error);
-    if (error) LogWarning("old checkpoint %s cannot be removed: %s", entry.path, error.message());
+    Remove(entry);
   }
 }
 
-uint64_t InsertedSteps(const Shard& shard) {
-  uint64_t steps = 0;
-  for (const Table* const table : shard.Tables()) steps += table->State().inserted_steps();
-  return steps;
-}
+// Whatever happens to a table adds to one of these.
+struct Happened {
+  uint64_t inserted_steps = 0;
+  uint64_t sampled_items = 0;
+  uint64_t priority_updates = 0;
 
-// Whether this life has written the newest file, or begun with it, and nothing was inserted since.
+  void Add(const v1::TableState& state) {
+    inserted_steps += state.inserted_steps();
+    sampled_items += state.sampled_items();
+    priority_updates += state.priority_updates();
+  }
+  bool operator==(const Happened&) const = default;
+};
+
+// Whether this life has written the newest file, or begun with it, and nothing has happened since.
 bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   const std::vector<CheckpointEntry> entries = ListCheckpoints(directory);
-  if (entries.empty()) return InsertedSteps(shard) == 0;
+  Happened here;
+  for (const Table* const table : shard.Tables()) here.Add(table->State());
+  if (entries.empty()) return here == Happened();
   const absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(entries.front().path);
   if (!file.ok()) return false;
   const absl::StatusOr<v1::ReplayCheckpointHeader> header = (*file)->ReadHeader();
   if (!header.ok()) return false;
-  // What another life wrote may be damaged further on, and the steps since then be as many as it had.
+  // What another life wrote may be damaged further on, and what has happened since be as much as it had.
   if (header->incarnation() != shard.incarnation() && header->name() != shard.restored_from()) return false;
-  uint64_t steps = 0;
-  for (const v1::TableCheckpoint& table : header->tables()) steps += table.state().inserted_steps();
-  return steps == InsertedSteps(shard);
+  Happened there;
+  for (const v1::TableCheckpoint& table : header->tables()) there.Add(table.state());
+  return here == there;
 }
 
 }  // namespace
@@ -254,9 +269,13 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
 absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory) {
   if (NewestHasEverything(shard, directory)) return std::string();
   v1::CheckpointRequest request;
-  request.set_name(absl::StrCat("end-", shard.incarnation()));
+  request.set_name(absl::StrCat(kEndOfALife, shard.incarnation()));
   request.set_keep(std::numeric_limits<uint32_t>::max());
   RETURN_IF_ERROR(WriteCheckpoint(shard, directory, request).status());
+  for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+    const bool needed = entry.name == request.name() || entry.name == shard.restored_from();
+    if (entry.name.starts_with(kEndOfALife) && !needed) Remove(entry);
+  }
   return request.name();
 }
 

@@ -20,8 +20,9 @@ namespace headrace {
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
                                                        const v1::CheckpointRequest& request);
 
-// At the end of a life: a checkpoint named after it, which removes none, unless the newest one has everything that was
-// inserted. Returns its name; empty: nothing was written. Errors are those of WriteCheckpoint.
+// At the end of a life: a checkpoint named after it, unless the newest one is its own or the one it began with, and has
+// everything. Of other lives' ends only the one it began with stays; a learner's checkpoints all do. Returns its name;
+// empty: nothing was written. Errors are those of WriteCheckpoint.
 absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory);
 
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed

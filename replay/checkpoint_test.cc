@@ -172,6 +172,19 @@ TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
   EXPECT_EQ(Contents(*restored->Tables()[0]), Contents(table));
   EXPECT_EQ(restored->Tables()[0]->State().inserted_steps(), 20u);
   EXPECT_EQ(*WriteLastCheckpoint(*restored, directory_.path()), "") << "it has only what it began with";
+  // To be sampled is something, too. Of the ends of lives that one stays which a life began with.
+  std::string begun_with = last;
+  for (const uint64_t life : {5, 6}) {
+    Shard next(3, kBudget, life);
+    EXPECT_EQ(Restore(next), begun_with);
+    Table::Batch batch;
+    ASSERT_TRUE(next.Tables()[0]->Sample(1, 1, 1, batch, {&next, [] {}}).ok());
+    const std::string end = absl::StrCat("end-", life);
+    EXPECT_EQ(*WriteLastCheckpoint(next, directory_.path()), end);
+    EXPECT_TRUE(std::filesystem::exists(File(begun_with)));
+    begun_with = end;
+  }
+  EXPECT_FALSE(std::filesystem::exists(File(last)));
   // As many steps as the newest has, but others.
   Shard another(3, kBudget, 2);
   TestWriter other(*another.CreateTable(MakePeer("run", "learner"), TestSpec()), 12, {.rows = 4, .stride = 2});

@@ -110,8 +110,8 @@ class InsertStream final : public ServerStream {
     return some || opened_;
   }
 
-  // One answer for all chunks that were committed while the last one was on its way. What it acknowledges is read before
-  // the table is asked: a chunk that comes after that is not acknowledged by an answer that did not ask for it.
+  // One answer for all chunks that were committed while the last one was on its way. What it acknowledges is read
+  // before the table is asked: a chunk that comes after that is not acknowledged by an answer that did not ask for it.
   void AcknowledgeWhenDrained() {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     if (unsent() > 0) return;  // OnSent comes back to it
