@@ -42,13 +42,16 @@ absl::StatusOr<LoadedCheckpoint> LoadNetworks(const std::string& path) {
   absl::StatusOr<LoadedCheckpoint> checkpoint = LoadCheckpoint(path);
   if (absl::IsNotFound(checkpoint.status())) {
     absl::StatusOr<std::optional<LoadedCheckpoint>> newest = LoadNewestCheckpoint(path + "/checkpoints");
-    if (newest.ok() && newest->has_value()) checkpoint = **std::move(newest);
+    if (!newest.ok()) {
+      checkpoint = newest.status();
+    } else if (newest->has_value()) {
+      checkpoint = **std::move(newest);
+    }
   }
   if (!checkpoint.ok()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("expected the directory of a run with a checkpoint, or that of a "
-                     "checkpoint, got ",
-                     path, ": ", std::string(checkpoint.status().message())));
+        absl::StrCat("expected the directory of a run with a checkpoint, or that of a checkpoint, got ", path, ": ",
+                     std::string(checkpoint.status().message())));
   }
   if (!checkpoint->files.contains(kAlgorithmFile)) {
     return absl::InvalidArgumentError(absl::StrCat(path, " holds a policy alone, without ", kAlgorithmFile));

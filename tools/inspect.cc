@@ -58,15 +58,18 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
   return Checked{config, environment, std::move(experience)};
 }
 
-absl::StatusOr<std::string> PrintJson(const v1::RunConfig& config) {
+// The configuration, and what follows from it that it does not say.
+absl::StatusOr<std::string> PrintJson(const Checked& checked) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   options.add_whitespace = true;
   std::string text;
-  if (!google::protobuf::util::MessageToJsonString(config, &text, options).ok()) {
+  if (!google::protobuf::util::MessageToJsonString(checked.config, &text, options).ok()) {
     return absl::InternalError("the configuration cannot be printed as JSON");
   }
-  return text;
+  Json json = Json::parse(text);
+  json["experience"]["used_once"] = checked.experience.queue;
+  return json.dump(2);
 }
 
 uint64_t BytesOf(const std::vector<NamedTensor>& tensors) {
@@ -147,7 +150,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
 absl::StatusOr<std::string> Describe(const std::string& command, const v1::RunConfig& config) {
   ASSIGN_OR_RETURN(const Checked checked, Check(config));
   if (command == "resolve") return ResolvedText(checked.config);
-  return command == "json" ? PrintJson(checked.config) : PrintEstimate(checked);
+  return command == "json" ? PrintJson(checked) : PrintEstimate(checked);
 }
 
 Json DescribeAction(const EnvironmentFacts& facts) {

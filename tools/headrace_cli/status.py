@@ -62,8 +62,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         stop_score=float(stop["score"]) if "score" in stop else None,
         min_steps=int(replay.get("min_steps", 0)),
         capacity=int(replay.get("capacity", 0)),
-        # With central inference experience travels as the algorithm asks.
-        queue=config.get("topology") in ("QUEUE", "SYNCHRONOUS", "CENTRAL_INFERENCE") and "sac" not in config,
+        queue=config.get("experience", {}).get("used_once", False),
         replay=config.get("topology") != "ASYNCHRONOUS_GRADIENTS",
     )
 

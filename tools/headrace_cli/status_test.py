@@ -195,10 +195,8 @@ class StatusTest(unittest.TestCase):
         self.assertEqual((plan.stop_env_steps, plan.stop_score, plan.min_steps), (20000, -180.0, 1000))
 
     def test_the_plan_knows_whether_experience_is_used_once(self) -> None:
-        self.assertTrue(plan_of({"topology": "QUEUE", "actor_critic": {}}).queue)
-        self.assertTrue(plan_of({"topology": "CENTRAL_INFERENCE", "actor_critic": {}}).queue)
-        self.assertFalse(plan_of({"topology": "CENTRAL_INFERENCE", "sac": {}}).queue)
-        self.assertFalse(plan_of({"topology": "REPLAY", "sac": {}}).queue)
+        self.assertTrue(plan_of({"experience": {"used_once": True}}).queue)
+        self.assertFalse(plan_of({"experience": {"used_once": False}}).queue)
 
 
 if __name__ == "__main__":
