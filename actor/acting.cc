@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two looks at should_stop
 constexpr std::chrono::milliseconds kReportInterval{100};
-constexpr std::chrono::seconds kDrainPatience{2};
 constexpr size_t kRecentEpisodes = 20;
 
 using Clock = std::chrono::steady_clock;
@@ -144,7 +143,7 @@ absl::Status Acting::Run() {
   Report(true);
   // What has been experienced is handed in, unless the shard is gone or takes nothing more.
   if (!attendance_->stopped()) {
-    if (const absl::Status drained = writer_->Drain(Clock::now() + kDrainPatience); !drained.ok()) {
+    if (const absl::Status drained = writer_->Drain(Clock::now() + options_.drain_patience); !drained.ok()) {
       LogWarning("%d bytes of experience are lost: %s", writer_->unacknowledged_bytes(), drained.ToString());
     }
   }

@@ -33,6 +33,8 @@ struct ActingOptions {
   v1::RunConfig config;
   v1::Lease lease;
   Experience experience;
+  // At the end of a run, for the shard to take what is not handed in yet.
+  std::chrono::seconds drain_patience{2};
 };
 
 // Of all random streams of the actor that holds this lease.

@@ -175,9 +175,10 @@ class ScriptedLearner final : public v1::Parameters::WithRawCallbackMethod_Subsc
     size_t next_ = 0;
   };
 
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Subscribe(grpc::CallbackServerContext*) override {
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Subscribe(
+      grpc::CallbackServerContext* context) override {
     const size_t n = streams_++;
-    return ServerStream::Start(std::make_shared<Stream>(this, n < scripts_.size() ? scripts_[n] : Script()));
+    return ServerStream::Start(context, std::make_shared<Stream>(this, n < scripts_.size() ? scripts_[n] : Script()));
   }
 
   const std::vector<Script> scripts_;

@@ -49,8 +49,8 @@ class ScriptedInference final : public v1::Inference::WithRawCallbackMethod_Act<
     }
     const Reply* const reply_;
   };
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Act(grpc::CallbackServerContext*) override {
-    return ServerStream::Start(std::make_shared<Stream>(&reply_));
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Act(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, std::make_shared<Stream>(&reply_));
   }
   const Reply reply_;
 };

@@ -8,7 +8,6 @@
 #include "common/status_macros.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
-#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/resource_quota.h"
@@ -27,6 +26,7 @@ constexpr int kAnyNumberOfPings = 0;
 // handful.
 constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kHandshakeTimeoutMs = 10'000;
+constexpr int kMaxHeaderBytes = 4 << 10;
 constexpr int kMaxHealthMessageBytes = 4 << 10;
 constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 64}, .buffer_bytes = 16 << 20};
 
@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
       builder.experimental().AddExternalConnectionAcceptor(Experimental::ExternalConnectionType::FROM_FD, credentials);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes));
   server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
@@ -94,14 +95,14 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   builder.SetOption(std::make_unique<WithoutReflection>());
   builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
   // A server needs a service of ours to be polled.
-  static auto* const nothing = new grpc::CallbackGenericService;  // answers UNIMPLEMENTED
-  builder.RegisterCallbackGenericService(nothing);
+  auto nothing = std::make_unique<grpc::CallbackGenericService>();  // answers UNIMPLEMENTED
+  builder.RegisterCallbackGenericService(nothing.get());
   std::unique_ptr<grpc::Server> server;
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate =
       BindAndStart(listen, grpc::InsecureServerCredentials(), kHealthLimits, builder, server);
   grpc::EnableDefaultHealthCheckService(false);
   if (!gate.ok()) return gate.status();
-  std::unique_ptr<HealthServer> health(new HealthServer(*std::move(gate), std::move(server)));
+  std::unique_ptr<HealthServer> health(new HealthServer(std::move(nothing), *std::move(gate), std::move(server)));
   health->SetServing(false);
   return health;
 }

@@ -12,6 +12,7 @@
 #include "common/rpc_metrics.h"
 #include "common/security.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
 
@@ -63,9 +64,11 @@ class HealthServer {
   void SetServing(bool serving);
 
  private:
-  HealthServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<grpc::Server> server)
-      : gate_(std::move(gate)), server_(std::move(server)) {}
+  HealthServer(std::unique_ptr<grpc::CallbackGenericService> nothing, std::unique_ptr<ConnectionGate> gate,
+               std::unique_ptr<grpc::Server> server)
+      : nothing_(std::move(nothing)), gate_(std::move(gate)), server_(std::move(server)) {}
 
+  const std::unique_ptr<grpc::CallbackGenericService> nothing_;
   const std::unique_ptr<ConnectionGate> gate_;
   const std::unique_ptr<grpc::Server> server_;
 };

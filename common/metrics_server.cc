@@ -18,6 +18,12 @@
 namespace headrace {
 namespace {
 
+// Others wait in the kernel until one of these is done, and one that asks nothing is hung up on in time.
+constexpr char kThreads[] = "4";
+constexpr char kWaitingConnections[] = "16";
+constexpr char kRequestMs[] = "2000";
+constexpr char kMaxRequestBytes[] = "8192";  // its headers, too
+
 // Connects once and hangs up.
 void Knock(const std::string& address) {
   const size_t colon = address.rfind(':');
@@ -53,11 +59,13 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
   std::unique_ptr<prometheus::Exposer> exposer;
   try {
     exposer = std::make_unique<prometheus::Exposer>(
-        std::vector<std::string>{"listening_ports", absl::StrCat(ip, ":", port), "num_threads", "2",
-                                 "enable_keep_alive", "no", "request_timeout_ms", "10000"});
+        std::vector<std::string>{"listening_ports", absl::StrCat(ip, ":", port), "enable_keep_alive", "no",
+                                 "num_threads", kThreads, "connection_queue", kWaitingConnections, "request_timeout_ms",
+                                 kRequestMs, "max_request_size", kMaxRequestBytes});
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", listen,
-                                               ": the port is in use, or the address is not of this machine"));
+                                               ": the port is in use, or the address is not of this machine; "
+                                               "name another in --metrics_listen, or port 0 for a free one"));
   }
   for (const auto& collectable : registry.collectables()) exposer->RegisterCollectable(collectable);
   const std::vector<int> ports = exposer->GetListeningPorts();

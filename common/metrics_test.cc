@@ -24,8 +24,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// GET of a path from 127.0.0.1:PORT as an old and plain client does it; headers and body.
-std::string Get(const std::string& address, const std::string& path) {
+int Connect(const std::string& address) {
   int port = 0;
   EXPECT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port));
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
@@ -34,7 +33,13 @@ std::string Get(const std::string& address, const std::string& path) {
   server.sin_port = htons(static_cast<uint16_t>(port));
   server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   EXPECT_EQ(::connect(socket, reinterpret_cast<const sockaddr*>(&server), sizeof(server)), 0);
-  const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";
+  return socket;
+}
+
+// GET of a path from 127.0.0.1:PORT as an old and plain client does it; headers and body. `headers` end in CR LF.
+std::string Get(const std::string& address, const std::string& path, const std::string& headers = "") {
+  const int socket = Connect(address);
+  const std::string request = "GET " + path + " HTTP/1.0\r\n" + headers + "\r\n";
   EXPECT_EQ(::send(socket, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
   std::string answer;
   char buffer[4096];
@@ -100,8 +105,34 @@ TEST(MetricsServerTest, RefusesAPortInUseAndFreesItsOwn) {
     const absl::Status second = MetricsServer::Start(address, registry).status();
     EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
     EXPECT_THAT(second.message(), HasSubstr(address));
+    EXPECT_THAT(second.message(), HasSubstr("name another in --metrics_listen"));
   }
   EXPECT_TRUE(MetricsServer::Start(address, registry).ok());
+}
+
+TEST(MetricsServerTest, HeadersThatAreTooLongGetNoMetrics) {
+  MetricRegistry registry("test");
+  const absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry);
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_THAT(Get((*server)->address(), "/metrics", "X: " + std::string(4000, 'x') + "\r\n"), HasSubstr("200 OK"));
+  EXPECT_THAT(Get((*server)->address(), "/metrics", "X: " + std::string(9000, 'x') + "\r\n"), Not(HasSubstr("200 OK")));
+}
+
+// The file descriptors of this process are both sides': its own, and what the server has accepted.
+TEST(MetricsServerTest, AFloodOfConnectionsIsNotTakenInAndPasses) {
+  constexpr double kConnections = 200, kTakenIn = 4 + 16 + 1;
+  MetricRegistry registry("test");
+  const absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry);
+  ASSERT_TRUE(server.ok()) << server.status();
+  const double before = ValueOf(registry.Text(), "process_open_fds");
+  std::vector<int> flood;
+  for (int i = 0; i < kConnections; ++i) flood.push_back(Connect((*server)->address()));
+  // One that asks nothing is hung up on, so the first of them tells that the server has had its time to take in more.
+  char byte;
+  EXPECT_LE(::recv(flood.front(), &byte, 1, 0), 0);
+  EXPECT_LE(ValueOf(registry.Text(), "process_open_fds"), before + kConnections + kTakenIn);
+  for (const int socket : flood) ::close(socket);
+  EXPECT_THAT(Get((*server)->address(), "/metrics"), HasSubstr("200 OK"));
 }
 
 TEST(MetricsServerTest, RefusesAddressesOfAnotherForm) {

@@ -11,7 +11,7 @@
 namespace headrace {
 namespace {
 
-constexpr std::array<const char*, 4> kReasons = {"handshake", "token", "connection", "silence"};
+constexpr std::array<const char*, 5> kReasons = {"handshake", "token", "connection", "silence", "unread"};
 // A flood of refusals must not become a flood of lines.
 constexpr std::chrono::seconds kLogInterval{1};
 constexpr int kLinesPerInterval = 5;
@@ -53,7 +53,8 @@ RefusalCounters::RefusalCounters(MetricRegistry& registry) {
   const CounterFamily family = registry.AddCounterFamily("headrace_grpc_refusals_total",
                                                          "Peers turned away before a service was asked, by what was "
                                                          "wrong: handshake, token, connection (too many), silence "
-                                                         "(a stream without a first message).",
+                                                         "(a stream without a first message), unread (a "
+                                                         "client that does not take its answers).",
                                                          {"reason"});
   State& state = TheState();
   MutexLock lock(&state.mutex);

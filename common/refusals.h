@@ -16,6 +16,7 @@ enum class Refusal {
   kToken,       // a call without a token that is accepted
   kConnection,  // more connections than may be open
   kSilence,     // a stream whose first message did not come in time
+  kUnread,      // a stream whose client does not take what is sent to it
 };
 
 // While an object of this class is there, what is counted goes to the registry. One at a time.

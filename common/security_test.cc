@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -71,11 +73,20 @@ std::shared_ptr<const Security> Open(const std::string& directory) {
 
 std::shared_ptr<const Security> None() { return *Security::Create({}); }
 
+// Sends back what it gets, `times` of it.
 class EchoStream final : public ServerStream {
+ public:
+  EchoStream(int times, std::atomic<int>* alive) : times_(times), alive_(alive) { ++*alive_; }
+  ~EchoStream() override { --*alive_; }
+
+ private:
   void OnMessage(const grpc::ByteBuffer& message) override {
-    Send(message);
+    for (int i = 0; i < times_; ++i) Send(message);
     ReadNext();
   }
+
+  const int times_;
+  std::atomic<int>* const alive_;
 };
 
 class Service final : public v1::Replay::WithRawCallbackMethod_Insert<v1::Replay::Service> {
@@ -83,11 +94,13 @@ class Service final : public v1::Replay::WithRawCallbackMethod_Insert<v1::Replay
   grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse*) override {
     return grpc::Status::OK;
   }
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Insert(grpc::CallbackServerContext*) override {
-    return ServerStream::Start(std::make_shared<EchoStream>(), patience);
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Insert(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, std::make_shared<EchoStream>(times, &alive), limits);
   }
 
-  std::chrono::milliseconds patience = ServerStream::kFirstMessagePatience;
+  StreamLimits limits;
+  int times = 1;
+  std::atomic<int> alive = 0;
 };
 
 // A client's stream of which only the end matters.
@@ -286,7 +299,7 @@ TEST_F(SecurityTest, AFloodOfConnectionsOfOneHostLeavesTheOthersRoom) {
 }
 
 TEST_F(SecurityTest, StreamsThatSendNothingAreEnded) {
-  service_.patience = std::chrono::milliseconds(0);
+  service_.limits.first_message = std::chrono::milliseconds(0);
   Serve(*None());
   std::vector<std::unique_ptr<Stream>> streams;
   const auto channel = MakeChannel(address(), *None());
@@ -296,6 +309,71 @@ TEST_F(SecurityTest, StreamsThatSendNothingAreEnded) {
     EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   }
   EXPECT_TRUE(Counted("silence", 100));
+}
+
+TEST_F(SecurityTest, AConnectionHasSoManyStreamsAndNoMore) {
+  Serve(*None());
+  const auto channel = MakeChannel(address(), *None());
+  std::vector<std::unique_ptr<Stream>> streams;
+  for (int i = 0; i < 64; ++i) streams.push_back(std::make_unique<Stream>(channel));
+  while (service_.alive < 64) std::this_thread::yield();
+  // It is not even sent, and waits for one of the others to end.
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+  v1::InfoResponse response;
+  const absl::Status status = FromGrpc(v1::Replay::NewStub(channel)->Info(&context, {}, &response));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_TRUE(AskAs(*None()).ok());
+  streams.pop_back();
+  EXPECT_TRUE(Ask(channel).ok());
+}
+
+// A client that sends, and never reads what comes back.
+class DeafStream {
+ public:
+  explicit DeafStream(const std::string& address) : stub_(v1::Replay::NewStub(MakeChannel(address, *None()))) {}
+  void Send(size_t bytes) {
+    v1::InsertRequest request;
+    request.mutable_open()->set_table(std::string(bytes, 'x'));
+    EXPECT_TRUE(stream_->Write(request));
+  }
+  absl::Status End() {
+    // What has come before the end is still there to be read.
+    v1::InsertResponse response;
+    while (stream_->Read(&response)) {
+    }
+    return FromGrpc(stream_->Finish());
+  }
+
+ private:
+  const std::unique_ptr<v1::Replay::Stub> stub_;
+  grpc::ClientContext context_;
+  const std::unique_ptr<grpc::ClientReaderWriter<v1::InsertRequest, v1::InsertResponse>> stream_ =
+      stub_->Insert(&context_);
+};
+
+TEST_F(SecurityTest, AClientThatNeverReadsIsCutOff) {
+  service_.limits.reading = std::chrono::milliseconds(10);
+  Serve(*None());
+  DeafStream stream(address());
+  stream.Send(size_t{32} << 20);  // more than any window
+  while (!Counted("unread")) std::this_thread::yield();
+  while (service_.alive > 0) std::this_thread::yield();
+  EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
+  service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.times = 20;
+  Serve(*None());
+  Stream other(MakeChannel(address(), *None()));
+  while (service_.alive < 1) std::this_thread::yield();
+  DeafStream stream(address());
+  stream.Send(size_t{32} << 20);
+  while (!Counted("unread")) std::this_thread::yield();
+  while (service_.alive > 1) std::this_thread::yield();
+  EXPECT_TRUE(AskAs(*None()).ok());
+  EXPECT_EQ(service_.alive, 1) << "that of the other client";
 }
 
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
@@ -355,6 +433,30 @@ TEST_F(SecurityTest, HealthAnswersNothingElse) {
   reflection->Send(grpc::ByteBuffer(&request, 1));
   const absl::Status status = closed.get_future().get();
   EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+}
+
+TEST_F(SecurityTest, HealthTakesSoManyConnectionsAndNoMore) {
+  const std::unique_ptr<HealthServer> health = *HealthServer::Start("127.0.0.1:0");
+  std::vector<std::unique_ptr<Idler>> flood;
+  for (int i = 0; i < 100; ++i) flood.push_back(std::make_unique<Idler>(health->address(), "127.0.0.2"));
+  int refused = 0;
+  for (const auto& idler : flood) refused += idler->Refused();
+  EXPECT_GE(refused, 36);
+  EXPECT_TRUE(Counted("connection", 36));
+}
+
+TEST_F(SecurityTest, HeadersThatAreTooLongAreRefused) {
+  Serve(*None());
+  const std::unique_ptr<HealthServer> health = *HealthServer::Start("127.0.0.1:0");
+  for (const std::string& port : {address(), health->address()}) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kPatience);
+    context.AddMetadata("x", std::string(6000, 'x'));
+    v1::InfoResponse response;
+    const absl::Status status =
+        FromGrpc(v1::Replay::NewStub(MakeChannel(port, *None()))->Info(&context, {}, &response));
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  }
 }
 
 }  // namespace

@@ -1,21 +1,61 @@
 #include "common/server_stream.h"
 
+#include <map>
+#include <string>
 #include <utility>
 
 #include "common/grpc_status.h"
 #include "common/refusals.h"
+#include "grpcpp/server_context.h"
 
 namespace headrace {
+namespace {
 
-ServerStream* ServerStream::Start(std::shared_ptr<ServerStream> stream, std::chrono::milliseconds patience) {
+// By the address of the client's end.
+struct Connections {
+  Mutex mutex;
+  std::map<std::string, std::weak_ptr<std::atomic<size_t>>> unsent_bytes ABSL_GUARDED_BY(mutex);
+};
+
+// Never destroyed: gRPC's threads outlive main.
+Connections& TheConnections() {
+  static auto* const connections = new Connections;
+  return *connections;
+}
+
+// One for all streams of a connection, gone with the last of them.
+std::shared_ptr<std::atomic<size_t>> UnsentBytesOf(const std::string& peer) {
+  Connections& all = TheConnections();
+  MutexLock lock(&all.mutex);
+  std::weak_ptr<std::atomic<size_t>>& known = all.unsent_bytes[peer];
+  if (std::shared_ptr<std::atomic<size_t>> its = known.lock()) return its;
+  std::shared_ptr<std::atomic<size_t>> its(new std::atomic<size_t>(0), [&all, peer](std::atomic<size_t>* counter) {
+    delete counter;
+    MutexLock erasing(&all.mutex);
+    const auto found = all.unsent_bytes.find(peer);
+    if (found != all.unsent_bytes.end() && found->second.expired()) all.unsent_bytes.erase(found);
+  });
+  known = its;
+  return its;
+}
+
+}  // namespace
+
+ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::shared_ptr<ServerStream> stream,
+                                  const StreamLimits& limits) {
   ServerStream* raw = stream.get();
   raw->self_ = std::move(stream);
+  raw->context_ = context;
+  raw->limits_ = limits;
+  raw->unsent_bytes_ = UnsentBytesOf(context->peer());
   // Headers first: a first message with a buffer hint would otherwise hold them back, and the stream with them.
   raw->StartSendInitialMetadata();
-  raw->silence_.Set(std::chrono::system_clock::now() + patience, [weak = raw->weak_from_this()](bool in_time) {
-    const auto alive = weak.lock();
-    if (in_time && alive != nullptr) alive->EndSilence();
-  });
+  raw->silence_.Set(std::chrono::system_clock::now() + limits.first_message,
+                    [weak = raw->weak_from_this()](bool in_time) {
+                      // Not even for a moment: a stream that has been heard must end with its call, and not here.
+                      if (!in_time) return;
+                      if (const auto alive = weak.lock(); alive != nullptr) alive->EndSilence();
+                    });
   raw->StartRead(&raw->incoming_);
   return raw;
 }
@@ -23,8 +63,13 @@ ServerStream* ServerStream::Start(std::shared_ptr<ServerStream> stream, std::chr
 void ServerStream::Send(grpc::ByteBuffer message) {
   MutexLock lock(&mutex_);
   if (closing_) return;
+  const size_t waiting = unsent_bytes_->fetch_add(message.Length()) + message.Length();
   queue_.push_back(std::move(message));
   if (queue_.size() == 1) WriteNext();
+  if (waiting <= limits_.unsent_bytes || too_much_) return;
+  too_much_ = true;
+  // On another thread: who sends may hold locks that the end of a stream takes.
+  WatchReading(std::chrono::system_clock::now());
 }
 
 size_t ServerStream::unsent() const {
@@ -43,18 +88,48 @@ void ServerStream::Close(const absl::Status& status) {
   closing_ = true;
   status_ = status;
   // After an error what is queued is of no use; only the message on its way must be waited for.
-  if (!status.ok() && queue_.size() > 1) queue_.erase(queue_.begin() + 1, queue_.end());
+  while (!status.ok() && queue_.size() > 1) {
+    *unsent_bytes_ -= queue_.back().Length();
+    queue_.pop_back();
+  }
   FinishIfDrained();
 }
 
 void ServerStream::WriteNext() {
   grpc::WriteOptions options;
   if (queue_.size() > 1) options.set_buffer_hint();
+  write_began_ = std::chrono::system_clock::now();
+  if (reading_ == nullptr) WatchReading(write_began_ + limits_.reading);
   StartWrite(&queue_.front(), options);
 }
 
+void ServerStream::WatchReading(Time until) {
+  reading_ = std::make_unique<grpc::Alarm>();
+  reading_->Set(until, [weak = weak_from_this()](bool in_time) {
+    if (!in_time) return;
+    if (const auto alive = weak.lock(); alive != nullptr) alive->CheckReading();
+  });
+}
+
+void ServerStream::CheckReading() {
+  {
+    MutexLock lock(&mutex_);
+    reading_ = nullptr;
+    if (finished_ || queue_.empty()) return;
+    const Time until = write_began_ + limits_.reading;
+    if (!too_much_ && std::chrono::system_clock::now() < until) return WatchReading(until);
+    cancelling_ = true;
+  }
+  CountRefusal(Refusal::kUnread);
+  // Not under the mutex, because what is cancelled may call back at once.
+  context_->TryCancel();
+  MutexLock lock(&mutex_);
+  cancelling_ = false;
+  FinishIfDrained();
+}
+
 void ServerStream::FinishIfDrained() {
-  if (!closing_ || finished_ || !queue_.empty()) return;
+  if (!closing_ || finished_ || cancelling_ || !queue_.empty()) return;
   finished_ = true;
   Finish(ToGrpc(status_));
 }
@@ -77,8 +152,10 @@ void ServerStream::OnReadDone(bool ok) {
 void ServerStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mutex_);
+    *unsent_bytes_ -= queue_.front().Length();
     queue_.pop_front();
     if (!ok) {
+      for (const grpc::ByteBuffer& dropped : queue_) *unsent_bytes_ -= dropped.Length();
       queue_.clear();
       if (!closing_) {
         closing_ = true;

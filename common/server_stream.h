@@ -5,12 +5,14 @@
 //   class Echo : public ServerStream {
 //     void OnMessage(const grpc::ByteBuffer& message) override { Send(message); ReadNext(); }
 //   };
-//   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Call(grpc::CallbackServerContext*) override {
-//     return ServerStream::Start(std::make_shared<Echo>());
+//   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Call(grpc::CallbackServerContext* context) override {
+//     return ServerStream::Start(context, std::make_shared<Echo>());
 //   }
 //
-// Not reading on is how a service pushes back: gRPC's flow control then stops the client. The object keeps itself alive
-// until gRPC is done with it; others hold weak pointers. Send, ReadNext and Close may be called from any thread.
+// Not reading on is how a service pushes back: gRPC's flow control then stops the client. A client may not push back
+// for ever: it is cut off (Refusal::kSilence, kUnread) when its first message does not come, when it does not take a
+// message that is sent to it, or when too many bytes wait for it. The object keeps itself alive until gRPC is done with
+// it; others hold weak pointers. Send, ReadNext and Close may be called from any thread.
 #ifndef HEADRACE_COMMON_SERVER_STREAM_H_
 #define HEADRACE_COMMON_SERVER_STREAM_H_
 
@@ -28,14 +30,21 @@
 
 namespace headrace {
 
+struct StreamLimits {
+  // Until the first message; a stream without one is ended with DEADLINE_EXCEEDED.
+  std::chrono::milliseconds first_message{30'000};
+  // Until a message that is sent has been taken. Nothing can be told to a client that does not read: it sees CANCELLED.
+  std::chrono::milliseconds reading{300'000};
+  // That wait for a client, on all streams of its connection together; more than two batches of the largest size.
+  size_t unsent_bytes = size_t{5} << 29;
+};
+
 class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                      public std::enable_shared_from_this<ServerStream> {
  public:
-  static constexpr std::chrono::milliseconds kFirstMessagePatience{30'000};
-
-  // Reads the first message; a stream without one is ended with DEADLINE_EXCEEDED and counted (Refusal::kSilence).
-  static ServerStream* Start(std::shared_ptr<ServerStream> stream,
-                             std::chrono::milliseconds patience = kFirstMessagePatience);
+  // Reads the first message.
+  static ServerStream* Start(grpc::CallbackServerContext* context, std::shared_ptr<ServerStream> stream,
+                             const StreamLimits& limits = {});
 
   // Queued and sent in order; dropped if the stream has ended.
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -61,11 +70,18 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnWriteDone(bool ok) final;
   void OnCancel() final;
   void OnDone() final;
+  using Time = std::chrono::system_clock::time_point;
+
   void EndSilence();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WatchReading(Time until) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckReading() ABSL_LOCKS_EXCLUDED(mutex_);
   void FinishIfDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::shared_ptr<ServerStream> self_;
+  grpc::CallbackServerContext* context_ = nullptr;  // until Finish
+  StreamLimits limits_;
+  std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the connection
   grpc::ByteBuffer incoming_;
   grpc::Alarm silence_;
   std::atomic<bool> silent_ = true;  // no message has come yet
@@ -73,6 +89,10 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   mutable Mutex mutex_;
   std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front one is being written
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  Time write_began_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Alarm> reading_ ABSL_GUARDED_BY(mutex_);  // null: nobody looks whether the client reads
+  bool too_much_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;  // Finish must wait
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

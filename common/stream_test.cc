@@ -62,8 +62,8 @@ class EchoStream final : public ServerStream {
 class EchoService final : public v1::Replay::WithRawCallbackMethod_Insert<v1::Replay::Service> {
  public:
   explicit EchoService(Record* record) : record_(record) {}
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Insert(grpc::CallbackServerContext*) override {
-    return ServerStream::Start(std::make_shared<EchoStream>(record_));
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Insert(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, std::make_shared<EchoStream>(record_));
   }
 
  private:

@@ -17,9 +17,8 @@
 namespace headrace {
 namespace {
 
-constexpr std::chrono::seconds kShardDeadline{120};
-
 absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std::chrono::milliseconds connect_patience,
+                                                std::chrono::milliseconds patience,
                                                 const v1::CheckpointRequest& request) {
   const std::shared_ptr<grpc::Channel> channel = MakeChannel(address);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + connect_patience)) {
@@ -28,7 +27,7 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
   }
   v1::CheckpointResponse response;
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kShardDeadline);
+  context.set_deadline(std::chrono::system_clock::now() + patience);
   const absl::Status status = FromGrpc(v1::Replay::NewStub(channel)->Checkpoint(&context, request, &response));
   if (!status.ok()) {
     return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
@@ -38,9 +37,10 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
 
 }  // namespace
 
-void CheckpointWriter::Start(Cut cut) {
-  writing_ =
-      std::async(std::launch::async, [this, moved = std::move(cut)]() mutable { return Write(std::move(moved)); });
+void CheckpointWriter::Start(Cut cut, std::chrono::milliseconds patience) {
+  writing_ = std::async(std::launch::async, [this, patience, moved = std::move(cut)]() mutable {
+    return Write(std::move(moved), patience);
+  });
 }
 
 std::optional<absl::Status> CheckpointWriter::Poll() {
@@ -50,7 +50,7 @@ std::optional<absl::Status> CheckpointWriter::Poll() {
 
 absl::Status CheckpointWriter::Wait() { return writing_.valid() ? writing_.get() : absl::OkStatus(); }
 
-absl::Status CheckpointWriter::Write(Cut cut) {
+absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();
   v1::CheckpointManifest& manifest = cut.manifest;
   v1::CheckpointRequest request;
@@ -60,7 +60,7 @@ absl::Status CheckpointWriter::Write(Cut cut) {
   request.set_committed(committed_);
   std::vector<std::future<absl::StatusOr<v1::CheckpointResponse>>> answers;
   for (const std::string& shard : shards_) {
-    answers.push_back(std::async(std::launch::async, AskShard, shard, connect_patience_, request));
+    answers.push_back(std::async(std::launch::async, AskShard, shard, connect_patience_, patience, request));
   }
   // Also of shards whose contents are not saved: what they had inserted is how the next learner counts on.
   for (size_t i = 0; i < cut.states.size(); ++i) {

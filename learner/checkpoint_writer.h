@@ -24,6 +24,8 @@ namespace headrace {
 
 class CheckpointWriter {
  public:
+  static constexpr std::chrono::seconds kShardPatience{120};
+
   struct Cut {
     v1::CheckpointManifest manifest;           // name and counters
     std::map<std::string, std::string> files;  // contents by name
@@ -43,15 +45,15 @@ class CheckpointWriter {
         connect_patience_(connect_patience) {}
 
   bool writing() const { return writing_.valid(); }
-  // writing() must be false.
-  void Start(Cut cut);
+  // writing() must be false. DeadlineExceeded: a shard has not written its part within the patience.
+  void Start(Cut cut, std::chrono::milliseconds patience = kShardPatience);
   // The result of a checkpoint that has ended since the last call; nullopt: there is none.
   std::optional<absl::Status> Poll();
   // The same, waiting for it; OK if nothing was being written.
   absl::Status Wait();
 
  private:
-  absl::Status Write(Cut cut);
+  absl::Status Write(Cut cut, std::chrono::milliseconds patience);
 
   const std::string checkpoints_;
   const std::vector<std::string> shards_;

@@ -28,11 +28,15 @@ class CheckpointWriterTest : public testing::Test {
   }
 
   std::string Checkpoints() const { return directory_.path(); }
-  // Where a shard is down the patience is what the test takes; those that are not down need some on a busy machine.
-  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2,
-                          std::chrono::seconds patience = std::chrono::seconds(30)) const {
-    return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep,
-                            /*committed=*/"", patience);
+  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) const {
+    return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep, /*committed=*/"",
+                            std::chrono::seconds(60));
+  }
+  // Of a run that was resumed from the first checkpoint. The patience is what an attempt takes while a shard is down;
+  // on a busy machine a shard that is up may be out of its reach as well.
+  CheckpointWriter ImpatientWriter() const {
+    return CheckpointWriter(Checkpoints(), {first_.address(), second_.address()}, MakePeer("run", "learner"),
+                            /*keep=*/1, CheckpointName(1), std::chrono::seconds(1));
   }
 
   // Of the moment at which it is called.
@@ -99,36 +103,47 @@ TEST_F(CheckpointWriterTest, AShardThatStartedAnewInBetweenAddsNoSteps) {
 }
 
 TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
-  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1, std::chrono::seconds(2));
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
   writer.Start(Cut(1, 0));
   ASSERT_TRUE(writer.Wait().ok());
-  second_.StopServing();
-  writer.Start(Cut(2, 0));
-  const absl::Status status = writer.Wait();
+  first_.StopServing();
+  CheckpointWriter impatient = ImpatientWriter();
+  impatient.Start(Cut(2, 0));
+  const absl::Status status = impatient.Wait();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(status.message()), HasSubstr(second_.address()));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
   EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(1)));
   EXPECT_TRUE(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1)).ok());
   // Once it is back, so are checkpoints.
-  second_.Serve();
+  first_.Serve();
   writer.Start(Cut(3, 0));
   const absl::Status written = writer.Wait();
   EXPECT_TRUE(written.ok()) << written;
   EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(3)));
 }
 
-// The first shard writes its part each time, and yet keeps the one that a resumed run will ask for.
+// The second shard writes its part each time, and yet keeps the one that a resumed run will ask for.
 TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) {
-  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1, std::chrono::seconds(2));
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
   writer.Start(Cut(1, 0));
   ASSERT_TRUE(writer.Wait().ok());
-  second_.StopServing();
+  first_.StopServing();
+  CheckpointWriter impatient = ImpatientWriter();
   for (const uint64_t updates : {2, 3, 4}) {
-    writer.Start(Cut(updates, 0));
-    EXPECT_FALSE(writer.Wait().ok());
+    impatient.Start(Cut(updates, 0));
+    EXPECT_FALSE(impatient.Wait().ok());
   }
-  const std::vector<std::string> files = *ListDirectory(first_directory_.path());
+  const std::vector<std::string> files = *ListDirectory(second_directory_.path());
   EXPECT_THAT(files, testing::Contains(HasSubstr(CheckpointName(1))));
+}
+
+// A learner that is told to end has no more time than whoever kills it leaves.
+TEST_F(CheckpointWriterTest, AShardThatTakesTooLongIsNamed) {
+  CheckpointWriter writer = Writer({first_.address()});
+  writer.Start(Cut(1, 0), std::chrono::milliseconds(0));
+  const absl::Status status = writer.Wait();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
 }
 
 TEST_F(CheckpointWriterTest, AShardOfAnotherRunRefuses) {

@@ -106,8 +106,9 @@ uint32_t GradientService::clients() const {
   return clients_;
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GradientService::Push(grpc::CallbackServerContext*) {
-  return ServerStream::Start(std::make_shared<Stream>(this));
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GradientService::Push(
+    grpc::CallbackServerContext* context) {
+  return ServerStream::Start(context, std::make_shared<Stream>(this));
 }
 
 absl::Status GradientService::CheckOpen(const v1::PushOpen& open) const {

@@ -212,8 +212,9 @@ void InferenceService::Stop() {
   threads_.clear();
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* InferenceService::Act(grpc::CallbackServerContext*) {
-  return ServerStream::Start(std::make_shared<Stream>(this));
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* InferenceService::Act(
+    grpc::CallbackServerContext* context) {
+  return ServerStream::Start(context, std::make_shared<Stream>(this));
 }
 
 absl::Status InferenceService::CheckOpen(const v1::ActOpen& open) const {

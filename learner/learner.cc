@@ -35,6 +35,9 @@ constexpr std::chrono::seconds kEvaluationPatience{300};
 constexpr std::chrono::seconds kEvaluatorPatience{30};
 constexpr int kEvaluationAttempts = 3;
 constexpr std::chrono::seconds kLeavePatience{10};
+// For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
+// the end gives it (deploy/kubernetes/base/learner.yaml, tools/headrace_cli/supervisor.py), with connecting.
+constexpr std::chrono::seconds kLastCheckpointsPatience{150};
 
 // LibTorch's threads. Where the configuration does not say, their number is chosen between one and all cores; not in
 // lockstep, because it has a part in the last bits of a product.
@@ -407,7 +410,7 @@ absl::Status Learner::KeepHouse() {
   }
   const double interval = config_.checkpoint().interval_seconds();
   if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
-    RETURN_IF_ERROR(StartCheckpoint());
+    RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
   metrics_->housekeeping.Increment(Seconds(duration));
@@ -488,7 +491,7 @@ void Learner::WriteProgress() {
   metrics_->CountWrite(progress_->Write(Position(), stats, losses));
 }
 
-absl::Status Learner::StartCheckpoint() {
+absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience) {
   last_checkpoint_ = std::chrono::steady_clock::now();
   CheckpointWriter::Cut cut;
   // Both of one moment: the writer adds what each shard inserted after it.
@@ -513,7 +516,7 @@ absl::Status Learner::StartCheckpoint() {
   ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(state, {}));
   ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(OptimizerTensors(), {}));
   ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
-  checkpoints_->Start(std::move(cut));
+  checkpoints_->Start(std::move(cut), patience);
   return absl::OkStatus();
 }
 
@@ -560,9 +563,11 @@ absl::Status Learner::EvaluateFinally() {
 
 absl::Status Learner::Finish(const std::string& reason) {
   WriteProgress();
+  const Time end = std::chrono::steady_clock::now() + kLastCheckpointsPatience;
   if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
   counters_.set_end_reason(reason);
-  RETURN_IF_ERROR(StartCheckpoint());
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+  RETURN_IF_ERROR(StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience)));
   const absl::Status written = checkpoints_->Wait();
   CountCheckpoint(written);
   if (!reason.empty()) {

@@ -83,7 +83,7 @@ class Learner {
   void WriteProgress();
   // Internal: training has diverged.
   absl::Status CheckFinite(const std::vector<NamedTensor>& tensors) const;
-  absl::Status StartCheckpoint();
+  absl::Status StartCheckpoint(std::chrono::milliseconds patience);
   void CountCheckpoint(const absl::Status& written);
 
   // By steps, time or score; empty: it has not. Before the set-up it is not known which updates the last steps allow.

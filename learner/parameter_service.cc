@@ -107,8 +107,9 @@ std::optional<uint64_t> ParameterService::oldest_received() const {
   return oldest;
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::Subscribe(grpc::CallbackServerContext*) {
-  return ServerStream::Start(std::make_shared<Stream>(this));
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::Subscribe(
+    grpc::CallbackServerContext* context) {
+  return ServerStream::Start(context, std::make_shared<Stream>(this));
 }
 
 absl::Status ParameterService::SendOnly(Stream* stream, uint64_t version) {

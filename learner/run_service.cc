@@ -78,7 +78,7 @@ RunService::RunService(std::string run_id, uint32_t incarnation, CheckEnvironmen
     : run_id_(std::move(run_id)), incarnation_(incarnation), check_environment_(std::move(check_environment)) {}
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RunService::Attend(grpc::CallbackServerContext* context) {
-  return ServerStream::Start(std::make_shared<AttendStream>(this, next_stream_++, context->peer()));
+  return ServerStream::Start(context, std::make_shared<AttendStream>(this, next_stream_++, context->peer()));
 }
 
 absl::Status RunService::Join(uint64_t stream, const v1::Join& join, const std::string& address,

@@ -97,8 +97,10 @@ void SampledUpdates::CompareShards(const v1::CheckpointManifest& manifest) const
   const std::vector<v1::TableState> saved =
       ShardStates(manifest, MakeTableSpec(config_, experience_).name(), stats.states.size());
   for (size_t i = 0; i < saved.size(); ++i) {
-    // In the same life it has only gone on.
-    if (stats.states[i].incarnation() == saved[i].incarnation() || stats.restored_from[i] == manifest.name()) continue;
+    // It has only gone on, in the same life or in one that ended in order after the checkpoint.
+    const bool has_everything =
+        !stats.restored_from[i].empty() && stats.states[i].inserted_steps() >= saved[i].inserted_steps();
+    if (stats.states[i].incarnation() == saved[i].incarnation() || has_everything) continue;
     LogError("shard %d went on from %s, the learner from checkpoint %s: replay is of another moment than the networks",
              i, stats.restored_from[i].empty() ? "nothing" : absl::StrCat("checkpoint ", stats.restored_from[i]),
              manifest.name());

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -178,6 +179,25 @@ void RemoveOlder(const std::string& directory, const std::string& newest, const 
   }
 }
 
+uint64_t InsertedSteps(const Shard& shard) {
+  uint64_t steps = 0;
+  for (const Table* const table : shard.Tables()) steps += table->State().inserted_steps();
+  return steps;
+}
+
+// 0: there is none, or it cannot be read.
+uint64_t InsertedStepsOfNewest(const std::string& directory) {
+  const std::vector<CheckpointEntry> entries = ListCheckpoints(directory);
+  if (entries.empty()) return 0;
+  const absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(entries.front().path);
+  if (!file.ok()) return 0;
+  const absl::StatusOr<v1::ReplayCheckpointHeader> header = (*file)->ReadHeader();
+  uint64_t steps = 0;
+  if (!header.ok()) return steps;
+  for (const v1::TableCheckpoint& table : header->tables()) steps += table.state().inserted_steps();
+  return steps;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
@@ -227,6 +247,15 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   response.set_bytes(file.bytes());
   response.set_xxh3(file.checksum());
   return response;
+}
+
+absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory) {
+  if (InsertedSteps(shard) == InsertedStepsOfNewest(directory)) return std::string();
+  v1::CheckpointRequest request;
+  request.set_name(absl::StrCat("end-", shard.incarnation()));
+  request.set_keep(std::numeric_limits<uint32_t>::max());
+  RETURN_IF_ERROR(WriteCheckpoint(shard, directory, request).status());
+  return request.name();
 }
 
 uint64_t NewestJournalFile(const std::string& directory) {

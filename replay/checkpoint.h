@@ -20,6 +20,10 @@ namespace headrace {
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
                                                        const v1::CheckpointRequest& request);
 
+// At the end of a life: a checkpoint named after it, which removes none, unless the newest one has everything that was
+// inserted. Returns its name; empty: nothing was written. Errors are those of WriteCheckpoint.
+absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory);
+
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
 // over. Then comes what journal files hold of what followed it. Returns the name of the checkpoint; empty: there is
 // none.

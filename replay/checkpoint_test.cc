@@ -153,6 +153,27 @@ TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   EXPECT_EQ(restored->Tables()[0]->spec().SerializeAsString(), shard->Tables()[0]->spec().SerializeAsString());
 }
 
+// A shard that is told to end between two checkpoints.
+TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
+  const std::unique_ptr<Shard> shard = MakeShard();
+  EXPECT_EQ(*WriteLastCheckpoint(*shard, directory_.path()), "") << "nothing has been inserted";
+  Table& table = **shard->CreateTable(MakePeer("run", "learner"), TestSpec());
+  TestWriter writer(&table, 11, {.rows = 4, .stride = 2});
+  writer.Append(0, 10);
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  EXPECT_EQ(*WriteLastCheckpoint(*shard, directory_.path()), "") << "it has everything";
+  writer.Append(0, 10);
+  ASSERT_TRUE(writer.Insert().ok());
+  const std::string last = absl::StrCat("end-", shard->incarnation());
+  EXPECT_EQ(*WriteLastCheckpoint(*shard, directory_.path()), last);
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), last);
+  EXPECT_EQ(Contents(*restored->Tables()[0]), Contents(table));
+  EXPECT_EQ(restored->Tables()[0]->State().inserted_steps(), 20u);
+  EXPECT_TRUE(std::filesystem::exists(File("one"))) << "a learner may still resume from it";
+}
+
 // An item that begins before the checkpoint and ends after the restore: its rows were no longer linked.
 TEST_F(CheckpointTest, LanesGoOnAfterTheRestore) {
   v1::TableSpec spec = TestSpec();

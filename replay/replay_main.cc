@@ -34,11 +34,20 @@ constexpr std::chrono::milliseconds kLearnerPoll{20};
 constexpr std::chrono::seconds kRestoreReport{5};
 
 // Where everything is told to end at once, the learner still writes a checkpoint, for which it needs its shards.
-void WaitForLearnerToLeave(const Shard& shard) {
+void WaitForLearnerToLeave(const Shard& shard, ShardMetrics& metrics) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(absl::GetFlag(FLAGS_drain_seconds));
   while (shard.coordinators() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(kLearnerPoll);
+    metrics.Update(shard);
   }
+}
+
+// When nobody is served any more: what was acknowledged since the last checkpoint would be lost.
+absl::Status SaveTheRest(const ProcessFlags& flags, const std::string& directory, const Shard& shard) {
+  if (directory.empty() || shard.journal() != nullptr || !flags.config.checkpoint().replay()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string written, WriteLastCheckpoint(shard, directory));
+  if (!written.empty()) LogInfo("checkpoint %s: what came after the one before", written);
+  return absl::OkStatus();
 }
 
 // Whoever starts this process gives up on it if it stays silent. A restore that gets nowhere, as from a disk that does
@@ -96,8 +105,9 @@ absl::Status RunReplay(const ProcessFlags& flags) {
                    GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
-  WaitForLearnerToLeave(shard);
+  WaitForLearnerToLeave(shard, metrics);
   server->Shutdown(kShutdownGrace);
+  RETURN_IF_ERROR(SaveTheRest(flags, directory, shard));
   return absl::CancelledError("terminated");
 }
 

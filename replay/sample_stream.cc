@@ -113,8 +113,9 @@ class SampleStream final : public ServerStream {
       deadline = deadline_;  // from here on it may be the next request's
     }
     alarm->Set(deadline, [this, weak, attempt](bool expired) {
+      if (!expired) return;
       const auto alive = weak.lock();
-      if (!expired || alive == nullptr || !ClaimAttempt(attempt)) return;
+      if (alive == nullptr || !ClaimAttempt(attempt)) return;
       const v1::TableState state = table_->State();
       Refuse(absl::DeadlineExceededError(absl::StrFormat(
           "table \"%s\" has %d items%s, too few for a batch of %d%s (min_items %d)", state.table(), state.items(),

@@ -26,12 +26,18 @@ class ReplayService final : public Base {
   ReplayService(Shard* shard, std::string checkpoint_directory)
       : shard_(shard), checkpoint_directory_(std::move(checkpoint_directory)) {}
 
-  Bytes* Insert(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeInsertStream(shard_)); }
-  Bytes* Sample(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeSampleStream(shard_)); }
-  Bytes* Coordinate(grpc::CallbackServerContext*) override { return ServerStream::Start(MakeCoordinateStream(shard_)); }
+  Bytes* Insert(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, MakeInsertStream(shard_));
+  }
+  Bytes* Sample(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, MakeSampleStream(shard_));
+  }
+  Bytes* Coordinate(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, MakeCoordinateStream(shard_));
+  }
 
-  Bytes* UpdatePriorities(grpc::CallbackServerContext*) override {
-    return ServerStream::Start(MakePriorityStream(shard_));
+  Bytes* UpdatePriorities(grpc::CallbackServerContext* context) override {
+    return ServerStream::Start(context, MakePriorityStream(shard_));
   }
 
   grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse* response) override {

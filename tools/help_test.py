@@ -12,6 +12,7 @@ COMMANDS = (
     "demo",
     "experiments/asynchronous_actors",
     "experiments/memory_growth",
+    "experiments/operation_costs",
     "experiments/overview_picture",
     "experiments/policy_lag",
     "experiments/temperature",

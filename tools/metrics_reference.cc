@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "actor/actor_metrics.h"
 #include "common/metrics.h"
+#include "common/refusals.h"
 #include "common/rpc_metrics.h"
 #include "learner/gradient_metrics.h"
 #include "learner/inference_metrics.h"
@@ -36,7 +37,8 @@ This page is made by `bazel run //tools:metrics_reference > docs/metrics.md`.
 void PrintSection(const std::string& title, const std::vector<MetricDescription>& descriptions, bool of_every_process) {
   std::cout << "\n## " << title << "\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n";
   for (const MetricDescription& one : descriptions) {
-    const bool common = one.name.starts_with("process_") || one.name == "headrace_build_info";
+    const bool common = one.name.starts_with("process_") || one.name == "headrace_build_info" ||
+                        one.name == "headrace_grpc_refusals_total";
     if (common != of_every_process) continue;
     std::cout << "| `" << one.name << "` | " << one.type << " | "
               << absl::StrJoin(one.labels, ", ",
@@ -60,7 +62,9 @@ void PrintAll() {
   PrintProcess<InferenceMetrics>("Learner with central inference");
   PrintProcess<GradientMetrics>("Learner with asynchronous gradients");
   PrintProcess<EvaluatorMetrics>("Evaluator");
-  PrintSection("Every process", MetricRegistry("").Descriptions(), true);
+  MetricRegistry registry("");
+  const RefusalCounters refusals(registry);
+  PrintSection("Every process", registry.Descriptions(), true);
 }
 
 }  // namespace

@@ -168,6 +168,34 @@ class ContainerTest(unittest.TestCase):
         user = podman("image", "inspect", "--format", "{{.User}}", IMAGE).strip()
         self.assertEqual(user, "65532:65532")
 
+    def test_an_argument_makes_the_learner_for_gpus(self) -> None:
+        """Both stages of the Dockerfile as they are, with stand-ins for the programs that they call."""
+        base, image = f"{IMAGE}-base", f"{IMAGE}-stages"
+        self.addCleanup(podman, "rmi", "--force", image, base, check=False)
+        context = self.directory / "stages"
+        record = '#!/bin/sh\necho "${0##*/} $*" >>/image/calls\n'
+        root = context / "base"
+        libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=True).stdout)
+        for file in ("/bin/sh", *libraries):
+            (root / file[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / file[1:])
+        (root / "image").mkdir()
+        (root / "image/.keep").touch()
+        for stand_in in (root / "usr/bin/bazel", context / "tools/setup", context / "deploy/container/collect"):
+            stand_in.parent.mkdir(parents=True, exist_ok=True)
+            stand_in.write_text(record, encoding="utf-8")
+            stand_in.chmod(0o755)
+        (root / "Dockerfile").write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
+        podman("build", "--network=none", "--tag", base, str(root))
+        for arguments, setup, build in (((), "", ""), (("--build-arg=CUDA=1",), "--cuda", "--config=cuda ")):
+            words = ("--network=none", f"--build-arg=BASE={base}", *arguments, "--file", str(DOCKERFILE), "--tag", image)
+            podman("build", *words, str(context))
+            container = podman("create", image).strip()
+            podman("cp", f"{container}:/calls", str(self.directory / "calls"))
+            podman("rm", container)
+            expected = [f"setup {setup}", f"bazel build {build}//actor //learner //replay", "collect bazel-bin /image"]
+            self.assertEqual((self.directory / "calls").read_text(encoding="utf-8").splitlines(), expected)
+
     def test_a_run_reaches_its_score_although_a_shard_and_the_learner_are_killed(self) -> None:
         require_kubectl(self)
         cluster = self.cluster()

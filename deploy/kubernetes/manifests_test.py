@@ -149,6 +149,21 @@ class ManifestsTest(unittest.TestCase):
         for name in ("headrace-learner.headrace.svc", "*.headrace-replay.headrace.svc"):
             self.assertIn(name, names)
 
+    def test_being_told_to_end_is_the_drain(self) -> None:
+        """SIGTERM makes each role finish in order. The image has no shell, so a hook that runs a command would fail."""
+        for container in self.containers:
+            self.assertNotIn("lifecycle", container.spec, container.name)
+        self.assertIn("a preStop hook would only delay", " ".join(PAGE.read_text(encoding="utf-8").split()))
+
+    def test_what_is_many_has_a_budget_and_what_is_one_can_be_moved(self) -> None:
+        budgets = of_kind(self.objects, "PodDisruptionBudget")
+        for container in self.containers:
+            mine = [one for one in budgets if matches(one["spec"]["selector"]["matchLabels"], container.labels)]
+            self.assertEqual(len(mine), container.name in ("headrace-replay", "headrace-actor"), container.name)
+        for budget in budgets:
+            # One that allows no eviction keeps a node from being drained.
+            self.assertNotIn(budget["spec"]["maxUnavailable"], (0, "0%"))
+
     def test_a_shard_drains_within_its_grace(self) -> None:
         shard = next(one for one in self.containers if one.name == "headrace-replay")
         self.assertLess(int(shard.flag("drain_seconds")), shard.pod["terminationGracePeriodSeconds"])

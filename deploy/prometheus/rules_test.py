@@ -6,8 +6,11 @@ import tempfile
 import unittest
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
 
+from headrace_cli import workspace
 from headrace_cli.metrics import parse
+from headrace_cli.run_directory import RunDirectory, write_json
 from headrace_cli.testing.verdict_recordings import Recording, page, recordings
 from headrace_cli.status import Plan, StatusTracker
 from headrace_cli.verdict import COMPONENTS, Verdict
@@ -37,6 +40,26 @@ class RulesTest(unittest.TestCase):
         self.addCleanup(copy.unlink)
         copy.write_text(text.replace(discovery, ""), encoding="utf-8")
         promtool(self, "check", "config", str(copy))
+
+    def test_it_finds_the_runs_of_the_demo_of_run_and_of_seeds(self) -> None:
+        (pattern,) = re.findall(r"- files:\n\s+- (\S+)", (DIRECTORY / "prometheus.yml").read_text(encoding="utf-8"))
+        with tempfile.TemporaryDirectory() as root, mock.patch.object(workspace, "RUNS", Path(root) / "runs"):
+            runs = [
+                RunDirectory(workspace.RUNS / name)
+                for name in ("demo-20260102-030405", "pendulum_sac-seed1", "pendulum_sac/seed-1", "pendulum_sac/seed-2")
+            ]
+            elsewhere = RunDirectory(Path(root) / "elsewhere")
+            for run in (*runs, elsewhere):
+                run.path.mkdir(parents=True)
+                write_json(run.targets, [run.path.name])
+                run.show_to_prometheus()
+                run.show_to_prometheus()  # one that a killed launcher left is in nobody's way
+            found = sorted(Path(root).joinpath(*Path(pattern).parts[2:-1]).glob(Path(pattern).name))
+            self.assertEqual(Path(pattern).parts[:2], ("..", ".."))
+            self.assertEqual({link.resolve() for link in found}, {run.targets.resolve() for run in runs})
+            for run in runs:
+                run.hide_from_prometheus()
+            self.assertFalse([link for link in found if link.is_symlink()])
 
     def test_each_alert_fires_when_it_should(self) -> None:
         promtool(self, "test", "rules", str(DIRECTORY / "tests" / "alerts.yml"))

@@ -11,8 +11,8 @@ ENV_STEPS = "headrace_actor_env_steps_total"
 DROPPED = "headrace_actor_dropped_steps_total"
 BLOCKED = "headrace_actor_inserts_blocked_seconds_total"
 
-# Twenty updates of 256 transitions for each step: an actor could make thousands of steps in the time of one.
-SLOW = (*TINY, "sac.updates_per_step=20", "sac.batch_size=256", "stop.env_steps=300")
+# Twenty updates of 128 transitions for each step: an actor could make thousands of steps in the time of one.
+SLOW = (*TINY, "sac.updates_per_step=20", "sac.batch_size=128", "stop.env_steps=150")
 
 
 class BackpressureTest(SystemTest):

@@ -149,7 +149,7 @@ class Run:
     def metric(self, process: str, name: str) -> float | None:
         """The sum over its label sets; None if it does not serve that now."""
         address = self.processes().get(process, {}).get("addresses", {}).get("metrics")
-        scrape = fetch(address) if address else None
+        scrape = fetch(address, timeout=DEADLINE_SECONDS) if address else None
         return scrape.total(name) if scrape else None
 
     def wait_for_metric(self, process: str, name: str, at_least: float) -> None:

@@ -10,16 +10,17 @@ command again resumes the run in its directory. Ctrl-C drains and leaves a check
 """
 
 import argparse
+import shlex
 import signal
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
-from headrace_cli import errors, inspector, prometheus, security, workspace
+from headrace_cli import errors, inspector, security, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import View
 from headrace_cli.output import lasting_console
-from headrace_cli.prometheus import Prometheus
+from headrace_cli.prometheus import Prometheus, check_usable
 from headrace_cli.run_directory import RunDirectory, check_has_networks
 from headrace_cli.seeds import finish_seeds
 from headrace_cli.session import Request, Session
@@ -59,10 +60,15 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             for session in sessions:
                 session.prepare()
-            with _prometheus(arguments, sessions) as started:
-                if started is not None:
-                    view.say(f"Prometheus shows the run at {started.overview}")
+            prometheus = _prometheus(arguments, sessions)
+            with prometheus or nullcontext():
+                if prometheus is not None:
+                    view.say(f"Prometheus shows the run at {prometheus.overview}")
+                elif arguments.prometheus or arguments.prometheus_port:
+                    view.say("--prometheus: nothing runs that it could show; with a higher stop condition the run goes on")
                 exit_code = _run_all(sessions, arguments.parallel or 1, view)
+            if prometheus is not None:
+                view.say(f"Prometheus has ended with the run; this shows it again: {shlex.join(prometheus.command)}")
         finally:
             for session in sessions:
                 session.close()
@@ -85,7 +91,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.parallel and not arguments.seeds:
         raise UsageError(f"--parallel {arguments.parallel} is for several runs: expected --seeds N too")
     if arguments.prometheus or arguments.prometheus_port:
-        prometheus.check_usable(arguments.prometheus_port or 0)
+        check_usable(arguments.prometheus_port or 0)
     if arguments.init_from:
         try:
             check_has_networks(arguments.init_from)
@@ -117,11 +123,11 @@ def _requests(arguments: argparse.Namespace, revision: str) -> list[Request]:
     ]
 
 
-def _prometheus(arguments: argparse.Namespace, sessions: list[Session]) -> AbstractContextManager[Prometheus | None]:
+def _prometheus(arguments: argparse.Namespace, sessions: list[Session]) -> Prometheus | None:
     """Beside the runs, if it was asked for and there is something to run."""
     runs = [session.directory for session in sessions if not session.ended]
     if not runs or not (arguments.prometheus or arguments.prometheus_port):
-        return nullcontext()
+        return None
     parent = runs[0].path.parent if arguments.seeds else runs[0].path
     return Prometheus(parent / "prometheus", [run.targets for run in runs], arguments.prometheus_port or 0)
 

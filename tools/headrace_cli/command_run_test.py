@@ -380,6 +380,15 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(code, 2, output)
         self.assertIn(f"--prometheus-port {port}: the port is in use: name another, or none", output)
 
+    def test_prometheus_beside_a_finished_run_is_not_started_and_it_is_said_why(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
+        (self.root / "prometheus").chmod(0o755)
+        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+            code, output = self.run_to_end("--prometheus", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("--prometheus: nothing runs that it could show; with a higher stop condition", output)
+
     def test_a_prometheus_that_does_not_start_is_quoted(self) -> None:
         (self.root / "prometheus").write_text("#!/bin/sh\necho the disk is full\nexit 1\n", encoding="utf-8")
         (self.root / "prometheus").chmod(0o755)

@@ -59,20 +59,24 @@ class Prometheus:
         """Where the page is that a browser should open."""
         return f"http://{self.address}/consoles/overview.html"
 
-    def __enter__(self) -> "Prometheus":
-        check_usable(int(self.address.rpartition(":")[2]))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        configuration = self._directory / "prometheus.yml"  # JSON is YAML
-        write_json(configuration, self._configuration())
-        command = [
-            # A launcher that is killed leaves no Prometheus behind.
-            *("setpriv", "--pdeathsig", "TERM", "prometheus"),
-            f"--config.file={configuration}",
+    @property
+    def command(self) -> list[str]:
+        """What starts it; also afterwards, to look at what it has seen."""
+        return [
+            "prometheus",
+            f"--config.file={self._directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={self._directory / 'data'}",
             f"--web.listen-address={self.address}",
             f"--web.console.templates={SOURCES / 'consoles'}",
             f"--web.console.libraries={SOURCES / 'console_libraries'}",
         ]
+
+    def __enter__(self) -> "Prometheus":
+        check_usable(int(self.address.rpartition(":")[2]))
+        self._directory.mkdir(parents=True, exist_ok=True)
+        write_json(self._directory / "prometheus.yml", self._configuration())  # JSON is YAML
+        # A launcher that is killed leaves no Prometheus behind.
+        command = ["setpriv", "--pdeathsig", "TERM", *self.command]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from headrace_cli import workspace
 from headrace_cli.csv_tail import Row, read_rows
 from headrace_cli.errors import UsageError
 
@@ -45,6 +46,24 @@ class RunDirectory:
         self.binaries = self.path / "binaries"
         self._lock: IO[str] | None = None
         self._launcher_lock: IO[str] | None = None
+
+    def show_to_prometheus(self) -> None:
+        """Where deploy/prometheus/prometheus.yml looks: Prometheus finds many files only if they lie side by side. Runs
+        outside of runs/ must be named there."""
+        if (link := self._targets_link) is not None:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.targets)
+
+    def hide_from_prometheus(self) -> None:
+        if (link := self._targets_link) is not None:
+            link.unlink(missing_ok=True)
+
+    @property
+    def _targets_link(self) -> Path | None:
+        if not self.path.is_relative_to(workspace.RUNS):
+            return None
+        return workspace.RUNS / ".targets" / ("-".join(self.path.relative_to(workspace.RUNS).parts) + ".json")
 
     def check_usable(self) -> None:
         """UsageError: it holds something, and that is no run, which would be lost among the files of one."""

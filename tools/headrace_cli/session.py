@@ -86,6 +86,7 @@ class Session:
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])
         if not self.finished_before:
+            self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
@@ -129,6 +130,7 @@ class Session:
             self._draw()
             if self._new and self.outcome.exit_code == errors.BAD_USAGE:
                 self.directory.config.unlink(missing_ok=True)  # the next one need not be like it
+        self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
 

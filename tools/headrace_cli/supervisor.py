@@ -33,8 +33,8 @@ class Limits:
     within: float = 60.0  # ... in this time end the run
     ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
     leave: float = 15.0  # children still running this long after the run is done are told to end
-    # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 120 s for their part of
-    # the last checkpoint, and then writes its own.
+    # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 150 s for their part of
+    # the last checkpoints, and then writes its own.
     drain: float = 180.0
 
 
