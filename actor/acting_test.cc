@@ -194,7 +194,7 @@ class ActingTest : public testing::Test {
     std::vector<Transition> transitions(count);
     if (count == 0) return transitions;
     Table::Batch batch;
-    const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(count, 2, 0, batch, {this, [] {}});
+    const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample({count, 2, 0}, batch, {this, [] {}});
     EXPECT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
     std::vector<std::array<float, 4>> observations(count);
     std::vector<float> actions(count), rewards(count);
@@ -262,7 +262,7 @@ TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
   actor.join();
 
   Table::Batch batch;
-  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(2, 1, 0, batch, {this, [] {}});
+  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample({2, 1, 0}, batch, {this, [] {}});
   ASSERT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
   ASSERT_EQ(batch.items()[0].rows, 5);
   ASSERT_EQ(batch.items()[1].rows, 6);
@@ -311,7 +311,7 @@ TEST_F(ActingTest, RowsHoldTheStateBeforeTheirObservationAndEpisodesBeginWithZer
   Act(5);
 
   Table::Batch batch;
-  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample(4, 1, 0, batch, {this, [] {}});
+  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample({4, 1, 0}, batch, {this, [] {}});
   ASSERT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
   std::array<std::array<float, 6>, 4> states;  // of items that begin with row 0 and 1 of the first actor and the second
   const std::vector<Slice> slices = {{5, 0, 6}};

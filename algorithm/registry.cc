@@ -69,6 +69,17 @@ absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience
     return absl::InvalidArgumentError(
         "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
   }
+  if (config.replay().without_replacement()) {
+    if (experience.queue) {
+      return absl::InvalidArgumentError(
+          "replay.without_replacement: true with a queue, where each item is used once: none comes twice in a batch");
+    }
+    if (experience.batch_size > config.replay().capacity()) {
+      return absl::InvalidArgumentError(absl::StrCat("replay.without_replacement: true with batches of ",
+                                                     experience.batch_size, " items, and replay.capacity is ",
+                                                     config.replay().capacity()));
+    }
+  }
   if (!config.deterministic()) return absl::OkStatus();
   if (config.topology() == v1::CENTRAL_INFERENCE) {
     return absl::InvalidArgumentError(

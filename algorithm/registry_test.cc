@@ -119,11 +119,27 @@ TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
   config.mutable_replay()->set_journal(false);
+  config.mutable_replay()->set_without_replacement(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "replay.without_replacement: true with a queue, where each item is used once: none comes twice in a batch");
+  config.mutable_replay()->set_without_replacement(false);
   config.set_deterministic(true);
   EXPECT_EQ(
       ExperienceError(config, HalfCheetahLike()),
       "deterministic: true with a topology other than REPLAY: only there do actor and learner wait for each other "
       "at every step");
+}
+
+TEST(RegistryTest, RefusesBatchesWithoutReplacementThatReplayCannotHold) {
+  v1::RunConfig config;
+  config.mutable_sac()->set_batch_size(256);
+  config.mutable_replay()->set_capacity(255);
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  config.mutable_replay()->set_without_replacement(true);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "replay.without_replacement: true with batches of 256 items, and replay.capacity is 255");
+  config.mutable_replay()->set_capacity(256);
+  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
 }
 
 TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {

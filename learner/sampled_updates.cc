@@ -77,6 +77,7 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
   }
   sampler.slices = experience_.slices;
   sampler.pad = experience_.least_item_rows > 0;
+  sampler.without_replacement = config_.replay().without_replacement();
   sampler.batch_size = experience_.batch_size;
   sampler.ratio = MakeRatio(config_, experience_);
   sampler.seed = config_.seed();

@@ -86,7 +86,7 @@ void Use(Table& table) {
   }
   {
     Table::Batch batch;
-    table.Sample(4, 1, /*random_key=*/1, batch, {&table, [] {}}).IgnoreError();
+    table.Sample({4, 1, /*random_key=*/1}, batch, {&table, [] {}}).IgnoreError();
   }
   // Nothing is left that holds a row when a new writer needs them all.
   uint64_t newcomer = 1;

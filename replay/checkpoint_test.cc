@@ -111,7 +111,7 @@ class CheckpointTest : public testing::Test {
       EXPECT_TRUE(second.Insert().ok());
     }
     Table::Batch batch;
-    EXPECT_TRUE(table.Sample(30, 1, 1, batch, {&table, [] {}}).ok());
+    EXPECT_TRUE(table.Sample({30, 1, 1}, batch, {&table, [] {}}).ok());
     for (const ItemStore::Drawn& item : batch.items()) {
       EXPECT_TRUE(table.UpdatePriorities(1, {{item.key}}, {{0.5f + static_cast<float>(item.first_row)}}).ok());
     }
@@ -178,7 +178,7 @@ TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
     Shard next(3, kBudget, life);
     EXPECT_EQ(Restore(next), begun_with);
     Table::Batch batch;
-    ASSERT_TRUE(next.Tables()[0]->Sample(1, 1, 1, batch, {&next, [] {}}).ok());
+    ASSERT_TRUE(next.Tables()[0]->Sample({1, 1, 1}, batch, {&next, [] {}}).ok());
     const std::string end = absl::StrCat("end-", life);
     EXPECT_EQ(*WriteLastCheckpoint(next, directory_.path()), end);
     EXPECT_TRUE(std::filesystem::exists(File(begun_with)));
@@ -219,7 +219,7 @@ TEST_F(CheckpointTest, LanesGoOnAfterTheRestore) {
   EXPECT_EQ(opened.last_sequence, 1u);
   ASSERT_TRUE(InsertInto(again, 7, opened.session, build(2, 3, 4)).ok());
   Table::Batch batch;
-  ASSERT_TRUE(again.Sample(1, 4, 1, batch, {&again, [] {}}).ok());
+  ASSERT_TRUE(again.Sample({1, 4, 1}, batch, {&again, [] {}}).ok());
   std::array<std::array<float, 2>, 4> observations;
   const std::vector<Slice> slices = {{0, 0, 4}};
   const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(&observations)};

@@ -83,7 +83,8 @@ void ItemStore::Remove(uint32_t slot) {
   ++removed_;
 }
 
-void ItemStore::Sample(RandomStream& random, std::span<Drawn> drawn) {
+void ItemStore::Sample(RandomStream& random, bool distinct, std::span<Drawn> drawn) {
+  if (distinct) return SampleDistinct(random, drawn);
   if (max_times_sampled_ > 0) {
     for (Drawn& one : drawn) {
       const Selector::Draw draw = sampler_->Select(random);
@@ -99,6 +100,16 @@ void ItemStore::Sample(RandomStream& random, std::span<Drawn> drawn) {
     sampler_->SelectMany(random, {draws.data(), count});
     for (size_t i = 0; i < count; ++i) __builtin_prefetch(&slots_[draws[i].slot], 1);
     for (size_t i = 0; i < count; ++i) drawn[first + i] = Count(draws[i]);
+  }
+}
+
+void ItemStore::SampleDistinct(RandomStream& random, std::span<Drawn> drawn) {
+  std::vector<Selector::Draw> draws(drawn.size());
+  sampler_->SelectDistinct(random, draws);
+  for (const Selector::Draw& draw : draws) __builtin_prefetch(&slots_[draw.slot], 1);
+  for (size_t i = 0; i < draws.size(); ++i) {
+    drawn[i] = Count(draws[i]);
+    if (max_times_sampled_ > 0 && slots_[draws[i].slot].times_sampled >= max_times_sampled_) Remove(draws[i].slot);
   }
 }
 

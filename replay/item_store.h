@@ -55,8 +55,8 @@ class ItemStore {
   // The one the remover chooses. size() must not be 0.
   void RemoveOne(RandomStream& random);
   // Draws items and counts them; one that has been sampled as often as it may is removed. drawable() must not be 0, and
-  // not less than what is drawn if items are removed.
-  void Sample(RandomStream& random, std::span<Drawn> drawn);
+  // not less than what is drawn if items are removed, or none may come twice (`distinct`).
+  void Sample(RandomStream& random, bool distinct, std::span<Drawn> drawn);
 
   size_t size() const { return sampler_->size(); }
   // Items that Sample may choose.
@@ -70,6 +70,7 @@ class ItemStore {
   std::vector<Item> Items() const;
 
  private:
+  void SampleDistinct(RandomStream& random, std::span<Drawn> drawn);
   void Remove(uint32_t slot);
   Drawn Count(const Selector::Draw& draw);
   float Weight(float priority) const;

@@ -20,7 +20,7 @@ class ItemStoreTest : public testing::Test {
   ItemStore MakeStore(const v1::TableSpec& spec, size_t capacity = 100) { return ItemStore(spec, capacity, &rows_); }
   ItemStore::Drawn SampleOne(ItemStore& items) {
     ItemStore::Drawn drawn;
-    items.Sample(random_, {&drawn, 1});
+    items.Sample(random_, false, {&drawn, 1});
     return drawn;
   }
   void ReleaseRows() {
@@ -74,6 +74,21 @@ TEST_F(ItemStoreTest, AnItemIsRemovedAfterItsLastSample) {
   std::vector<RowStore::Address> drawn;
   while (items.size() > 0) drawn.push_back(SampleOne(items).first_row);
   EXPECT_THAT(drawn, testing::ElementsAre(addresses_[0], addresses_[0], addresses_[1], addresses_[1]));
+}
+
+TEST_F(ItemStoreTest, DistinctItemsAreCountedAndRemovedAfterTheirLastSample) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_times_sampled(2);
+  ItemStore items = MakeStore(spec);
+  for (int i = 0; i < 10; ++i) items.Add({.first_row = addresses_[i], .rows = 1});
+  std::vector<ItemStore::Drawn> drawn(10);
+  for (const size_t left : {10, 0}) {
+    items.Sample(random_, true, drawn);
+    std::set<RowStore::Address> rows;
+    for (const ItemStore::Drawn& one : drawn) rows.insert(one.first_row);
+    EXPECT_EQ(rows, std::set<RowStore::Address>(addresses_.begin(), addresses_.begin() + 10));
+    EXPECT_EQ(items.size(), left);
+  }
 }
 
 TEST_F(ItemStoreTest, GoesOnCountingSamplesOfARestoredItem) {

@@ -36,7 +36,7 @@ std::string FileOf(const uint8_t* data, size_t size) {
 
 void SampleOne(Table& table) {
   Table::Batch batch;
-  const absl::StatusOr<Table::Outcome> outcome = table.Sample(1, 1, /*random_key=*/1, batch, {&table, [] {}});
+  const absl::StatusOr<Table::Outcome> outcome = table.Sample({1, 1, /*random_key=*/1}, batch, {&table, [] {}});
   HEADRACE_CHECK(outcome.ok());
   if (*outcome == Table::Outcome::kWait) return;
   const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 1}};

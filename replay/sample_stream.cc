@@ -67,6 +67,7 @@ class SampleStream final : public ServerStream {
           absl::StrFormat("expected slices of up to %d bytes an item, got %d", kMaxItemBytes, item_bytes_));
     }
     pad_ = open.pad();
+    without_replacement_ = open.without_replacement();
     table_ = table;
     return absl::OkStatus();
   }
@@ -83,10 +84,14 @@ class SampleStream final : public ServerStream {
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const uint64_t attempt = BeginAttempt();
     const absl::StatusOr<Table::Outcome> outcome =
-        table_->Sample(request_.batch_size(), pad_ ? 1 : rows_needed_, request_.random_key(), batch,
-                       {this, [this, weak, attempt] {
-                          if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) Process();
-                        }});
+        table_->Sample({.batch_size = request_.batch_size(),
+                        .rows_needed = pad_ ? 1 : rows_needed_,
+                        .random_key = request_.random_key(),
+                        .distinct = without_replacement_},
+                       batch, {this, [this, weak, attempt] {
+                                 if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt))
+                                   Process();
+                               }});
     if (!outcome.ok()) {
       Refuse(outcome.status());
     } else if (*outcome == Table::Outcome::kWait) {
@@ -112,9 +117,12 @@ class SampleStream final : public ServerStream {
       const auto alive = weak.lock();
       if (alive == nullptr || !ClaimAttempt(attempt)) return;
       const v1::TableState state = table_->State();
-      Refuse(absl::DeadlineExceededError(
-          absl::StrFormat("table \"%s\" has %d items, too few for a batch of %d (min_items %d)", state.table(),
-                          state.items(), request_.batch_size(), table_->spec().min_items())));
+      Refuse(absl::DeadlineExceededError(absl::StrFormat(
+          "table \"%s\" has %d items%s, too few for a batch of %d%s (min_items %d)", state.table(), state.items(),
+          state.drawable_items() == state.items()
+              ? ""
+              : absl::StrFormat(", %d of priority 0", state.items() - state.drawable_items()),
+          request_.batch_size(), without_replacement_ ? " without replacement" : "", table_->spec().min_items())));
     });
   }
 
@@ -211,6 +219,7 @@ class SampleStream final : public ServerStream {
   std::vector<Slice> slices_;
   uint32_t rows_needed_ = 0;
   bool pad_ = false;
+  bool without_replacement_ = false;
   size_t item_bytes_ = 0;
 
   Mutex mutex_;  // taken before ServerStream's own

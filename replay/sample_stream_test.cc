@@ -33,7 +33,8 @@ v1::TableSpec Queue() {
 class SampleStreamTest : public testing::Test {
  protected:
   // Opens a stream on a table with one slice of the column, repeated.
-  void Open(const v1::TableSpec& spec, const std::string& column = "reward", uint32_t rows = 1, int slices = 1) {
+  void Open(const v1::TableSpec& spec, const std::string& column = "reward", uint32_t rows = 1, int slices = 1,
+            bool without_replacement = false) {
     ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
     stream_ = ClientStream::Open(channel_, "/headrace.v1.Replay/Sample",
                                  {.message =
@@ -51,6 +52,7 @@ class SampleStreamTest : public testing::Test {
     v1::SampleRequest request;
     *request.mutable_open()->mutable_peer() = MakePeer("run", "learner");
     request.mutable_open()->set_table(spec.name());
+    request.mutable_open()->set_without_replacement(without_replacement);
     for (int i = 0; i < slices; ++i) {
       v1::ColumnSlice& slice = *request.mutable_open()->add_slices();
       slice.set_column(column);
@@ -163,6 +165,30 @@ TEST_F(SampleStreamTest, BatchesHaveALimit) {
   const v1::SampleResponse refusal = Message();
   EXPECT_EQ(refusal.status_code(), kInvalidArgument);
   EXPECT_THAT(refusal.status_message(), HasSubstr("expected batches of up to 1048576 items of 8 bytes, got 1048577"));
+}
+
+TEST_F(SampleStreamTest, WithoutReplacementABatchWaitsForItsItemsAndIsRefusedWhereTheyCanNeverBe) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_items(8);
+  Open(spec, "reward", 1, 1, true);
+  TestWriter writer(&shard_.table(), 1);
+  writer.Append(0, 5);  // 4 items
+  ASSERT_TRUE(writer.Insert().ok());
+  Ask(1, 9, 3'600'000);
+  const v1::SampleResponse refusal = Message();
+  EXPECT_EQ(refusal.status_code(), kInvalidArgument);
+  EXPECT_THAT(refusal.status_message(),
+              HasSubstr("expected batches without replacement of up to the 8 items that table \"t\" can hold, got 9"));
+  Ask(2, 5, 0);
+  const v1::SampleResponse late = Message();
+  EXPECT_EQ(late.status_code(), kDeadlineExceeded);
+  EXPECT_THAT(late.status_message(), HasSubstr("has 4 items, too few for a batch of 5 without replacement"));
+  Ask(3, 5, 3'600'000);
+  writer.Append(0, 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  const v1::SampleResponse answer = Message();
+  EXPECT_EQ(answer.status_code(), 0u) << answer.status_message();
+  EXPECT_EQ((std::set<uint64_t>(answer.keys().begin(), answer.keys().end())).size(), 5u);
 }
 
 TEST_F(SampleStreamTest, AnAnswerOfManyMessagesEndsWithItsKeys) {

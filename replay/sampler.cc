@@ -37,24 +37,34 @@ uint64_t MixKey(uint64_t seed, uint64_t draws_on, uint64_t batch, uint64_t salt)
   return key;
 }
 
+// What a shard has that could be drawn.
+struct Stock {
+  double mass;
+  double items;
+};
+
+double TotalMass(const std::vector<Stock>& stocks) {
+  return std::accumulate(stocks.begin(), stocks.end(), 0.0,
+                         [](double sum, const Stock& stock) { return sum + stock.mass; });
+}
+
 // Splits `count` draws over shards in proportion to their masses: each draw independently, as one table would. With
-// `once`, where masses are numbers of items, an item that was drawn is gone.
-std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<double> masses, bool once, RandomStream& random) {
-  std::vector<uint32_t> draws(masses.size());
-  double total = std::accumulate(masses.begin(), masses.end(), 0.0);
+// `once` an item that was drawn is gone, and with it the mean of its shard's weights; there must be as many.
+std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<Stock> stocks, bool once, RandomStream& random) {
+  std::vector<uint32_t> draws(stocks.size());
   for (uint32_t i = 0; i < count; ++i) {
-    double left = random.Uniform() * total;
+    double left = random.Uniform() * TotalMass(stocks);
     size_t chosen = 0;
-    for (size_t shard = 0; shard < masses.size(); ++shard) {
-      if (masses[shard] <= 0) continue;
+    for (size_t shard = 0; shard < stocks.size(); ++shard) {
+      if (stocks[shard].mass <= 0) continue;
       chosen = shard;  // the last one at least, where rounding leads past the end
-      if (left < masses[shard]) break;
-      left -= masses[shard];
+      if (left < stocks[shard].mass) break;
+      left -= stocks[shard].mass;
     }
     ++draws[chosen];
     if (!once) continue;
-    --masses[chosen];
-    --total;
+    stocks[chosen].mass -= stocks[chosen].mass / stocks[chosen].items;
+    --stocks[chosen].items;
   }
   return draws;
 }
@@ -64,6 +74,12 @@ absl::Status CheckOptions(const ReplaySamplerOptions& options) {
   if (options.batch_size == 0) return absl::InvalidArgumentError("expected a batch size above 0");
   if (options.slots.empty() || options.slices.empty()) {
     return absl::InvalidArgumentError("expected at least one slot and one slice");
+  }
+  if (const uint64_t most = options.addresses.size() * options.table.max_items();
+      options.without_replacement && most > 0 && options.batch_size > most) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "expected batches without replacement of up to the %d items that %d shards of %d can hold, got %d", most,
+        options.addresses.size(), options.table.max_items(), options.batch_size));
   }
   ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(options.table.signature()));
   for (size_t i = 0; i < options.slices.size(); ++i) {
@@ -93,7 +109,7 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
     for (size_t i = 0; i < raw->options_.addresses.size(); ++i) {
       raw->shards_[i].connection = std::make_unique<ShardConnection>(
           ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
-                                 raw->options_.slices, raw->options_.pad},
+                                 raw->options_.slices, raw->options_.pad, raw->distinct_},
           ShardConnection::Callbacks{
               .connected = [raw, i](const v1::CreateTableResponse& created) { raw->OnConnected(i, created); },
               .state = [raw, i](const v1::TableState& state) { raw->OnState(i, state); },
@@ -114,6 +130,7 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
 
 ReplaySampler::ReplaySampler(ReplaySamplerOptions options)
     : options_(std::move(options)),
+      distinct_(options_.without_replacement && options_.table.max_times_sampled() != 1),
       shards_(options_.addresses.size()),
       env_steps_(options_.env_steps),
       drawn_(options_.batches),
@@ -173,31 +190,54 @@ bool ReplaySampler::DrawNext() {
 bool ReplaySampler::RedrawOrphans() {
   if (orphans_.empty()) return false;
   const Piece piece = orphans_.back();
+  if (distinct_) return RedrawBatch(piece.batch);
   // Other items than those that were lost: the salt is new each time.
   if (!Draw(piece.batch, piece.first, piece.count, next_request_)) return false;
   orphans_.pop_back();
   return true;
 }
 
-bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
-  std::vector<double> masses(shards_.size());
-  for (size_t i = 0; i < shards_.size(); ++i) masses[i] = shards_[i].connected ? shards_[i].state.mass() : 0;
-  // A shard is not asked for more than a queue holds, while another may have enough; a single one is, and waits.
-  const bool once =
-      options_.table.max_times_sampled() == 1 && options_.table.sampler() != v1::PROPORTIONAL && shards_.size() > 1;
-  if (once) {
-    for (const auto& [number, piece] : pieces_) masses[piece.shard] = std::max(0.0, masses[piece.shard] - piece.count);
+// Parts that are drawn one after the other might have items in common.
+bool ReplaySampler::RedrawBatch(uint64_t batch) {
+  const auto of_batch = [batch](const Piece& piece) { return piece.batch == batch; };
+  for (const auto& [number, piece] : pieces_) {
+    if (of_batch(piece)) return false;
   }
-  const double total = std::accumulate(masses.begin(), masses.end(), 0.0);
-  const bool enough = once ? total >= count : total > 0;
+  if (!Draw(batch, 0, options_.batch_size, next_request_)) return false;
+  std::erase_if(orphans_, of_batch);
+  pending_.at(batch).missing = options_.batch_size;
+  return true;
+}
+
+bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
+  std::vector<Stock> stocks(shards_.size());
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const v1::TableState& state = shards_[i].state;
+    if (!shards_[i].connected) continue;
+    stocks[i] = {state.mass(), distinct_ ? static_cast<double>(state.drawable_items()) : state.mass()};
+  }
+  // A shard is not asked for more than a queue holds, while another may have enough; a single one is, and waits.
+  const bool queue =
+      options_.table.max_times_sampled() == 1 && options_.table.sampler() != v1::PROPORTIONAL && shards_.size() > 1;
+  if (queue) {
+    for (const auto& [number, piece] : pieces_) {
+      Stock& stock = stocks[piece.shard];
+      stock.mass = stock.items = std::max(0.0, stock.mass - piece.count);
+    }
+  }
+  const double total = TotalMass(stocks);
+  const double items = std::accumulate(stocks.begin(), stocks.end(), 0.0,
+                                       [](double sum, const Stock& stock) { return sum + stock.items; });
+  const bool once = queue || distinct_;
+  const bool enough = total > 0 && (!once || items >= count);
   lacks_items_ = refused_ || (!enough && pieces_.empty());
   if (!enough) return false;
   RandomStream random(MixKey(options_.seed, 0, batch, salt));
-  const std::vector<uint32_t> draws = SplitDraws(count, masses, once, random);
+  const std::vector<uint32_t> draws = SplitDraws(count, stocks, once, random);
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (draws[i] == 0) continue;
     const uint64_t number = next_request_++;
-    pieces_[number] = {.batch = batch, .shard = i, .first = first, .count = draws[i], .share = masses[i] / total};
+    pieces_[number] = {.batch = batch, .shard = i, .first = first, .count = draws[i], .share = stocks[i].mass / total};
     first += draws[i];
     v1::SampleRequest request;
     request.set_request(number);
@@ -429,6 +469,12 @@ double ReplaySampler::MassLocked() const {
   return mass;
 }
 
+uint64_t ReplaySampler::DrawableLocked() const {
+  uint64_t items = 0;
+  for (const Shard& shard : shards_) items += shard.connected ? shard.state.drawable_items() : 0;
+  return items;
+}
+
 ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
   if (next != pending_.end() && next->second.missing == 0) return Wait::kNothing;
@@ -440,7 +486,7 @@ ReplaySampler::Wait ReplaySampler::WaitLocked() const {
     return Wait::kShards;
   }
   if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
-  return MassLocked() == 0 ? Wait::kItems : Wait::kNothing;
+  return MassLocked() == 0 || (distinct_ && DrawableLocked() < options_.batch_size) ? Wait::kItems : Wait::kNothing;
 }
 
 std::string ReplaySampler::WaitingFor() const {
@@ -453,6 +499,10 @@ std::string ReplaySampler::WaitingFor() const {
       return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
                              options_.ratio.StepsNeeded(drawn_ + 1));
     case Wait::kItems:
+      if (distinct_) {
+        return absl::StrFormat("items: a batch without replacement needs %d, and the replay shards have %d",
+                               options_.batch_size, DrawableLocked());
+      }
       if (options_.ratio.held) return "items: the replay shards have none that could be drawn";
       return absl::StrFormat("actors: a batch needs %d items, and %d are in the queue", options_.batch_size,
                              static_cast<uint64_t>(MassLocked()));

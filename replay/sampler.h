@@ -42,6 +42,10 @@ struct ReplaySamplerOptions {
   v1::TableSpec table;  // created on every shard that lacks it
   std::vector<v1::ColumnSlice> slices;
   bool pad = false;  // SampleOpen.pad
+  // No item comes twice in a batch; one is drawn when the shards have as many items. Each shard draws its share without
+  // replacement. How many that are is drawn like over one table where all items are alike; where they have priorities,
+  // each draw is taken to leave its shard the mean weight of the others.
+  bool without_replacement = false;
   uint32_t batch_size = 0;
   Ratio ratio;
   uint64_t seed = 0;
@@ -149,10 +153,12 @@ class ReplaySampler {
   void Proceed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool DrawNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool RedrawOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool RedrawBatch(uint64_t batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Grant() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remember(const Piece& piece, const v1::SampleResponse& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   double MassLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t DrawableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Wait WaitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string WaitingFor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateState(size_t shard, const v1::TableState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -163,6 +169,7 @@ class ReplaySampler {
   void OnSample(size_t shard, const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ReplaySamplerOptions options_;
+  const bool distinct_;             // without replacement, where that says more than that an item is sampled once
   std::vector<size_t> item_bytes_;  // of each slice
   int32_t slice_rows_ = 0;          // that the slices reach to
   std::vector<Origins> origins_;    // for each slot; like its memory, the caller's between Next and Done

@@ -137,6 +137,174 @@ TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
   EXPECT_GT(Deviation(biased), 4);
 }
 
+// How often each item of three shards of 30, 100 and 250 items is in one of `batches` batches of `batch` items, and
+// each shard's share of each batch. Without replacement; fails if an item comes twice in a batch.
+struct Inclusions {
+  std::vector<double> items;
+  std::vector<std::array<double, 3>> shares;
+};
+Inclusions DrawWithoutReplacement(const v1::TableSpec& spec, const std::function<float(uint64_t)>& priority,
+                                  uint32_t batch, uint32_t number_of_batches) {
+  constexpr uint32_t kItems[] = {30, 100, 250};
+  constexpr uint32_t kFirst[] = {0, 30, 130};
+  std::vector<std::unique_ptr<TestShard>> shards;
+  std::vector<std::string> addresses;
+  for (uint32_t i = 0; i < 3; ++i) {
+    shards.push_back(std::make_unique<TestShard>(i));
+    EXPECT_TRUE(shards[i]->shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+    TestWriter writer(&shards[i]->table(), i + 1);
+    writer.Append(i, kItems[i] + 1);
+    EXPECT_TRUE(writer.Insert().ok());
+    addresses.push_back(shards[i]->address());
+    Table::Batch all;
+    EXPECT_TRUE(shards[i]->table().Sample({kItems[i], 1, 1, true}, all, {&shards[i], [] {}}).ok());
+    std::vector<std::array<float, 2>> observations(kItems[i]);
+    std::byte* const block = reinterpret_cast<std::byte*>(observations.data());
+    const std::vector<Slice> slices = {{0, 0, 1}};
+    shards[i]->table().Gather(all.items(), slices, {&block, 1});
+    for (uint32_t k = 0; k < kItems[i]; ++k) {
+      const float set = priority(kFirst[i] + static_cast<uint64_t>(observations[k][1]));
+      EXPECT_TRUE(shards[i]->table().UpdatePriorities(all.state().incarnation(), {{all.items()[k].key}}, {{set}}).ok());
+    }
+  }
+  TestBatches batches(addresses, batch, 4);
+  batches.options.table = spec;
+  batches.options.without_replacement = true;
+  batches.options.ratio = {.updates_per_step = 1000000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  EXPECT_TRUE(sampler->WaitConnected(Soon()));
+  // Batches that were drawn before all shards had connected are of those that had.
+  for (int i = 0; i < 4; ++i) sampler->Done(sampler->Next(Soon())->slot, 0);
+  Inclusions inclusions{std::vector<double>(380), {}};
+  for (uint32_t k = 0; k < number_of_batches; ++k) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    EXPECT_TRUE(filled.ok()) << filled.status();
+    if (!filled.ok()) break;
+    std::set<uint64_t> seen;
+    std::array<double, 3> shares{};
+    for (uint32_t i = 0; i < batch; ++i) {
+      const auto [lane, row] = batches.Check(filled->slot, i);
+      EXPECT_TRUE(seen.insert(kFirst[lane] + row).second)
+          << "item " << row << " of lane " << lane << " twice in a batch";
+      ++inclusions.items.at(kFirst[lane] + row);
+      ++shares.at(lane);
+    }
+    inclusions.shares.push_back(shares);
+    sampler->Done(filled->slot, k);
+  }
+  return inclusions;
+}
+
+TEST(SamplerTest, WithoutReplacementEachItemOfAllShardsIsAsOftenInABatch) {
+  constexpr uint32_t kBatch = 150;
+  constexpr uint32_t kBatches = 2000;
+  const Inclusions seen = DrawWithoutReplacement(
+      TestSpec(), [](uint64_t) { return 1; }, kBatch, kBatches);
+  // An item is in a batch with probability 150 / 380. Those in one batch make room for fewer others: hence 379 / 380.
+  const double probability = kBatch / 380.0;
+  const auto deviation = [&](double bias) {
+    double chi_square = 0;
+    for (size_t i = 0; i < 380; ++i) {
+      const double count = seen.items[i] * (i % 2 == 0 ? 1 + bias : 1 - bias);
+      chi_square += std::pow(count - kBatches * probability, 2) / (kBatches * probability * (1 - probability));
+    }
+    return (chi_square * 379 / 380 - 379) / std::sqrt(2 * 379);
+  };
+  EXPECT_LT(std::abs(deviation(0)), 4);
+  EXPECT_GT(deviation(0.02), 4);  // it would see a sampler that draws half of all items 2% too often
+  // The third shard's share is distributed hypergeometrically, as over one table: draws that are split as if they were
+  // put back would have a variance of 34.
+  double mean = 0;
+  double variance = 0;
+  for (const auto& share : seen.shares) mean += share[2] / kBatches;
+  for (const auto& share : seen.shares) variance += std::pow(share[2] - mean, 2) / kBatches;
+  EXPECT_NEAR(mean, kBatch * 250 / 380.0, 5 * std::sqrt(20.5 / kBatches));
+  EXPECT_NEAR(variance, 150 * (250 / 380.0) * (130 / 380.0) * (230 / 379.0), 0.15 * 20.5);
+}
+
+TEST(SamplerTest, WithoutReplacementPrioritisedDrawsAreAsOverOneTable) {
+  constexpr uint32_t kBatch = 40;
+  constexpr uint32_t kBatches = 3000;
+  constexpr uint32_t kModelBatches = 30000;
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  const auto priority = [](uint64_t item) { return static_cast<float>(1 + 7 * item % 9); };
+  const Inclusions seen = DrawWithoutReplacement(spec, priority, kBatch, kBatches);
+  // How often an item should be there has no simple formula: one table's selector is asked.
+  const std::unique_ptr<Selector> model = MakeSelector(v1::PROPORTIONAL, 380);
+  for (uint32_t item = 0; item < 380; ++item) model->Insert(item, priority(item));
+  RandomStream random(1);
+  std::vector<double> expected(380);
+  std::vector<Selector::Draw> draws(kBatch);
+  for (uint32_t k = 0; k < kModelBatches; ++k) {
+    model->SelectDistinct(random, draws);
+    for (const Selector::Draw& draw : draws) ++expected[draw.slot];
+  }
+  const auto deviation = [&](double bias) {
+    double chi_square = 0;
+    for (size_t i = 0; i < 380; ++i) {
+      const double probability = expected[i] / kModelBatches;
+      const double count = seen.items[i] * (i % 2 == 0 ? 1 + bias : 1 - bias);
+      const double variance = kBatches * probability * (1 - probability) * (1 + double{kBatches} / kModelBatches);
+      chi_square += std::pow(count - kBatches * probability, 2) / variance;
+    }
+    return (chi_square - 379) / std::sqrt(2 * 379);
+  };
+  EXPECT_LT(std::abs(deviation(0)), 4);
+  EXPECT_GT(deviation(0.1), 4);
+}
+
+TEST(SamplerTest, WithoutReplacementABatchWaitsUntilThereAreAsManyItems) {
+  TestShard first(0);
+  TestShard second(1);
+  Fill(first, 1, 0, 10);
+  Fill(second, 2, 1, 5);
+  TestBatches batches({first.address(), second.address()}, 16, 1);
+  batches.options.without_replacement = true;
+  batches.options.ratio = {.updates_per_step = 1000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  EXPECT_THAT(sampler->Next(Now()).status().message(),
+              HasSubstr("a batch without replacement needs 16, and the replay shards have 15"));
+  Fill(second, 3, 2, 1);
+  const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  ASSERT_TRUE(filled.ok()) << filled.status();
+  std::set<std::pair<uint32_t, uint64_t>> seen;
+  for (uint32_t i = 0; i < 16; ++i) EXPECT_TRUE(seen.insert(batches.Check(filled->slot, i)).second);
+}
+
+// What a shard that died owed is drawn together with the rest, or the two parts might have items in common.
+TEST(SamplerTest, WithoutReplacementNoItemComesTwiceWhileShardsDie) {
+  TestShard first(0);
+  TestShard second(1);
+  Fill(first, 1, 0, 60);
+  Fill(second, 2, 1, 60);
+  TestBatches batches({first.address(), second.address()}, 50, 4);
+  batches.options.without_replacement = true;
+  batches.options.ratio = {.updates_per_step = 100000};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  for (int life = 0; life < 5; ++life) {
+    bool both = false;
+    for (int k = 0; k < 20 || !both; ++k) {
+      ASSERT_LT(k, 100000) << "the second shard does not rejoin";
+      const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+      ASSERT_TRUE(filled.ok()) << filled.status();
+      std::set<std::pair<uint32_t, uint64_t>> seen;
+      std::set<uint32_t> lanes;
+      for (uint32_t i = 0; i < 50; ++i) {
+        seen.insert(batches.Check(filled->slot, i));
+        lanes.insert(batches.Check(filled->slot, i).first);
+      }
+      ASSERT_EQ(seen.size(), 50u);
+      both = lanes.size() == 2;
+      sampler->Done(filled->slot, 0);
+      if (k == 5) second.StopServing();
+      if (k == 10) second.Serve();
+    }
+  }
+}
+
 // Prioritised: over three shards of unequal size, whose items come and go, each item is drawn in proportion to its
 // priority to the table's exponent, and the sampler knows with which probability.
 TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
@@ -179,7 +347,7 @@ TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
       // What is drawn of everything has set priorities often enough that none is left out.
       for (uint64_t key = 0; key < 100; ++key) {
         Table::Batch batch;
-        ASSERT_TRUE(table.Sample(500, 1, key, batch, {&table, [] {}}).ok());
+        ASSERT_TRUE(table.Sample({500, 1, key}, batch, {&table, [] {}}).ok());
         for (const ItemStore::Drawn& item : batch.items()) {
           std::array<float, 2> observation;
           std::byte* const block = reinterpret_cast<std::byte*>(observation.data());
@@ -570,6 +738,12 @@ TEST(SamplerTest, IsToldWhyItIsRefused) {
   EXPECT_THAT(status.message(), HasSubstr("no column \"cost\""));
   status = refusal([](auto& options) { options.batch_size = 5; });
   EXPECT_THAT(status.message(), HasSubstr("expected slots of 4 blocks, with 80 bytes for column \"observation\""));
+  status = refusal([](auto& options) {
+    options.without_replacement = true;
+    options.table.set_max_items(3);
+  });
+  EXPECT_THAT(status.message(),
+              HasSubstr("batches without replacement of up to the 3 items that 1 shards of 3 can hold, got 4"));
   status = refusal([](auto& options) { options.slices[1].set_first_row(9); });
   EXPECT_THAT(status.message(), HasSubstr("expected rows within items of 4 rows, got rows 9 to 10"));
   // Within the longest item the table may hold, but not within those it holds: only seen when one is drawn.

@@ -71,6 +71,7 @@ absl::Status ShardConnection::Open() {
   open.mutable_open()->set_table(options_.table.name());
   for (const v1::ColumnSlice& slice : options_.slices) *open.mutable_open()->add_slices() = slice;
   open.mutable_open()->set_pad(options_.pad);
+  open.mutable_open()->set_without_replacement(options_.without_replacement);
   sample->Send(ToByteBuffer(open));
   v1::UpdatePrioritiesRequest open_priorities;
   *open_priorities.mutable_peer() = options_.peer;

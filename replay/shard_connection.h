@@ -27,6 +27,7 @@ struct ShardConnectionOptions {
   v1::TableSpec table;
   std::vector<v1::ColumnSlice> slices;
   bool pad = false;
+  bool without_replacement = false;
 };
 
 class ShardConnection {

@@ -116,6 +116,7 @@ v1::TableState Table::StateLocked() const {
   state.set_max_priority(items_.max_priority());
   state.set_priority_updates(priority_updates_);
   state.set_unknown_priority_keys(unknown_priority_keys_);
+  state.set_drawable_items(items_.drawable());
   state.set_incarnation(incarnation_);
   state.set_writers(connected_writers_);
   return state;
@@ -370,25 +371,30 @@ Table::Outcome Table::Acknowledge(Waiter retry) {
   return Outcome::kWait;
 }
 
-absl::StatusOr<Table::Outcome> Table::Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key,
-                                             Batch& batch, Waiter retry) {
+absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Waiter retry) {
   MutexLock lock(&mutex_);
-  const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), spec_.max_times_sampled() > 0 ? batch_size : 1});
+  if (draw.distinct && draw.batch_size > items_.capacity()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected batches without replacement of up to the %d items that table \"%s\" can hold, got %d",
+                        items_.capacity(), spec_.name(), draw.batch_size));
+  }
+  const bool need_all = draw.distinct || spec_.max_times_sampled() > 0;
+  const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), need_all ? draw.batch_size : 1});
   if (items_.drawable() < needed) {
     waiting_samplers_[retry.owner] = std::move(retry.wake);
     return Outcome::kWait;
   }
-  RandomStream random(random_key);
+  RandomStream random(draw.random_key);
   batch.table_ = this;
   batch.read_ = rows_.BeginRead();
-  batch.items_.resize(batch_size);
-  items_.Sample(random, batch.items_);
-  sampled_items_ += batch_size;
+  batch.items_.resize(draw.batch_size);
+  items_.Sample(random, draw.distinct, batch.items_);
+  sampled_items_ += draw.batch_size;
   for (const ItemStore::Drawn& item : batch.items_) {
     sampled_steps_ += std::max(item.rows - 1, 1);
-    if (item.rows < rows_needed) {
+    if (item.rows < draw.rows_needed) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("expected slices within items of %d rows, got row %d", item.rows, rows_needed - 1));
+          absl::StrFormat("expected slices within items of %d rows, got row %d", item.rows, draw.rows_needed - 1));
     }
   }
   batch.state_ = StateLocked();

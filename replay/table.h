@@ -96,10 +96,16 @@ class Table {
     std::vector<ItemStore::Drawn> items_;
     v1::TableState state_;
   };
-  // kWait: fewer items can be drawn than min_items, or, where items are removed by sampling, than asked for.
-  // InvalidArgument: an item has fewer rows than `rows_needed`.
-  absl::StatusOr<Outcome> Sample(uint32_t batch_size, uint32_t rows_needed, uint64_t random_key, Batch& batch,
-                                 Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
+  struct Draw {
+    uint32_t batch_size;
+    uint32_t rows_needed = 1;
+    uint64_t random_key = 0;
+    bool distinct = false;  // no item twice
+  };
+  // kWait: fewer items can be drawn than min_items, or, where items are removed by sampling or must not come twice,
+  // than asked for. InvalidArgument: an item has fewer rows than `rows_needed`; more distinct items than the table can
+  // hold.
+  absl::StatusOr<Outcome> Sample(const Draw& draw, Batch& batch, Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   void Gather(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices,
               std::span<std::byte* const> blocks) const {
     GatherItems(items, slices, layout_, rows_, blocks);

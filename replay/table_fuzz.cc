@@ -57,7 +57,7 @@ void ReadBack(Table& table) {
 
   Table::Batch batch;
   for (uint64_t key = 0; key < 4; ++key) {
-    const absl::StatusOr<Table::Outcome> outcome = table.Sample(2, 1, key, batch, {&table, [] {}});
+    const absl::StatusOr<Table::Outcome> outcome = table.Sample({2, 1, key}, batch, {&table, [] {}});
     HEADRACE_CHECK(outcome.ok());
     if (*outcome == Table::Outcome::kWait) return;
     batch = Table::Batch();

@@ -30,7 +30,7 @@ using Drawn = std::vector<std::pair<uint32_t, uint64_t>>;
 absl::StatusOr<Drawn> SampleFrom(
     Table& table, uint32_t count, uint64_t key = 1, Table::Callback retry = [] {}) {
   Table::Batch batch;
-  const absl::StatusOr<Outcome> outcome = table.Sample(count, 1, key, batch, {&table, std::move(retry)});
+  const absl::StatusOr<Outcome> outcome = table.Sample({count, 1, key}, batch, {&table, std::move(retry)});
   if (!outcome.ok()) return outcome.status();
   if (*outcome == Outcome::kWait) return absl::UnavailableError("must wait");
   std::vector<std::array<float, 2>> observations(batch.items().size());
@@ -256,7 +256,7 @@ TEST(TableTest, SamplesInProportionToPriorities) {
   EXPECT_EQ(counts[0], 0);
   EXPECT_NEAR(counts[1], 10000, 350);  // four standard deviations
   Table::Batch batch;
-  ASSERT_TRUE(table->Sample(100, 1, 2, batch, {table.get(), [] {}}).ok());
+  ASSERT_TRUE(table->Sample({100, 1, 2}, batch, {table.get(), [] {}}).ok());
   for (const ItemStore::Drawn& item : batch.items()) {
     EXPECT_EQ(item.probability, static_cast<uint32_t>(item.key) == 1 ? 0.25 : 0.75);
   }

@@ -29,6 +29,14 @@ class ArrivalOrderSelector final : public Selector {
 
   Draw Select(RandomStream&) override { return {newest_first_ ? newest_ : oldest_, 1.0}; }
 
+  void SelectDistinct(RandomStream&, std::span<Draw> draws) override {
+    uint32_t slot = newest_first_ ? newest_ : oldest_;
+    for (Draw& draw : draws) {
+      draw = {slot, 1.0};
+      slot = newest_first_ ? links_[slot].older : links_[slot].newer;
+    }
+  }
+
   size_t size() const override { return size_; }
 
  private:

@@ -1,5 +1,6 @@
 // Every selector of the list, against a plain model.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <list>
 #include <map>
@@ -150,6 +151,80 @@ TEST_P(SelectorTest, DrawsManyAsOneByOne) {
       ASSERT_EQ(draw.probability, one.probability);
     }
   }
+}
+
+// Each draw is Select's of what is left, and in the end all is as it was.
+TEST_P(SelectorTest, DrawsNoSlotTwiceWithoutReplacement) {
+  constexpr uint32_t kSlots = 300;
+  const std::unique_ptr<Selector> selector = GetParam().make(kSlots);
+  const std::unique_ptr<Selector> untouched = GetParam().make(kSlots);
+  Model present;
+  for (uint32_t slot = 0; slot < kSlots; ++slot) {
+    present.push_back({slot, static_cast<float>(slot * 7 % kSlots)});  // one of them 0, no two equal
+    selector->Insert(slot, present.back().weight);
+    untouched->Insert(slot, present.back().weight);
+  }
+  RandomStream random = TestStream();
+  for (const size_t count : {size_t{1}, size_t{100}, selector->drawable()}) {
+    std::vector<Selector::Draw> draws(count);
+    selector->SelectDistinct(random, draws);
+    Model left = present;
+    for (const Selector::Draw& draw : draws) {
+      const auto drawn =
+          std::find_if(left.begin(), left.end(), [&](const ModelItem& item) { return item.slot == draw.slot; });
+      ASSERT_NE(drawn, left.end()) << "slot " << draw.slot << " came twice";
+      ASSERT_GT(ProbabilityOf(GetParam().selector, left, *drawn), 0);
+      const bool by_chance = GetParam().selector == v1::UNIFORM || GetParam().selector == v1::PROPORTIONAL;
+      ASSERT_DOUBLE_EQ(draw.probability, by_chance ? ProbabilityOf(GetParam().selector, present, *drawn) : 1);
+      left.erase(drawn);
+    }
+    ASSERT_EQ(selector->size(), kSlots);
+    ASSERT_EQ(selector->drawable(), untouched->drawable());
+    ASSERT_EQ(selector->mass(), untouched->mass());
+    RandomStream once = TestStream();
+    RandomStream again = TestStream();
+    for (int i = 0; i < 1000; ++i) ASSERT_EQ(selector->Select(once).slot, untouched->Select(again).slot);
+  }
+}
+
+// Of 5 slots two: first i and then j comes with probability p_i p_j / (1 - p_i).
+TEST_P(SelectorTest, DrawsPairsAsOftenAsTheyShouldWithoutReplacement) {
+  constexpr uint32_t kSlots = 5;
+  constexpr int kPairs = 200000;
+  const std::unique_ptr<Selector> selector = GetParam().make(kSlots);
+  Model present;
+  for (uint32_t slot = 0; slot < kSlots; ++slot) {
+    present.push_back({slot, 1.0f + static_cast<float>(slot)});
+    selector->Insert(slot, present.back().weight);
+  }
+  std::map<std::pair<uint32_t, uint32_t>, int> counts;
+  RandomStream random = TestStream();
+  for (int i = 0; i < kPairs; ++i) {
+    std::array<Selector::Draw, 2> draws;
+    selector->SelectDistinct(random, draws);
+    ++counts[{draws[0].slot, draws[1].slot}];
+  }
+  const auto chi_square = [&](double bias) {
+    double sum = 0;
+    for (const ModelItem& first : present) {
+      Model left = present;
+      std::erase_if(left, [&](const ModelItem& item) { return item.slot == first.slot; });
+      for (const ModelItem& second : left) {
+        const double expected = kPairs * ProbabilityOf(GetParam().selector, present, first) *
+                                ProbabilityOf(GetParam().selector, left, second);
+        const double seen = counts[{first.slot, second.slot}] * (second.slot % 2 == 0 ? 1 + bias : 1 - bias);
+        if (expected == 0) {
+          EXPECT_EQ(seen, 0);
+        } else {
+          sum += std::pow(seen - expected, 2) / expected;
+        }
+      }
+    }
+    return sum;
+  };
+  // With 19 degrees of freedom 44 is exceeded once in a thousand times.
+  EXPECT_LT(chi_square(0), 44);
+  EXPECT_GT(std::max(chi_square(0.02), chi_square(-0.02)), 44) << "it would not see a bias of 2%";
 }
 
 // Sums that are corrected by differences drift; these must not.

@@ -30,6 +30,19 @@ class ExtremePrioritySelector final : public Selector {
 
   Draw Select(RandomStream&) override { return {heap_.front().slot, 1.0}; }
 
+  void SelectDistinct(RandomStream& random, std::span<Draw> draws) override {
+    std::vector<Entry> taken;
+    for (Draw& draw : draws) {
+      draw = Select(random);
+      taken.push_back(heap_.front());
+      Remove(draw.slot);
+    }
+    for (const Entry& entry : taken) {
+      heap_.push_back({});
+      Rise(heap_.size() - 1, entry);
+    }
+  }
+
   size_t size() const override { return heap_.size(); }
 
  private:

@@ -72,6 +72,18 @@ class ProportionalSelector final : public Selector {
     }
   }
 
+  void SelectDistinct(RandomStream& random, std::span<Draw> draws) override {
+    const double mass = this->mass();
+    std::vector<float> weights(draws.size());
+    for (size_t i = 0; i < draws.size(); ++i) {
+      const uint32_t slot = Select(random).slot;
+      weights[i] = weights_[slot];
+      draws[i] = {slot, static_cast<double>(weights[i]) / mass};
+      Set(slot, 0);  // it has no part in the draws that follow
+    }
+    for (size_t i = 0; i < draws.size(); ++i) Set(draws[i].slot, weights[i]);
+  }
+
   size_t size() const override { return size_; }
   size_t drawable() const override { return drawable_; }
   double mass() const override { return levels_.back().sums.front(); }

@@ -43,6 +43,9 @@ class Selector {
   virtual void SelectMany(RandomStream& random, std::span<Draw> draws) {
     for (Draw& draw : draws) draw = Select(random);
   }
+  // As so many calls of Select where none may give a slot again: each draw is of those that are left. What chance
+  // decides has the probability of a first draw. drawable() must not be less. Afterwards all are there as before.
+  virtual void SelectDistinct(RandomStream& random, std::span<Draw> draws) = 0;
   virtual size_t size() const = 0;
   // Those that can be selected: all but items of weight 0 where the weight decides.
   virtual size_t drawable() const { return size(); }

@@ -1,5 +1,6 @@
 #include "replay/selector/uniform.h"
 
+#include <utility>
 #include <vector>
 
 #include "common/huge_pages.h"
@@ -40,6 +41,23 @@ class UniformSelector final : public Selector {
     }
     const double probability = 1.0 / static_cast<double>(slots_.size());
     for (Draw& draw : draws) draw = {slots_[draw.slot], probability};
+  }
+
+  void SelectDistinct(RandomStream& random, std::span<Draw> draws) override {
+    // Fisher and Yates' shuffle: what was drawn goes to the end, and back when all are drawn.
+    size_t left = slots_.size();
+    const double probability = 1.0 / static_cast<double>(left);
+    for (Draw& draw : draws) {
+      draw.slot = static_cast<uint32_t>(random.Below(left--));  // its position, at first
+      __builtin_prefetch(&slots_[draw.slot]);
+    }
+    left = slots_.size();
+    for (const Draw& draw : draws) std::swap(slots_[draw.slot], slots_[--left]);
+    for (size_t i = draws.size(); i > 0; --i, ++left) {
+      const uint32_t position = draws[i - 1].slot;
+      draws[i - 1] = {slots_[left], probability};
+      std::swap(slots_[position], slots_[left]);
+    }
   }
 
   size_t size() const override { return slots_.size(); }

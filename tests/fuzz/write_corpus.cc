@@ -222,7 +222,7 @@ void WriteCheckpoints() {
   second.Append(2, 5);
   HEADRACE_CHECK(second.Insert().ok());
   Table::Batch batch;
-  HEADRACE_CHECK(prioritized.Sample(3, 1, 1, batch, {&prioritized, [] {}}).ok());
+  HEADRACE_CHECK(prioritized.Sample({3, 1, 1}, batch, {&prioritized, [] {}}).ok());
   HEADRACE_CHECK(prioritized.UpdatePriorities(1, {{batch.items()[0].key}}, {{7.5f}}).ok());
   batch = Table::Batch();
   Write("replay/checkpoint_fuzz", "two_tables", CheckpointOf(shard));

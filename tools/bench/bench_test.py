@@ -7,6 +7,7 @@ import sys
 import unittest
 
 SHORT = ["--json", "--seconds", "0.05", "--rounds", "1"]
+TINY = ["--json", "--seconds=0.05", "--rounds=1"]
 ACTOR = [*SHORT, "--environments", "Pendulum-v1", "--lanes", "2"]
 
 
@@ -30,13 +31,31 @@ class BenchmarkTest(unittest.TestCase):
     def test_inference(self) -> None:
         loads = [f"{network}/environments{load}" for network in ("mlp", "minatar") for load in ("1_of_1", "8_of_4")]
         names = {f"inference/{load}/{figure}" for load in loads for figure in ("server_cpu", "wall", "local")}
-        tiny = ["--json", "--seconds=0.05", "--rounds=1", "--environments=1,8", "--lanes=4"]
-        self.assert_prints(["tools/bench/inference", *tiny], names)
+        self.assert_prints(["tools/bench/inference", *TINY, "--environments=1,8", "--lanes=4"], names)
 
     @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two cores")
     def test_metrics(self) -> None:
         names = {"metrics/counter", "metrics/gauge", "metrics/histogram", "metrics/actor/scraped_each_0.01s"}
         self.assert_prints([sys.executable, "tools/bench/metrics.py", *SHORT, "--interval=0.01"], names)
+
+    def test_replay(self) -> None:
+        inserts = [f"insert/90_bytes/{steps}_steps_at_a_time" for steps in (728, 16, 1)]
+        samples = [f"sample/{size}_bytes/batches_of_256" for size in (90, 350, 4046)]
+        ways = ("8_in_flight", "one_at_a_time/p50", "one_at_a_time/p99")
+        names = {f"replay/{name}{figure}" for name in inserts for figure in ("", "/server_cpu")}
+        names |= {f"replay/{name}/{way}" for name in samples for way in ways}
+        names.add("replay/sample/90_bytes/batches_of_256/proportional_beside_uniform")
+        self.assert_prints(["tools/bench/replay", *TINY, "--items=1000", "--megabytes=8"], names)
+
+    def test_replay_growth(self) -> None:
+        sizes = ("1000_items", "10000_items")
+        names = {f"replay_growth/gather/{size}" for size in sizes}
+        for how in ("uniform", "prioritised"):
+            names |= {f"replay_growth/sample/{how}/{size}/server_cpu" for size in sizes}
+            names |= {f"replay_growth/memory/{how}/{sizes[-1]}/{of}" for of in ("beyond_payload", "of_payload")}
+        rates = [f"{what}{time}" for what in ("insert", "sample") for time in ("", "/server_cpu")]
+        names |= {f"replay_growth/shards/{shards}/{rate}" for shards in (1, 2, 4) for rate in rates}
+        self.assert_prints(["tools/bench/replay_growth", *TINY, "--most_items=10000"], names)
 
     def test_replay_items(self) -> None:
         written = [f"{size}_bytes/1_at_a_time" for size in (400, 4000, 40000)]
@@ -60,7 +79,7 @@ class BenchmarkTest(unittest.TestCase):
 
     def test_sac_update(self) -> None:
         names = {"sac_update/batch256_hidden256/threads1", "sac_update/batch64_hidden64/threads1"}
-        self.assert_prints(["tools/bench/sac_update", "--json", "--threads=1", "--seconds=0.05", "--rounds=1"], names)
+        self.assert_prints(["tools/bench/sac_update", *TINY, "--threads=1"], names)
         self.assert_prints([sys.executable, "tools/bench/sac_update_sb3.py", *SHORT, "--threads", "1"], names)
 
     def test_scaling(self) -> None:

@@ -113,11 +113,11 @@ class ReplayShard:
 
 @dataclass(frozen=True)
 class Batch:
-    """`batch` items that were drawn independently of each other."""
+    """`batch` items that were drawn independently of each other, or, without replacement, each of those that are left."""
 
     columns: dict[str, NDArray[Any]]  # [batch, rows asked for, shape of the column...]
     keys: NDArray[np.uint64]  # [batch]; an item's name in this incarnation of the shard
-    probabilities: NDArray[np.float32]  # [batch]; with which each item was drawn
+    probabilities: NDArray[np.float32]  # [batch]; of each item, with which a batch's first draw gives it
     rows: NDArray[np.uint32]  # [batch]; rows that each item really has of those asked for, see `pad`
     state: Any  # the table's TableState when they were drawn
 
@@ -144,6 +144,7 @@ class ReplayTable:
         batch_size: int,
         *,
         pad: bool = False,
+        without_replacement: bool = False,
         random_key: int | None = None,
         timeout_seconds: float | None = None,
     ) -> Batch:
@@ -151,6 +152,7 @@ class ReplayTable:
 
         rows: of each column which rows of an item: {"observation": range(2), "action": range(1)}.
         pad: of items that are shorter, the last row is repeated; otherwise they are refused.
+        without_replacement: no item comes twice.
         random_key: the same key on the same table draws the same items; not given: any.
         timeout_seconds: how long to wait for items, at most; not given: that of the connection.
         ReplayError: INVALID_ARGUMENT; DEADLINE_EXCEEDED: there are too few items.
@@ -159,7 +161,7 @@ class ReplayTable:
         if batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, got {batch_size}")
         wait = self._channel.timeout_seconds if timeout_seconds is None else timeout_seconds
-        opening = message("SampleOpen")(peer=peer(), table=self.name, pad=pad)
+        opening = message("SampleOpen")(peer=peer(), table=self.name, pad=pad, without_replacement=without_replacement)
         for name, part in rows.items():
             opening.slices.add(column=name, first_row=part.start, rows=len(part), stride=part.step)
         request = message("SampleRequest")(

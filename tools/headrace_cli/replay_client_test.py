@@ -124,6 +124,16 @@ class RoundTripTest(ReplayClientTest):
         np.testing.assert_array_equal(once.columns["n"], again.columns["n"])
         self.assertNotEqual(list(once.keys), list(otherwise.keys))
 
+    def test_without_replacement_no_item_comes_twice(self) -> None:
+        table = self.small_table(max_items=10)
+        table.writer().insert(small_episode(10))
+        batch = table.sample({"n": range(1)}, 9, without_replacement=True)
+        self.assertEqual(sorted(batch.columns["n"][:, 0]), list(range(9)))
+        with self.assertRaisesRegex(ReplayError, "DEADLINE_EXCEEDED: .* 9 items, too few for a batch of 10 without"):
+            table.sample({"n": range(1)}, 10, without_replacement=True, timeout_seconds=0)
+        with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: expected batches without .* 10 items .* got 11"):
+            table.sample({"n": range(1)}, 11, without_replacement=True)
+
     def test_a_table_that_exists_is_found_with_its_columns(self) -> None:
         self.shard.create_table("t", COLUMNS, max_bytes=4 << 20).writer().insert(episode(0, 5))
         table = self.shard.table("t")
