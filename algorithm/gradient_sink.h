@@ -1,4 +1,4 @@
-// Where Update's gradients go: the local optimiser, later a push to the learner, or an all-reduce.
+// Where Update's gradients go: the local optimiser, or a push to the learner.
 #ifndef HEADRACE_ALGORITHM_GRADIENT_SINK_H_
 #define HEADRACE_ALGORITHM_GRADIENT_SINK_H_
 

@@ -1,6 +1,7 @@
 #include "learner/restore.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <string>
 
@@ -112,6 +113,9 @@ TEST_F(RestoreTest, NetworksAreFoundInARunOrACheckpoint) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_TRUE(absl::StrContains(status.message(), path)) << status;
   }
+  std::filesystem::resize_file(absl::StrCat(checkpoints, "/", CheckpointName(5), "/", kAlgorithmFile), 10);
+  const absl::Status damaged = LoadNetworks(directory).status();
+  EXPECT_TRUE(absl::StrContains(damaged.message(), "is usable")) << damaged;
   EXPECT_TRUE(RemoveTree(directory).ok());
 }
 

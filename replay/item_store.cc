@@ -48,6 +48,8 @@ void ItemStore::Add(const Item& added) {
   order_[slot] = next_order_++;
   RowStore::Address row = item.first_row;
   for (uint16_t left = item.rows; left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
+  if (size() == 0) least_rows_ = kMaxRows;
+  least_rows_ = std::min<uint32_t>(least_rows_, item.rows);
   max_priority_ = std::max(max_priority_, item.priority);
   const float weight = Weight(item.priority);
   sampler_->Insert(slot, weight);

@@ -58,6 +58,9 @@ class ItemStore {
   // not less than what is drawn if items are removed, or none may come twice (`distinct`).
   void Sample(RandomStream& random, bool distinct, std::span<Drawn> drawn);
 
+  // No item has fewer rows, of those that are here; those that are gone may have had. At most kMaxRows.
+  uint32_t least_rows() const { return least_rows_; }
+
   size_t size() const { return sampler_->size(); }
   // Items that Sample may choose.
   size_t drawable() const { return sampler_->drawable(); }
@@ -86,6 +89,7 @@ class ItemStore {
   std::vector<uint32_t> free_;
   uint64_t next_order_ = 0;
   float max_priority_ = 1;
+  uint32_t least_rows_ = kMaxRows;
   uint64_t removed_ = 0;
 };
 

@@ -15,6 +15,7 @@ namespace headrace {
 namespace {
 
 constexpr size_t kMessageBytes = 1 << 20;
+
 class SampleStream final : public ServerStream {
  public:
   explicit SampleStream(Shard* shard) : shard_(shard) {}

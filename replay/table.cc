@@ -337,7 +337,8 @@ void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<cons
 void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   for (uint32_t i = 0; i < run.count(); ++i) {
     const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
-    if (first_row < lane.lost_before) {
+    // The lane's rows before the first that is left went when room was needed while its writer was away.
+    if (first_row < lane.lost_before || lane.window.empty() || first_row < lane.first_row()) {
       ++lost_items_;
       continue;
     }
@@ -384,6 +385,10 @@ absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Wai
     waiting_samplers_[retry.owner] = std::move(retry.wake);
     return Outcome::kWait;
   }
+  if (items_.least_rows() < draw.rows_needed) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected slices within items of %d rows, got row %d",
+                                                      items_.least_rows(), draw.rows_needed - 1));
+  }
   RandomStream random(draw.random_key);
   batch.table_ = this;
   batch.read_ = rows_.BeginRead();
@@ -392,10 +397,6 @@ absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Wai
   sampled_items_ += draw.batch_size;
   for (const ItemStore::Drawn& item : batch.items_) {
     sampled_steps_ += std::max(item.rows - 1, 1);
-    if (item.rows < draw.rows_needed) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("expected slices within items of %d rows, got row %d", item.rows, draw.rows_needed - 1));
-    }
   }
   batch.state_ = StateLocked();
   return Outcome::kDone;

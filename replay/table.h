@@ -103,8 +103,8 @@ class Table {
     bool distinct = false;  // no item twice
   };
   // kWait: fewer items can be drawn than min_items, or, where items are removed by sampling or must not come twice,
-  // than asked for. InvalidArgument: an item has fewer rows than `rows_needed`; more distinct items than the table can
-  // hold.
+  // than asked for. InvalidArgument: there may be an item with fewer rows than `rows_needed`; more distinct items than
+  // the table can hold.
   absl::StatusOr<Outcome> Sample(const Draw& draw, Batch& batch, Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   void Gather(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices,
               std::span<std::byte* const> blocks) const {

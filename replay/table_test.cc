@@ -427,6 +427,23 @@ TEST(TableTest, InLockstepAcknowledgementsWaitForFurtherSteps) {
   EXPECT_EQ(table->policy_version(), 42u);
 }
 
+TEST(TableTest, ARequestForRowsThatItemsLackTakesNone) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_max_times_sampled(1);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7, {.rows = 4, .stride = 4, .least_rows = 2});
+  writer.Append(0, 7, v1::TERMINATED);  // an item of 4 rows, and one of 3
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_EQ(table->State().items(), 2u);
+  Table::Batch batch;
+  const absl::Status refused = table->Sample({2, 4}, batch, {table.get(), [] {}}).status();
+  EXPECT_THAT(refused.message(), HasSubstr("expected slices within items of 3 rows, got row 3"));
+  EXPECT_EQ(table->State().items(), 2u);
+  EXPECT_EQ(table->State().sampled_items(), 0u);
+  EXPECT_TRUE(table->Sample({2, 3}, batch, {table.get(), [] {}}).ok());
+}
+
 TEST(TableTest, AQueueGivesEachItemOnceAndInOrder) {
   v1::TableSpec spec = TestSpec();
   spec.set_sampler(v1::FIRST_IN_FIRST_OUT);

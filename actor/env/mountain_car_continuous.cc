@@ -4,8 +4,7 @@
 //
 // The velocity is clipped to 0.07 and the position to [-1.2, 0.6]; the wall on the left stops the car. The episode is
 // over at x >= 0.45 with a velocity of at least 0, which earns 100; each step costs 0.1 u^2. It starts at rest with x
-// in
-// [-0.6, -0.4).
+// in [-0.6, -0.4).
 //
 // Gymnasium keeps the state in float32 between steps and computes in float64; so does this, from the first step on.
 #include <algorithm>

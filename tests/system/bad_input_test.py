@@ -268,7 +268,7 @@ class GarbageTest(SystemTest):
         run.wait_for_env_steps(200)
         streams = {
             "learner": ("Run/Attend", "Parameters/Subscribe"),
-            "replay-0": ("Replay/Insert", "Replay/Sample", "Replay/Coordinate"),
+            "replay-0": ("Replay/Insert", "Replay/Sample", "Replay/Coordinate", "Replay/UpdatePriorities"),
         }
         for process, methods in streams.items():
             with grpc.insecure_channel(run.processes()[process]["addresses"]["grpc"]) as channel:

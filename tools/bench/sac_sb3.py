@@ -3,9 +3,10 @@
     python sac_sb3.py ENVIRONMENT DIR [--seeds 1,2,3,4,5] [--steps 100000] [--hidden 256,256] [--threads 2] [--installed]
 
 Each seed leaves DIR/seed-S/evaluations.csv and metadata.json, as they lie under docs/results/ (with DIR
-docs/results/NAME_sb3 `tools/results` sets them beside NAME). Its defaults stay: batch 256, one update for each step, 100 random steps first. Every --interval steps the policy is evaluated
-without noise; the time of these evaluations is not counted in wall_seconds. MKL's fast path is freed as in our programs
-(third_party/mkl_dispatch.cc), unless --installed asks for the library as it comes.
+docs/results/NAME_sb3 `tools/results` sets them beside NAME). Its defaults stay: batch 256, one update for each step, 100
+random steps first. Every --interval steps the policy is evaluated without noise; the time of these evaluations is not
+counted in wall_seconds. MKL's fast path is freed as in our programs (third_party/mkl_dispatch.cc), unless --installed asks
+for the library as it comes.
 """
 
 import argparse
@@ -91,11 +92,11 @@ def processor():
     return names[0] if names else platform.processor()
 
 
-def command_of(arguments):
-    """What makes these runs again, seen from the root of the source tree; the path of MKL stands in the metadata."""
+def command_of(arguments, seed):
+    """What makes this seed's run again, seen from the root of the source tree; the path of MKL stands in the metadata."""
     given = [arguments.environment, "DIR", f"--steps={arguments.steps}", f"--interval={arguments.interval}"]
     given += [f"--episodes={arguments.episodes}", f"--hidden={','.join(map(str, arguments.hidden))}"]
-    given += [f"--threads={arguments.threads}"]
+    given += [f"--threads={arguments.threads}", f"--seeds={seed}"]
     return " ".join([".venv/bin/python tools/bench/sac_sb3.py", *given])
 
 
@@ -115,7 +116,7 @@ def main():
             "environment": arguments.environment,
             "algorithm": "sac",
             "system": f"Stable-Baselines3 {version}",
-            "command": command_of(arguments),
+            "command": command_of(arguments, seed),
             "version": version,
             "seed": seed,
             "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads": arguments.threads},
