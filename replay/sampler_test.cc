@@ -693,12 +693,15 @@ class SilentShard final : public v1::Replay::WithCallbackMethod_CreateTable<v1::
       SilentShard* const shard_;
       const std::chrono::system_clock::time_point deadline_;
     };
-    called.set_value();
+    std::call_once(once_, [this] { called.set_value(); });
     return new Reactor(this, context->deadline());
   }
 
   std::promise<void> called;
   std::atomic<bool> cancelled_in_time = false;
+
+ private:
+  std::once_flag once_;
 };
 
 TEST(SamplerTest, EndsWithoutWaitingForShardsThatDoNotAnswer) {

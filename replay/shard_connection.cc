@@ -13,7 +13,7 @@
 namespace headrace {
 namespace {
 
-constexpr std::chrono::seconds kCreateDeadline{5};
+constexpr std::chrono::seconds kCreateDeadline{30};
 
 }  // namespace
 

@@ -157,6 +157,7 @@ bool ReplayWriter::IsDue(Deadline now) const {
 }
 
 void ReplayWriter::SendIfDue() {
+  if (options_.lockstep) return;  // only Drain knows that a step is complete
   if (builder_.rows() == 0 || !HasRoomLocked()) return;
   const bool busy = opened_ && stream_->unsent() > 0;
   if (busy && builder_.rows() < most_rows_) return;  // `sent` comes back to them

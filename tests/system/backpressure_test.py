@@ -19,10 +19,10 @@ class BackpressureTest(SystemTest):
     def test_actors_wait_for_the_learner(self) -> None:
         run = Run(self, *SLOW)
         run.start()
-        run.wait_for_metric("actor-0", BLOCKED, 0.1)
-        taken = run.metric("actor-0", ENV_STEPS)
+        scrape = run.wait_for_metric("actor-0", BLOCKED, 0.1)
+        taken = scrape.total(ENV_STEPS)
         assert taken is not None
-        self.assertEqual(run.metric("actor-0", DROPPED), 0)
+        self.assertEqual(scrape.total(DROPPED), 0)
         self.assertEqual(run.wait()[0], 0)
         # Ahead of what is inserted: replay.lead_steps in the writer's window, and one more step of each environment.
         self.assertLessEqual(taken, run.counters()["env_steps"] + 64 + 1)
@@ -30,9 +30,9 @@ class BackpressureTest(SystemTest):
     def test_an_environment_that_must_not_wait_drops_the_rest_of_its_episodes(self) -> None:
         run = Run(self, *SLOW, "actor.on_backpressure=DROP_EPISODE")
         run.start()
-        run.wait_for_metric("actor-0", DROPPED, 1000)
-        self.assertEqual(run.metric("actor-0", BLOCKED), 0)
-        dropped, taken = run.metric("actor-0", DROPPED), run.metric("actor-0", ENV_STEPS)
+        scrape = run.wait_for_metric("actor-0", DROPPED, 1000)
+        self.assertEqual(scrape.total(BLOCKED), 0)
+        dropped, taken = scrape.total(DROPPED), scrape.total(ENV_STEPS)
         assert dropped is not None and taken is not None
         self.assertLess(dropped, taken, "what there was room for was recorded")
         self.assertEqual(run.wait()[0], 0)

@@ -85,6 +85,12 @@ class LearningTest(SystemTest):
                 code, output = headrace("eval", str(run.path), "--checkpoint", which, "--episodes", "3")
                 self.assertEqual(code, 0, output)
                 self.assert_mentions(output, "3 episodes", "return", "length")
+        with self.subTest("eval in another environment"):
+            code, output = headrace("eval", str(run.path), "--episodes", "3", "--environment", "Pendulum-v1")
+            self.assertEqual(code, 0, output)
+            code, output = headrace("eval", str(run.path), "--environment", "MountainCarContinuous-v0")
+            self.assertEqual(code, 2, output)
+            self.assert_mentions(output, "expected", "got", "[")
         with self.subTest("eval of a checkpoint that is not there"):
             code, output = headrace("eval", str(run.path), "--checkpoint", "7")
             self.assertEqual(code, 2, output)

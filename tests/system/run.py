@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace_cli.csv_tail import Row, read_rows
-from headrace_cli.metrics import fetch
+from headrace_cli.metrics import Scrape, fetch
 
-DEADLINE_SECONDS = 300.0
+DEADLINE_SECONDS = 900.0
 PENDULUM = Path("deploy/run/pendulum_sac.textproto").absolute()
 
 # The shortest run that still has every part but an evaluator: one actor, one shard, small batches.
@@ -148,16 +148,26 @@ class Run:
 
     def metric(self, process: str, name: str) -> float | None:
         """The sum over its label sets; None if it does not serve that now."""
-        address = self.processes().get(process, {}).get("addresses", {}).get("metrics")
-        scrape = fetch(address, timeout=DEADLINE_SECONDS) if address else None
+        scrape = self.scrape(process)
         return scrape.total(name) if scrape else None
 
-    def wait_for_metric(self, process: str, name: str, at_least: float) -> None:
+    def scrape(self, process: str) -> Scrape | None:
+        address = self.processes().get(process, {}).get("addresses", {}).get("metrics")
+        return fetch(address, timeout=DEADLINE_SECONDS) if address else None
+
+    def wait_for_metric(self, process: str, name: str, at_least: float) -> Scrape:
+        """Returns all that was told at that moment: the run may be over when somebody asks again."""
+        scrapes: list[Scrape] = []
+
         def reached() -> bool:
-            value = self.metric(process, name)
-            return value is not None and value >= at_least
+            scrape = self.scrape(process)
+            value = scrape.total(name) if scrape else None
+            if scrape and value is not None and value >= at_least:
+                scrapes.append(scrape)
+            return bool(scrapes)
 
         self.wait_until(reached, f"{name} of {process} is {at_least} or more")
+        return scrapes[0]
 
     def wait_for_env_steps(self, at_least: float) -> None:
         self.wait_for_metric("learner", "headrace_learner_env_steps_total", at_least)

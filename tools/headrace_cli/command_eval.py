@@ -2,6 +2,7 @@
 
   tools/headrace eval runs/pendulum_sac-seed1 --episodes 50
   tools/headrace eval runs/pendulum_sac-seed1 --checkpoint latest
+  tools/headrace eval runs/laser_nav_ga3c-seed1 --environment LaserNavUnseen-v0
 """
 
 import argparse
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--episodes", type=int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the episodes; default: %(default)s")
+    parser.add_argument(
+        "--environment",
+        metavar="NAME",
+        help="another one with the same observations and actions, such as one it was not trained on; default: the run's",
+    )
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
 
@@ -40,14 +46,14 @@ def execute(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.directory)
     checkpoint = run.checkpoint(arguments.checkpoint or ("best" if run.has_best() else "latest"))
     workspace.ensure_built((workspace.ACTOR,), build=not arguments.no_build)
-    result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed)
+    result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed, arguments.environment)
     console = Console()
     console.print(f"{shown(checkpoint)}, {len(result['returns'])} episodes", highlight=False, soft_wrap=True)
     console.print(result_table(result))
     return errors.DONE
 
 
-def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int) -> dict[str, Any]:
+def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int, environment: str | None) -> dict[str, Any]:
     """`returns` and `lengths` of the episodes. CommandError: the actor failed, with what it said."""
     command = [
         str(workspace.binary(workspace.ACTOR)),
@@ -57,6 +63,8 @@ def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int) -> dict[s
         f"--episodes={episodes}",
         f"--seed={seed}",
     ]
+    if environment is not None:
+        command.append(f"--set=environment.name={environment}")
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = "\n".join(without_prefix(line) for line in result.stderr.strip().splitlines())
