@@ -50,7 +50,7 @@ std::shared_ptr<const Security> OpenSecurity() {
 }
 
 [[noreturn]] void Serve(const std::string& role) {
-  if (role == "shard") ServeShard(kBudget, OpenSecurity());
+  if (role == "shard") ServeShard(kBudget, *OpenSecurity());
   PinTo(1);
   TuneAllocatorForStreaming();
   const RawServer raw;

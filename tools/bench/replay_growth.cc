@@ -234,7 +234,7 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("What sampling costs as a table grows, what shards bring, what memory items take.");
   absl::ParseCommandLine(argc, argv);
   if (absl::GetFlag(FLAGS_serve) == "shard") {
-    headrace::ServeShard(headrace::kBudget, *headrace::Security::Create({}));
+    headrace::ServeShard(headrace::kBudget, **headrace::Security::Create({}));
   }
   return headrace::Run();
 }

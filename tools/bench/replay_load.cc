@@ -74,15 +74,14 @@ v1::TableSpec TransitionTable(const v1::Signature& signature, v1::Selector sampl
   return table;
 }
 
-void ServeShard(uint64_t budget_bytes, std::shared_ptr<const Security> security) {
+void ServeShard(uint64_t budget_bytes, const Security& security) {
   PinTo(1);
   TuneAllocatorForStreaming();
   Shard shard(0, budget_bytes, 1);
   MetricRegistry registry("replay");
   const RpcMetrics rpcs(registry);
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, "");
-  const std::unique_ptr<GrpcServer> server =
-      *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs, std::move(security));
+  const std::unique_ptr<GrpcServer> server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs, security);
   ServeForParent(server->address());
 }
 

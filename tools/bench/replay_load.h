@@ -35,7 +35,7 @@ v1::Signature TransitionSignature(uint32_t observation, uint32_t action);
 v1::TableSpec TransitionTable(const v1::Signature& signature, v1::Selector sampler, uint64_t max_bytes);
 
 // In a process of its own: a shard on the second core.
-[[noreturn]] void ServeShard(uint64_t budget_bytes, std::shared_ptr<const Security> security);
+[[noreturn]] void ServeShard(uint64_t budget_bytes, const Security& security);
 
 void CreateTable(const ServerProcess& server, const v1::TableSpec& table);
 
