@@ -1,6 +1,5 @@
 #include "learner/parameter_service.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -45,7 +44,7 @@ class ParameterService::Stream final : public ServerStream {
     RETURN_IF_ERROR(CheckPeer(request.peer(), service_->run_id_));
     opened_ = true;
     if (request.only() != 0) return service_->SendOnly(this, request.only());
-    service_->Add(this, peer_);
+    service_->Add(this);
     return absl::OkStatus();
   }
 
@@ -91,22 +90,6 @@ size_t ParameterService::subscribers() const {
   return subscribers_.size();
 }
 
-std::vector<ParameterService::Subscriber> ParameterService::ListSubscribers() const {
-  MutexLock lock(&mutex_);
-  std::vector<Subscriber> list;
-  for (const auto& [stream, subscriber] : subscribers_) list.push_back(subscriber);
-  return list;
-}
-
-std::optional<uint64_t> ParameterService::oldest_received() const {
-  MutexLock lock(&mutex_);
-  std::optional<uint64_t> oldest;
-  for (const auto& [stream, subscriber] : subscribers_) {
-    oldest = std::min(oldest.value_or(subscriber.received), subscriber.received);
-  }
-  return oldest;
-}
-
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::Subscribe(
     grpc::CallbackServerContext* context) {
   return ServerStream::Start(context, std::make_shared<Stream>(this));
@@ -126,11 +109,9 @@ absl::Status ParameterService::SendOnly(Stream* stream, uint64_t version) {
   return absl::OkStatus();
 }
 
-void ParameterService::Add(Stream* stream, const std::string& name) {
+void ParameterService::Add(Stream* stream) {
   MutexLock lock(&mutex_);
-  Subscriber& subscriber = subscribers_[stream];
-  subscriber.name = name;
-  SendNewest(stream, subscriber);
+  SendNewest(stream, subscribers_[stream]);
 }
 
 absl::Status ParameterService::Confirm(Stream* stream, uint64_t received) {

@@ -11,7 +11,6 @@
 #define HEADRACE_LEARNER_PARAMETER_SERVICE_H_
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,12 +25,6 @@ namespace headrace {
 
 class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subscribe<v1::Parameters::Service> {
  public:
-  struct Subscriber {
-    std::string name;
-    uint64_t sent = 0;      // 0: nothing yet
-    uint64_t received = 0;  // as confirmed; differs from `sent` while a version is on its way
-  };
-
   explicit ParameterService(std::string run_id) : run_id_(std::move(run_id)) {}
 
   // `version` must be newer than all published before, and the weights not empty. Returns as soon as the version is
@@ -45,18 +38,19 @@ class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subs
 
   // Those that stay; not the ones that fetch a single version.
   size_t subscribers() const ABSL_LOCKS_EXCLUDED(mutex_);
-  std::vector<Subscriber> ListSubscribers() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // The version that the furthest behind has confirmed (0: none yet); nullopt without subscribers.
-  std::optional<uint64_t> oldest_received() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   class Stream;
   using Frames = std::vector<grpc::ByteBuffer>;
+  struct Subscriber {
+    uint64_t sent = 0;      // 0: nothing yet
+    uint64_t received = 0;  // as confirmed; differs from `sent` while a version is on its way
+  };
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Subscribe(grpc::CallbackServerContext*) override;
   // What the streams ask for. A stream is in the map from Add until Remove, its last call.
   absl::Status SendOnly(Stream* stream, uint64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Add(Stream* stream, const std::string& name) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Add(Stream* stream) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Confirm(Stream* stream, uint64_t received) ABSL_LOCKS_EXCLUDED(mutex_);
   void Remove(Stream* stream) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendNewest(Stream* stream, Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -45,25 +45,6 @@ void FillFanInUniform(const at::Tensor& weight, const at::Tensor& bias, RandomSt
   FillUniform(bias, bound, random);
 }
 
-void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random) {
-  for (LinearParameters& layer : parameters.layers) {
-    FillUniform(layer.weight, std::sqrt(6.0 / static_cast<double>(layer.weight.size(1) + layer.weight.size(2))),
-                random);
-    layer.bias.zero_();
-  }
-}
-
-void InitializeOrthogonal(MlpParameters& parameters, RandomStream& random, double hidden_gain, double output_gain) {
-  for (size_t i = 0; i < parameters.layers.size(); ++i) {
-    LinearParameters& layer = parameters.layers[i];
-    const double gain = i + 1 < parameters.layers.size() ? hidden_gain : output_gain;
-    for (int64_t member = 0; member < parameters.spec.members; ++member) {
-      layer.weight[member].copy_(RandomOrthogonal(layer.weight.size(1), layer.weight.size(2), random).mul(gain));
-    }
-    layer.bias.zero_();
-  }
-}
-
 void FillOrthogonal(at::Tensor& weight, double gain, RandomStream& random) {
   const int64_t outputs = weight.size(0);
   weight.copy_(RandomOrthogonal(outputs, weight.numel() / outputs, random).mul(gain).view(weight.sizes()));

@@ -15,15 +15,8 @@ void InitializeFanInUniform(MlpParameters& parameters, RandomStream& random);
 // The same for one layer's weight [outputs, inputs...] and bias [outputs].
 void FillFanInUniform(const at::Tensor& weight, const at::Tensor& bias, RandomStream& random);
 
-// Weights from U(-b, b), b = sqrt(6 / (inputs + outputs of the layer)), biases zero: Glorot and Bengio, 2010. SAC's
-// first version, REDQ, DroQ.
-void InitializeXavierUniform(MlpParameters& parameters, RandomStream& random);
-
-// Orthogonal weights scaled by `hidden_gain` and, in the last layer, `output_gain`; biases zero: Saxe et al., 2014. PPO
-// and A2C with sqrt(2) and 0.01 (policy) or 1 (value), DrQ with 1 and 1.
-void InitializeOrthogonal(MlpParameters& parameters, RandomStream& random, double hidden_gain, double output_gain);
-
-// The same for one weight [outputs, inputs...], whose inputs are taken as one dimension.
+// An orthogonal weight [outputs, inputs...], whose inputs are taken as one dimension, scaled by `gain`: Saxe et al.,
+// 2014.
 void FillOrthogonal(at::Tensor& weight, double gain, RandomStream& random);
 
 }  // namespace headrace

@@ -7,6 +7,7 @@
 //   inspect list                                       algorithms, environments, selectors, topologies, as JSON
 //
 // Exit code 2: the configuration is refused, with the reason on standard error.
+#include <algorithm>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -17,30 +18,21 @@
 #include "absl/strings/str_join.h"
 #include "actor/env/registry.h"
 #include "actor/environment_spec.h"
-#include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
 #include "common/config.h"
 #include "common/config_sources.h"
 #include "common/process.h"
-#include "common/shards.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
-#include "learner/table_spec.h"
 #include "model/device.h"
 #include "nlohmann/json.hpp"
-#include "replay/item_store.h"
-#include "replay/row_layout.h"
 #include "replay/selector/selector.h"
+#include "tools/estimate.h"
 
 namespace headrace {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Resident memory of a process that has nothing to do yet: measured, of its own, and of the libraries that all share.
-constexpr uint64_t kReplayProcessBytes = 4 << 20;
-constexpr uint64_t kTorchProcessBytes = 64 << 20;
-constexpr uint64_t kSharedLibraryBytes = 80 << 20;
 
 struct Checked {
   v1::RunConfig config;
@@ -72,79 +64,40 @@ absl::StatusOr<std::string> PrintJson(const Checked& checked) {
   return json.dump(2);
 }
 
-uint64_t BytesOf(const std::vector<NamedTensor>& tensors) {
-  uint64_t bytes = 0;
-  for (const NamedTensor& tensor : tensors) bytes += tensor.tensor.nbytes();
-  return bytes;
-}
-
 absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
-  const v1::ReplayConfig& replay = checked.config.replay();
-  ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(checked.experience.signature));
-  const uint64_t per_item = layout.stride() * checked.experience.item_stride + ItemStore::kBookBytes;
-  const uint64_t capacity = MakeTableSpec(checked.config, checked.experience).max_items() * replay.shards();
-  const uint64_t wanted = capacity * per_item;
-  const bool gradients = checked.config.topology() == v1::ASYNCHRONOUS_GRADIENTS;
-  const uint64_t fitting = replay.budget_bytes() / per_item;
-  uint64_t batch_bytes = 0;
-  for (const v1::ColumnSlice& slice : checked.experience.slices) {
-    batch_bytes += layout.columns()[layout.Find(slice.column())].bytes * slice.rows() * checked.experience.batch_size;
-  }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(checked.config, checked.environment));
-  const uint64_t policy_bytes = BytesOf(algorithm->PolicyTensors());
-  const uint64_t state_bytes = BytesOf(algorithm->StateTensors());
-  const uint64_t optimizer_bytes = BytesOf(LocalOptimizer(algorithm->ParameterGroups()).StateTensors());
-  const uint64_t prefetched_bytes = gradients ? 0 : batch_bytes * (checked.config.learner().prefetch() + 1);
-  const uint64_t learner_bytes = kTorchProcessBytes + state_bytes + optimizer_bytes + prefetched_bytes;
-  const uint64_t actors = checked.config.actor().processes() + checked.config.evaluation().processes();
-  const uint64_t actor_bytes = kTorchProcessBytes + policy_bytes + (gradients ? state_bytes + batch_bytes : 0);
-  const uint64_t replay_bytes = gradients ? 0 : std::min(wanted, replay.budget_bytes());
-  const uint64_t replay_memory_bytes = ShardsOf(checked.config) * kReplayProcessBytes + replay_bytes;
-  const double interval = checked.config.learner().publish_interval_seconds();
-  const bool central = checked.config.topology() == v1::CENTRAL_INFERENCE;  // no weights leave the learner
-  Json estimate;
-  if (!gradients) {
-    estimate["replay"] = {{"row_bytes", layout.stride()},
-                          {"items_that_fit", std::min(fitting, capacity)},
-                          {"capacity", capacity},
-                          {"memory_bytes", replay_memory_bytes},
-                          {"budget_bytes", replay.budget_bytes()}};
-    if (fitting < capacity) {
-      estimate["replay"]["warning"] = absl::StrFormat(
-          "the budget holds %d of %d items; for all of them it would be %d bytes", fitting, capacity, wanted);
+  ASSIGN_OR_RETURN(const Estimate estimate, EstimateRun(checked.config, checked.environment, checked.experience));
+  const auto& [replay, learner, actors, network, disk, memory_bytes, disk_bytes] = estimate;
+  Json json;
+  if (replay.has_value()) {
+    json["replay"] = {{"row_bytes", replay->row_bytes},
+                      {"items_that_fit", std::min(replay->fitting, replay->capacity)},
+                      {"capacity", replay->capacity},
+                      {"memory_bytes", replay->memory_bytes},
+                      {"budget_bytes", checked.config.replay().budget_bytes()}};
+    if (replay->fitting < replay->capacity) {
+      json["replay"]["warning"] =
+          absl::StrFormat("the budget holds %d of %d items; for all of them it would be %d bytes", replay->fitting,
+                          replay->capacity, replay->capacity_bytes);
     }
   }
-  estimate["learner"] = {{"algorithm_bytes", state_bytes},
-                         {"optimizer_bytes", optimizer_bytes},
-                         {"prefetched_batch_bytes", prefetched_bytes},
-                         {"memory_bytes", learner_bytes}};
-  estimate["actors_and_evaluators"] = {{"processes", actors}, {"memory_bytes_each", actor_bytes}};
-  estimate["shared_libraries"] = {{"memory_bytes", kSharedLibraryBytes}};
-  estimate["network"] = {{"weights_bytes_per_version", policy_bytes},
-                         {"weights_bytes_per_second_at_most",
-                          interval > 0 && !central && !gradients
-                              ? static_cast<double>(policy_bytes) * checked.config.actor().processes() / interval
-                              : 0.0}};
-  if (gradients) {
-    // The gradients, and the weights of the answer.
-    estimate["network"]["push_bytes_per_update"] = policy_bytes + state_bytes;
+  json["learner"] = {{"algorithm_bytes", learner.algorithm_bytes},
+                     {"optimizer_bytes", learner.optimizer_bytes},
+                     {"prefetched_batch_bytes", learner.prefetched_batch_bytes},
+                     {"memory_bytes", learner.memory_bytes}};
+  json["actors_and_evaluators"] = {{"processes", actors.processes}, {"memory_bytes_each", actors.memory_bytes_each}};
+  json["shared_libraries"] = {{"memory_bytes", kSharedLibraryBytes}};
+  json["network"] = {{"weights_bytes_per_version", network.weights_bytes_per_version},
+                     {"weights_bytes_per_second_at_most", network.weights_bytes_per_second_at_most}};
+  if (replay.has_value()) {
+    json["network"]["insert_bytes_per_step"] = replay->insert_bytes_per_step;
+    json["network"]["sample_bytes_per_update"] = replay->sample_bytes_per_update;
   } else {
-    estimate["network"]["insert_bytes_per_step"] = layout.payload_bytes();
-    estimate["network"]["sample_bytes_per_update"] = batch_bytes;
+    json["network"]["push_bytes_per_update"] = network.push_bytes_per_update;
   }
-  const uint64_t checkpoint_bytes =
-      policy_bytes + state_bytes + optimizer_bytes + (checked.config.checkpoint().replay() ? replay_bytes : 0);
-  const uint64_t kept = checked.config.checkpoint().keep();
-  estimate["disk"] = {{"checkpoint_bytes", checkpoint_bytes}, {"checkpoints_kept", kept}};
-  // Of everything that came since the oldest checkpoint it is needed for, which is not known before; as much as replay
-  // holds is a fair guess.
-  const uint64_t journal_bytes = replay.journal() ? replay_bytes : 0;
-  if (journal_bytes > 0) estimate["disk"]["journal_bytes"] = journal_bytes;
-  // On disk there are one more, while it is written, and the policy of the best evaluation.
-  estimate["total"] = {
-      {"memory_bytes", kSharedLibraryBytes + replay_memory_bytes + learner_bytes + actors * actor_bytes},
-      {"disk_bytes", (kept + 1) * checkpoint_bytes + policy_bytes + journal_bytes}};
-  return estimate.dump(2);
+  json["disk"] = {{"checkpoint_bytes", disk.checkpoint_bytes}, {"checkpoints_kept", disk.checkpoints_kept}};
+  if (disk.journal_bytes > 0) json["disk"]["journal_bytes"] = disk.journal_bytes;
+  json["total"] = {{"memory_bytes", memory_bytes}, {"disk_bytes", disk_bytes}};
+  return json.dump(2);
 }
 
 absl::StatusOr<std::string> Describe(const std::string& command, const v1::RunConfig& config) {
