@@ -1,4 +1,4 @@
-#include "algorithm/ddpg.h"
+#include "algorithm/example/ddpg.h"
 
 #include "ATen/ops/equal.h"
 #include "ATen/ops/ones.h"
