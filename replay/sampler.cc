@@ -52,8 +52,9 @@ double TotalMass(const std::vector<Stock>& stocks) {
 // `once` an item that was drawn is gone, and with it the mean of its shard's weights; there must be as many.
 std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<Stock> stocks, bool once, RandomStream& random) {
   std::vector<uint32_t> draws(stocks.size());
+  double total = TotalMass(stocks);
   for (uint32_t i = 0; i < count; ++i) {
-    double left = random.Uniform() * TotalMass(stocks);
+    double left = random.Uniform() * total;
     size_t chosen = 0;
     for (size_t shard = 0; shard < stocks.size(); ++shard) {
       if (stocks[shard].mass <= 0) continue;
@@ -65,6 +66,7 @@ std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<Stock> stocks, bool
     if (!once) continue;
     stocks[chosen].mass -= stocks[chosen].mass / stocks[chosen].items;
     --stocks[chosen].items;
+    total = TotalMass(stocks);
   }
   return draws;
 }
