@@ -4,7 +4,6 @@
 #include <array>
 #include <exception>
 #include <numeric>
-#include <random>
 #include <utility>
 
 #include "ATen/ops/zeros.h"
@@ -12,6 +11,8 @@
 #include "actor/lane_tensors.h"
 #include "common/log.h"
 #include "common/protocol.h"
+#include "common/random.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -22,13 +23,6 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 constexpr size_t kRecentEpisodes = 20;
 
 using Clock = std::chrono::steady_clock;
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-uint64_t RandomWriter() {
-  std::random_device random;
-  return uint64_t{random()} << 32 | random();
-}
 
 // Experience that the shard refuses is no mistake in a configuration that was good enough to write it.
 absl::Status AsFailure(const absl::Status& status) {
@@ -70,7 +64,7 @@ absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOpti
   return ReplayWriter::Start(
       {.address = addresses[options.lease.index() % addresses.size()],
        .peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
-       .writer = RandomWriter(),
+       .writer = RandomId(),
        .table = options.lease.table().name(),
        .signature = options.experience.signature,
        .pattern = {.rows = options.experience.item_rows,

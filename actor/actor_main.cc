@@ -3,7 +3,6 @@
 
 #include <iostream>
 #include <numeric>
-#include <random>
 
 #include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
@@ -25,6 +24,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
+#include "common/random.h"
 #include "common/shard_addresses.h"
 #include "common/shards.h"
 #include "common/shutdown.h"
@@ -138,7 +138,7 @@ absl::StatusOr<Ends> MakeActorLearner(const ActingOptions& options, const v1::En
   v1::PushOpen open;
   *open.mutable_peer() = ActorPeer(options.lease);
   open.set_index(options.lease.index());
-  open.set_pusher(std::random_device()() | uint64_t{std::random_device()()} << 32);
+  open.set_pusher(RandomId());
   Ends ends;
   ends.gradients = std::make_unique<GradientClient>(absl::GetFlag(FLAGS_learner), std::move(open), should_stop);
   ASSIGN_OR_RETURN(std::shared_ptr<ActorLearner> learner,

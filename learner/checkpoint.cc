@@ -1,7 +1,6 @@
 #include "learner/checkpoint.h"
 
 #include <algorithm>
-#include <random>
 #include <string_view>
 
 #include "absl/strings/match.h"
@@ -9,6 +8,7 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "common/status_macros.h"
 #include "google/protobuf/text_format.h"
 
@@ -158,8 +158,7 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
   absl::StatusOr<v1::LearnerIdentity> identity = ReadText<v1::LearnerIdentity>(path);
   if (absl::IsNotFound(identity.status())) {
     identity = v1::LearnerIdentity();
-    std::random_device random;
-    identity->set_run_id(absl::StrFormat("%08x%08x", random(), random()));
+    identity->set_run_id(absl::StrFormat("%016x", RandomId()));
   }
   RETURN_IF_ERROR(identity.status());
   identity->set_incarnation(identity->incarnation() + 1);

@@ -9,6 +9,7 @@
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/log.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 #include "grpcpp/client_context.h"
 #include "learner/checkpoint.h"
@@ -23,7 +24,7 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
   const std::shared_ptr<grpc::Channel> channel = MakeChannel(address);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + connect_patience)) {
     return absl::UnavailableError(absl::StrFormat("replay shard %s cannot be reached: no connection within %.1f s",
-                                                  address, std::chrono::duration<double>(connect_patience).count()));
+                                                  address, Seconds(connect_patience)));
   }
   v1::CheckpointResponse response;
   grpc::ClientContext context;
@@ -86,7 +87,7 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   committed_ = manifest.name();
   RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+          Seconds(std::chrono::steady_clock::now() - start));
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/file.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/checkpoint.h"

@@ -1,7 +1,6 @@
 // With an evaluator that is a stream to a real run service.
 #include "learner/evaluations.h"
 
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "common/grpc_server.h"
 #include "common/mutex.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gtest/gtest.h"
 #include "learner/checkpoint.h"
 #include "learner/run_end.h"
@@ -76,9 +76,7 @@ class Evaluator {
 class EvaluationsTest : public testing::Test {
  protected:
   EvaluationsTest() {
-    std::string name = testing::TempDir() + "/evaluations_test.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    run_ = *RunDirectory::Open(directory_ + "/run", config_, {"test"}, *RealClock());
+    run_ = *RunDirectory::Open(directory_.path() + "/run", config_, {"test"}, *RealClock());
     progress_ = *ProgressLog::Open(run_.get(), {});
     evaluations_ = std::make_unique<Evaluations>(
         config_, Evaluations::Surroundings{&members_, &parameters_, progress_.get(), &metrics_, &counters_, "run",
@@ -91,7 +89,6 @@ class EvaluationsTest : public testing::Test {
   ~EvaluationsTest() override {
     evaluator_.reset();
     server_.reset();
-    EXPECT_TRUE(RemoveTree(directory_).ok());
   }
 
   // Publishes weights of that version and has them evaluated, by an evaluator that has just become idle.
@@ -124,7 +121,7 @@ class EvaluationsTest : public testing::Test {
   }
 
   const v1::RunConfig config_ = *ParseRunConfig(kConfig, "test", {});
-  std::string directory_;
+  const TestDirectory directory_;
   std::unique_ptr<RunDirectory> run_;
   std::unique_ptr<ProgressLog> progress_;
   MetricRegistry registry_{"learner"};
@@ -152,7 +149,7 @@ TEST_F(EvaluationsTest, AreDueOnceInEachInterval) {
   EXPECT_TRUE(DueAt(100));
   EXPECT_EQ(counters_.last_evaluation(), -150);
   const std::vector<std::string> lines =
-      absl::StrSplit(*ReadFile(directory_ + "/run/evaluations.csv"), '\n', absl::SkipEmpty());
+      absl::StrSplit(*ReadFile(directory_.path() + "/run/evaluations.csv"), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1], "40,1,7,-150,50,200,2");
 }

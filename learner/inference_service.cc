@@ -15,6 +15,7 @@
 #include "common/byte_buffer.h"
 #include "common/log.h"
 #include "common/protocol.h"
+#include "common/seconds.h"
 #include "common/server_stream.h"
 #include "common/status_macros.h"
 #include "grpcpp/support/proto_buffer_reader.h"
@@ -24,8 +25,6 @@ namespace headrace {
 namespace {
 
 using Clock = InferenceBatcher::Clock;
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 uint32_t Microseconds(Clock::duration duration) {
   return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/protocol.h"
+#include "common/seconds.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "learner/divergence.h"
@@ -51,8 +52,6 @@ int MostThreads(const v1::RunConfig& config) {
 bool ThreadsAreChosen(const v1::RunConfig& config) {
   return config.learner().threads() == 0 && !config.deterministic() && config.device() == "cpu";
 }
-
-double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 // Whether there was something to merge. An actor that reports nonsense must not end the run, nor spoil what the others
 // have reported.

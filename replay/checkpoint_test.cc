@@ -18,6 +18,7 @@
 #include "common/file.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint_file.h"
