@@ -56,7 +56,8 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
           .role = StreamRole::kActor,
           .first_lane = lease.index() * config.actor().environments(),
           .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
-          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds())};
+          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds()),
+          .frame_stack = static_cast<int>(config.environment().frame_stack())};
 }
 
 absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
@@ -85,10 +86,10 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), action_source, writer, attendance,
                                             metrics, std::move(should_stop)));
   const v1::Signature& signature = acting->options_.experience.signature;
-  ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
   ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, signature, acting->lanes_->size()));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, signature, 1));
+  ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature, acting->final_observation_.nbytes()));
   acting->recurrent_state_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   acting->state_before_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   if (acting->options_.lease.observation_moments()) {

@@ -33,7 +33,8 @@ absl::Status PlayRound(const EvaluationOptions& options, Policy& policy, uint32_
                                                           .seed = options.seed,
                                                           .role = StreamRole::kEvaluator,
                                                           .first_lane = first,
-                                                          .max_episode_steps = options.max_episode_steps}));
+                                                          .max_episode_steps = options.max_episode_steps,
+                                                          .frame_stack = options.frame_stack}));
   const EnvironmentFacts& facts = environment->facts();
   ASSIGN_OR_RETURN(at::Tensor observations, MakeObservationTensor(facts.observation, options.signature, lanes));
   at::Tensor recurrent_state = MakeRecurrentStateTensor(options.signature, lanes);

@@ -46,7 +46,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   // Newer weights; policies load them before their next batch.
   void Publish(uint64_t version, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it, and so
+  // Starts a thread for each policy; it answers once there are weights. `observation`: as policies see it, and so
   // many numbers of recurrent state with it. InvalidArgument: no tensor has its type.
   absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies,
                     int64_t state_size = 0) ABSL_LOCKS_EXCLUDED(mutex_);

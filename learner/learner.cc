@@ -9,6 +9,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/policy_version.h"
@@ -228,14 +229,12 @@ absl::Status Learner::OpenInference() {
   for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
-  const v1::Column* observation = nullptr;
+  ASSIGN_OR_RETURN(const v1::Column observation, SeenObservation(environment_));
   int64_t state_size = 0;
   for (const v1::Column& column : experience_.signature.columns()) {
-    if (column.name() == "observation") observation = &column;
     if (column.name() == "recurrent_state") state_size = column.shape(0);
   }
-  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
-  return inference_->Open(*observation, std::move(policies), state_size);
+  return inference_->Open(observation, std::move(policies), state_size);
 }
 
 void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {

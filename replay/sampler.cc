@@ -90,7 +90,8 @@ absl::Status CheckOptions(const ReplaySamplerOptions& options) {
     if (column < 0) {
       return absl::InvalidArgumentError(absl::StrFormat("the signature has no column \"%s\"", slice.column()));
     }
-    const size_t bytes = layout.columns()[column].bytes * slice.rows() * options.batch_size;
+    const size_t bytes =
+        layout.columns()[column].bytes * slice.rows() * std::max(slice.stack(), 1u) * options.batch_size;
     for (const std::vector<std::span<std::byte>>& slot : options.slots) {
       if (slot.size() == options.slices.size() && slot[i].size() == bytes) continue;
       return absl::InvalidArgumentError(absl::StrFormat("expected slots of %d blocks, with %d bytes for column \"%s\"",
