@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/check.h"
 #include "common/log.h"
 #include "learner/checkpoint.h"
 
@@ -35,19 +37,20 @@ bool Evaluations::due(const RunPosition& position) const {
   return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
 }
 
-void Evaluations::Order(Subject subject) {
+void Evaluations::Order(const RunPosition& position, uint64_t version) {
+  std::optional<grpc::Slice> policy = around_.parameters->Hold(version);
+  HEADRACE_CHECK(policy.has_value());
   v1::Evaluate order;
-  order.set_version(subject.version);
+  order.set_version(version);
   order.set_episodes(config_.episodes());
   // Other initial states each time: a score that ends the run, or the best of many, would otherwise be one that suits
   // these states. The same again if the run is repeated.
-  order.set_seed(seed_ + (subject.position.updates << 20));
-  around_.parameters->Hold(subject.version);
+  order.set_seed(seed_ + (position.updates << 20));
   if (!around_.members->Evaluate(order)) {
-    around_.parameters->Release(subject.version);
+    around_.parameters->Release(version);
     return;
   }
-  ordered_ = std::move(subject);
+  ordered_ = {position, version, *std::move(policy)};
 }
 
 void Evaluations::Take(const std::vector<v1::EvaluationResult>& results, bool evaluating) {
@@ -97,8 +100,9 @@ void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
   manifest.mutable_counters()->set_env_steps(subject.position.env_steps);
   manifest.mutable_counters()->set_updates(subject.position.updates);
   manifest.mutable_counters()->set_wall_seconds(subject.position.wall_seconds);
+  const std::string_view policy(reinterpret_cast<const char*>(subject.policy.begin()), subject.policy.size());
   around_.metrics->CountWrite(SaveCheckpoint(absl::StrCat(around_.checkpoints, "/", kBestCheckpoint), manifest,
-                                             {{kPolicyFile, subject.policy}}));
+                                             {{kPolicyFile, policy}}));
 }
 
 }  // namespace headrace

@@ -93,10 +93,9 @@ class EvaluationsTest : public testing::Test {
 
   // Publishes weights of that version and has them evaluated, by an evaluator that has just become idle.
   void Order(uint64_t version, uint64_t env_steps) {
-    parameters_.Publish(version, env_steps, "weights");
-    const Evaluations::Subject subject = {
-        {.env_steps = env_steps, .wall_seconds = 1, .updates = version}, version, "policy " + std::to_string(version)};
-    while (!evaluations_->under_way()) evaluations_->Order(subject);
+    parameters_.Publish(version, env_steps, "policy " + std::to_string(version));
+    const RunPosition position = {.env_steps = env_steps, .wall_seconds = 1, .updates = version};
+    while (!evaluations_->under_way()) evaluations_->Order(position, version);
   }
   // Takes reports until the evaluation that is under way has come to an end.
   void TakeResult() {

@@ -316,8 +316,7 @@ void Learner::TakeReports() {
 absl::Status Learner::OrderEvaluation() {
   if (!members_->HasEvaluator()) return absl::OkStatus();
   RETURN_IF_ERROR(Publish());
-  ASSIGN_OR_RETURN(std::string policy, learned_->PolicyFile(updates_->Metrics()));
-  evaluations_->Order({Position(), published_version_, std::move(policy)});
+  evaluations_->Order(Position(), published_version_);
   return absl::OkStatus();
 }
 
