@@ -2,13 +2,10 @@
 
 #include <cmath>
 #include <numeric>
-#include <string_view>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/log.h"
-#include "learner/checkpoint.h"
 
 namespace headrace {
 namespace {
@@ -31,7 +28,7 @@ EvaluationRow Summarize(const v1::EvaluationResult& result) {
 }  // namespace
 
 Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
-    : config_(config.evaluation()), stop_(config.stop()), seed_(config.seed()), around_(std::move(surroundings)) {}
+    : config_(config.evaluation()), stop_(config.stop()), seed_(config.seed()), around_(std::move(surroundings)), best_(around_.checkpoints) {}
 
 bool Evaluations::due(const RunPosition& position) const {
   return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
@@ -54,6 +51,7 @@ void Evaluations::Order(const RunPosition& position, uint64_t version) {
 }
 
 void Evaluations::Take(const std::vector<v1::EvaluationResult>& results, bool evaluating) {
+  around_.metrics->CountWrite(best_.Poll());
   for (const v1::EvaluationResult& result : results) {
     if (ordered_.has_value() && result.version() == ordered_->version) TakeOne(result);
   }
@@ -95,14 +93,13 @@ void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
   counters.set_best_evaluation(mean_return);
   v1::CheckpointManifest manifest;
   manifest.set_run_id(around_.run_id);
-  manifest.set_name(kBestCheckpoint);
   *manifest.mutable_counters() = counters;
   manifest.mutable_counters()->set_env_steps(subject.position.env_steps);
   manifest.mutable_counters()->set_updates(subject.position.updates);
   manifest.mutable_counters()->set_wall_seconds(subject.position.wall_seconds);
-  const std::string_view policy(reinterpret_cast<const char*>(subject.policy.begin()), subject.policy.size());
-  around_.metrics->CountWrite(SaveCheckpoint(absl::StrCat(around_.checkpoints, "/", kBestCheckpoint), manifest,
-                                             {{kPolicyFile, policy}}));
+  best_.Write(std::move(manifest), subject.policy);
 }
+
+void Evaluations::FinishKeeping() { around_.metrics->CountWrite(best_.Wait()); }
 
 }  // namespace headrace

@@ -1,7 +1,7 @@
 // The run's evaluations: which are due, what the evaluator is asked, what came of it, and which weights were the best.
 //
 //   if (evaluations->due(position)) evaluations->Order(position, version);    // published just before
-//   evaluations->Take(reports.evaluations, members->Evaluating());
+//   evaluations->Take(reports.evaluations, members->Evaluating());                      // now and then
 //
 // Its part of the counters goes into checkpoints, so that a resumed run neither repeats an evaluation nor leaves one
 // out.
@@ -17,6 +17,7 @@
 
 #include "common/run_directory.h"
 #include "grpcpp/support/slice.h"
+#include "learner/best_writer.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
@@ -56,6 +57,11 @@ class Evaluations {
   // In a row.
   int failures() const { return failures_; }
 
+  // The counters tell of a best evaluation whose weights are not on disk yet.
+  bool keeping_best() const { return best_.writing(); }
+  // Waits until they are.
+  void FinishKeeping();
+
  private:
   // The weights that are evaluated.
   struct Subject {
@@ -72,6 +78,7 @@ class Evaluations {
   const uint64_t seed_;
   const Surroundings around_;
 
+  BestWriter best_;
   std::optional<Subject> ordered_;
   uint64_t evaluated_version_ = 0;
   int failures_ = 0;

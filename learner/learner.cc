@@ -287,7 +287,8 @@ absl::Status Learner::KeepHouse() {
     CountCheckpoint(*written);
   }
   const double interval = config_.checkpoint().interval_seconds();
-  if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
+  const bool writing = checkpoints_->writing() || evaluations_->keeping_best();
+  if (interval > 0 && !writing && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
@@ -417,6 +418,7 @@ absl::Status Learner::Finish(const std::string& reason) {
   WriteProgress();
   const Time end = std::chrono::steady_clock::now() + kLastCheckpointsPatience;
   if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
+  evaluations_->FinishKeeping();
   counters_.set_end_reason(reason);
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
   RETURN_IF_ERROR(StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience)));
