@@ -9,8 +9,7 @@
 
 namespace headrace {
 
-BestWriter::BestWriter(const std::string& checkpoints)
-    : directory_(absl::StrCat(checkpoints, "/", kBestCheckpoint)) {}
+BestWriter::BestWriter(const std::string& checkpoints) : directory_(absl::StrCat(checkpoints, "/", kBestCheckpoint)) {}
 
 BestWriter::~BestWriter() { (void)Wait(); }
 

@@ -1,5 +1,5 @@
-// Writes the policy that was evaluated best beside the training, as a checkpoint of its own. One at a time: of those that
-// come meanwhile the newest waits, which is the best of them.
+// Writes the policy that was evaluated best beside the training, as a checkpoint of its own. One at a time: of those
+// that come meanwhile the newest waits, which is the best of them.
 //
 //   best->Write(manifest, policy);     // returns at once
 //   best->Poll() / Wait()              // what became of those that were written

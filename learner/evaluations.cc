@@ -28,7 +28,11 @@ EvaluationRow Summarize(const v1::EvaluationResult& result) {
 }  // namespace
 
 Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
-    : config_(config.evaluation()), stop_(config.stop()), seed_(config.seed()), around_(std::move(surroundings)), best_(around_.checkpoints) {}
+    : config_(config.evaluation()),
+      stop_(config.stop()),
+      seed_(config.seed()),
+      around_(std::move(surroundings)),
+      best_(around_.checkpoints) {}
 
 bool Evaluations::due(const RunPosition& position) const {
   return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
