@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "ATen/ops/ones_like.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -47,8 +48,8 @@ v1::Moments MomentsOf(double count, std::initializer_list<double> means) {
 }
 
 // A learned state with the counters of its run.
-struct Run {
-  explicit Run(const std::string& config)
+struct TestRun {
+  explicit TestRun(const std::string& config)
       : learned(*LearnedState::Create(*ParseRunConfig(config, "test", {}), Environment(), &counters)) {}
 
   std::map<std::string, std::string> Files() const { return *learned->CheckpointFiles(losses); }
@@ -62,7 +63,7 @@ struct Run {
   void Step() {
     std::vector<at::Tensor> gradients;
     for (const at::Tensor& parameter : learned->parameter_groups()[0].parameters) {
-      gradients.push_back(parameter.detach() + 1);
+      gradients.push_back(at::ones_like(parameter));
     }
     for (LocalOptimizer& optimizer : *learned->optimizers()) optimizer.Apply(0, gradients);
   }
@@ -73,10 +74,10 @@ struct Run {
 };
 
 TEST(LearnedStateTest, IsAsItWasWhenItIsRestored) {
-  Run before(absl::StrCat(kSac, 1));
+  TestRun before(absl::StrCat(kSac, 1));
   before.Step();
   before.learned->MergeMoments({MomentsOf(10, {1, 2, 3})}, {});
-  Run after(absl::StrCat(kSac, 2));
+  TestRun after(absl::StrCat(kSac, 2));
   EXPECT_NE(after.Files(), before.Files());
   after.counters = before.counters;
   ASSERT_TRUE(after.learned->Restore(before.Checkpoint()).ok());
@@ -87,11 +88,11 @@ TEST(LearnedStateTest, IsAsItWasWhenItIsRestored) {
 }
 
 TEST(LearnedStateTest, AnotherRunsNetworksComeWithTheMomentsThatScaleTheirInputs) {
-  Run other(absl::StrCat(kSac, 1));
+  TestRun other(absl::StrCat(kSac, 1));
   other.Step();
   other.counters.set_updates(7);
   other.learned->MergeMoments({MomentsOf(10, {1, 2, 3})}, {MomentsOf(10, {5})});
-  Run run(absl::StrCat(kSac, 2));
+  TestRun run(absl::StrCat(kSac, 2));
   const std::string optimizer = run.Files().at(kOptimizerFile);
   ASSERT_TRUE(run.learned->TakeNetworks(other.Checkpoint()).ok());
   EXPECT_EQ(run.Files().at(kPolicyFile), other.Files().at(kPolicyFile));
@@ -102,12 +103,12 @@ TEST(LearnedStateTest, AnotherRunsNetworksComeWithTheMomentsThatScaleTheirInputs
 }
 
 TEST(LearnedStateTest, ThePolicyIsTheSameAloneAndInACheckpoint) {
-  Run run(absl::StrCat(kSac, 1));
+  TestRun run(absl::StrCat(kSac, 1));
   EXPECT_EQ(*run.learned->PolicyFile(run.losses), run.Files().at(kPolicyFile));
 }
 
 TEST(LearnedStateTest, MomentsOfAllReportsAreMergedButForThoseThatAreNone) {
-  Run run(absl::StrCat(kSac, 1));
+  TestRun run(absl::StrCat(kSac, 1));
   run.learned->MergeMoments({MomentsOf(1, {0, 0, 0}), MomentsOf(5, {7}), MomentsOf(1, {2, 4, 6})},
                             {MomentsOf(5, {7, 7}), MomentsOf(-1, {7}), MomentsOf(4, {3})});
   EXPECT_EQ(run.counters.observation_moments().count(), 2);
@@ -117,7 +118,7 @@ TEST(LearnedStateTest, MomentsOfAllReportsAreMergedButForThoseThatAreNone) {
 }
 
 TEST(LearnedStateTest, WhatIsNotFiniteIsNeitherSavedNorPublished) {
-  Run run(absl::StrCat(kSac, 1));
+  TestRun run(absl::StrCat(kSac, 1));
   run.counters.set_updates(7);
   for (const NamedTensor& named : run.learned->algorithm()->PolicyTensors()) {
     if (named.tensor.is_floating_point()) named.tensor.fill_(std::numeric_limits<double>::quiet_NaN());
@@ -130,12 +131,12 @@ TEST(LearnedStateTest, WhatIsNotFiniteIsNeitherSavedNorPublished) {
 }
 
 TEST(LearnedStateTest, ActorsThatPushGradientsHaveStatisticsInCommonOrOfTheirOwn) {
-  EXPECT_EQ(Run(absl::StrCat(kSac, 1)).learned->optimizers()->size(), 1u);
-  EXPECT_EQ(Run(absl::StrCat(kAsynchronous, "SHARED }")).learned->optimizers()->size(), 1u);
-  Run own(absl::StrCat(kAsynchronous, "PER_ACTOR }"));
+  EXPECT_EQ(TestRun(absl::StrCat(kSac, 1)).learned->optimizers()->size(), 1u);
+  EXPECT_EQ(TestRun(absl::StrCat(kAsynchronous, "SHARED }")).learned->optimizers()->size(), 1u);
+  TestRun own(absl::StrCat(kAsynchronous, "PER_ACTOR }"));
   ASSERT_EQ(own.learned->optimizers()->size(), 2u);
   own.Step();
-  Run resumed(absl::StrCat(kAsynchronous, "PER_ACTOR }"));
+  TestRun resumed(absl::StrCat(kAsynchronous, "PER_ACTOR }"));
   ASSERT_TRUE(resumed.learned->Restore(own.Checkpoint()).ok());
   EXPECT_EQ(resumed.Files(), own.Files());
 }

@@ -370,12 +370,7 @@ absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience) {
   counters = counters_;
   counters.set_learner_incarnation(identity_.incarnation());
   counters.set_wall_seconds(WallSeconds());
-  counters.clear_recent_episodes();
-  for (const v1::Episode& episode : progress_->recent()) {
-    v1::Episode& saved = *counters.add_recent_episodes();
-    saved.set_episode_return(episode.episode_return());
-    saved.set_length(episode.length());
-  }
+  *counters.mutable_recent_episodes() = progress_->RecentEpisodes();
   ASSIGN_OR_RETURN(cut.files, learned_->CheckpointFiles(updates_->Metrics()));
   checkpoints_->Start(std::move(cut), patience);
   return absl::OkStatus();

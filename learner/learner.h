@@ -1,7 +1,7 @@
 // The learner: updates, publishes weights, orders evaluations, writes checkpoints, and ends the run.
 //
 // Everything happens on one thread but for what gRPC's threads do in the services and the sampler, and the writing of
-// checkpoints, which has a thread of its own.
+// checkpoints and of the best weights, which have threads of their own.
 #ifndef HEADRACE_LEARNER_LEARNER_H_
 #define HEADRACE_LEARNER_LEARNER_H_
 

@@ -90,8 +90,8 @@ double PusherDistances(const mjModel&, const mjData& d) {
   return -Distance(d, kObject, kGoal) - 0.5 * Distance(d, kObject, kPusherTip);
 }
 
-// What both tasks of the humanoid observe: without its place on the ground, and without the forces on its root, which has
-// no actuators.
+// What both tasks of the humanoid observe: without its place on the ground, and without the forces on its root, which
+// has no actuators.
 std::vector<ObservationPart> HumanoidObservation() {
   return {{Positions, 2}, {Velocities}, {BodyInertias}, {BodyVelocities}, {ActuatorForces, 6}, {ContactForces}};
 }
