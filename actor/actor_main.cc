@@ -20,6 +20,7 @@
 #include "actor/gradient_client.h"
 #include "actor/parameter_subscriber.h"
 #include "actor/remote_action_source.h"
+#include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/process.h"

@@ -51,12 +51,12 @@ class TopologiesTest(SystemTest):
         self.assertEqual(run.progress()[-1]["charts/policy_lag_updates"], 0)
 
     def test_a_queue_is_learned_from_and_goes_on_when_processes_die(self) -> None:
-        run = self.start("cartpole_impala", "replay.shards=2")
+        run = self.start("cartpole_impala", "replay.shards=2", "environment.frame_stack=2")
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
         self.assert_learns(run)
 
     def test_actors_without_networks_learn_and_go_on_when_processes_die(self) -> None:
-        run = self.start("cartpole_ga3c")
+        run = self.start("cartpole_ga3c", "environment.frame_stack=2")
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
         self.assert_learns(run)
 
