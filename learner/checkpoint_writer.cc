@@ -39,17 +39,29 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
 }  // namespace
 
 void CheckpointWriter::Start(Cut cut, std::chrono::milliseconds patience) {
+  started_ = std::chrono::steady_clock::now();
   writing_ = std::async(std::launch::async, [this, patience, moved = std::move(cut)]() mutable {
     return Write(std::move(moved), patience);
   });
 }
 
-std::optional<absl::Status> CheckpointWriter::Poll() {
-  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
-  return writing_.get();
+void CheckpointWriter::Poll() {
+  if (writing() && writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) (void)Wait();
 }
 
-absl::Status CheckpointWriter::Wait() { return writing_.valid() ? writing_.get() : absl::OkStatus(); }
+absl::Status CheckpointWriter::Wait() {
+  if (!writing()) return absl::OkStatus();
+  absl::Status written = writing_.get();
+  if (written.ok()) {
+    metrics_->checkpoints.Increment();
+    metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - started_));
+    metrics_->checkpoint_timestamp.SetToCurrentTime();
+  } else {
+    metrics_->checkpoint_failures.Increment();
+    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+  }
+  return written;
+}
 
 absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();

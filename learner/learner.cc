@@ -8,7 +8,6 @@
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
@@ -126,7 +125,7 @@ absl::Status Learner::SetUp() {
   checkpoints_ = std::make_unique<CheckpointWriter>(
       run_->checkpoints(), checkpoint.replay() ? replay_addresses_ : std::vector<std::string>(),
       MakePeer(identity_.run_id(), "learner"), checkpoint.keep(),
-      resume_from_.has_value() ? resume_from_->manifest.name() : "");
+      resume_from_.has_value() ? resume_from_->manifest.name() : "", metrics_);
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
@@ -283,9 +282,7 @@ absl::Status Learner::KeepHouse() {
   RETURN_IF_ERROR(BeginAnotherRound());
   if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
   if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
-  if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {
-    CountCheckpoint(*written);
-  }
+  checkpoints_->Poll();
   const double interval = config_.checkpoint().interval_seconds();
   const bool writing = checkpoints_->writing() || evaluations_->keeping_best();
   if (interval > 0 && !writing && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
@@ -376,16 +373,6 @@ absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience) {
   return absl::OkStatus();
 }
 
-void Learner::CountCheckpoint(const absl::Status& written) {
-  (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-  if (!written.ok()) {
-    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
-    return;
-  }
-  metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - last_checkpoint_));
-  metrics_->checkpoint_timestamp.SetToCurrentTime();
-}
-
 absl::Status Learner::EvaluateFinally() {
   if (config_.evaluation().processes() == 0) return absl::OkStatus();
   SetStatus("evaluator: the final weights are being evaluated");
@@ -412,13 +399,12 @@ absl::Status Learner::EvaluateFinally() {
 absl::Status Learner::Finish(const std::string& reason) {
   WriteProgress();
   const Time end = std::chrono::steady_clock::now() + kLastCheckpointsPatience;
-  if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
+  (void)checkpoints_->Wait();
   evaluations_->FinishKeeping();
   counters_.set_end_reason(reason);
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
   RETURN_IF_ERROR(StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience)));
   const absl::Status written = checkpoints_->Wait();
-  CountCheckpoint(written);
   if (!reason.empty()) {
     members_->Stop(reason);
     if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {

@@ -79,7 +79,6 @@ class Learner {
   void SetStatus(const std::string& waiting_for);
   void WriteProgress();
   absl::Status StartCheckpoint(std::chrono::milliseconds patience);
-  void CountCheckpoint(const absl::Status& written);
 
   // RunEnd. Before the set-up it is not known which updates the last steps allow.
   std::string EndReached() const;
