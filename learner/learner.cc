@@ -51,7 +51,8 @@ int MostThreads(const v1::RunConfig& config) {
 }
 
 bool ThreadsAreChosen(const v1::RunConfig& config) {
-  return config.learner().threads() == 0 && !config.deterministic() && config.device() == "cpu";
+  return config.learner().threads() == 0 && !config.deterministic() && config.device() == "cpu" &&
+         !InferenceTuning::Wanted(config);
 }
 
 // Whether there was something to merge. An actor that reports nonsense must not end the run, nor spoil what the others
@@ -174,6 +175,9 @@ absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(experience_, MakeExperience(config_, environment_));
   RETURN_IF_ERROR(OpenInference());
   at::set_num_threads(MostThreads(config_));
+  if (InferenceTuning::Wanted(config_)) {
+    tuning_ = std::make_unique<InferenceTuning>(config_, experience_.batch_size * experience_.item_stride, inference_);
+  }
   ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
   const std::vector<ParameterGroup> groups = algorithm_->ParameterGroups();
   MakeOptimizers(groups);
@@ -226,7 +230,9 @@ absl::Status Learner::RestoreTensors() {
 absl::Status Learner::OpenInference() {
   if (inference_ == nullptr) return absl::OkStatus();
   std::vector<std::unique_ptr<Policy>> policies;
-  for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
+  const uint32_t threads = InferenceTuning::Wanted(config_) ? InferenceTuning::MostPredictionThreads(config_)
+                                                            : config_.inference().threads();
+  for (uint32_t i = 0; i < threads; ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
   ASSIGN_OR_RETURN(const v1::Column observation, SeenObservation(environment_));
@@ -388,6 +394,7 @@ absl::Status Learner::KeepHouse() {
   if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
+  if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
   metrics_->housekeeping.Increment(Seconds(duration));
   // It is no time in which a batch was waited for.
