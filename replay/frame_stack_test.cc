@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/protocol.h"
 #include "common/random.h"
 #include "common/test_directory.h"
 #include "gmock/gmock.h"
