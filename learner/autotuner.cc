@@ -13,8 +13,9 @@ constexpr double kChance = 2.5;       // standard errors that a difference must 
 constexpr int kParts = 8;             // of a window
 constexpr int kEvents = 20;           // of a window, unless it takes longer than
 constexpr double kLongest = 8;        // trials
-constexpr double kHopeless = 0.5;     // of the best, after a quarter of the window
-constexpr double kChanged = 0.3;      // of the usual rate: the load is another one
+constexpr double kHopeless = 0.5;  // of the best after a quarter of the window; after half of it, to be clearly worse
+constexpr double kChanged = 0.3;   // of the usual rate: the load is another one
+constexpr int kShortestPause = 1;  // windows
 constexpr int kLongestPause = 64;
 
 }  // namespace
@@ -36,7 +37,10 @@ void Autotuner::Window::Add(double duration, double learned, double part) {
 double Autotuner::Window::Variance() const { return parts > 1 ? squares / (parts - 1) / parts : 0; }
 
 Autotuner::Autotuner(std::vector<Knob> knobs, double trial_seconds)
-    : knobs_(std::move(knobs)), trial_seconds_(trial_seconds), settling_(kSettling * trial_seconds) {
+    : knobs_(std::move(knobs)),
+      trial_seconds_(trial_seconds),
+      settling_(kSettling * trial_seconds),
+      pause_(kShortestPause) {
   BeginRound();
 }
 
@@ -71,7 +75,8 @@ bool Autotuner::Complete() const {
 bool Autotuner::Hopeless() const {
   if (phase_ != Phase::kNeighbour || window_.seconds < (1 - kSettling) * trial_seconds_ / 4) return false;
   const double expected = window_.seconds * best_.events / best_.seconds;
-  return expected >= kEvents / 2.0 && window_.Rate() < kHopeless * best_.Rate();
+  if (expected < kEvents / 2.0) return false;
+  return window_.Rate() < kHopeless * best_.Rate() || (window_.parts >= kParts / 2 && Wins(best_, window_));
 }
 
 bool Autotuner::Wins(const Window& window, const Window& over) {
@@ -85,7 +90,8 @@ std::optional<Autotuner::Change> Autotuner::EndBest() {
   if (rate == 0) return std::nullopt;  // nothing is learned, whatever the reason: there is nothing to compare with
   const double chance = kChance * std::sqrt(best_.Variance());
   if (usual_ > 0 && std::abs(rate - usual_) > std::max(kChanged * usual_, chance)) {
-    pause_ = rest_ = 0;
+    pause_ = kShortestPause;
+    rest_ = 0;
     BeginRound();
     usual_ = rate;
   }
@@ -112,7 +118,7 @@ std::optional<Autotuner::Change> Autotuner::Try() {
       ++trials_;
       return Apply(neighbour_, Reason::kTry);
     }
-    pause_ = std::clamp(2 * pause_, 1, kLongestPause);
+    pause_ = std::min(2 * pause_, kLongestPause);
     usual_ = best_.Rate();
     BeginRound();
   }
@@ -139,7 +145,8 @@ std::optional<Autotuner::Change> Autotuner::EndBestAgain() {
   knobs_[move_.knob].value = neighbour_;
   best_ = tried_;
   usual_ = tried_.Rate();
-  pause_ = rest_ = 0;
+  pause_ = kShortestPause;
+  rest_ = 0;
   BeginRound();
   round_.push_front(move_);  // further in the direction that was right
   return change;

@@ -9,7 +9,7 @@
 //   best so far | neighbour | best so far, measured anew | neighbour, if it won both times
 //
 // The second measurement is made only where the neighbour won, so that neither noise nor a load that changes meanwhile
-// makes it win. What is worse than half is not looked at to its end. Each knob is doubled and halved, then changed by a
+// makes it win. What is clearly worse is not looked at to its end. Each knob is doubled and halved, then changed by a
 // quarter, at least by one. While nothing wins the pauses between trials grow; a best setting that has become clearly
 // faster or slower ends them.
 //
@@ -115,7 +115,7 @@ class Autotuner {
   Move move_{};        // of the trial
   int neighbour_ = 0;  // what it has tried
   int applied_ = 0;    // the value of its knob now
-  int pause_ = 0;      // windows between two trials
+  int pause_;          // windows between two trials
   int rest_ = 0;       // that are left of it
   uint64_t trials_ = 0;
   uint64_t rollbacks_ = 0;

@@ -179,6 +179,15 @@ TEST(AutotunerTest, WhatIsHopelessIsNotLookedAtToItsEnd) {
   EXPECT_EQ(run.changes()[1].reason, Reason::kRollBack);
 }
 
+TEST(AutotunerTest, WhatIsClearlyWorseIsLookedAtForHalfOfItsTime) {
+  Simulation run({{.name = "threads", .maximum = 2, .value = 1}}, [](const auto& v) { return v[0] == 1 ? 1000 : 800; });
+  run.Run(kTrial + 0.5);
+  ASSERT_EQ(run.changes().size(), 1u);
+  run.Run(0.75 * kTrial);
+  ASSERT_EQ(run.changes().size(), 2u);
+  EXPECT_EQ(run.changes()[1].reason, Reason::kRollBack);
+}
+
 TEST(AutotunerTest, FollowsAnOptimumThatMoves) {
   Simulation run({{.name = "actors", .maximum = 64, .value = 64}}, [](const auto& v) { return 5000 * Peak(v[0], 8); });
   run.Run(1200);
