@@ -220,6 +220,10 @@ TEST(AutotunerTest, WhileNothingIsLearnedAtAllNothingIsConcluded) {
   run.Run(100 * kTrial);
   run.RunUntilNothingIsTried();
   EXPECT_EQ(run.best(), std::vector<int>{2});
+  const uint64_t trials = run.tuner().trials();
+  rate = 0;
+  run.Run(600 * kTrial);
+  EXPECT_LE(run.tuner().trials(), trials + 1) << "but for one that had begun before";
 }
 
 // Updates that take seconds: 3 of them in a trial's time would differ by a third by chance.

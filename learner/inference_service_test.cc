@@ -303,6 +303,14 @@ TEST_F(InferenceServiceTest, AnActorThatVanishesMakesRoomForOneThatIsHeldBack) {
   second->Ask(1, {1, 0});
   EXPECT_EQ(second->Answer().status_code(), static_cast<uint32_t>(kHeldBack));
   second->Ask(2, {2, 0});
+  {
+    const std::unique_ptr<Client> third = Connect(OpenRequest(1, "run", 2));
+    third->Ask(1, {1, 0});
+    EXPECT_EQ(third->Answer().status_code(), static_cast<uint32_t>(kHeldBack));
+    third->Ask(2, {2, 0});
+    WaitForClients(3);
+  }
+  WaitForClients(2);  // it was held back, and is gone all the same
   first.reset();
   EXPECT_EQ(Floats(second->Answer().actions()), (std::vector<float>{12}));
 }
