@@ -155,7 +155,7 @@ absl::Status Acting::StepOnce() {
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   stepped_ = Clock::now();
-  times_.policy += Seconds(acted - begin);
+  times_.policy += Seconds(acted - begin) - action_source_->TakeHeldBackSeconds();
   times_.step += Seconds(stepped_ - acted);
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());

@@ -50,7 +50,8 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       gradients_(gradients),
       metrics_(metrics),
       start_(std::chrono::steady_clock::now()),
-      threads_(ThreadTuner::For(config_)),
+      // One mechanism decides.
+      threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
       waiting_(&metrics_->waiting, start_),
       last_checkpoint_(start_) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
@@ -109,6 +110,9 @@ absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(experience_, MakeExperience(config_, environment_));
   RETURN_IF_ERROR(OpenInference());
   at::set_num_threads(threads_.threads());
+  if (InferenceTuning::Wanted(config_)) {
+    tuning_ = std::make_unique<InferenceTuning>(config_, experience_.batch_size * experience_.item_stride, inference_);
+  }
   ASSIGN_OR_RETURN(learned_, LearnedState::Create(config_, environment_, &counters_));
   if (resume_from_.has_value()) {
     RETURN_IF_ERROR(learned_->Restore(*resume_from_));
@@ -145,7 +149,9 @@ absl::Status Learner::SetUp() {
 absl::Status Learner::OpenInference() {
   if (inference_ == nullptr) return absl::OkStatus();
   std::vector<std::unique_ptr<Policy>> policies;
-  for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
+  const uint32_t threads = InferenceTuning::Wanted(config_) ? InferenceTuning::MostPredictionThreads(config_)
+                                                            : config_.inference().threads();
+  for (uint32_t i = 0; i < threads; ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
   ASSIGN_OR_RETURN(const v1::Column observation, SeenObservation(environment_));
@@ -288,6 +294,7 @@ absl::Status Learner::KeepHouse() {
   if (interval > 0 && !writing && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
+  if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
   metrics_->housekeeping.Increment(Seconds(duration));
   waiting_.LeaveOut(duration);

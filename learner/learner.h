@@ -20,6 +20,7 @@
 #include "learner/evaluations.h"
 #include "learner/gradient_service.h"
 #include "learner/inference_service.h"
+#include "learner/inference_tuning.h"
 #include "learner/learned_state.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
@@ -115,6 +116,7 @@ class Learner {
   std::unique_ptr<Evaluations> evaluations_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
   ThreadTuner threads_;
+  std::unique_ptr<InferenceTuning> tuning_;  // null: the run is not tuned so
   WaitingTime waiting_;
 
   bool updated_ = false;  // in this start of the run: there are losses to tell of
