@@ -20,6 +20,7 @@
 #include "common/protocol.h"
 #include "gtest/gtest.h"
 #include "learner/pushed_updates.h"
+#include "replay/row_layout.h"
 
 namespace headrace {
 namespace {

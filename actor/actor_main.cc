@@ -113,8 +113,9 @@ struct Ends {
 };
 
 absl::StatusOr<std::unique_ptr<ActionSource>> MakeRemoteActionSource(const ActingOptions& options,
-                                                     const v1::EnvironmentSpec& environment, ActorMetrics* metrics,
-                                                     const std::function<bool()>& should_stop) {
+                                                                     const v1::EnvironmentSpec& environment,
+                                                                     ActorMetrics* metrics,
+                                                                     const std::function<bool()>& should_stop) {
   RemoteActionSource::Options remote;
   remote.address = absl::GetFlag(FLAGS_learner);
   remote.inference = options.config.inference();

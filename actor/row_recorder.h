@@ -15,7 +15,8 @@
 
 namespace headrace {
 
-// One step; the pointers hold as many bytes as the columns of those names, that of the observation perhaps a stack of them.
+// One step; the pointers hold as many bytes as the columns of those names, that of the observation perhaps a stack of
+// them.
 struct StepValues {
   const std::byte* observation;
   const std::byte* action;
@@ -29,9 +30,9 @@ struct StepValues {
 
 class RowRecorder {
  public:
-  // Of observations of `observation_bytes` that are wider than their column the last bytes are recorded: the newest frame
-  // of a stack. InvalidArgument: a column that actors do not know how to fill, or of another type than they fill it with;
-  // observations that are no stack of what is recorded.
+  // Of observations of `observation_bytes` that are wider than their column the last bytes are recorded: the newest
+  // frame of a stack. InvalidArgument: a column that actors do not know how to fill, or of another type than they fill
+  // it with; observations that are no stack of what is recorded.
   static absl::StatusOr<std::unique_ptr<RowRecorder>> Create(const v1::Signature& signature, size_t observation_bytes);
 
   // The row's columns, in the order of the signature; valid until the next call.

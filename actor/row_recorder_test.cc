@@ -57,7 +57,7 @@ TEST(RowRecorderTest, ColumnsComeInTheOrderOfTheSignature) {
                                                            {"reward", v1::FLOAT32},
                                                            {"action", v1::FLOAT32, {2}},
                                                            {"observation", v1::FLOAT32, {3}}}),
-                                          sizeof(kObservation));
+                                            sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   const std::span<const std::byte* const> row = (*recorder)->Row(Values());
   ASSERT_EQ(row.size(), 7);
@@ -75,7 +75,7 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
                                                            {"action", v1::FLOAT32, {2}},
                                                            {"reward", v1::FLOAT32},
                                                            {"policy_version", v1::INT64}}),
-                                          sizeof(kObservation));
+                                            sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   (*recorder)->Row(Values());
   const std::span<const std::byte* const> row = (*recorder)->ObservationRow(Values().observation);
@@ -86,9 +86,8 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
 }
 
 TEST(RowRecorderTest, StepsHoldTheRecurrentStateAndFinalRowsZeros) {
-  const auto recorder =
-      RowRecorder::Create(
-          MakeSignature({{"observation", v1::FLOAT32, {3}}, {"recurrent_state", v1::FLOAT32, {4}}}), sizeof(kObservation));
+  const auto recorder = RowRecorder::Create(
+      MakeSignature({{"observation", v1::FLOAT32, {3}}, {"recurrent_state", v1::FLOAT32, {4}}}), sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   const std::array<float, 4> state = {1, 2, 3, 4};
   StepValues values = Values();
@@ -118,8 +117,7 @@ TEST(RowRecorderTest, OfAStackTheNewestFrameIsRecorded) {
 
 TEST(RowRecorderTest, ObservationsThatAreNoStackOfWhatIsRecordedAreRefused) {
   for (const size_t bytes : {4, 16}) {
-    const absl::Status status =
-        RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}}), bytes).status();
+    const absl::Status status = RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}}), bytes).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr("expected observations of 12 bytes, or stacks of such"));
   }

@@ -24,7 +24,8 @@ absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableChec
   for (size_t at = 0; at < records.size(); at += bytes) {
     ItemRecord record;
     std::memcpy(&record, records.data() + at, bytes);
-    if (record.context > ItemStore::kMaxContext) return absl::DataLossError("an item has more context than there can be");
+    if (record.context > ItemStore::kMaxContext)
+      return absl::DataLossError("an item has more context than there can be");
     items.push_back({.first_row = record.first_row,
                      .context = record.context,
                      .rows = record.rows,

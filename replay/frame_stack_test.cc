@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/protocol.h"
 #include "common/random.h"
 #include "common/test_directory.h"
 #include "gmock/gmock.h"
@@ -112,9 +113,8 @@ class FrameStackTest : public testing::TestWithParam<bool> {
   }
   RandomStream random_{17};
 };
-INSTANTIATE_TEST_SUITE_P(Items, FrameStackTest, testing::Bool(), [](const auto& info) {
-  return info.param ? "SpanEpisodes" : "LieWithinEpisodes";
-});
+INSTANTIATE_TEST_SUITE_P(Items, FrameStackTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "SpanEpisodes" : "LieWithinEpisodes"; });
 
 TEST_P(FrameStackTest, HoldsTheEpisodesLastRowsAndZerosBeforeItsStart) {
   const std::unique_ptr<Table> table = *Table::Create(Spec(), 0, 1);
@@ -170,8 +170,7 @@ TEST(FrameStackAfterLossTest, ItemsWhoseContextWasLostAreLost) {
   const std::string payload(10 * table->layout().payload_bytes(), '\0');
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
                                             static_cast<int>(payload.size()));
-  ASSERT_TRUE(
-      table->Insert(1, writer.opened().session, chunk, in, payload.size(), {&writer, [] {}}, [] {}).ok());
+  ASSERT_TRUE(table->Insert(1, writer.opened().session, chunk, in, payload.size(), {&writer, [] {}}, [] {}).ok());
   EXPECT_EQ(table->State().lost_items(), kStack - 1);
   EXPECT_EQ(table->State().items(), 8 - (kStack - 1));
 }

@@ -1,5 +1,6 @@
 // The items of a table, with the selectors that sample and remove them. An item is `rows` consecutive rows of one lane;
-// it is known by a slot, which is reused, and outside the shard by a key, which is not, or not soon: slot and generation.
+// it is known by a slot, which is reused, and outside the shard by a key, which is not, or not soon: slot and
+// generation.
 //
 // Not thread-safe: the table's mutex guards it.
 #ifndef HEADRACE_REPLAY_ITEM_STORE_H_

@@ -16,8 +16,8 @@
 
 namespace headrace {
 
-// Rows first_row, first_row + stride, ... of each item, `rows` in all, of one column; in place of each row the values of
-// the last `stack` rows of its episode up to it, oldest first, zeros for those before its start.
+// Rows first_row, first_row + stride, ... of each item, `rows` in all, of one column; in place of each row the values
+// of the last `stack` rows of its episode up to it, oldest first, zeros for those before its start.
 struct Slice {
   int column;
   uint32_t first_row;

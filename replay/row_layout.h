@@ -1,6 +1,6 @@
 // How one row, the columns of one step, lies in a shard's memory: a link to the lane's next row, in tables whose items
-// have context the row's age, then the columns in the order of the signature, packed. Rows rather than columns, because a random transition then costs two cache misses
-// instead of two for each column.
+// have context the row's age, then the columns in the order of the signature, packed. Rows rather than columns, because
+// a random transition then costs two cache misses instead of two for each column.
 //
 // Immutable, so thread-safe.
 #ifndef HEADRACE_REPLAY_ROW_LAYOUT_H_

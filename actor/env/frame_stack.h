@@ -1,6 +1,6 @@
 // An environment whose observations are the last `frames` ones of another, one after the other along their first
-// dimension, oldest first, with zeros for those before the episode began (as in Mnih et al., "Human-level control through
-// deep reinforcement learning", 2015). Of an observation [shape...] the newest frame is the last elements.
+// dimension, oldest first, with zeros for those before the episode began (as in Mnih et al., "Human-level control
+// through deep reinforcement learning", 2015). Of an observation [shape...] the newest frame is the last elements.
 #ifndef HEADRACE_ACTOR_ENV_FRAME_STACK_H_
 #define HEADRACE_ACTOR_ENV_FRAME_STACK_H_
 

@@ -35,9 +35,8 @@ class Counter : public Environment {
     for (std::byte& byte : observation) byte = static_cast<std::byte>(10 * episode_ + steps_);
   }
 
-  const EnvironmentFacts facts_ = {.name = "Counter",
-                                   .observation = {.data_type = v1::UINT8, .shape = {2, 1}},
-                                   .action = {.discrete = 2}};
+  const EnvironmentFacts facts_ = {
+      .name = "Counter", .observation = {.data_type = v1::UINT8, .shape = {2, 1}}, .action = {.discrete = 2}};
   int episode_ = 0;
   int steps_ = 0;
 };
