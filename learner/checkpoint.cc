@@ -61,7 +61,7 @@ absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
 }
 
 absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest manifest,
-                        const std::map<std::string, std::string>& files) {
+                        const std::map<std::string, std::string_view>& files) {
   RETURN_IF_ERROR(MakeDirectories(directory));
   manifest.set_format(kFormat);
   for (const auto& [name, contents] : files) {
@@ -80,7 +80,7 @@ absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest man
 std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
 
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
-                            const std::map<std::string, std::string>& files) {
+                            const std::map<std::string, std::string_view>& files) {
   if (!ReadFile(directory + "/" + kManifestFile).ok()) return WriteFiles(directory, std::move(manifest), files);
   const std::string replacement = directory + kNewSuffix;
   RETURN_IF_ERROR(RemoveTree(replacement));

@@ -29,7 +29,7 @@ class CheckpointTest : public testing::Test {
     manifest.set_name(CheckpointName(updates));
     manifest.mutable_counters()->set_updates(updates);
     manifest.mutable_counters()->set_best_evaluation(-150.25);
-    ASSERT_TRUE(SaveCheckpoint(Path(updates), manifest, kFiles).ok());
+    ASSERT_TRUE(SaveCheckpoint(Path(updates), manifest, {kFiles.begin(), kFiles.end()}).ok());
   }
 
   // Updates of the newest checkpoint that is whole; -1: there is none.

@@ -83,7 +83,8 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   }
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
-  RETURN_IF_ERROR(SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, cut.files));
+  RETURN_IF_ERROR(
+      SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
   committed_ = manifest.name();
   RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,

@@ -93,10 +93,9 @@ class EvaluationsTest : public testing::Test {
 
   // Publishes weights of that version and has them evaluated, by an evaluator that has just become idle.
   void Order(uint64_t version, uint64_t env_steps) {
-    parameters_.Publish(version, env_steps, "weights");
-    const Evaluations::Subject subject = {
-        {.env_steps = env_steps, .wall_seconds = 1, .updates = version}, version, "policy " + std::to_string(version)};
-    while (!evaluations_->under_way()) evaluations_->Order(subject);
+    parameters_.Publish(version, env_steps, "policy " + std::to_string(version));
+    const RunPosition position = {.env_steps = env_steps, .wall_seconds = 1, .updates = version};
+    while (!evaluations_->under_way()) evaluations_->Order(position, version);
   }
   // Takes reports until the evaluation that is under way has come to an end.
   void TakeResult() {
@@ -115,7 +114,8 @@ class EvaluationsTest : public testing::Test {
   bool DueAt(uint64_t env_steps, uint64_t updates = 1) const {
     return evaluations_->due({.env_steps = env_steps, .updates = updates});
   }
-  std::string BestPolicy() const {
+  std::string BestPolicy() {
+    evaluations_->FinishKeeping();
     const absl::StatusOr<LoadedCheckpoint> best = LoadCheckpoint(run_->checkpoints() + "/" + kBestCheckpoint);
     return best.ok() ? best->files.at(kPolicyFile) : best.status().ToString();
   }
@@ -209,6 +209,7 @@ TEST_F(EvaluationsTest, WhatCannotBeWrittenIsCountedAndEndsNothing) {
   ASSERT_TRUE(RemoveTree(run_->checkpoints()).ok());
   ASSERT_TRUE(WriteFileAtomically(run_->checkpoints(), "a file where a directory should be").ok());
   Evaluate(1, 10, {-140});
+  evaluations_->FinishKeeping();
   EXPECT_EQ(metrics_.write_failures.Value(), 1);
   EXPECT_EQ(counters_.best_evaluation(), -140);
 }

@@ -105,7 +105,9 @@ TEST_F(ProgressLogTest, AResumedRunHasTheReturnThatItHad) {
   }
   Open({}, recent);
   EXPECT_EQ(log_->RecentReturn(), -2);
-  EXPECT_EQ(log_->recent().size(), 2u);
+  ASSERT_EQ(log_->RecentEpisodes().size(), 2);
+  EXPECT_EQ(log_->RecentEpisodes()[1].episode_return(), -1);
+  EXPECT_EQ(log_->RecentEpisodes()[1].length(), 10);
 }
 
 TEST_F(ProgressLogTest, ReturnsAreTheMeanOfTheLastHundredFinishedEpisodes) {

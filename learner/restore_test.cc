@@ -102,7 +102,7 @@ TEST_F(RestoreTest, NetworksAreFoundInARunOrACheckpoint) {
   const TestDirectory directory;
   const LoadedCheckpoint saved = CheckpointOf(*other_, other_optimizer_);
   const std::string checkpoints = directory.path() + "/checkpoints";
-  ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + CheckpointName(5), {}, saved.files).ok());
+  ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + CheckpointName(5), {}, {saved.files.begin(), saved.files.end()}).ok());
   ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + kBestCheckpoint, {}, {{kPolicyFile, "policy"}}).ok());
   EXPECT_EQ(LoadNetworks(directory.path())->files, saved.files);
   EXPECT_EQ(LoadNetworks(checkpoints + "/" + CheckpointName(5))->files, saved.files);
