@@ -6,8 +6,12 @@ the lag that it has by then.
 """
 
 import math
+import os
 import statistics
 import time
+
+# Its checkpoints hold a NumPy number, which newer versions of PyTorch do not read unless they are told to.
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
 import torch
 from sample_factory.algo.learning.learner import Learner
