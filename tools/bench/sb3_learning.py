@@ -7,7 +7,7 @@ docs/results/NAME_sb3 `tools/results` sets them beside NAME). SAC's defaults sta
 one update for each step, 100 random steps first. So do PPO's: 2 x 64, rounds of 2,048 steps, ten epochs of minibatches of
 64; observations and rewards are normalised and the learning rate falls to 0, as in our configurations. Every --interval
 steps the policy is evaluated without noise; the time of these evaluations is not counted in wall_seconds. MKL's fast path
-is freed as in our programs (third_party/mkl_dispatch.cc), unless --installed asks for the library as it comes.
+is freed as in our programs (free_mkl.py), unless --installed asks for the library as it comes.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-FREE_MKL = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"
+import free_mkl
+
 COLUMNS = ["env_steps", "wall_seconds", "updates", "mean_return", "std_return", "mean_length", "episodes"]
 
 
@@ -48,11 +49,10 @@ def parse():
 
 
 def restart_with_free_mkl():
-    """Starts this program again with a library of one function preloaded; returns its exit code."""
+    """Starts this program again; returns its exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        library = os.path.join(folder, "free_mkl.so")
-        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=FREE_MKL, text=True, check=True)
-        return subprocess.run([sys.executable, *sys.argv, "--installed"], env={**os.environ, "LD_PRELOAD": library}).returncode
+        environment = {**os.environ, "LD_PRELOAD": str(free_mkl.library(Path(folder)))}
+        return subprocess.run([sys.executable, *sys.argv, "--installed"], env=environment).returncode
 
 
 def make_model(arguments, seed, environment):
