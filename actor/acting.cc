@@ -4,7 +4,6 @@
 #include <array>
 #include <exception>
 #include <numeric>
-#include <random>
 #include <utility>
 
 #include "ATen/ops/zeros.h"
@@ -12,6 +11,8 @@
 #include "actor/lane_tensors.h"
 #include "common/log.h"
 #include "common/protocol.h"
+#include "common/random.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -22,13 +23,6 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 constexpr size_t kRecentEpisodes = 20;
 
 using Clock = std::chrono::steady_clock;
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-uint64_t RandomWriter() {
-  std::random_device random;
-  return uint64_t{random()} << 32 | random();
-}
 
 // Experience that the shard refuses is no mistake in a configuration that was good enough to write it.
 absl::Status AsFailure(const absl::Status& status) {
@@ -62,7 +56,8 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
           .role = StreamRole::kActor,
           .first_lane = lease.index() * config.actor().environments(),
           .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
-          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds())};
+          .step_delay = std::chrono::duration<double>(config.environment().step_delay_seconds()),
+          .frame_stack = static_cast<int>(config.environment().frame_stack())};
 }
 
 absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
@@ -70,7 +65,7 @@ absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOpti
   return ReplayWriter::Start(
       {.address = addresses[options.lease.index() % addresses.size()],
        .peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
-       .writer = RandomWriter(),
+       .writer = RandomId(),
        .table = options.lease.table().name(),
        .signature = options.experience.signature,
        .pattern = {.rows = options.experience.item_rows,
@@ -91,10 +86,10 @@ absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, st
   std::unique_ptr<Acting> acting(new Acting(std::move(options), std::move(lanes), action_source, writer, attendance,
                                             metrics, std::move(should_stop)));
   const v1::Signature& signature = acting->options_.experience.signature;
-  ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature));
   const ArraySpec& native = acting->lanes_->facts().observation;
   ASSIGN_OR_RETURN(acting->observations_, MakeObservationTensor(native, signature, acting->lanes_->size()));
   ASSIGN_OR_RETURN(acting->final_observation_, MakeObservationTensor(native, signature, 1));
+  ASSIGN_OR_RETURN(acting->recorder_, RowRecorder::Create(signature, acting->final_observation_.nbytes()));
   acting->recurrent_state_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   acting->state_before_ = MakeRecurrentStateTensor(signature, acting->lanes_->size());
   if (acting->options_.lease.observation_moments()) {
@@ -160,7 +155,7 @@ absl::Status Acting::StepOnce() {
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   stepped_ = Clock::now();
-  times_.policy += Seconds(acted - begin);
+  times_.policy += Seconds(acted - begin) - action_source_->TakeHeldBackSeconds();
   times_.step += Seconds(stepped_ - acted);
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());

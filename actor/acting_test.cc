@@ -134,7 +134,8 @@ class ActingTest : public testing::Test {
     table.set_remover(v1::FIRST_IN_FIRST_OUT);
     table.set_max_times_sampled(1);
     table.set_max_bytes(1 << 20);
-    table.set_max_item_rows(experience_.item_rows);
+    table.set_max_item_rows(experience_.context_rows + experience_.item_rows);
+    table.set_context_rows(experience_.context_rows);
     table.set_items_span_episodes(experience_.span_episodes);
     table.set_initial_insert_limit(insert_limit);
     ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), table).ok());
@@ -356,6 +357,47 @@ TEST_F(ActingTest, StepsBecomeTransitionsThatNeverSpanEpisodes) {
   EXPECT_EQ(episodes[1].length(), 3);
   EXPECT_EQ(episodes[1].end(), v1::TERMINATED);
   EXPECT_EQ(episodes[1].policy_version(), PackPolicyVersion(1, 7));
+}
+
+// Remembers what it was shown.
+class WatchingPolicy : public WeightPolicy {
+ public:
+  using Seen = std::vector<std::array<float, 6>>;  // stacks of three frames
+  explicit WatchingPolicy(Seen* seen) : seen_(seen) {}
+  void Act(const at::Tensor& observations, ActMode mode, RandomStream& random, at::Tensor& recurrent_state,
+           at::Tensor& actions, at::Tensor& log_probs) override {
+    ASSERT_EQ(observations.numel(), 6);
+    std::memcpy(seen_->emplace_back().data(), observations.const_data_ptr(), sizeof(float) * 6);
+    WeightPolicy::Act(observations, mode, random, recurrent_state, actions, log_probs);
+  }
+
+ private:
+  Seen* const seen_;
+};
+
+TEST_F(ActingTest, ReplayHoldsEachFrameOnceAndGivesTheStacksThatThePolicySaw) {
+  config_.mutable_environment()->set_frame_stack(3);
+  experience_.context_rows = 2;
+  Start(/*episode_steps=*/3, {}, /*insert_limit=*/1000, /*random_steps=*/1000);
+  WatchingPolicy::Seen seen;
+  acting_ = Make(std::make_unique<CountingEnvironment>(3, std::vector<int>{}), std::make_unique<WatchingPolicy>(&seen),
+                 subscriber_.get());
+  Act(8);
+  EXPECT_EQ(seen[1], (std::array<float, 6>{0, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(seen[5], (std::array<float, 6>{1, 0, 1, 1, 1, 2}));
+  Table::Batch batch;
+  ASSERT_EQ(*shard_.table().Sample({7, 2, 0}, batch, {this, [] {}}), Table::Outcome::kDone);
+  std::array<std::array<std::array<float, 6>, 2>, 7> stacks;
+  const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 2, .stack = 3}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(stacks.data())};
+  shard_.table().Gather(batch.items(), slices, blocks);
+  for (size_t i = 0; i < stacks.size(); ++i) {
+    EXPECT_EQ(stacks[i][0], seen[i]) << i;
+    const bool last = i % 3 == 2;  // whose next observation nobody acted on
+    EXPECT_EQ(stacks[i][1], last ? (std::array<float, 6>{seen[i][2], seen[i][3], seen[i][4], seen[i][5], seen[i][4], 3})
+                                 : seen[i + 1])
+        << i;
+  }
 }
 
 // Step 4 is the second of episode 1: its transition is dropped, the one before it stays, and episode 2 begins.

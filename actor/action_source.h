@@ -30,6 +30,8 @@ class ActionSource {
                                        at::Tensor& actions, at::Tensor& log_probs) = 0;
   // Returns when the next Act will use weights at least this new. The same errors.
   virtual absl::Status WaitFor(uint64_t version) = 0;
+  // Of the last Act: time in which no action was wanted of this actor.
+  virtual double TakeHeldBackSeconds() { return 0; }
 };
 
 // The policy runs in this process.

@@ -8,6 +8,7 @@
 #include "ATen/core/grad_mode.h"
 #include "absl/strings/str_cat.h"
 #include "common/policy_version.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 #include "model/weights.h"
 #include "replay/row_layout.h"
@@ -88,7 +89,7 @@ absl::Status ActorLearner::Drain(Deadline) {
   waited_ = 0;
   const auto begin = std::chrono::steady_clock::now();
   algorithm_->Update(slots_->OnDevice(0), *this);
-  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double passed = Seconds(std::chrono::steady_clock::now() - begin);
   metrics_->update_seconds.Increment(passed - waited_);
   updated_ = true;
   std::ranges::fill(rows_, 0);
@@ -126,7 +127,7 @@ void ActorLearner::Apply(size_t group, const std::vector<at::Tensor>& gradients)
   sent_bytes_ += bytes.size();
   const auto begin = std::chrono::steady_clock::now();
   absl::StatusOr<v1::PushResponse> response = client_->Push(request);
-  const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double waited = Seconds(std::chrono::steady_clock::now() - begin);
   metrics_->policy_wait_seconds.Increment(waited);
   waited_ += waited;
   pushed_ = response.ok() ? Load(*response) : response.status();

@@ -20,6 +20,7 @@
 #include "common/protocol.h"
 #include "gtest/gtest.h"
 #include "learner/pushed_updates.h"
+#include "replay/row_layout.h"
 
 namespace headrace {
 namespace {
@@ -58,7 +59,7 @@ class ActorLearnerTest : public ::testing::Test {
     actor_ = *ActorLearner::Create(
         experience_, *MakeAlgorithm(Config(), Environment()), *MakePolicy(Config(), Environment()),
         RandomStream(1, StreamRole::kActor, 0, StreamPurpose::kExploration), client_.get(), &metrics_);
-    recorder_ = *RowRecorder::Create(experience_.signature);
+    recorder_ = *RowRecorder::Create(experience_.signature, BytesOf(experience_.signature.columns(0)));
   }
   void TearDown() override {
     stop_ = true;

@@ -3,7 +3,6 @@
 
 #include <iostream>
 #include <numeric>
-#include <random>
 
 #include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
@@ -21,10 +20,12 @@
 #include "actor/gradient_client.h"
 #include "actor/parameter_subscriber.h"
 #include "actor/remote_action_source.h"
+#include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
+#include "common/random.h"
 #include "common/shard_addresses.h"
 #include "common/shards.h"
 #include "common/shutdown.h"
@@ -64,8 +65,7 @@ bool ShouldStop(const Attendance& attendance) {
 
 absl::StatusOr<v1::EnvironmentSpec> Environment(const v1::RunConfig& config) {
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(config.environment().name()));
-  v1::EnvironmentSpec environment =
-      MakeEnvironmentSpec(facts, static_cast<int>(config.environment().max_episode_steps()));
+  v1::EnvironmentSpec environment = MakeEnvironmentSpec(facts, config.environment());
   RETURN_IF_ERROR(CheckFits(config, environment));
   return environment;
 }
@@ -112,9 +112,10 @@ struct Ends {
   std::shared_ptr<RowWriter> writer;
 };
 
-std::unique_ptr<ActionSource> MakeRemoteActionSource(const ActingOptions& options,
-                                                     const v1::EnvironmentSpec& environment, ActorMetrics* metrics,
-                                                     const std::function<bool()>& should_stop) {
+absl::StatusOr<std::unique_ptr<ActionSource>> MakeRemoteActionSource(const ActingOptions& options,
+                                                                     const v1::EnvironmentSpec& environment,
+                                                                     ActorMetrics* metrics,
+                                                                     const std::function<bool()>& should_stop) {
   RemoteActionSource::Options remote;
   remote.address = absl::GetFlag(FLAGS_learner);
   remote.inference = options.config.inference();
@@ -122,9 +123,7 @@ std::unique_ptr<ActionSource> MakeRemoteActionSource(const ActingOptions& option
   *remote.open.mutable_peer() = ActorPeer(options.lease);
   remote.open.set_lanes(options.config.actor().environments());
   remote.open.set_index(options.lease.index());
-  for (const v1::Column& column : options.experience.signature.columns()) {
-    if (column.name() == "observation") *remote.open.mutable_observation() = column;
-  }
+  ASSIGN_OR_RETURN(*remote.open.mutable_observation(), SeenObservation(environment));
   return std::make_unique<RemoteActionSource>(std::move(remote), ExplorationStream(options.config, options.lease),
                                               metrics, should_stop);
 }
@@ -138,7 +137,7 @@ absl::StatusOr<Ends> MakeActorLearner(const ActingOptions& options, const v1::En
   v1::PushOpen open;
   *open.mutable_peer() = ActorPeer(options.lease);
   open.set_index(options.lease.index());
-  open.set_pusher(std::random_device()() | uint64_t{std::random_device()()} << 32);
+  open.set_pusher(RandomId());
   Ends ends;
   ends.gradients = std::make_unique<GradientClient>(absl::GetFlag(FLAGS_learner), std::move(open), should_stop);
   ASSIGN_OR_RETURN(std::shared_ptr<ActorLearner> learner,
@@ -158,7 +157,7 @@ absl::StatusOr<Ends> MakeEnds(const ActingOptions& options, const v1::Environmen
   Ends ends;
   ASSIGN_OR_RETURN(ends.writer, StartReplayWriter(options, replay));
   if (options.config.topology() == v1::CENTRAL_INFERENCE) {
-    ends.action_source = MakeRemoteActionSource(options, environment, metrics, should_stop);
+    ASSIGN_OR_RETURN(ends.action_source, MakeRemoteActionSource(options, environment, metrics, should_stop));
     return ends;
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(options.config, environment));
@@ -200,6 +199,7 @@ absl::StatusOr<EvaluationOptions> OptionsOf(const v1::RunConfig& config, const v
   return EvaluationOptions{
       .make_environment = [name = environment.name()] { return MakeEnvironment(name); },
       .max_episode_steps = static_cast<int>(config.environment().max_episode_steps()),
+      .frame_stack = static_cast<int>(config.environment().frame_stack()),
       .signature = std::move(experience.signature),
   };
 }

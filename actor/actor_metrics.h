@@ -26,6 +26,8 @@ struct ActorMetrics {
                          "Time that stepping stood still for weights: the next round's, or in answer to a gradient.")),
         fallback_steps(r.AddCounter("headrace_actor_fallback_steps_total",
                                     "Environment steps taken with a fallback action because the learner's came late.")),
+        held_back(r.AddGauge("headrace_actor_held_back",
+                             "1 while the learner's autotuner lets this actor wait, otherwise 0.")),
         policy_seconds(r.AddCounter("headrace_actor_policy_seconds_total", "Time spent on choosing actions.")),
         step_seconds(r.AddCounter("headrace_actor_step_seconds_total", "Time spent in the environments.")),
         record_seconds(r.AddCounter("headrace_actor_record_seconds_total",
@@ -65,6 +67,7 @@ struct ActorMetrics {
   prometheus::Counter& blocked_seconds;
   prometheus::Counter& policy_wait_seconds;
   prometheus::Counter& fallback_steps;
+  prometheus::Gauge& held_back;
   prometheus::Counter& policy_seconds;
   prometheus::Counter& step_seconds;
   prometheus::Counter& record_seconds;

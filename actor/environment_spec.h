@@ -3,12 +3,13 @@
 #define HEADRACE_ACTOR_ENVIRONMENT_SPEC_H_
 
 #include "actor/env/environment.h"
+#include "proto/config.pb.h"
 #include "proto/run.pb.h"
 
 namespace headrace {
 
-// max_episode_steps: a time limit instead of the environment's own; 0: none.
-v1::EnvironmentSpec MakeEnvironmentSpec(const EnvironmentFacts& facts, int max_episode_steps);
+// As the configuration has it seen: with its time limit, and with stacks of frames as observations.
+v1::EnvironmentSpec MakeEnvironmentSpec(const EnvironmentFacts& facts, const v1::EnvironmentConfig& config);
 
 }  // namespace headrace
 

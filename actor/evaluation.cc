@@ -27,13 +27,13 @@ absl::Status PlayRound(const EvaluationOptions& options, Policy& policy, uint32_
   for (auto& made : environments) {
     ASSIGN_OR_RETURN(made, options.make_environment());
   }
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<VectorEnvironment> environment,
-      VectorEnvironment::Create(std::move(environments), {.lanes = static_cast<int>(lanes),
-                                                          .seed = options.seed,
-                                                          .role = StreamRole::kEvaluator,
-                                                          .first_lane = first,
-                                                          .max_episode_steps = options.max_episode_steps}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<VectorEnvironment> environment,
+                   VectorEnvironment::Create(std::move(environments), {.lanes = static_cast<int>(lanes),
+                                                                       .seed = options.seed,
+                                                                       .role = StreamRole::kEvaluator,
+                                                                       .first_lane = first,
+                                                                       .max_episode_steps = options.max_episode_steps,
+                                                                       .frame_stack = options.frame_stack}));
   const EnvironmentFacts& facts = environment->facts();
   ASSIGN_OR_RETURN(at::Tensor observations, MakeObservationTensor(facts.observation, options.signature, lanes));
   at::Tensor recurrent_state = MakeRecurrentStateTensor(options.signature, lanes);

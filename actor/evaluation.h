@@ -16,7 +16,8 @@ namespace headrace {
 struct EvaluationOptions {
   std::function<absl::StatusOr<std::unique_ptr<Environment>>()> make_environment;
   int max_episode_steps = 0;  // 0: the environment's own limit
-  v1::Signature signature;    // of the experience that the policy learns from
+  int frame_stack = 1;
+  v1::Signature signature;  // of the experience that the policy learns from
   uint32_t episodes = 0;
   uint64_t seed = 0;
   std::function<bool()> should_stop;

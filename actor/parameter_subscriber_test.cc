@@ -190,7 +190,7 @@ std::vector<grpc::ByteBuffer> Frames(uint64_t version) {
   v1::WeightsHeader header;
   header.set_version(version);
   header.set_run_id("run");
-  return FrameWeights(header, "weights");
+  return FrameWeights(header, std::string("weights"));
 }
 
 TEST(ParameterSubscriberTest, NeverReplacesWeightsByOlderOnes) {
@@ -220,7 +220,7 @@ TEST(FetchWeightsTest, FetchesAHeldVersionUntilItIsReleased) {
   const v1::Peer peer = MakePeer("run", "evaluator 0");
   const std::string& address = learner.server->address();
   learner.service.Publish(V(1, 1), 100, std::string(2 * kWeightsFrameBytes, 'a'));
-  ASSERT_TRUE(learner.service.Hold(V(1, 1)));
+  ASSERT_TRUE(learner.service.Hold(V(1, 1)).has_value());
   learner.service.Publish(V(1, 2), 200, "two");
 
   const auto weights = FetchWeights(address, peer, V(1, 1), Soon());

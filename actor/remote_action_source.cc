@@ -13,6 +13,7 @@
 #include "common/act_wire.h"
 #include "common/byte_buffer.h"
 #include "common/policy_version.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -123,11 +124,22 @@ void RemoteActionSource::FallBack(at::Tensor& actions, at::Tensor& log_probs) {
 
 absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observations,
                                                         const at::Tensor& recurrent_state, Clock::time_point deadline) {
+  std::optional<Clock::time_point> held_back;  // since then
   while (true) {
     requests_.Ask(
         [&](uint64_t number) { return MakeActRequest(number, BytesOf(observations), BytesOf(recurrent_state)); });
     ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, requests_.Answer(deadline));
     if (!answer.has_value()) return absl::DeadlineExceededError("no answer in time");
+    if (answer->status_code() == static_cast<uint32_t>(kHeldBack)) {
+      if (!held_back.has_value()) held_back = Clock::now();
+      deadline = Clock::time_point::max();
+      metrics_->held_back.Set(1);
+      continue;
+    }
+    if (held_back.has_value()) {
+      held_back_seconds_ += Seconds(Clock::now() - *std::exchange(held_back, std::nullopt));
+      metrics_->held_back.Set(0);
+    }
     if (answer->status_code() != 0) {
       return absl::Status(static_cast<absl::StatusCode>(answer->status_code()),
                           absl::StrCat("the learner has no actions: ", answer->status_message()));

@@ -1,6 +1,8 @@
 // Actions from the learner's policy (proto/inference.proto): the actor holds no network. What was asked on a stream
 // that was lost is asked again on the next one.
 //
+// An actor that the learner holds back waits, whatever its fallback; the learner says so once (common/act_wire.h).
+//
 // Random actions are drawn here. Where the configuration names a fallback, a step whose answer comes late is taken with
 // it. Such a step has policy version 0, as a random one, since no weights chose it, and log-probability 0: what is done
 // for certain, whatever the observation, has probability 1, so that importance weights are pi(a|o), never above 1.
@@ -17,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -46,13 +49,14 @@ class RemoteActionSource : public ActionSource {
   absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                at::Tensor& actions, at::Tensor& log_probs) override;
   absl::Status WaitFor(uint64_t version) override;
+  double TakeHeldBackSeconds() override { return std::exchange(held_back_seconds_, 0); }
 
  private:
   using Clock = RequestStream<v1::ActResponse>::Clock;
 
   void DrawRandom(at::Tensor& actions, at::Tensor& log_probs);
   void FallBack(at::Tensor& actions, at::Tensor& log_probs);
-  // DeadlineExceeded: it came late.
+  // DeadlineExceeded: it came late, and this actor was not held back.
   absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, const at::Tensor& recurrent_state,
                                       Clock::time_point deadline);
 
@@ -61,6 +65,7 @@ class RemoteActionSource : public ActionSource {
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   uint64_t at_least_ = 0;  // version of the next answer
+  double held_back_seconds_ = 0;
 
   RequestStream<v1::ActResponse> requests_;
 };

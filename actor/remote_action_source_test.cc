@@ -1,6 +1,7 @@
 #include "actor/remote_action_source.h"
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -15,6 +16,7 @@
 
 #include "ATen/ops/full.h"
 #include "ATen/ops/zeros.h"
+#include "common/act_wire.h"
 #include "common/byte_buffer.h"
 #include "common/grpc_server.h"
 #include "common/metrics.h"
@@ -224,6 +226,47 @@ TEST_F(RemoteActionSourceTest, TakesTheNamedFallbackWhenAnAnswerIsLate) {
   EXPECT_EQ(*Act(*zero, 5), 0u);
   EXPECT_EQ(action(0), 0);
   EXPECT_EQ(metrics_.fallback_steps.Value(), 4);
+}
+
+// Told to wait, it does so for longer than its timeout. Where a slow machine tells it too late, it has more time.
+TEST_F(RemoteActionSourceTest, WaitsBeyondItsTimeoutWhileItIsHeldBack) {
+  for (double timeout_seconds = 0.1;; timeout_seconds *= 2) {
+    Learner learner([&](const v1::ActRequest& request) -> absl::StatusOr<std::optional<v1::ActResponse>> {
+      if (request.has_open()) return std::nullopt;
+      EXPECT_EQ(request.observations(), Bytes({4, 4}));
+      if (request.request() > 1) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(timeout_seconds));
+        return Doubled(request, 7);
+      }
+      v1::ActResponse told;
+      told.set_request(request.request());
+      told.set_status_code(static_cast<uint32_t>(kHeldBack));
+      return told;
+    });
+    const auto source = Make(learner.server->address(), v1::ZERO_ACTION, timeout_seconds);
+    const absl::StatusOr<uint64_t> version = Act(*source, 4);
+    ASSERT_TRUE(version.ok());
+    if (*version == 0) continue;
+    EXPECT_EQ(*version, 7u);
+    EXPECT_EQ(action(0), 8);
+    EXPECT_GT(source->TakeHeldBackSeconds(), 0);
+    EXPECT_EQ(source->TakeHeldBackSeconds(), 0);
+    EXPECT_EQ(metrics_.held_back.Value(), 0);
+    return;
+  }
+}
+
+TEST_F(RemoteActionSourceTest, StopsWhileItIsHeldBack) {
+  Learner learner([&](const v1::ActRequest& request) -> absl::StatusOr<std::optional<v1::ActResponse>> {
+    if (request.request() != 1) return std::nullopt;
+    stop_ = true;
+    v1::ActResponse told;
+    told.set_request(1);
+    told.set_status_code(static_cast<uint32_t>(kHeldBack));
+    return told;
+  });
+  const auto source = Make(learner.server->address(), v1::ZERO_ACTION, /*timeout_seconds=*/60);
+  EXPECT_TRUE(absl::IsCancelled(Act(*source, 1).status()));
 }
 
 TEST_F(RemoteActionSourceTest, DropsTheAnswerToARequestThatWasGivenUp) {

@@ -17,7 +17,8 @@ const std::byte* BytesAt(const T& value) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signature& signature) {
+absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signature& signature,
+                                                                 size_t observation_bytes) {
   // Columns of one number; observation and action are as wide as the environment makes them, recurrent_state as the
   // network.
   struct Known {
@@ -49,6 +50,13 @@ absl::StatusOr<std::unique_ptr<RowRecorder>> RowRecorder::Create(const v1::Signa
       return absl::InvalidArgumentError(
           absl::StrCat("expected column ", column.name, " to be one ", v1::DataType_Name(found->type)));
     }
+    if (found->source == Source::kObservation) {
+      if (observation_bytes < column.bytes || observation_bytes % column.bytes != 0) {
+        return absl::InvalidArgumentError(absl::StrCat("expected observations of ", column.bytes,
+                                                       " bytes, or stacks of such, got ", observation_bytes));
+      }
+      recorder->older_frames_bytes_ = observation_bytes - column.bytes;
+    }
     recorder->sources_.push_back(found->source);
     widest = std::max(widest, column.bytes);
   }
@@ -66,7 +74,7 @@ std::span<const std::byte* const> RowRecorder::Row(const StepValues& values) {
   for (size_t i = 0; i < sources_.size(); ++i) {
     switch (sources_[i]) {
       case Source::kObservation:
-        columns_[i] = values.observation;
+        columns_[i] = values.observation + older_frames_bytes_;
         break;
       case Source::kAction:
         columns_[i] = values.action;
@@ -100,7 +108,7 @@ std::span<const std::byte* const> RowRecorder::Row(const StepValues& values) {
 std::span<const std::byte* const> RowRecorder::ObservationRow(const std::byte* observation) {
   static constexpr uint8_t kSet = 1;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    columns_[i] = sources_[i] == Source::kObservation       ? observation
+    columns_[i] = sources_[i] == Source::kObservation       ? observation + older_frames_bytes_
                   : sources_[i] == Source::kObservationOnly ? BytesAt(kSet)
                                                             : zeros_.data();
   }

@@ -15,7 +15,8 @@
 
 namespace headrace {
 
-// One step; the pointers hold as many bytes as the columns of those names.
+// One step; the pointers hold as many bytes as the columns of those names, that of the observation perhaps a stack of
+// them.
 struct StepValues {
   const std::byte* observation;
   const std::byte* action;
@@ -29,8 +30,10 @@ struct StepValues {
 
 class RowRecorder {
  public:
-  // InvalidArgument: a column that actors do not know how to fill, or of another type than they fill it with.
-  static absl::StatusOr<std::unique_ptr<RowRecorder>> Create(const v1::Signature& signature);
+  // Of observations of `observation_bytes` that are wider than their column the last bytes are recorded: the newest
+  // frame of a stack. InvalidArgument: a column that actors do not know how to fill, or of another type than they fill
+  // it with; observations that are no stack of what is recorded.
+  static absl::StatusOr<std::unique_ptr<RowRecorder>> Create(const v1::Signature& signature, size_t observation_bytes);
 
   // The row's columns, in the order of the signature; valid until the next call.
   std::span<const std::byte* const> Row(const StepValues& values);
@@ -52,6 +55,7 @@ class RowRecorder {
   };
 
   std::vector<Source> sources_;
+  size_t older_frames_bytes_ = 0;  // of an observation
   std::vector<std::byte> zeros_;
   std::vector<const std::byte*> columns_;
   float reward_ = 0;

@@ -56,7 +56,8 @@ TEST(RowRecorderTest, ColumnsComeInTheOrderOfTheSignature) {
                                                            {"behaviour_log_prob", v1::FLOAT32},
                                                            {"reward", v1::FLOAT32},
                                                            {"action", v1::FLOAT32, {2}},
-                                                           {"observation", v1::FLOAT32, {3}}}));
+                                                           {"observation", v1::FLOAT32, {3}}}),
+                                            sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   const std::span<const std::byte* const> row = (*recorder)->Row(Values());
   ASSERT_EQ(row.size(), 7);
@@ -73,7 +74,8 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
   const auto recorder = RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}},
                                                            {"action", v1::FLOAT32, {2}},
                                                            {"reward", v1::FLOAT32},
-                                                           {"policy_version", v1::INT64}}));
+                                                           {"policy_version", v1::INT64}}),
+                                            sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   (*recorder)->Row(Values());
   const std::span<const std::byte* const> row = (*recorder)->ObservationRow(Values().observation);
@@ -84,8 +86,8 @@ TEST(RowRecorderTest, AFinalRowHoldsTheObservationAndZeros) {
 }
 
 TEST(RowRecorderTest, StepsHoldTheRecurrentStateAndFinalRowsZeros) {
-  const auto recorder =
-      RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}, {"recurrent_state", v1::FLOAT32, {4}}}));
+  const auto recorder = RowRecorder::Create(
+      MakeSignature({{"observation", v1::FLOAT32, {3}}, {"recurrent_state", v1::FLOAT32, {4}}}), sizeof(kObservation));
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   const std::array<float, 4> state = {1, 2, 3, 4};
   StepValues values = Values();
@@ -96,15 +98,34 @@ TEST(RowRecorderTest, StepsHoldTheRecurrentStateAndFinalRowsZeros) {
 
 TEST(RowRecorderTest, ImagesAreColumnsLikeOthers) {
   const auto recorder = RowRecorder::Create(
-      MakeSignature({{"observation", v1::UINT8, {84, 84}}, {"action", v1::INT32}, {"reward", v1::FLOAT32}}));
+      MakeSignature({{"observation", v1::UINT8, {84, 84}}, {"action", v1::INT32}, {"reward", v1::FLOAT32}}), 84 * 84);
   ASSERT_TRUE(recorder.ok()) << recorder.status();
   std::vector<std::byte> image(84 * 84, std::byte{200});
   EXPECT_EQ((*recorder)->ObservationRow(image.data())[0], image.data());
 }
 
+TEST(RowRecorderTest, OfAStackTheNewestFrameIsRecorded) {
+  const auto recorder =
+      RowRecorder::Create(MakeSignature({{"observation", v1::UINT8, {2, 3}}, {"reward", v1::FLOAT32}}), 3 * 6);
+  ASSERT_TRUE(recorder.ok()) << recorder.status();
+  const std::vector<std::byte> stack(3 * 6);
+  StepValues values = Values();
+  values.observation = stack.data();
+  EXPECT_EQ((*recorder)->Row(values)[0], stack.data() + 12);
+  EXPECT_EQ((*recorder)->ObservationRow(stack.data())[0], stack.data() + 12);
+}
+
+TEST(RowRecorderTest, ObservationsThatAreNoStackOfWhatIsRecordedAreRefused) {
+  for (const size_t bytes : {4, 16}) {
+    const absl::Status status = RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}}), bytes).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected observations of 12 bytes, or stacks of such"));
+  }
+}
+
 TEST(RowRecorderTest, ColumnsThatActorsDoNotFillAreRefusedByName) {
   const absl::Status unknown =
-      RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}, {"cost", v1::FLOAT32}})).status();
+      RowRecorder::Create(MakeSignature({{"observation", v1::FLOAT32, {3}}, {"cost", v1::FLOAT32}}), 12).status();
   EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("column cost"));
 }
@@ -112,7 +133,7 @@ TEST(RowRecorderTest, ColumnsThatActorsDoNotFillAreRefusedByName) {
 TEST(RowRecorderTest, ColumnsOfAnotherTypeOrSizeAreRefused) {
   for (const TestColumn& column : {TestColumn{"reward", v1::FLOAT64}, TestColumn{"reward", v1::FLOAT32, {2}},
                                    TestColumn{"terminated", v1::INT32}, TestColumn{"policy_version", v1::INT32}}) {
-    const absl::Status status = RowRecorder::Create(MakeSignature({column})).status();
+    const absl::Status status = RowRecorder::Create(MakeSignature({column}), 12).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << column.name;
     EXPECT_THAT(std::string(status.message()), HasSubstr("expected column " + column.name + " to be one"));
   }

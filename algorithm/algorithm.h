@@ -36,6 +36,8 @@ struct Experience {
   v1::Signature signature;   // the columns that actors record
   uint32_t item_rows = 2;    // rows of an item; a transition is two
   uint32_t item_stride = 1;  // rows between the starts of two items
+  // Rows of the same episode that are kept with an item, before its own, for slices with a stack.
+  uint32_t context_rows = 0;
   // At the end of an episode items may be as short as this; slices that reach beyond one repeat its last row. 0: none
   // is.
   uint32_t least_item_rows = 0;
@@ -58,7 +60,8 @@ struct Experience {
   double return_discount = 0;        // above 0: those of rewards summed with this discount, for SetReturnMoments
 };
 
-// A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device. The
+// A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device, where a
+// slice with a stack has so many times the column's first dimension. The
 // memory belongs to the caller and is reused after Update returns.
 struct Batch {
   std::vector<at::Tensor> slices;

@@ -5,7 +5,7 @@
 
 namespace headrace {
 
-absl::StatusOr<v1::Column> RecordedObservation(const v1::EnvironmentSpec& environment) {
+absl::StatusOr<v1::Column> SeenObservation(const v1::EnvironmentSpec& environment) {
   v1::Column column = environment.observation();
   column.set_name("observation");
   if (column.data_type() == v1::FLOAT64) column.set_data_type(v1::FLOAT32);

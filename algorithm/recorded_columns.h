@@ -10,9 +10,9 @@
 
 namespace headrace {
 
-// Column observation: bytes as bytes, numbers in float32. InvalidArgument: observations are neither numbers in float32
-// or float64 nor bytes.
-absl::StatusOr<v1::Column> RecordedObservation(const v1::EnvironmentSpec& environment);
+// Column observation as policies see it: bytes as bytes, numbers in float32. InvalidArgument: observations are neither
+// numbers in float32 or float64 nor bytes.
+absl::StatusOr<v1::Column> SeenObservation(const v1::EnvironmentSpec& environment);
 
 // Column action: in float32, or the number of a discrete one in int32.
 v1::Column RecordedAction(const v1::EnvironmentSpec& environment);

@@ -102,6 +102,18 @@ absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience
   return absl::OkStatus();
 }
 
+// Observations are stacks of frames: actors record the newest frame of each, and the shard makes stacks of them again.
+void StoreFramesOnce(uint32_t frames, Experience& experience) {
+  if (frames == 1) return;
+  experience.context_rows = frames - 1;
+  for (v1::Column& column : *experience.signature.mutable_columns()) {
+    if (column.name() == "observation") column.set_shape(0, column.shape(0) / frames);
+  }
+  for (v1::ColumnSlice& slice : experience.slices) {
+    if (slice.column() == "observation") slice.set_stack(frames);
+  }
+}
+
 // What LibTorch throws while networks are built ends here.
 template <typename Make>
 auto CatchExceptions(const std::string& name, const Make& make) -> decltype(make()) {
@@ -151,6 +163,8 @@ absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1:
   ASSIGN_OR_RETURN(const Entry* const entry, Find(config));
   ASSIGN_OR_RETURN(Experience experience, entry->experience(config, environment));
   RETURN_IF_ERROR(CheckFlow(config, experience));
+  // What comes in rounds is gone after one: it is not worth the trouble, and a round begins in mid-episode.
+  if (experience.round_steps == 0) StoreFramesOnce(config.environment().frame_stack(), experience);
   return experience;
 }
 

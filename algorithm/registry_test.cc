@@ -56,6 +56,27 @@ TEST(RegistryTest, EveryAlgorithmIsAFieldOfTheConfigurationUnderItsName) {
   }
 }
 
+TEST(RegistryTest, OfAStackActorsRecordTheNewestFrameAndReplayMakesStacksAgain) {
+  v1::RunConfig config;
+  config.mutable_dqn()->set_n_step(3);
+  v1::EnvironmentSpec environment = BreakoutLike();
+  environment.mutable_observation()->set_shape(0, 5 * 4);
+  const auto observation = [](const Experience& experience) { return experience.signature.columns(0); };
+  config.mutable_environment()->set_frame_stack(5);
+  const Experience experience = *MakeExperience(config, environment);
+  EXPECT_EQ(observation(experience).shape(0), 4u);
+  EXPECT_EQ(experience.context_rows, 4u);
+  for (const v1::ColumnSlice& slice : experience.slices) {
+    EXPECT_EQ(slice.stack(), slice.column() == "observation" ? 5u : 0u) << slice.column();
+  }
+  // A round is recorded as it was seen.
+  config.mutable_ppo();
+  config.set_topology(v1::SYNCHRONOUS);
+  const Experience round = *MakeExperience(config, environment);
+  EXPECT_EQ(observation(round).shape(0), 20u);
+  EXPECT_EQ(round.context_rows, 0u);
+}
+
 TEST(RegistryTest, RefusesAConfigurationWithoutAlgorithm) {
   const std::string message(FactsOf(v1::RunConfig()).status().message());
   EXPECT_EQ(message.rfind("the configuration names no algorithm; add one of: ", 0), 0u) << message;

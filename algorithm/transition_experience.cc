@@ -8,7 +8,7 @@
 namespace headrace {
 
 absl::StatusOr<Experience> MakeTransitionExperience(const v1::EnvironmentSpec& environment, uint32_t steps) {
-  ASSIGN_OR_RETURN(v1::Column observation, RecordedObservation(environment));
+  ASSIGN_OR_RETURN(v1::Column observation, SeenObservation(environment));
   Experience experience;
   experience.item_rows = steps + 1;
   if (steps > 1) experience.least_item_rows = 2;

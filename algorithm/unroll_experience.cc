@@ -11,7 +11,7 @@ namespace {
 
 absl::StatusOr<Experience> MakeExperienceOfRows(const v1::EnvironmentSpec& environment, uint32_t rows,
                                                 const RecurrentRows& recurrent) {
-  ASSIGN_OR_RETURN(const v1::Column observation, RecordedObservation(environment));
+  ASSIGN_OR_RETURN(const v1::Column observation, SeenObservation(environment));
   Experience experience;
   experience.item_rows = recurrent.burn_in + rows;
   experience.queue = true;

@@ -14,6 +14,10 @@
 
 namespace headrace {
 
+// ActResponse.status_code for an actor that is held back for a while (learner/actor_gate.h): it is to ask again, and to
+// wait for the answer for as long as it takes.
+inline constexpr absl::StatusCode kHeldBack = absl::StatusCode::kUnavailable;
+
 // recurrent_state: empty where none is recorded.
 grpc::ByteBuffer MakeActRequest(uint64_t request, std::span<const std::byte> observations,
                                 std::span<const std::byte> recurrent_state = {});

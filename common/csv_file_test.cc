@@ -4,10 +4,10 @@
 
 #include <cmath>
 #include <csignal>
-#include <cstdlib>
 #include <string>
 
 #include "common/file.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -19,13 +19,6 @@ using ::testing::HasSubstr;
 
 class CsvFileTest : public testing::Test {
  protected:
-  CsvFileTest() {
-    std::string name = testing::TempDir() + "/csv_file_test.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    path_ = directory_ + "/f.csv";
-  }
-  ~CsvFileTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
-
   std::unique_ptr<CsvFile> Open(const std::vector<std::string>& columns = {"steps", "loss"}) {
     absl::StatusOr<std::unique_ptr<CsvFile>> file = CsvFile::Open(path_, columns);
     EXPECT_TRUE(file.ok()) << file.status();
@@ -34,8 +27,8 @@ class CsvFileTest : public testing::Test {
   void Write(const std::string& text) { ASSERT_TRUE(WriteFileAtomically(path_, text).ok()); }
   std::string Text() { return *ReadFile(path_); }
 
-  std::string directory_;
-  std::string path_;
+  const TestDirectory directory_;
+  const std::string path_ = directory_.path() + "/f.csv";
 };
 
 TEST_F(CsvFileTest, WritesHeaderAndRowsThatReadersSeeAtOnce) {

@@ -30,6 +30,9 @@ enum class StreamPurpose : uint16_t {
 // One block of Philox4x32-10: the bijection itself.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
+// Another one each time, from the system: to tell processes and runs apart, not for anything that a seed decides.
+uint64_t RandomId();
+
 // Satisfies UniformRandomBitGenerator.
 class RandomStream {
  public:

@@ -1,6 +1,5 @@
 #include "common/run_directory.h"
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -8,6 +7,7 @@
 #include "absl/flags/flag.h"
 #include "common/config.h"
 #include "common/file.h"
+#include "common/test_directory.h"
 #include "common/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -22,13 +22,7 @@ using ::testing::HasSubstr;
 
 class RunDirectoryTest : public testing::Test {
  protected:
-  RunDirectoryTest() {
-    std::string name = testing::TempDir() + "/run_directory_test.XXXXXX";
-    parent_ = ::mkdtemp(name.data());
-    directory_ = parent_ + "/run";
-    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'000'000'000)));
-  }
-  ~RunDirectoryTest() override { EXPECT_TRUE(RemoveTree(parent_).ok()); }
+  RunDirectoryTest() { clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'000'000'000))); }
 
   v1::RunConfig Config(const std::vector<std::string>& overrides = {}) {
     return *ParseRunConfig("environment { name: \"Pendulum-v1\" } sac {}", "test", overrides);
@@ -39,8 +33,8 @@ class RunDirectoryTest : public testing::Test {
   std::string Read(const std::string& name) { return *ReadFile(directory_ + "/" + name); }
 
   FakeClock clock_;
-  std::string parent_;
-  std::string directory_;
+  const TestDirectory parent_;
+  const std::string directory_ = parent_.path() + "/run";
 };
 
 TEST_F(RunDirectoryTest, HasAllItsFilesFromTheStart) {

@@ -38,6 +38,7 @@ absl::StatusOr<at::Tensor> HostTensor(const Experience& experience, const v1::Co
     if (!type.ok()) return type.status();
     std::vector<int64_t> shape = {experience.batch_size, slice.rows()};
     shape.insert(shape.end(), column.shape().begin(), column.shape().end());
+    if (slice.stack() > 1) shape[2] *= slice.stack();
     return at::empty(shape, at::TensorOptions().dtype(*type).pinned_memory(pinned));
   }
   return absl::InvalidArgumentError(absl::StrCat("the signature has no column ", slice.column()));

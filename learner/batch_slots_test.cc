@@ -53,6 +53,15 @@ TEST(BatchSlotsTest, EverySliceHasItsTensorInTheTypeAndShapeOfItsColumn) {
   }
 }
 
+TEST(BatchSlotsTest, AStackMakesTheFirstDimensionLonger) {
+  Experience experience = MakeExperience();
+  experience.slices[0].set_stack(4);
+  const auto slots = BatchSlots::Create(experience, 1, at::kCPU);
+  ASSERT_TRUE(slots.ok()) << slots.status();
+  EXPECT_EQ((*slots)->OnDevice(0).slices[0].sizes(), (std::vector<int64_t>{kBatch, 2, 12, 7}));
+  EXPECT_EQ((*slots)->Blocks()[0][0].size(), kBatch * 2 * 12 * 7 * sizeof(float));
+}
+
 TEST(BatchSlotsTest, BlocksAreAlignedTo64Bytes) {
   const auto slots = BatchSlots::Create(MakeExperience(), 4, at::kCPU);
   ASSERT_TRUE(slots.ok()) << slots.status();

@@ -1,7 +1,6 @@
 #include "learner/checkpoint.h"
 
 #include <algorithm>
-#include <random>
 #include <string_view>
 
 #include "absl/strings/match.h"
@@ -9,6 +8,7 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "common/status_macros.h"
 #include "google/protobuf/text_format.h"
 
@@ -61,7 +61,7 @@ absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
 }
 
 absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest manifest,
-                        const std::map<std::string, std::string>& files) {
+                        const std::map<std::string, std::string_view>& files) {
   RETURN_IF_ERROR(MakeDirectories(directory));
   manifest.set_format(kFormat);
   for (const auto& [name, contents] : files) {
@@ -80,7 +80,7 @@ absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest man
 std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
 
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
-                            const std::map<std::string, std::string>& files) {
+                            const std::map<std::string, std::string_view>& files) {
   if (!ReadFile(directory + "/" + kManifestFile).ok()) return WriteFiles(directory, std::move(manifest), files);
   const std::string replacement = directory + kNewSuffix;
   RETURN_IF_ERROR(RemoveTree(replacement));
@@ -158,8 +158,7 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
   absl::StatusOr<v1::LearnerIdentity> identity = ReadText<v1::LearnerIdentity>(path);
   if (absl::IsNotFound(identity.status())) {
     identity = v1::LearnerIdentity();
-    std::random_device random;
-    identity->set_run_id(absl::StrFormat("%08x%08x", random(), random()));
+    identity->set_run_id(absl::StrFormat("%016x", RandomId()));
   }
   RETURN_IF_ERROR(identity.status());
   identity->set_incarnation(identity->incarnation() + 1);

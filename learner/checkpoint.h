@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,7 +35,7 @@ std::string CheckpointName(uint64_t updates);
 // Writes files and then the manifest, whose `files` are filled in here. A checkpoint that is there already is replaced
 // in one step.
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
-                            const std::map<std::string, std::string>& files);
+                            const std::map<std::string, std::string_view>& files);
 // NotFound: there is no manifest. DataLoss: a file is missing, cut off or altered, or the manifest cannot be read.
 // FailedPrecondition: it has another format.
 absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);

@@ -1,6 +1,5 @@
 #include "learner/checkpoint.h"
 
-#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/checksum.h"
 #include "common/file.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -21,13 +21,7 @@ using ::testing::UnorderedElementsAre;
 
 class CheckpointTest : public testing::Test {
  protected:
-  CheckpointTest() {
-    std::string name = testing::TempDir() + "/checkpoint_test.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~CheckpointTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
-
-  std::string Path(uint64_t updates) const { return directory_ + "/" + CheckpointName(updates); }
+  std::string Path(uint64_t updates) const { return directory_.path() + "/" + CheckpointName(updates); }
 
   void Save(uint64_t updates) {
     v1::CheckpointManifest manifest;
@@ -35,19 +29,19 @@ class CheckpointTest : public testing::Test {
     manifest.set_name(CheckpointName(updates));
     manifest.mutable_counters()->set_updates(updates);
     manifest.mutable_counters()->set_best_evaluation(-150.25);
-    ASSERT_TRUE(SaveCheckpoint(Path(updates), manifest, kFiles).ok());
+    ASSERT_TRUE(SaveCheckpoint(Path(updates), manifest, {kFiles.begin(), kFiles.end()}).ok());
   }
 
   // Updates of the newest checkpoint that is whole; -1: there is none.
   int64_t NewestUpdates() {
-    const absl::StatusOr<std::optional<LoadedCheckpoint>> newest = LoadNewestCheckpoint(directory_);
+    const absl::StatusOr<std::optional<LoadedCheckpoint>> newest = LoadNewestCheckpoint(directory_.path());
     EXPECT_TRUE(newest.ok()) << newest.status();
     return newest.ok() && newest->has_value() ? static_cast<int64_t>((*newest)->manifest.counters().updates()) : -1;
   }
 
   const std::map<std::string, std::string> kFiles = {
       {kAlgorithmFile, std::string("networks\0and more", 17)}, {kOptimizerFile, "moments"}, {kPolicyFile, ""}};
-  std::string directory_;
+  const TestDirectory directory_;
 };
 
 TEST_F(CheckpointTest, WhatIsSavedIsLoaded) {
@@ -121,30 +115,31 @@ TEST_F(CheckpointTest, WithoutAManifestThereIsNoCheckpoint) {
 
 TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
-  ASSERT_TRUE(SaveCheckpoint(directory_ + "/" + kBestCheckpoint, v1::CheckpointManifest(), {{kPolicyFile, "p"}}).ok());
-  ASSERT_TRUE(NextIdentity(directory_).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 2).ok());
-  EXPECT_THAT(*ListDirectory(directory_),
+  ASSERT_TRUE(
+      SaveCheckpoint(directory_.path() + "/" + kBestCheckpoint, v1::CheckpointManifest(), {{kPolicyFile, "p"}}).ok());
+  ASSERT_TRUE(NextIdentity(directory_.path()).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()),
               UnorderedElementsAre("IDENTITY.textproto", "best", CheckpointName(300), CheckpointName(400)));
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 5).ok());
-  EXPECT_EQ(ListDirectory(directory_)->size(), 4);
-  EXPECT_EQ(LoadCheckpoint(directory_ + "/" + kBestCheckpoint)->files.at(kPolicyFile), "p");
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 5).ok());
+  EXPECT_EQ(ListDirectory(directory_.path())->size(), 4);
+  EXPECT_EQ(LoadCheckpoint(directory_.path() + "/" + kBestCheckpoint)->files.at(kPolicyFile), "p");
 }
 
 // 300 was never finished: it must not take the place of 200, which may be the only one that is whole besides 400.
 TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(RemoveTree(Path(300) + "/" + kManifestFile).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(400), 2).ok());
-  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(200), CheckpointName(400)));
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }
 
 // 300 was damaged, the run went on from 200, and has written 250: whatever 300 is, it is in the way.
 TEST_F(CheckpointTest, TheOneJustWrittenStaysWhateverIsNewerThanIt) {
   for (const uint64_t updates : {100, 200, 250, 300}) Save(updates);
   ASSERT_TRUE(WriteFileAtomically(Path(300) + "/" + kPolicyFile, "damaged").ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_, CheckpointName(250), 1).ok());
-  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(250)));
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(250), 1).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(250)));
 }
 
 TEST_F(CheckpointTest, ARunWhoseCheckpointsAreAllUnusableIsNotBegunAnew) {
@@ -153,7 +148,7 @@ TEST_F(CheckpointTest, ARunWhoseCheckpointsAreAllUnusableIsNotBegunAnew) {
   for (const uint64_t updates : {100, 200}) {
     ASSERT_TRUE(WriteFileAtomically(Path(updates) + "/" + kPolicyFile, "damaged").ok());
   }
-  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  const absl::Status status = LoadNewestCheckpoint(directory_.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(absl::StrContains(status.message(), Path(200) + "/" + kPolicyFile)) << status;
 }
@@ -166,7 +161,7 @@ TEST_F(CheckpointTest, AnotherFormatIsRefusedByItsNumber) {
   std::string text = *ReadFile(path);
   text = absl::StrReplaceAll(text.substr(0, text.rfind("# xxh3 ")), {{"format: 1", "format: 2"}});
   ASSERT_TRUE(WriteFileAtomically(path, absl::StrFormat("%s# xxh3 %016x\n", text, Checksum(text))).ok());
-  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  const absl::Status status = LoadNewestCheckpoint(directory_.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(absl::StrContains(status.message(), "format 2")) << status;
 }
@@ -191,7 +186,7 @@ TEST_F(CheckpointTest, AnErrorOfTheFileSystemIsNotTakenForDamage) {
   const std::string path = Path(200) + "/" + kPolicyFile;
   ASSERT_TRUE(RemoveTree(path).ok());
   ASSERT_TRUE(MakeDirectories(path).ok());  // EISDIR
-  const absl::Status status = LoadNewestCheckpoint(directory_).status();
+  const absl::Status status = LoadNewestCheckpoint(directory_.path()).status();
   EXPECT_FALSE(status.ok());
   EXPECT_FALSE(absl::IsDataLoss(status)) << status;
 }
@@ -205,16 +200,16 @@ TEST_F(CheckpointTest, OneThatIsThereIsReplacedAsAWhole) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->manifest.name(), "another");
   EXPECT_THAT(*ListDirectory(Path(100)), UnorderedElementsAre(kPolicyFile, kManifestFile));
-  EXPECT_THAT(*ListDirectory(directory_), ElementsAre(CheckpointName(100)));
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(100)));
 }
 
 TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
-  const absl::StatusOr<v1::LearnerIdentity> first = NextIdentity(directory_);
+  const absl::StatusOr<v1::LearnerIdentity> first = NextIdentity(directory_.path());
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(first->incarnation(), 1);
   EXPECT_EQ(first->run_id().size(), 16);
   for (const uint32_t incarnation : {2, 3}) {
-    const absl::StatusOr<v1::LearnerIdentity> next = NextIdentity(directory_);
+    const absl::StatusOr<v1::LearnerIdentity> next = NextIdentity(directory_.path());
     ASSERT_TRUE(next.ok()) << next.status();
     EXPECT_EQ(next->incarnation(), incarnation);
     EXPECT_EQ(next->run_id(), first->run_id());
@@ -222,10 +217,10 @@ TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
 }
 
 TEST_F(CheckpointTest, AnIdentityThatCannotBeReadIsNotReplacedByANewOne) {
-  ASSERT_TRUE(WriteFileAtomically(directory_ + "/IDENTITY.textproto", "run_id: ").ok());
-  const absl::Status status = NextIdentity(directory_).status();
+  ASSERT_TRUE(WriteFileAtomically(directory_.path() + "/IDENTITY.textproto", "run_id: ").ok());
+  const absl::Status status = NextIdentity(directory_.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_TRUE(absl::StrContains(status.message(), directory_ + "/IDENTITY.textproto")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), directory_.path() + "/IDENTITY.textproto")) << status;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/log.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 #include "grpcpp/client_context.h"
 #include "learner/checkpoint.h"
@@ -23,7 +24,7 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
   const std::shared_ptr<grpc::Channel> channel = MakeChannel(address);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + connect_patience)) {
     return absl::UnavailableError(absl::StrFormat("replay shard %s cannot be reached: no connection within %.1f s",
-                                                  address, std::chrono::duration<double>(connect_patience).count()));
+                                                  address, Seconds(connect_patience)));
   }
   v1::CheckpointResponse response;
   grpc::ClientContext context;
@@ -38,17 +39,29 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
 }  // namespace
 
 void CheckpointWriter::Start(Cut cut, std::chrono::milliseconds patience) {
+  started_ = std::chrono::steady_clock::now();
   writing_ = std::async(std::launch::async, [this, patience, moved = std::move(cut)]() mutable {
     return Write(std::move(moved), patience);
   });
 }
 
-std::optional<absl::Status> CheckpointWriter::Poll() {
-  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
-  return writing_.get();
+void CheckpointWriter::Poll() {
+  if (writing() && writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) (void)Wait();
 }
 
-absl::Status CheckpointWriter::Wait() { return writing_.valid() ? writing_.get() : absl::OkStatus(); }
+absl::Status CheckpointWriter::Wait() {
+  if (!writing()) return absl::OkStatus();
+  absl::Status written = writing_.get();
+  if (written.ok()) {
+    metrics_->checkpoints.Increment();
+    metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - started_));
+    metrics_->checkpoint_timestamp.SetToCurrentTime();
+  } else {
+    metrics_->checkpoint_failures.Increment();
+    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+  }
+  return written;
+}
 
 absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();
@@ -82,11 +95,12 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   }
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
-  RETURN_IF_ERROR(SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, cut.files));
+  RETURN_IF_ERROR(
+      SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
   committed_ = manifest.name();
   RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+          Seconds(std::chrono::steady_clock::now() - start));
   return absl::OkStatus();
 }
 

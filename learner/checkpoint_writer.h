@@ -3,7 +3,7 @@
 //
 //   cut = {manifest, files, states}           on the learner's thread, between two updates
 //   writer->Start(std::move(cut));            returns at once
-//   writer->Poll() / Wait()                   what became of it
+//   writer->Poll() / Wait()                   counts what became of it
 //
 // Not thread-safe; the writing itself happens on a thread of its own.
 #ifndef HEADRACE_LEARNER_CHECKPOINT_WRITER_H_
@@ -12,11 +12,11 @@
 #include <chrono>
 #include <future>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "learner/learner_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/handshake.pb.h"
 
@@ -34,22 +34,24 @@ class CheckpointWriter {
 
   // An empty list of shards: their contents are not written. `committed`: the checkpoint that the run was resumed from,
   // which shards must not remove before there is another; empty: none. A shard that is just being started again is
-  // waited for, `connect_patience` long.
+  // waited for, `connect_patience` long. `metrics` must outlive this.
   CheckpointWriter(std::string checkpoints, std::vector<std::string> shards, v1::Peer peer, uint32_t keep,
-                   std::string committed, std::chrono::milliseconds connect_patience = std::chrono::seconds(10))
+                   std::string committed, LearnerMetrics* metrics,
+                   std::chrono::milliseconds connect_patience = std::chrono::seconds(10))
       : checkpoints_(std::move(checkpoints)),
         shards_(std::move(shards)),
         peer_(std::move(peer)),
         keep_(keep),
         committed_(std::move(committed)),
+        metrics_(metrics),
         connect_patience_(connect_patience) {}
 
   bool writing() const { return writing_.valid(); }
   // writing() must be false. DeadlineExceeded: a shard has not written its part within the patience.
   void Start(Cut cut, std::chrono::milliseconds patience = kShardPatience);
-  // The result of a checkpoint that has ended since the last call; nullopt: there is none.
-  std::optional<absl::Status> Poll();
-  // The same, waiting for it; OK if nothing was being written.
+  // Ends a checkpoint that is done. One that failed is told of in the log; those before it stay.
+  void Poll();
+  // The same, waiting for it; what became of it, OK if nothing was being written.
   absl::Status Wait();
 
  private:
@@ -60,7 +62,9 @@ class CheckpointWriter {
   const v1::Peer peer_;
   const uint32_t keep_;
   std::string committed_;  // touched by the writing thread alone
+  LearnerMetrics* const metrics_;
   const std::chrono::milliseconds connect_patience_;
+  std::chrono::steady_clock::time_point started_{};
   std::future<absl::Status> writing_;
 };
 

@@ -6,7 +6,9 @@
 #include <string>
 
 #include "common/file.h"
+#include "common/metrics.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/checkpoint.h"
@@ -28,15 +30,15 @@ class CheckpointWriterTest : public testing::Test {
   }
 
   std::string Checkpoints() const { return directory_.path(); }
-  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) const {
+  CheckpointWriter Writer(std::vector<std::string> shards, uint32_t keep = 2) {
     return CheckpointWriter(Checkpoints(), std::move(shards), MakePeer("run", "learner"), keep, /*committed=*/"",
-                            std::chrono::seconds(60));
+                            &metrics_, std::chrono::seconds(60));
   }
   // Of a run that was resumed from the first checkpoint. The patience is what an attempt takes while a shard is down;
   // on a busy machine a shard that is up may be out of its reach as well.
-  CheckpointWriter ImpatientWriter() const {
+  CheckpointWriter ImpatientWriter() {
     return CheckpointWriter(Checkpoints(), {first_.address(), second_.address()}, MakePeer("run", "learner"),
-                            /*keep=*/1, CheckpointName(1), std::chrono::seconds(1));
+                            /*keep=*/1, CheckpointName(1), &metrics_, std::chrono::seconds(1));
   }
 
   // Of the moment at which it is called.
@@ -57,6 +59,8 @@ class CheckpointWriterTest : public testing::Test {
     ASSERT_TRUE(into.Insert().ok());
   }
 
+  MetricRegistry registry_{"learner"};
+  LearnerMetrics metrics_{registry_};
   TestDirectory directory_;
   TestDirectory first_directory_, second_directory_;
   TestShard first_{0, first_directory_.path()};
@@ -70,7 +74,7 @@ TEST_F(CheckpointWriterTest, StepsThatCameBetweenTheCutAndTheShardsAreCounted) {
   Insert(first_, 3, 5);
   Insert(second_, 4, 1);
   CheckpointWriter writer = Writer({first_.address(), second_.address()});
-  EXPECT_FALSE(writer.Poll().has_value());
+  writer.Poll();  // of nothing
   writer.Start(std::move(cut));
   EXPECT_TRUE(writer.writing());
   const absl::Status written = writer.Wait();
@@ -142,6 +146,7 @@ TEST_F(CheckpointWriterTest, AShardThatTakesTooLongIsNamed) {
   CheckpointWriter writer = Writer({first_.address()});
   writer.Start(Cut(1, 0), std::chrono::milliseconds(0));
   const absl::Status status = writer.Wait();
+  EXPECT_EQ(metrics_.checkpoint_failures.Value(), 1);
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
 }
@@ -162,11 +167,10 @@ TEST_F(CheckpointWriterTest, WithoutShardsTheLearnersFilesAreAllThereIs) {
   Insert(second_, 1, 3);
   CheckpointWriter writer = Writer({});
   writer.Start(Cut(1, 5));
-  std::optional<absl::Status> written;
-  while (!written.has_value()) written = writer.Poll();
-  ASSERT_TRUE(written->ok()) << *written;
-  EXPECT_FALSE(writer.Poll().has_value());
+  while (writer.writing()) writer.Poll();
+  EXPECT_EQ(metrics_.checkpoints.Value(), 1);
   EXPECT_TRUE(writer.Wait().ok());
+  EXPECT_EQ(metrics_.checkpoints.Value(), 1);
   const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1));
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->manifest.counters().env_steps(), 5);

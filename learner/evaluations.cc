@@ -4,9 +4,8 @@
 #include <numeric>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/check.h"
 #include "common/log.h"
-#include "learner/checkpoint.h"
 
 namespace headrace {
 namespace {
@@ -29,28 +28,34 @@ EvaluationRow Summarize(const v1::EvaluationResult& result) {
 }  // namespace
 
 Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
-    : config_(config.evaluation()), stop_(config.stop()), seed_(config.seed()), around_(std::move(surroundings)) {}
+    : config_(config.evaluation()),
+      stop_(config.stop()),
+      seed_(config.seed()),
+      around_(std::move(surroundings)),
+      best_(around_.checkpoints) {}
 
 bool Evaluations::due(const RunPosition& position) const {
   return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
 }
 
-void Evaluations::Order(Subject subject) {
+void Evaluations::Order(const RunPosition& position, uint64_t version) {
+  std::optional<grpc::Slice> policy = around_.parameters->Hold(version);
+  HEADRACE_CHECK(policy.has_value());
   v1::Evaluate order;
-  order.set_version(subject.version);
+  order.set_version(version);
   order.set_episodes(config_.episodes());
   // Other initial states each time: a score that ends the run, or the best of many, would otherwise be one that suits
   // these states. The same again if the run is repeated.
-  order.set_seed(seed_ + (subject.position.updates << 20));
-  around_.parameters->Hold(subject.version);
+  order.set_seed(seed_ + (position.updates << 20));
   if (!around_.members->Evaluate(order)) {
-    around_.parameters->Release(subject.version);
+    around_.parameters->Release(version);
     return;
   }
-  ordered_ = std::move(subject);
+  ordered_ = {position, version, *std::move(policy)};
 }
 
 void Evaluations::Take(const std::vector<v1::EvaluationResult>& results, bool evaluating) {
+  around_.metrics->CountWrite(best_.Poll());
   for (const v1::EvaluationResult& result : results) {
     if (ordered_.has_value() && result.version() == ordered_->version) TakeOne(result);
   }
@@ -92,13 +97,13 @@ void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
   counters.set_best_evaluation(mean_return);
   v1::CheckpointManifest manifest;
   manifest.set_run_id(around_.run_id);
-  manifest.set_name(kBestCheckpoint);
   *manifest.mutable_counters() = counters;
   manifest.mutable_counters()->set_env_steps(subject.position.env_steps);
   manifest.mutable_counters()->set_updates(subject.position.updates);
   manifest.mutable_counters()->set_wall_seconds(subject.position.wall_seconds);
-  around_.metrics->CountWrite(SaveCheckpoint(absl::StrCat(around_.checkpoints, "/", kBestCheckpoint), manifest,
-                                             {{kPolicyFile, subject.policy}}));
+  best_.Write(std::move(manifest), subject.policy);
 }
+
+void Evaluations::FinishKeeping() { around_.metrics->CountWrite(best_.Wait()); }
 
 }  // namespace headrace

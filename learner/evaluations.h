@@ -1,7 +1,7 @@
 // The run's evaluations: which are due, what the evaluator is asked, what came of it, and which weights were the best.
 //
-//   if (evaluations->due(position)) evaluations->Order({position, version, policy});    // published just before
-//   evaluations->Take(reports.evaluations, members->Evaluating());
+//   if (evaluations->due(position)) evaluations->Order(position, version);    // published just before
+//   evaluations->Take(reports.evaluations, members->Evaluating());                      // now and then
 //
 // Its part of the counters goes into checkpoints, so that a resumed run neither repeats an evaluation nor leaves one
 // out.
@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "common/run_directory.h"
+#include "grpcpp/support/slice.h"
+#include "learner/best_writer.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
@@ -27,12 +29,6 @@ namespace headrace {
 
 class Evaluations {
  public:
-  // The weights that are evaluated.
-  struct Subject {
-    RunPosition position;
-    uint64_t version = 0;  // packed, the newest that was published
-    std::string policy;    // as published, in case they are the best
-  };
   // What all of these point to must outlive this. `checkpoints`: where the best weights are kept.
   struct Surroundings {
     RunService* members;
@@ -49,8 +45,9 @@ class Evaluations {
   // An evaluation of these weights is wanted, and none is under way.
   bool due(const RunPosition& position) const;
   bool under_way() const { return ordered_.has_value(); }
-  // Asks an idle evaluator; without one nothing happens, and what is due stays due.
-  void Order(Subject subject);
+  // Asks an idle evaluator for the newest version that was published, with which the run was there; without one nothing
+  // happens, and what is due stays due.
+  void Order(const RunPosition& position, uint64_t version);
   // `evaluating`: what RunService::Evaluating said before the results were taken, so that a result which came in
   // between is not mistaken for one that will not come.
   void Take(const std::vector<v1::EvaluationResult>& results, bool evaluating);
@@ -60,7 +57,19 @@ class Evaluations {
   // In a row.
   int failures() const { return failures_; }
 
+  // The counters tell of a best evaluation whose weights are not on disk yet.
+  bool keeping_best() const { return best_.writing(); }
+  // Waits until they are.
+  void FinishKeeping();
+
  private:
+  // The weights that are evaluated.
+  struct Subject {
+    RunPosition position;
+    uint64_t version = 0;  // packed
+    grpc::Slice policy;    // as published, in case they are the best
+  };
+
   void TakeOne(const v1::EvaluationResult& result);
   void KeepIfBest(const Subject& subject, double mean_return);
 
@@ -69,6 +78,7 @@ class Evaluations {
   const uint64_t seed_;
   const Surroundings around_;
 
+  BestWriter best_;
   std::optional<Subject> ordered_;
   uint64_t evaluated_version_ = 0;
   int failures_ = 0;

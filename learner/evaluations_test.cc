@@ -1,7 +1,6 @@
 // With an evaluator that is a stream to a real run service.
 #include "learner/evaluations.h"
 
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "common/grpc_server.h"
 #include "common/mutex.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gtest/gtest.h"
 #include "learner/checkpoint.h"
 #include "learner/run_end.h"
@@ -76,9 +76,7 @@ class Evaluator {
 class EvaluationsTest : public testing::Test {
  protected:
   EvaluationsTest() {
-    std::string name = testing::TempDir() + "/evaluations_test.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    run_ = *RunDirectory::Open(directory_ + "/run", config_, {"test"}, *RealClock());
+    run_ = *RunDirectory::Open(directory_.path() + "/run", config_, {"test"}, *RealClock());
     progress_ = *ProgressLog::Open(run_.get(), {});
     evaluations_ = std::make_unique<Evaluations>(
         config_, Evaluations::Surroundings{&members_, &parameters_, progress_.get(), &metrics_, &counters_, "run",
@@ -91,15 +89,13 @@ class EvaluationsTest : public testing::Test {
   ~EvaluationsTest() override {
     evaluator_.reset();
     server_.reset();
-    EXPECT_TRUE(RemoveTree(directory_).ok());
   }
 
   // Publishes weights of that version and has them evaluated, by an evaluator that has just become idle.
   void Order(uint64_t version, uint64_t env_steps) {
-    parameters_.Publish(version, env_steps, "weights");
-    const Evaluations::Subject subject = {
-        {.env_steps = env_steps, .wall_seconds = 1, .updates = version}, version, "policy " + std::to_string(version)};
-    while (!evaluations_->under_way()) evaluations_->Order(subject);
+    parameters_.Publish(version, env_steps, "policy " + std::to_string(version));
+    const RunPosition position = {.env_steps = env_steps, .wall_seconds = 1, .updates = version};
+    while (!evaluations_->under_way()) evaluations_->Order(position, version);
   }
   // Takes reports until the evaluation that is under way has come to an end.
   void TakeResult() {
@@ -118,13 +114,14 @@ class EvaluationsTest : public testing::Test {
   bool DueAt(uint64_t env_steps, uint64_t updates = 1) const {
     return evaluations_->due({.env_steps = env_steps, .updates = updates});
   }
-  std::string BestPolicy() const {
+  std::string BestPolicy() {
+    evaluations_->FinishKeeping();
     const absl::StatusOr<LoadedCheckpoint> best = LoadCheckpoint(run_->checkpoints() + "/" + kBestCheckpoint);
     return best.ok() ? best->files.at(kPolicyFile) : best.status().ToString();
   }
 
   const v1::RunConfig config_ = *ParseRunConfig(kConfig, "test", {});
-  std::string directory_;
+  const TestDirectory directory_;
   std::unique_ptr<RunDirectory> run_;
   std::unique_ptr<ProgressLog> progress_;
   MetricRegistry registry_{"learner"};
@@ -152,7 +149,7 @@ TEST_F(EvaluationsTest, AreDueOnceInEachInterval) {
   EXPECT_TRUE(DueAt(100));
   EXPECT_EQ(counters_.last_evaluation(), -150);
   const std::vector<std::string> lines =
-      absl::StrSplit(*ReadFile(directory_ + "/run/evaluations.csv"), '\n', absl::SkipEmpty());
+      absl::StrSplit(*ReadFile(directory_.path() + "/run/evaluations.csv"), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1], "40,1,7,-150,50,200,2");
 }
@@ -212,6 +209,7 @@ TEST_F(EvaluationsTest, WhatCannotBeWrittenIsCountedAndEndsNothing) {
   ASSERT_TRUE(RemoveTree(run_->checkpoints()).ok());
   ASSERT_TRUE(WriteFileAtomically(run_->checkpoints(), "a file where a directory should be").ok());
   Evaluate(1, 10, {-140});
+  evaluations_->FinishKeeping();
   EXPECT_EQ(metrics_.write_failures.Value(), 1);
   EXPECT_EQ(counters_.best_evaluation(), -140);
 }

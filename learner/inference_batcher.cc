@@ -76,9 +76,22 @@ InferenceBatch* InferenceBatcher::TryTake(Clock::time_point now) {
   return TakeOldest(now);
 }
 
-InferenceBatch* InferenceBatcher::Take() {
+void InferenceBatcher::SetThreads(size_t threads) {
+  HEADRACE_CHECK(threads > 0);
+  MutexLock lock(&mutex_);
+  threads_ = threads;
+  // Whoever waits for a batch and is to wait no longer leaves it to another.
+  changed_.NotifyAll();
+  threads_changed_.NotifyAll();
+}
+
+InferenceBatch* InferenceBatcher::Take(size_t thread) {
   MutexLock lock(&mutex_);
   while (!closed_) {
+    if (thread >= threads_) {
+      threads_changed_.Wait(&mutex_);
+      continue;
+    }
     if (InferenceBatch* const batch = TakeOldest(Clock::now()); batch != nullptr) return batch;
     if (queue_.empty()) {
       changed_.Wait(&mutex_);
@@ -105,6 +118,7 @@ void InferenceBatcher::Close() {
   MutexLock lock(&mutex_);
   closed_ = true;
   changed_.NotifyAll();
+  threads_changed_.NotifyAll();
 }
 
 }  // namespace headrace

@@ -92,8 +92,11 @@ class InferenceBatcher {
 
   // The oldest batch, if it is closed at `now`; otherwise null.
   InferenceBatch* TryTake(Clock::time_point now) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Waits for it. Null: Close was called.
-  InferenceBatch* Take() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for it, and before that while `thread`, a number from 0, is none of those that take batches. Null: Close was
+  // called.
+  InferenceBatch* Take(size_t thread = 0) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on the first so many threads take batches, at least one; before the first call all do.
+  void SetThreads(size_t threads) ABSL_LOCKS_EXCLUDED(mutex_);
   // Its memory is free again, and its clients may ask anew: to be called before they are answered.
   std::vector<InferenceRequest> Release(InferenceBatch* batch) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -108,6 +111,8 @@ class InferenceBatcher {
 
   Mutex mutex_;
   ConditionVariable changed_;
+  ConditionVariable threads_changed_;  // what threads that take no batches wait for
+  size_t threads_ ABSL_GUARDED_BY(mutex_) = SIZE_MAX;
   std::vector<std::unique_ptr<InferenceBatch>> all_ ABSL_GUARDED_BY(mutex_);
   std::vector<InferenceBatch*> free_ ABSL_GUARDED_BY(mutex_);
   std::deque<InferenceBatch*> queue_ ABSL_GUARDED_BY(mutex_);  // those with requests; the last one is open

@@ -164,6 +164,46 @@ TEST_F(InferenceBatcherTest, CloseEndsEveryWait) {
   EXPECT_EQ(ended, 3);
 }
 
+// A batch that is there is left to those that may take it, also by one that already waits.
+TEST_F(InferenceBatcherTest, OnlySoManyThreadsTakeBatches) {
+  Connect(1);
+  std::atomic<int> taken_by_second = 0;
+  std::atomic<int> taken_by_first = 0;
+  std::thread second([&] {
+    while (InferenceBatch* const batch = batcher_.Take(1)) {
+      ++taken_by_second;
+      batcher_.Release(batch);
+      taken_by_second.notify_all();
+    }
+  });
+  AskAndFill(1, 8);
+  taken_by_second.wait(0);
+  batcher_.SetThreads(1);
+  std::thread first([&] {
+    while (InferenceBatch* const batch = batcher_.Take(0)) {
+      batcher_.Release(batch);
+      ++taken_by_first;
+      taken_by_first.notify_all();
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    AskAndFill(2, 8);
+    taken_by_first.wait(i);
+  }
+  EXPECT_EQ(taken_by_second, 1);
+  batcher_.SetThreads(2);
+  batcher_.Close();
+  first.join();
+  second.join();
+}
+
+TEST_F(InferenceBatcherTest, CloseEndsTheWaitOfThreadsThatTakeNoBatches) {
+  batcher_.SetThreads(1);
+  std::thread second([&] { EXPECT_EQ(batcher_.Take(1), nullptr); });
+  batcher_.Close();
+  second.join();
+}
+
 // Each client's rows hold its number and its count; a thread that took a batch finds nothing else in them.
 TEST(InferenceBatcherThreadsTest, RowsAreNeverMixedUpBetweenClients) {
   constexpr uint64_t kClients = 4;

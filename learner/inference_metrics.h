@@ -17,7 +17,20 @@ struct InferenceMetrics {
                                      {"part"}, LatencyBuckets())),
         requests(r.AddCounter("headrace_inference_requests_total", "Requests answered.")),
         refused(r.AddCounter("headrace_inference_refused_total", "Streams ended because of what was asked.")),
-        clients(r.AddGauge("headrace_inference_clients", "Actors that are connected.")) {}
+        clients(r.AddGauge("headrace_inference_clients", "Actors that are connected.")),
+        held_back(r.AddGauge("headrace_inference_held_back", "Actors that the autotuner holds back.")),
+        tuned(
+            r.AddGaugeFamily("headrace_inference_tuned",
+                             "What the autotuner has set each knob to now: threads that run the policy, threads of an "
+                             "update, actors that act.",
+                             {"knob"})),
+        trials(r.AddCounter("headrace_inference_trials_total", "Settings that the autotuner has tried.")),
+        rollbacks(
+            r.AddCounter("headrace_inference_rollbacks_total", "Settings that the autotuner has tried and not kept.")),
+        learned_steps_per_second(r.AddGauge("headrace_inference_learned_steps_per_second",
+                                            "Environment steps that updates have used, a second, as the autotuner has "
+                                            "last measured them.",
+                                            kNotKnownYet)) {}
 
   // 1, 2, 4, ... environments.
   static std::vector<double> BatchSizeBuckets() {
@@ -41,6 +54,11 @@ struct InferenceMetrics {
   prometheus::Counter& requests;
   prometheus::Counter& refused;
   prometheus::Gauge& clients;
+  prometheus::Gauge& held_back;
+  GaugeFamily tuned;
+  prometheus::Counter& trials;
+  prometheus::Counter& rollbacks;
+  prometheus::Gauge& learned_steps_per_second;
 };
 
 }  // namespace headrace

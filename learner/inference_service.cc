@@ -15,6 +15,7 @@
 #include "common/byte_buffer.h"
 #include "common/log.h"
 #include "common/protocol.h"
+#include "common/seconds.h"
 #include "common/server_stream.h"
 #include "common/status_macros.h"
 #include "grpcpp/support/proto_buffer_reader.h"
@@ -24,8 +25,6 @@ namespace headrace {
 namespace {
 
 using Clock = InferenceBatcher::Clock;
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 uint32_t Microseconds(Clock::duration duration) {
   return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
@@ -52,7 +51,7 @@ std::string RowsOf(const at::Tensor& tensor, size_t batch_rows, const InferenceR
 
 }  // namespace
 
-class InferenceService::Stream final : public ServerStream, public InferenceClient {
+class InferenceService::Stream final : public ServerStream, public InferenceClient, public GatedActor {
  public:
   explicit Stream(InferenceService* service) : service_(service) {}
 
@@ -62,8 +61,28 @@ class InferenceService::Stream final : public ServerStream, public InferenceClie
     ReadNext();
   }
 
+  void GoOn() override { Process(*message_); }
+
  private:
   void OnMessage(const grpc::ByteBuffer& message) override {
+    message_ = &message;  // before it may have to go on
+    const ActorGate::Admission admission = lanes_ == 0 ? ActorGate::Admission::kGranted : service_->gate_->Admit(this);
+    if (admission == ActorGate::Admission::kGranted) Process(message);
+    if (admission == ActorGate::Admission::kTell) TellHeldBack(message);
+  }
+
+  void TellHeldBack(const grpc::ByteBuffer& message) {
+    v1::ActRequest request;
+    if (!FromByteBuffer(message, request).ok() || request.request() == 0) return Process(message);  // is refused
+    v1::ActResponse response;
+    response.set_request(request.request());
+    response.set_status_code(static_cast<uint32_t>(kHeldBack));
+    response.set_status_message("held back by the autotuner: ask again and wait");
+    Send(ToByteBuffer(response));
+    ReadNext();
+  }
+
+  void Process(const grpc::ByteBuffer& message) {
     const Clock::time_point arrived = Clock::now();
     InferenceBatcher::Place place{};
     const absl::Status status = Read(message, arrived, place);
@@ -115,7 +134,7 @@ class InferenceService::Stream final : public ServerStream, public InferenceClie
     peer_ = request.open().peer().name();
     RETURN_IF_ERROR(service_->CheckOpen(request.open()));
     lanes_ = request.open().lanes();
-    service_->batcher_->Connect();
+    service_->gate_->Enter(std::shared_ptr<GatedActor>(shared_from_this(), this), request.open().index());
     service_->metrics_.clients.Increment();
     return absl::OkStatus();
   }
@@ -127,7 +146,7 @@ class InferenceService::Stream final : public ServerStream, public InferenceClie
 
   void OnClosed() override {
     if (lanes_ == 0) return;
-    service_->batcher_->Disconnect();
+    service_->gate_->Leave(this);
     service_->metrics_.clients.Decrement();
   }
 
@@ -135,6 +154,7 @@ class InferenceService::Stream final : public ServerStream, public InferenceClie
   std::string peer_ = "(not yet known)";
   size_t lanes_ = 0;  // 0: not opened
   std::atomic<Clock::rep> computed_ = 0;
+  const grpc::ByteBuffer* message_ = nullptr;  // the newest
 };
 
 InferenceService::InferenceService(const v1::RunConfig& config, const v1::LearnerIdentity& identity,
@@ -175,7 +195,8 @@ absl::Status InferenceService::Open(const v1::Column& observation, std::vector<s
                                 .max_rows = config_.max_batch(),
                                 .deadline = std::chrono::microseconds(config_.deadline_microseconds()),
                                 .state_bytes = static_cast<size_t>(state_size) * sizeof(float),
-                                .batches = policies.size() + 1});
+                                .batches = config_.threads() + 1});
+  gate_ = std::make_unique<ActorGate>(batcher_.get(), &metrics_.held_back);
   for (std::unique_ptr<Policy>& policy : policies) {
     const auto thread = static_cast<uint32_t>(predictors_.size());
     predictors_.push_back({std::move(policy), ExplorationStream(seed_, identity_.incarnation(), thread)});
@@ -192,7 +213,7 @@ absl::Status InferenceService::Open(const v1::Column& observation, std::vector<s
         ++started_;
         changed_.NotifyAll();
       }
-      Predict(predictor);
+      Predict(predictor, static_cast<size_t>(&predictor - predictors_.data()));
     });
   }
   MutexLock lock(&mutex_);
@@ -232,9 +253,9 @@ absl::Status InferenceService::CheckOpen(const v1::ActOpen& open) const {
   return absl::OkStatus();
 }
 
-void InferenceService::Predict(Predictor& predictor) {
+void InferenceService::Predict(Predictor& predictor, size_t thread) {
   if (WaitForWeights() == nullptr) return;
-  while (InferenceBatch* const batch = batcher_->Take()) {
+  while (InferenceBatch* const batch = batcher_->Take(thread)) {
     const Clock::time_point taken = Clock::now();
     Clock::time_point loaded = taken;
     const size_t rows = batch->rows;

@@ -28,6 +28,7 @@
 #include "common/random.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "learner/actor_gate.h"
 #include "learner/inference_batcher.h"
 #include "learner/inference_metrics.h"
 #include "proto/checkpoint.pb.h"
@@ -46,10 +47,17 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   // Newer weights; policies load them before their next batch.
   void Publish(uint64_t version, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Starts a thread for each policy; it answers once there are weights. `observation`: as the run records it, and so
+  // Starts a thread for each policy; it answers once there are weights. `observation`: as policies see it, and so
   // many numbers of recurrent state with it. InvalidArgument: no tensor has its type.
   absl::Status Open(const v1::Column& observation, std::vector<std::unique_ptr<Policy>> policies,
                     int64_t state_size = 0) ABSL_LOCKS_EXCLUDED(mutex_);
+  // While it runs: the first so many threads run the policy, and the first so many actors are answered, the others held
+  // back (learner/actor_gate.h). At least 1; before the first call all. Not before Open.
+  void SetThreads(size_t threads) { batcher_->SetThreads(threads); }
+  void SetActors(size_t actors) { gate_->SetActors(actors); }
+
+  InferenceMetrics& metrics() { return metrics_; }
+
   // Ends the threads; what was asked is not answered any more. Streams end with the server.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -71,7 +79,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Act(grpc::CallbackServerContext*) override;
   absl::Status CheckOpen(const v1::ActOpen& open) const;
-  void Predict(Predictor& predictor);
+  void Predict(Predictor& predictor, size_t thread);
   // On the rows of the batch; whatever LibTorch throws is a status.
   absl::Status Compute(Predictor& predictor, const InferenceBatch& batch, InferenceBatcher::Clock::time_point& loaded);
   // Null: the service is being stopped.
@@ -89,6 +97,7 @@ class InferenceService final : public v1::Inference::WithRawCallbackMethod_Act<v
   size_t row_bytes_ = 0;
   int64_t state_size_ = 0;
   std::unique_ptr<InferenceBatcher> batcher_;
+  std::unique_ptr<ActorGate> gate_;
   std::vector<Predictor> predictors_;
   std::vector<std::thread> threads_;
   std::atomic<bool> opened_ = false;

@@ -61,11 +61,12 @@ v1::Column ObservationColumn() {
   return column;
 }
 
-v1::ActRequest OpenRequest(uint32_t lanes, const std::string& run_id = "run") {
+v1::ActRequest OpenRequest(uint32_t lanes, const std::string& run_id = "run", uint32_t index = 0) {
   v1::ActRequest request;
   *request.mutable_open()->mutable_peer() = MakePeer(run_id, "actor");
   *request.mutable_open()->mutable_observation() = ObservationColumn();
   request.mutable_open()->set_lanes(lanes);
+  request.mutable_open()->set_index(index);
   return request;
 }
 
@@ -266,6 +267,113 @@ TEST_F(InferenceServiceTest, EachClientsRecurrentStateComesBackAsThePolicyLeftIt
   second->Ask(2, {2, 0, 3, 0}, {30, 40, 50});
   EXPECT_EQ(second->End(),
             absl::InvalidArgumentError("expected recurrent state of 16 bytes (2 environments, FLOAT32 [2]), got 12"));
+}
+
+// The first answer says so; the next request waits.
+TEST_F(InferenceServiceTest, AnActorThatIsHeldBackIsToldSoAndAnsweredWhenThereIsRoom) {
+  service_->Publish(1, WeightsOf(10));
+  Open();
+  const std::unique_ptr<Client> first = Connect(OpenRequest(1, "run", 0)), second = Connect(OpenRequest(1, "run", 1));
+  WaitForClients(2);
+  service_->SetActors(1);
+  second->Ask(1, {1, 0});
+  const v1::ActResponse told = second->Answer();
+  EXPECT_EQ(told.request(), 1u);
+  EXPECT_EQ(told.status_code(), static_cast<uint32_t>(kHeldBack));
+  EXPECT_TRUE(told.actions().empty());
+  EXPECT_TRUE(absl::StrContains(registry_.Text(), "headrace_inference_held_back 1"));
+  second->Ask(2, {2, 0});
+  first->Ask(1, {3, 0});
+  EXPECT_EQ(Floats(first->Answer().actions()), (std::vector<float>{13}));
+  service_->SetActors(2);
+  const v1::ActResponse answer = second->Answer();
+  EXPECT_EQ(answer.request(), 2u);
+  EXPECT_EQ(answer.status_code(), 0u);
+  EXPECT_EQ(Floats(answer.actions()), (std::vector<float>{12}));
+  EXPECT_TRUE(absl::StrContains(registry_.Text(), "headrace_inference_held_back 0"));
+}
+
+TEST_F(InferenceServiceTest, AnActorThatVanishesMakesRoomForOneThatIsHeldBack) {
+  service_->Publish(1, WeightsOf(10));
+  Open();
+  std::unique_ptr<Client> first = Connect(OpenRequest(1, "run", 0));
+  const std::unique_ptr<Client> second = Connect(OpenRequest(1, "run", 1));
+  WaitForClients(2);
+  service_->SetActors(1);
+  second->Ask(1, {1, 0});
+  EXPECT_EQ(second->Answer().status_code(), static_cast<uint32_t>(kHeldBack));
+  second->Ask(2, {2, 0});
+  {
+    const std::unique_ptr<Client> third = Connect(OpenRequest(1, "run", 2));
+    third->Ask(1, {1, 0});
+    EXPECT_EQ(third->Answer().status_code(), static_cast<uint32_t>(kHeldBack));
+    third->Ask(2, {2, 0});
+    WaitForClients(3);
+  }
+  WaitForClients(2);  // it was held back, and is gone all the same
+  first.reset();
+  EXPECT_EQ(Floats(second->Answer().actions()), (std::vector<float>{12}));
+}
+
+TEST_F(InferenceServiceTest, WhatIsWrongIsRefusedAlsoOfAnActorThatIsHeldBack) {
+  service_->Publish(1, WeightsOf(10));
+  Open();
+  const std::unique_ptr<Client> first = Connect(OpenRequest(1, "run", 0)), second = Connect(OpenRequest(1, "run", 1));
+  WaitForClients(2);
+  service_->SetActors(1);
+  second->Send(OpenRequest(1));
+  EXPECT_TRUE(absl::IsInvalidArgument(second->End()));
+}
+
+TEST_F(InferenceServiceTest, ShutsDownWhileActorsAreHeldBack) {
+  service_->Publish(1, WeightsOf(10));
+  Open();
+  const std::unique_ptr<Client> first = Connect(OpenRequest(1, "run", 0)), second = Connect(OpenRequest(1, "run", 1));
+  WaitForClients(2);
+  service_->SetActors(1);
+  second->Ask(1, {1, 0});
+  second->Answer();
+  second->Ask(2, {1, 0});  // and waits
+  service_->Stop();
+  server_.reset();
+  EXPECT_FALSE(second->End().ok());
+  EXPECT_FALSE(first->End().ok());
+}
+
+TEST_F(InferenceServiceTest, EveryoneIsAnsweredRightlyWhileThreadsAndActorsChange) {
+  constexpr int kClients = 4;
+  constexpr int kRequests = 300;
+  service_->Publish(1, WeightsOf(0.5));
+  Open(/*threads=*/3);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  std::atomic<int> left = kClients;
+  for (uint32_t index = 0; index < kClients; ++index) {
+    threads.emplace_back([&, index] {
+      const std::unique_ptr<Client> client = Connect(OpenRequest(1, "run", index));
+      uint64_t number = 0;
+      for (int request = 0; request < kRequests; ++request) {
+        const auto value = static_cast<float>(request * kClients + index);
+        v1::ActResponse answer;
+        do {
+          client->Ask(++number, {value, -value});
+          answer = client->Answer();
+          wrong += answer.request() != number;
+        } while (answer.status_code() == static_cast<uint32_t>(kHeldBack));
+        wrong += Floats(answer.actions()) != std::vector<float>{value + 0.5f};
+      }
+      --left;
+    });
+  }
+  while (left > 0) {
+    for (const size_t count : {1, 3, 2}) {
+      service_->SetThreads(count);
+      service_->SetActors(count);
+      std::this_thread::yield();
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(InferenceServiceTest, RefusesToOpenTwiceAndRequestsWithoutANumber) {

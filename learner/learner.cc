@@ -8,22 +8,19 @@
 #include "ATen/Parallel.h"
 #include "ATen/core/Tensor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/protocol.h"
+#include "common/seconds.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "learner/divergence.h"
+#include "learner/final_evaluation.h"
 #include "learner/pushed_updates.h"
-#include "learner/restore.h"
 #include "learner/run_end.h"
 #include "learner/sampled_updates.h"
 #include "learner/table_spec.h"
-#include "model/device.h"
-#include "model/moments.h"
-#include "model/weights.h"
 #include "replay/ratio.h"
 
 namespace headrace {
@@ -32,61 +29,10 @@ namespace {
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
 constexpr std::chrono::seconds kFirstActorPatience{3600};
-// Of the final evaluation: for the whole of it, without any evaluator, and how often it may fail.
-constexpr std::chrono::seconds kEvaluationPatience{300};
-constexpr std::chrono::seconds kEvaluatorPatience{30};
-constexpr int kEvaluationAttempts = 3;
 constexpr std::chrono::seconds kLeavePatience{10};
 // For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
 // the end gives it (deploy/kubernetes/base/learner.yaml, tools/headrace_cli/supervisor.py), with connecting.
 constexpr std::chrono::seconds kLastCheckpointsPatience{150};
-
-// LibTorch's threads. Where the configuration does not say, their number is chosen between one and all cores; not in
-// lockstep, because it has a part in the last bits of a product.
-int MostThreads(const v1::RunConfig& config) {
-  const uint32_t threads = config.learner().threads();
-  return threads > 0 ? static_cast<int>(threads) : static_cast<int>(std::thread::hardware_concurrency());
-}
-
-bool ThreadsAreChosen(const v1::RunConfig& config) {
-  return config.learner().threads() == 0 && !config.deterministic() && config.device() == "cpu";
-}
-
-double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-// Whether there was something to merge. An actor that reports nonsense must not end the run, nor spoil what the others
-// have reported.
-bool MergeInto(v1::Moments& all, const std::vector<v1::Moments>& reported, int elements) {
-  bool merged_any = false;
-  for (const v1::Moments& moments : reported) {
-    const absl::StatusOr<v1::Moments> merged =
-        moments.mean_size() == elements
-            ? MergeMoments(all, moments)
-            : absl::InvalidArgumentError(absl::StrFormat("expected %d means, got %d", elements, moments.mean_size()));
-    if (!merged.ok()) {
-      LogWarning("moments dropped: %s", merged.status().ToString());
-      continue;
-    }
-    all = *merged;
-    merged_any = true;
-  }
-  return merged_any;
-}
-
-prometheus::Counter& CounterOf(ReplaySampler::Wait wait, const LearnerMetrics::Waiting& waiting) {
-  switch (wait) {
-    case ReplaySampler::Wait::kShards:
-      return waiting.shards;
-    case ReplaySampler::Wait::kActors:
-      return waiting.actors;
-    case ReplaySampler::Wait::kItems:
-      return waiting.items;
-    case ReplaySampler::Wait::kBatch:
-    case ReplaySampler::Wait::kNothing:
-      return waiting.batch;
-  }
-  return waiting.batch;
-}
 
 }  // namespace
 
@@ -104,10 +50,10 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       gradients_(gradients),
       metrics_(metrics),
       start_(std::chrono::steady_clock::now()),
-      threads_(ThreadsAreChosen(config_) ? MostThreads(config_) : 1),
-      last_checkpoint_(start_),
-      waiting_since_(start_),
-      counted_until_(start_) {
+      // One mechanism decides.
+      threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
+      waiting_(&metrics_->waiting, start_),
+      last_checkpoint_(start_) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   if (!resume_from_.has_value()) return;
@@ -140,18 +86,8 @@ std::string Learner::EndedBefore() const { return counters_.end_reason().empty()
 
 std::string Learner::EndReached() const {
   std::optional<Ratio> ratio;
-  if (algorithm_ != nullptr) ratio = MakeRatio(config_, experience_);
+  if (learned_ != nullptr) ratio = MakeRatio(config_, experience_);
   return RunEnd(config_.stop(), counters_, WallSeconds(), ratio);
-}
-
-absl::Status Learner::CheckFinite(const std::vector<NamedTensor>& tensors) const {
-  return headrace::CheckFinite(tensors, counters_.updates(), algorithm_->MetricNames(), updates_->Metrics());
-}
-
-void Learner::CountWaiting(prometheus::Counter& what, Time end) {
-  if (end <= counted_until_) return;
-  what.Increment(Seconds(end - counted_until_));
-  counted_until_ = end;
 }
 
 absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
@@ -163,7 +99,7 @@ absl::StatusOr<v1::EnvironmentSpec> Learner::WaitForEnvironment() {
     const Time now = std::chrono::steady_clock::now();
     absl::StatusOr<v1::EnvironmentSpec> environment =
         members_->WaitForEnvironment(std::min(now + kSignalInterval, start_ + kFirstActorPatience));
-    CountWaiting(metrics_->waiting.first_actor);
+    waiting_.Count(metrics_->waiting.first_actor);
     if (!absl::IsDeadlineExceeded(environment.status()) || now >= start_ + kFirstActorPatience) return environment;
   }
   return absl::CancelledError("interrupted before the first actor came");
@@ -173,14 +109,19 @@ absl::Status Learner::SetUp() {
   ASSIGN_OR_RETURN(environment_, WaitForEnvironment());
   ASSIGN_OR_RETURN(experience_, MakeExperience(config_, environment_));
   RETURN_IF_ERROR(OpenInference());
-  at::set_num_threads(MostThreads(config_));
-  ASSIGN_OR_RETURN(algorithm_, MakeAlgorithm(config_, environment_));
-  const std::vector<ParameterGroup> groups = algorithm_->ParameterGroups();
-  MakeOptimizers(groups);
-  RETURN_IF_ERROR(RestoreTensors());
+  at::set_num_threads(threads_.threads());
+  if (InferenceTuning::Wanted(config_)) {
+    tuning_ = std::make_unique<InferenceTuning>(config_, experience_.batch_size * experience_.item_stride, inference_);
+  }
+  ASSIGN_OR_RETURN(learned_, LearnedState::Create(config_, environment_, &counters_));
+  if (resume_from_.has_value()) {
+    RETURN_IF_ERROR(learned_->Restore(*resume_from_));
+  } else if (init_from_.has_value()) {
+    RETURN_IF_ERROR(learned_->TakeNetworks(*init_from_));
+  }
   ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(counters_.env_steps()));
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
-  RETURN_IF_ERROR(StartUpdates(groups));
+  RETURN_IF_ERROR(StartUpdates());
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
   counters_.set_env_steps(updates_->env_steps());
   ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position(), counters_.recent_episodes()));
@@ -188,7 +129,7 @@ absl::Status Learner::SetUp() {
   checkpoints_ = std::make_unique<CheckpointWriter>(
       run_->checkpoints(), checkpoint.replay() ? replay_addresses_ : std::vector<std::string>(),
       MakePeer(identity_.run_id(), "learner"), checkpoint.keep(),
-      resume_from_.has_value() ? resume_from_->manifest.name() : "");
+      resume_from_.has_value() ? resume_from_->manifest.name() : "", metrics_);
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
@@ -205,62 +146,27 @@ absl::Status Learner::SetUp() {
   return absl::OkStatus();
 }
 
-absl::Status Learner::RestoreTensors() {
-  if (resume_from_.has_value()) {
-    RETURN_IF_ERROR(RestoreAll(*resume_from_, *algorithm_, OptimizerTensors()));
-    LogInfo("resumed at %d environment steps and %d updates", counters_.env_steps(), counters_.updates());
-  } else if (init_from_.has_value()) {
-    RETURN_IF_ERROR(RestoreNetworks(*init_from_, *algorithm_));
-    // They belong to the networks, which expect inputs that are scaled by them.
-    *counters_.mutable_observation_moments() = init_from_->manifest.counters().observation_moments();
-    *counters_.mutable_return_moments() = init_from_->manifest.counters().return_moments();
-    LogInfo("networks taken from checkpoint %s of run %s", init_from_->manifest.name(), init_from_->manifest.run_id());
-  }
-  if (counters_.observation_moments().count() > 0) {
-    algorithm_->SetObservationMoments(counters_.observation_moments());
-  }
-  if (counters_.return_moments().count() > 0) algorithm_->SetReturnMoments(counters_.return_moments());
-  return absl::OkStatus();
-}
-
 absl::Status Learner::OpenInference() {
   if (inference_ == nullptr) return absl::OkStatus();
   std::vector<std::unique_ptr<Policy>> policies;
-  for (uint32_t i = 0; i < config_.inference().threads(); ++i) {
+  const uint32_t threads = InferenceTuning::Wanted(config_) ? InferenceTuning::MostPredictionThreads(config_)
+                                                            : config_.inference().threads();
+  for (uint32_t i = 0; i < threads; ++i) {
     ASSIGN_OR_RETURN(policies.emplace_back(), MakePolicy(config_, environment_));
   }
-  const v1::Column* observation = nullptr;
+  ASSIGN_OR_RETURN(const v1::Column observation, SeenObservation(environment_));
   int64_t state_size = 0;
   for (const v1::Column& column : experience_.signature.columns()) {
-    if (column.name() == "observation") observation = &column;
     if (column.name() == "recurrent_state") state_size = column.shape(0);
   }
-  if (observation == nullptr) return absl::InvalidArgumentError("the algorithm's signature has no column observation");
-  return inference_->Open(*observation, std::move(policies), state_size);
+  return inference_->Open(observation, std::move(policies), state_size);
 }
 
-void Learner::MakeOptimizers(const std::vector<ParameterGroup>& groups) {
-  if (config_.topology() != v1::ASYNCHRONOUS_GRADIENTS || config_.gradients().statistics() == v1::SHARED) {
-    optimizers_.emplace_back(groups);
-    return;
-  }
-  for (uint32_t i = 0; i < config_.actor().processes(); ++i) {
-    optimizers_.emplace_back(groups, absl::StrCat("actor", i, "/"));
-  }
-}
-
-std::vector<NamedTensor> Learner::OptimizerTensors() const {
-  std::vector<NamedTensor> tensors;
-  for (const LocalOptimizer& optimizer : optimizers_) {
-    for (NamedTensor& tensor : optimizer.StateTensors()) tensors.push_back(std::move(tensor));
-  }
-  return tensors;
-}
-
-absl::Status Learner::StartUpdates(const std::vector<ParameterGroup>& groups) {
+absl::Status Learner::StartUpdates() {
   if (gradients_ != nullptr) {
-    ASSIGN_OR_RETURN(updates_, PushedUpdates::Start(config_.gradients(), counters_.env_steps(), PackedVersion(), groups,
-                                                    algorithm_.get(), &optimizers_, gradients_));
+    ASSIGN_OR_RETURN(updates_, PushedUpdates::Start(config_.gradients(), counters_.env_steps(), PackedVersion(),
+                                                    learned_->parameter_groups(), learned_->algorithm(),
+                                                    learned_->optimizers(), gradients_));
     return absl::OkStatus();
   }
   SampledUpdates::Options options;
@@ -271,7 +177,8 @@ absl::Status Learner::StartUpdates(const std::vector<ParameterGroup>& groups) {
   options.env_steps = counters_.env_steps();
   options.updates = counters_.updates();
   options.resume_from = resume_from_.has_value() ? &*resume_from_ : nullptr;
-  ASSIGN_OR_RETURN(updates_, SampledUpdates::Start(options, algorithm_.get(), &optimizers_[0], metrics_));
+  ASSIGN_OR_RETURN(updates_,
+                   SampledUpdates::Start(options, learned_->algorithm(), &learned_->optimizers()->front(), metrics_));
   return absl::OkStatus();
 }
 
@@ -293,14 +200,14 @@ absl::Status Learner::Run() {
 }
 
 absl::Status Learner::Train() {
-  waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  waiting_.Begin();
   while (!ShutdownSignal::Requested()) {
     const absl::StatusOr<UpdateSource::Arrival> arrival =
         updates_->Next(Moment(), std::chrono::steady_clock::now() + kHousekeepingInterval);
     if (arrival.ok()) {
       if (arrival->usable) RETURN_IF_ERROR(UpdateOnce(*arrival));
     } else if (absl::IsDeadlineExceeded(arrival.status())) {
-      CountWaiting(CounterOf(updates_->stats().wait, metrics_->waiting));
+      waiting_.Count(updates_->stats().wait);
     } else {
       return arrival.status();
     }
@@ -331,13 +238,13 @@ absl::Status Learner::BeginAnotherRound() {
 
 absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
   const Time begin = std::chrono::steady_clock::now();
-  const double waited = Seconds(begin - waiting_since_);
+  const double waited = waiting_.Waited(begin);
   metrics_->batch_wait.Observe(waited);
   progress_->AddWait(waited);
   // Of a queue a batch is asked for before it is there, and what was waited for then is its items.
   const bool before_asking = arrival.waited_for != ReplaySampler::Wait::kItems;
-  CountWaiting(CounterOf(arrival.waited_for, metrics_->waiting), before_asking ? arrival.asked : begin);
-  CountWaiting(metrics_->waiting.batch, begin);
+  waiting_.Count(arrival.waited_for, before_asking ? arrival.asked : begin);
+  waiting_.Count(ReplaySampler::Wait::kBatch, begin);
   RETURN_IF_ERROR(updates_->Update(Moment()));
   updated_ = true;
   counters_.set_updates(counters_.updates() + 1);
@@ -353,7 +260,7 @@ absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
     RETURN_IF_ERROR(Publish());
   }
   // Asking for the next batch is time that goes by without an update, too.
-  waiting_since_ = counted_until_ = std::chrono::steady_clock::now();
+  waiting_.Begin();
   updates_->Done(Moment());
   return absl::OkStatus();
 }
@@ -361,9 +268,7 @@ absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
 absl::Status Learner::Publish() {
   if (published_version_ == PackedVersion()) return absl::OkStatus();
   const Time begin = std::chrono::steady_clock::now();
-  const std::vector<NamedTensor> tensors = algorithm_->PolicyTensors();
-  RETURN_IF_ERROR(CheckFinite(tensors));
-  ASSIGN_OR_RETURN(std::string policy, SaveTensors(tensors, {}));
+  ASSIGN_OR_RETURN(std::string policy, learned_->PolicyFile(updates_->Metrics()));
   if (inference_ != nullptr) inference_->Publish(PackedVersion(), policy);
   metrics_->published_bytes.Increment(static_cast<double>(policy.size()));
   parameters_->Publish(PackedVersion(), counters_.env_steps(), std::move(policy));
@@ -383,18 +288,16 @@ absl::Status Learner::KeepHouse() {
   RETURN_IF_ERROR(BeginAnotherRound());
   if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
   if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
-  if (const std::optional<absl::Status> written = checkpoints_->Poll(); written.has_value()) {
-    CountCheckpoint(*written);
-  }
+  checkpoints_->Poll();
   const double interval = config_.checkpoint().interval_seconds();
-  if (interval > 0 && !checkpoints_->writing() && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
+  const bool writing = checkpoints_->writing() || evaluations_->keeping_best();
+  if (interval > 0 && !writing && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
+  if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
   metrics_->housekeeping.Increment(Seconds(duration));
-  // It is no time in which a batch was waited for.
-  waiting_since_ += duration;
-  counted_until_ += duration;
+  waiting_.LeaveOut(duration);
   return absl::OkStatus();
 }
 
@@ -411,26 +314,14 @@ void Learner::TakeReports() {
       LogWarning("an episode was interrupted after %d steps: %s", episode.length(), episode.cause());
     }
   }
-  MergeMoments(reports);
+  learned_->MergeMoments(reports.moments, reports.return_moments);
   evaluations_->Take(reports.evaluations, evaluating);
-}
-
-void Learner::MergeMoments(const RunService::Reports& reports) {
-  int elements = 1;
-  for (const uint32_t dimension : environment_.observation().shape()) elements *= static_cast<int>(dimension);
-  if (!reports.moments.empty() && MergeInto(*counters_.mutable_observation_moments(), reports.moments, elements)) {
-    algorithm_->SetObservationMoments(counters_.observation_moments());
-  }
-  if (!reports.return_moments.empty() && MergeInto(*counters_.mutable_return_moments(), reports.return_moments, 1)) {
-    algorithm_->SetReturnMoments(counters_.return_moments());
-  }
 }
 
 absl::Status Learner::OrderEvaluation() {
   if (!members_->HasEvaluator()) return absl::OkStatus();
   RETURN_IF_ERROR(Publish());
-  ASSIGN_OR_RETURN(std::string policy, SaveTensors(algorithm_->PolicyTensors(), {}));
-  evaluations_->Order({Position(), published_version_, std::move(policy)});
+  evaluations_->Order(Position(), published_version_);
   return absl::OkStatus();
 }
 
@@ -461,8 +352,9 @@ void Learner::WriteProgress() {
   ProgressLog::Scalars losses;
   if (updated_) {
     const at::Tensor values = updates_->Metrics().to(at::kCPU, at::kDouble);
-    for (size_t i = 0; i < algorithm_->MetricNames().size(); ++i) {
-      losses.emplace_back(algorithm_->MetricNames()[i], values.data_ptr<double>()[i]);
+    const std::vector<std::string>& names = learned_->algorithm()->MetricNames();
+    for (size_t i = 0; i < names.size(); ++i) {
+      losses.emplace_back(names[i], values.data_ptr<double>()[i]);
       metrics_->losses.With({losses.back().first}).Set(losses.back().second);
     }
   }
@@ -482,72 +374,44 @@ absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience) {
   counters = counters_;
   counters.set_learner_incarnation(identity_.incarnation());
   counters.set_wall_seconds(WallSeconds());
-  counters.clear_recent_episodes();
-  for (const v1::Episode& episode : progress_->recent()) {
-    v1::Episode& saved = *counters.add_recent_episodes();
-    saved.set_episode_return(episode.episode_return());
-    saved.set_length(episode.length());
-  }
-  const std::vector<NamedTensor> state = algorithm_->StateTensors();
-  // What is not finite must not take the place of what is.
-  RETURN_IF_ERROR(CheckFinite(state));
-  ASSIGN_OR_RETURN(cut.files[kAlgorithmFile], SaveTensors(state, {}));
-  ASSIGN_OR_RETURN(cut.files[kOptimizerFile], SaveTensors(OptimizerTensors(), {}));
-  ASSIGN_OR_RETURN(cut.files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
+  *counters.mutable_recent_episodes() = progress_->RecentEpisodes();
+  ASSIGN_OR_RETURN(cut.files, learned_->CheckpointFiles(updates_->Metrics()));
   checkpoints_->Start(std::move(cut), patience);
   return absl::OkStatus();
-}
-
-void Learner::CountCheckpoint(const absl::Status& written) {
-  (written.ok() ? metrics_->checkpoints : metrics_->checkpoint_failures).Increment();
-  if (!written.ok()) {
-    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
-    return;
-  }
-  metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - last_checkpoint_));
-  metrics_->checkpoint_timestamp.SetToCurrentTime();
 }
 
 absl::Status Learner::EvaluateFinally() {
   if (config_.evaluation().processes() == 0) return absl::OkStatus();
   SetStatus("evaluator: the final weights are being evaluated");
-  const Time begin = std::chrono::steady_clock::now();
-  Time evaluator_seen = begin;
+  FinalEvaluation final(std::chrono::steady_clock::now());
   const int failures_before = evaluations_->failures();
-  std::string trouble;
   // One that is under way comes first; then the final weights, unless it was of them.
-  while (trouble.empty() && !ShutdownSignal::Requested()) {
+  while (!ShutdownSignal::Requested()) {
     TakeReports();
     if (evaluations_->evaluated_version() == PackedVersion()) break;
+    const std::string given_up = final.GivenUp(std::chrono::steady_clock::now(), members_->HasEvaluator(),
+                                               evaluations_->failures() - failures_before);
+    if (!given_up.empty()) {
+      LogError("the final weights were not evaluated: %s", given_up);
+      break;
+    }
     if (!evaluations_->under_way()) RETURN_IF_ERROR(OrderEvaluation());
-    const Time now = std::chrono::steady_clock::now();
-    if (members_->HasEvaluator()) evaluator_seen = now;
-    if (evaluations_->failures() - failures_before >= kEvaluationAttempts) {
-      trouble = absl::StrFormat("it failed %d times", kEvaluationAttempts);
-    }
-    if (now - evaluator_seen >= kEvaluatorPatience) {
-      trouble = absl::StrFormat("there was no evaluator for %d s", kEvaluatorPatience.count());
-    }
-    if (now - begin >= kEvaluationPatience) {
-      trouble = absl::StrFormat("it took more than %d s", kEvaluationPatience.count());
-    }
     std::this_thread::sleep_for(kHousekeepingInterval);
-    CountWaiting(metrics_->waiting.evaluator);
+    waiting_.Count(metrics_->waiting.evaluator);
   }
-  waiting_since_ = std::chrono::steady_clock::now();
-  if (!trouble.empty()) LogError("the final weights were not evaluated: %s", trouble);
+  waiting_.Begin();
   return absl::OkStatus();
 }
 
 absl::Status Learner::Finish(const std::string& reason) {
   WriteProgress();
   const Time end = std::chrono::steady_clock::now() + kLastCheckpointsPatience;
-  if (checkpoints_->writing()) CountCheckpoint(checkpoints_->Wait());
+  (void)checkpoints_->Wait();
+  evaluations_->FinishKeeping();
   counters_.set_end_reason(reason);
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
   RETURN_IF_ERROR(StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience)));
   const absl::Status written = checkpoints_->Wait();
-  CountCheckpoint(written);
   if (!reason.empty()) {
     members_->Stop(reason);
     if (!members_->WaitUntilEmpty(std::chrono::steady_clock::now() + kLeavePatience)) {

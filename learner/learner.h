@@ -1,7 +1,7 @@
 // The learner: updates, publishes weights, orders evaluations, writes checkpoints, and ends the run.
 //
 // Everything happens on one thread but for what gRPC's threads do in the services and the sampler, and the writing of
-// checkpoints, which has a thread of its own.
+// checkpoints and of the best weights, which have threads of their own.
 #ifndef HEADRACE_LEARNER_LEARNER_H_
 #define HEADRACE_LEARNER_LEARNER_H_
 
@@ -14,19 +14,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
-#include "algorithm/local_optimizer.h"
 #include "common/run_directory.h"
 #include "learner/checkpoint.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/evaluations.h"
 #include "learner/gradient_service.h"
 #include "learner/inference_service.h"
+#include "learner/inference_tuning.h"
+#include "learner/learned_state.h"
 #include "learner/learner_metrics.h"
 #include "learner/parameter_service.h"
 #include "learner/progress_log.h"
 #include "learner/run_service.h"
 #include "learner/thread_tuner.h"
 #include "learner/update_source.h"
+#include "learner/waiting_time.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 
@@ -61,11 +63,8 @@ class Learner {
 
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment();
   absl::Status SetUp();
-  absl::Status RestoreTensors();
   absl::Status OpenInference();
-  void MakeOptimizers(const std::vector<ParameterGroup>& groups);
-  std::vector<NamedTensor> OptimizerTensors() const;
-  absl::Status StartUpdates(const std::vector<ParameterGroup>& groups);
+  absl::Status StartUpdates();
   v1::Lease MakeLease() const;
 
   absl::Status Train();
@@ -77,14 +76,10 @@ class Learner {
   // What is done now and then between updates: reports, evaluations, progress, checkpoints.
   absl::Status KeepHouse();
   void TakeReports();
-  void MergeMoments(const RunService::Reports& reports);
   absl::Status OrderEvaluation();
   void SetStatus(const std::string& waiting_for);
   void WriteProgress();
-  // Internal: training has diverged.
-  absl::Status CheckFinite(const std::vector<NamedTensor>& tensors) const;
   absl::Status StartCheckpoint(std::chrono::milliseconds patience);
-  void CountCheckpoint(const absl::Status& written);
 
   // RunEnd. Before the set-up it is not known which updates the last steps allow.
   std::string EndReached() const;
@@ -92,8 +87,6 @@ class Learner {
   // With a reason the run is over; otherwise it is only interrupted.
   absl::Status Finish(const std::string& reason);
 
-  // Books the time since the last call, or since an update was done, as spent waiting; of it only that before `end`.
-  void CountWaiting(prometheus::Counter& what, Time end = std::chrono::steady_clock::now());
   RunPosition Position() const;
   double WallSeconds() const;
   uint64_t PackedVersion() const;
@@ -116,23 +109,22 @@ class Learner {
 
   Experience experience_;
   v1::EnvironmentSpec environment_;
-  std::unique_ptr<Algorithm> algorithm_;
-  std::vector<LocalOptimizer> optimizers_;
+  v1::Counters counters_;
+  std::unique_ptr<LearnedState> learned_;
   std::unique_ptr<UpdateSource> updates_;
   std::unique_ptr<ProgressLog> progress_;
   std::unique_ptr<Evaluations> evaluations_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
   ThreadTuner threads_;
+  std::unique_ptr<InferenceTuning> tuning_;  // null: the run is not tuned so
+  WaitingTime waiting_;
 
-  v1::Counters counters_;
   bool updated_ = false;  // in this start of the run: there are losses to tell of
   uint64_t published_version_ = 0;
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};
   Time last_checkpoint_;
-  Time waiting_since_;
-  Time counted_until_;
 };
 
 }  // namespace headrace

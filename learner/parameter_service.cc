@@ -11,6 +11,7 @@
 #include "common/server_stream.h"
 #include "common/status_macros.h"
 #include "learner/weights_frames.h"
+#include "learner/weights_message.h"
 
 namespace headrace {
 
@@ -18,8 +19,8 @@ class ParameterService::Stream final : public ServerStream {
  public:
   explicit Stream(ParameterService* service) : service_(service) {}
 
-  void SendAll(const Frames& frames) {
-    for (const grpc::ByteBuffer& frame : frames) Send(frame);
+  void SendAll(const Weights& weights) {
+    for (const grpc::ByteBuffer& frame : weights.frames) Send(frame);
   }
 
  private:
@@ -61,12 +62,13 @@ void ParameterService::Publish(uint64_t version, uint64_t env_steps, std::string
   header.set_version(version);
   header.set_run_id(run_id_);
   header.set_env_steps(env_steps);
-  Frames frames = FrameWeights(std::move(header), std::move(safetensors));
+  Weights weights{.safetensors = ToSlice(std::move(safetensors))};
+  weights.frames = FrameWeights(std::move(header), weights.safetensors);
   {
     MutexLock lock(&mutex_);
     HEADRACE_CHECK(version > newest_version_);
     newest_version_ = version;
-    newest_.swap(frames);
+    std::swap(newest_, weights);
     for (auto& [stream, subscriber] : subscribers_) {
       if (subscriber.received == subscriber.sent) SendNewest(stream, subscriber);
     }
@@ -74,10 +76,12 @@ void ParameterService::Publish(uint64_t version, uint64_t env_steps, std::string
   // The version before is freed here, outside the mutex.
 }
 
-bool ParameterService::Hold(uint64_t version) {
+std::optional<grpc::Slice> ParameterService::Hold(uint64_t version) {
   MutexLock lock(&mutex_);
   if (version != 0 && version == newest_version_) held_[version] = newest_;
-  return held_.contains(version);
+  const auto held = held_.find(version);
+  if (held == held_.end()) return std::nullopt;
+  return held->second.safetensors;
 }
 
 void ParameterService::Release(uint64_t version) {

@@ -11,6 +11,7 @@
 #define HEADRACE_LEARNER_PARAMETER_SERVICE_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "common/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "grpcpp/support/slice.h"
 #include "proto/parameter.grpc.pb.h"
 
 namespace headrace {
@@ -32,8 +34,8 @@ class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subs
   void Publish(uint64_t version, uint64_t env_steps, std::string safetensors) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Keeps the newest version for those who ask for it by its number (SubscribeRequest.only), until it is released.
-  // False: `version` is neither the newest nor held already.
-  bool Hold(uint64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Returns its bytes, which are not copied. nullopt: `version` is neither the newest nor held already.
+  std::optional<grpc::Slice> Hold(uint64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
   void Release(uint64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Those that stay; not the ones that fetch a single version.
@@ -41,7 +43,10 @@ class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subs
 
  private:
   class Stream;
-  using Frames = std::vector<grpc::ByteBuffer>;
+  struct Weights {
+    grpc::Slice safetensors;
+    std::vector<grpc::ByteBuffer> frames;
+  };
   struct Subscriber {
     uint64_t sent = 0;      // 0: nothing yet
     uint64_t received = 0;  // as confirmed; differs from `sent` while a version is on its way
@@ -60,8 +65,8 @@ class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subs
   mutable Mutex mutex_;  // taken before a stream's own
   std::map<Stream*, Subscriber> subscribers_ ABSL_GUARDED_BY(mutex_);
   uint64_t newest_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  Frames newest_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, Frames> held_ ABSL_GUARDED_BY(mutex_);
+  Weights newest_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Weights> held_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headrace

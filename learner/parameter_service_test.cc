@@ -130,7 +130,7 @@ TEST_F(ParameterServiceTest, SubscriberThatDoesNotConfirmSkipsVersionsAndDelaysN
 
 TEST_F(ParameterServiceTest, ServesAHeldVersionUntilItIsReleased) {
   service_.Publish(V(1), 100, "one");
-  ASSERT_TRUE(service_.Hold(V(1)));
+  ASSERT_TRUE(service_.Hold(V(1)).has_value());
   service_.Publish(V(2), 200, "two");
   {
     RawSubscriber evaluator = Subscribe("evaluator 0", V(1));
@@ -145,13 +145,16 @@ TEST_F(ParameterServiceTest, ServesAHeldVersionUntilItIsReleased) {
 }
 
 TEST_F(ParameterServiceTest, HoldsOnlyTheNewestVersion) {
-  EXPECT_FALSE(service_.Hold(V(1)));
+  EXPECT_FALSE(service_.Hold(V(1)).has_value());
   service_.Publish(V(1), 100, "one");
-  EXPECT_TRUE(service_.Hold(V(1)));
+  EXPECT_TRUE(service_.Hold(V(1)).has_value());
   service_.Publish(V(2), 200, "two");
   service_.Publish(V(3), 300, "three");
-  EXPECT_FALSE(service_.Hold(V(2)));
-  EXPECT_TRUE(service_.Hold(V(1)));  // still held
+  EXPECT_FALSE(service_.Hold(V(2)).has_value());
+  const std::optional<grpc::Slice> held = service_.Hold(V(1));
+  ASSERT_TRUE(held.has_value());
+  EXPECT_EQ(std::string(held->begin(), held->end()), "one");
+  EXPECT_EQ(held->begin(), service_.Hold(V(1))->begin()) << "it is no copy";
 }
 
 TEST_F(ParameterServiceTest, RefusesAnotherRunAndAnotherProtocolByName) {

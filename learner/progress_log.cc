@@ -35,6 +35,16 @@ double ProgressLog::RecentReturn() const {
   return sum / static_cast<double>(recent_.size());
 }
 
+google::protobuf::RepeatedPtrField<v1::Episode> ProgressLog::RecentEpisodes() const {
+  google::protobuf::RepeatedPtrField<v1::Episode> episodes;
+  for (const v1::Episode& episode : recent_) {
+    v1::Episode& saved = *episodes.Add();
+    saved.set_episode_return(episode.episode_return());
+    saved.set_length(episode.length());
+  }
+  return episodes;
+}
+
 absl::Status ProgressLog::Write(const RunPosition& position, const ReplaySampler::Stats& replay,
                                 const Scalars& losses) {
   const double seconds = position.wall_seconds - last_.wall_seconds;

@@ -37,8 +37,8 @@ class ProgressLog {
   void SetPolicyLag(double policy_lag) { policy_lag_ = policy_lag; }
   // Mean return of the last hundred finished episodes; NaN: there is none.
   double RecentReturn() const;
-  // Those that it is the mean of, oldest first.
-  const std::deque<v1::Episode>& recent() const { return recent_; }
+  // Returns and lengths of those that it is the mean of, oldest first: `recent` of the next start.
+  google::protobuf::RepeatedPtrField<v1::Episode> RecentEpisodes() const;
 
   absl::Status Write(const RunPosition& position, const ReplaySampler::Stats& replay, const Scalars& losses);
   absl::Status WriteEvaluation(const RunPosition& position, const EvaluationRow& row);

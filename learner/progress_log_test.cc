@@ -1,7 +1,6 @@
 #include "learner/progress_log.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +11,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/file.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -23,12 +23,9 @@ using ::testing::HasSubstr;
 class ProgressLogTest : public testing::Test {
  protected:
   ProgressLogTest() {
-    std::string name = testing::TempDir() + "/progress_log_test.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
     const v1::RunConfig config = *ParseRunConfig("environment { name: \"Pendulum-v1\" } sac {}", "test", {});
-    run_ = *RunDirectory::Open(directory_ + "/run", config, {"test"}, *RealClock());
+    run_ = *RunDirectory::Open(directory_.path() + "/run", config, {"test"}, *RealClock());
   }
-  ~ProgressLogTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
 
   void Open(const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {}) {
     absl::StatusOr<std::unique_ptr<ProgressLog>> log = ProgressLog::Open(run_.get(), start, recent);
@@ -44,7 +41,7 @@ class ProgressLogTest : public testing::Test {
   }
   // Rows of a CSV file of the run, by column.
   std::vector<std::map<std::string, std::string>> Rows(const std::string& file) {
-    const std::string text = *ReadFile(directory_ + "/run/" + file);
+    const std::string text = *ReadFile(directory_.path() + "/run/" + file);
     std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
     const std::vector<std::string> names = absl::StrSplit(lines[0], ',');
     std::vector<std::map<std::string, std::string>> rows;
@@ -67,7 +64,7 @@ class ProgressLogTest : public testing::Test {
     return *ReadFile(tensorboard + "/" + ListDirectory(tensorboard)->at(0));
   }
 
-  std::string directory_;
+  const TestDirectory directory_;
   std::unique_ptr<RunDirectory> run_;
   std::unique_ptr<ProgressLog> log_;
 };
@@ -108,7 +105,9 @@ TEST_F(ProgressLogTest, AResumedRunHasTheReturnThatItHad) {
   }
   Open({}, recent);
   EXPECT_EQ(log_->RecentReturn(), -2);
-  EXPECT_EQ(log_->recent().size(), 2u);
+  ASSERT_EQ(log_->RecentEpisodes().size(), 2);
+  EXPECT_EQ(log_->RecentEpisodes()[1].episode_return(), -1);
+  EXPECT_EQ(log_->RecentEpisodes()[1].length(), 10);
 }
 
 TEST_F(ProgressLogTest, ReturnsAreTheMeanOfTheLastHundredFinishedEpisodes) {

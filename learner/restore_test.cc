@@ -1,6 +1,5 @@
 #include "learner/restore.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -12,7 +11,7 @@
 #include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
 #include "common/config.h"
-#include "common/file.h"
+#include "common/test_directory.h"
 #include "gtest/gtest.h"
 #include "model/weights.h"
 
@@ -100,23 +99,21 @@ TEST_F(RestoreTest, AMissingFileIsNamed) {
 }
 
 TEST_F(RestoreTest, NetworksAreFoundInARunOrACheckpoint) {
-  std::string directory = testing::TempDir() + "/restore_test.XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const TestDirectory directory;
   const LoadedCheckpoint saved = CheckpointOf(*other_, other_optimizer_);
-  const std::string checkpoints = directory + "/checkpoints";
-  ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + CheckpointName(5), {}, saved.files).ok());
+  const std::string checkpoints = directory.path() + "/checkpoints";
+  ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + CheckpointName(5), {}, {saved.files.begin(), saved.files.end()}).ok());
   ASSERT_TRUE(SaveCheckpoint(checkpoints + "/" + kBestCheckpoint, {}, {{kPolicyFile, "policy"}}).ok());
-  EXPECT_EQ(LoadNetworks(directory)->files, saved.files);
+  EXPECT_EQ(LoadNetworks(directory.path())->files, saved.files);
   EXPECT_EQ(LoadNetworks(checkpoints + "/" + CheckpointName(5))->files, saved.files);
-  for (const std::string& path : {directory + "/nowhere", checkpoints + "/" + kBestCheckpoint}) {
+  for (const std::string& path : {directory.path() + "/nowhere", checkpoints + "/" + kBestCheckpoint}) {
     const absl::Status status = LoadNetworks(path).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_TRUE(absl::StrContains(status.message(), path)) << status;
   }
   std::filesystem::resize_file(absl::StrCat(checkpoints, "/", CheckpointName(5), "/", kAlgorithmFile), 10);
-  const absl::Status damaged = LoadNetworks(directory).status();
+  const absl::Status damaged = LoadNetworks(directory.path()).status();
   EXPECT_TRUE(absl::StrContains(damaged.message(), "is usable")) << damaged;
-  EXPECT_TRUE(RemoveTree(directory).ok());
 }
 
 TEST(ShardStatesTest, AreFoundByShardAndTable) {

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/policy_version.h"
 #include "common/protocol.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 #include "learner/importance_weights.h"
 #include "learner/restore.h"
@@ -113,7 +114,7 @@ void SampledUpdates::CompareShards(const v1::CheckpointManifest& manifest) const
 
 absl::StatusOr<UpdateSource::Arrival> SampledUpdates::Next(const Moment& moment, Deadline deadline) {
   ASSIGN_OR_RETURN(filled_, sampler_->Next(deadline));
-  metrics_->sample.Observe(std::chrono::duration<double>(filled_.there - filled_.asked).count());
+  metrics_->sample.Observe(Seconds(filled_.there - filled_.asked));
   metrics_->sampled_bytes.Increment(batch_bytes_);
   Arrival arrival = {.usable = true, .waited_for = filled_.wait, .asked = filled_.asked};
   if (experience_.round_steps == 0 || !version_slice_.has_value()) return arrival;

@@ -18,7 +18,8 @@ uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) 
   }
   const absl::StatusOr<RowLayout> layout = RowLayout::Create(experience.signature);
   const uint64_t row_bytes = layout.ok() ? layout->stride() : 1;  // a shard says what is wrong with it
-  const uint64_t item_bytes = 4 * (experience.item_rows * row_bytes + ItemStore::kBookBytes);
+  const uint64_t item_bytes =
+      4 * ((experience.context_rows + experience.item_rows) * row_bytes + ItemStore::kBookBytes);
   return std::max<uint64_t>(1, replay.budget_bytes() / replay.shards() / item_bytes);
 }
 
@@ -35,7 +36,8 @@ v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& exper
   table.set_max_items(MaxItems(replay, experience));
   table.set_max_bytes(replay.budget_bytes() / replay.shards());
   table.set_max_times_sampled(experience.max_times_sampled);
-  table.set_max_item_rows(experience.item_rows);
+  table.set_max_item_rows(experience.context_rows + experience.item_rows);
+  table.set_context_rows(experience.context_rows);
   table.set_lockstep(config.deterministic());
   table.set_queue(experience.queue);
   table.set_items_span_episodes(experience.span_episodes);

@@ -1,6 +1,7 @@
 #include "learner/thread_tuner.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "common/log.h"
 
@@ -17,8 +18,14 @@ constexpr double kLongestPause = 80;
 
 }  // namespace
 
+ThreadTuner ThreadTuner::For(const v1::RunConfig& config) {
+  if (config.learner().threads() > 0) return ThreadTuner(static_cast<int>(config.learner().threads()), false);
+  return ThreadTuner(static_cast<int>(std::thread::hardware_concurrency()),
+                     !config.deterministic() && config.device() == "cpu");
+}
+
 void ThreadTuner::Add(double seconds) {
-  if (most_ == 1) return;
+  if (!chooses_) return;
   ++window_.updates;
   window_.seconds += seconds;
   since_trial_ += seconds;

@@ -12,12 +12,17 @@
 #ifndef HEADRACE_LEARNER_THREAD_TUNER_H_
 #define HEADRACE_LEARNER_THREAD_TUNER_H_
 
+#include "proto/config.pb.h"
+
 namespace headrace {
 
 class ThreadTuner {
  public:
-  // Begins with `most`; with 1 there is nothing to choose.
-  explicit ThreadTuner(int most) : most_(most), threads_(most) {}
+  // Chooses between 1 and `most`, with which it begins, or stays there.
+  explicit ThreadTuner(int most, bool chooses = true) : most_(most), chooses_(chooses && most > 1), threads_(most) {}
+  // With the run's number of threads. Where that is not said, it chooses among all cores; not in lockstep, because the
+  // number has a part in the last bits of a product.
+  static ThreadTuner For(const v1::RunConfig& config);
 
   // Of the update that was just done on threads().
   void Add(double seconds);
@@ -36,6 +41,7 @@ class ThreadTuner {
   int Other() const { return threads_ == 1 ? most_ : 1; }
 
   const int most_;
+  const bool chooses_;
   int threads_;          // now
   bool trying_ = false;  // the other number
   Window window_;

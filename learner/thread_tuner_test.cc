@@ -51,6 +51,14 @@ TEST(ThreadTunerTest, OfOneThreadThereIsNothingToChoose) {
   EXPECT_EQ(ShareOnOneThread(tuner, {{1, 0.01}}, 20), 1);
 }
 
+TEST(ThreadTunerTest, StaysWithTheNumberThatIsConfigured) {
+  v1::RunConfig config;
+  config.mutable_learner()->set_threads(3);
+  ThreadTuner tuner = ThreadTuner::For(config);
+  EXPECT_EQ(tuner.threads(), 3);
+  EXPECT_EQ(ShareOnOneThread(tuner, {{1, 0.001}, {3, 0.1}}, 300), 0);
+}
+
 // Steady differences of a few percent are noise.
 TEST(ThreadTunerTest, DoesNotChangeForNearlyNothing) {
   ThreadTuner tuner(2);

@@ -3,18 +3,18 @@
 #ifndef HEADRACE_LEARNER_WEIGHTS_FRAMES_H_
 #define HEADRACE_LEARNER_WEIGHTS_FRAMES_H_
 
-#include <string>
 #include <vector>
 
 #include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/slice.h"
 #include "proto/parameter.pb.h"
 
 namespace headrace {
 
 inline constexpr size_t kWeightsFrameBytes = 1 << 20;
 
-// Sets header.bytes. The frames refer to the string's own memory: nothing is copied.
-std::vector<grpc::ByteBuffer> FrameWeights(v1::WeightsHeader header, std::string safetensors);
+// Sets header.bytes. The frames refer to the memory of `safetensors`: nothing is copied.
+std::vector<grpc::ByteBuffer> FrameWeights(v1::WeightsHeader header, const grpc::Slice& safetensors);
 
 }  // namespace headrace
 

@@ -47,10 +47,10 @@ TEST(WeightsFramesTest, EndWithAFullFrameIfTheSizeIsAMultiple) {
 }
 
 TEST(WeightsFramesTest, AndTheirCopiesShareTheMemoryOfTheFile) {
-  std::string file = Pattern(kWeightsFrameBytes + 1000);
-  const void* const first = file.data();
-  const void* const second = file.data() + kWeightsFrameBytes;
-  const std::vector<grpc::ByteBuffer> frames = FrameWeights(Header(), std::move(file));
+  const grpc::Slice file(Pattern(kWeightsFrameBytes + 1000));
+  const void* const first = file.begin();
+  const void* const second = file.begin() + kWeightsFrameBytes;
+  const std::vector<grpc::ByteBuffer> frames = FrameWeights(Header(), file);
   const std::vector<grpc::ByteBuffer> copies = frames;
   for (const std::vector<grpc::ByteBuffer>* version : {&frames, &copies}) {
     ASSERT_EQ(version->size(), 2);

@@ -33,7 +33,7 @@ class RowNumbers {
       : rows_per_slab_(rows.rows_per_slab()), slabs_(rows.address_end() / rows_per_slab_) {
     for (const Item& item : snapshot.items) {
       RowStore::Address row = item.first_row;
-      for (uint16_t left = item.rows; left > 0; --left) {
+      for (uint32_t left = item.rows_held(); left > 0; --left) {
         Add(row, left > 1);
         if (left > 1) row = rows.Next(row);
       }
@@ -154,7 +154,8 @@ absl::Status AppendTable(const TableCut& cut, HashedFile& file) {
     return file.Append(bytes);
   }));
   for (const Item& item : cut.snapshot.items) {
-    const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority};
+    const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority,
+                               item.context};
     RETURN_IF_ERROR(file.Append(BytesOf(record)));
   }
   return absl::OkStatus();

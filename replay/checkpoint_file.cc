@@ -105,9 +105,9 @@ absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
   if (!header.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
     return absl::DataLossError("its header cannot be read");
   }
-  if (header.format() < kFormatWithoutPriorities || header.format() > kCheckpointFormat) {
+  if (header.format() < kOldestCheckpointFormat || header.format() > kCheckpointFormat) {
     return absl::DataLossError(absl::StrFormat("it has format %d, this program reads %d to %d", header.format(),
-                                               kFormatWithoutPriorities, kCheckpointFormat));
+                                               kOldestCheckpointFormat, kCheckpointFormat));
   }
   return header;
 }

@@ -20,18 +20,18 @@
 namespace headrace {
 
 inline constexpr std::string_view kCheckpointMagic = "HEADRACE REPLAY\n";
-inline constexpr uint32_t kCheckpointFormat = 2;
-// In which items had no priorities yet. It is still read.
-inline constexpr uint32_t kFormatWithoutPriorities = 1;
+inline constexpr uint32_t kCheckpointFormat = 3;
+inline constexpr uint32_t kOldestCheckpointFormat = 1;  // that is still read
 
 struct ItemRecord {
   uint32_t first_row;  // number of the row in this file
   uint16_t rows;
   uint16_t times_sampled;
-  float priority = 1;
+  float priority = 1;    // from format 2 on
+  uint32_t context = 0;  // from format 3 on
 };
-static_assert(sizeof(ItemRecord) == 12);
-inline constexpr size_t kItemBytesWithoutPriority = 8;
+static_assert(sizeof(ItemRecord) == 16);
+constexpr size_t ItemBytes(uint32_t format) { return format == 1 ? 8 : format == 2 ? 12 : sizeof(ItemRecord); }
 
 struct CheckpointEntry {
   std::string path;

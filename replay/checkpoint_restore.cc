@@ -15,7 +15,7 @@ namespace headrace {
 namespace {
 
 absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableCheckpoint& saved, CheckpointReader& file) {
-  const size_t bytes = format == kFormatWithoutPriorities ? kItemBytesWithoutPriority : sizeof(ItemRecord);
+  const size_t bytes = ItemBytes(format);
   if (saved.items() > file.bytes_left() / bytes) return absl::DataLossError("the file is cut off");
   std::vector<std::byte> records(saved.items() * bytes);
   RETURN_IF_ERROR(file.Read(records));
@@ -24,7 +24,10 @@ absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableChec
   for (size_t at = 0; at < records.size(); at += bytes) {
     ItemRecord record;
     std::memcpy(&record, records.data() + at, bytes);
+    if (record.context > ItemStore::kMaxContext)
+      return absl::DataLossError("an item has more context than there can be");
     items.push_back({.first_row = record.first_row,
+                     .context = record.context,
                      .rows = record.rows,
                      .times_sampled = record.times_sampled,
                      .priority = record.priority});

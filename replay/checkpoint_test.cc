@@ -18,6 +18,7 @@
 #include "common/file.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint_file.h"
@@ -330,7 +331,7 @@ TEST_F(CheckpointTest, WhatDoesNotFitTogetherIsRefused) {
   const std::vector<std::pair<std::string, std::function<void(Header&)>>> changes = {
       {"a later format", [](Header& h) { h.set_format(kCheckpointFormat + 1); }},
       {"no format", [](Header& h) { h.clear_format(); }},
-      {"the sizes of another format", [](Header& h) { h.set_format(kFormatWithoutPriorities); }},
+      {"the sizes of another format", [](Header& h) { h.set_format(1); }},
       {"more rows than the file has", [](Header& h) { h.mutable_tables(0)->set_rows(h.tables(0).rows() + 1); }},
       {"fewer rows than the file has", [](Header& h) { h.mutable_tables(0)->set_rows(h.tables(0).rows() - 1); }},
       {"more rows than fit", [](Header& h) { h.mutable_tables(0)->set_rows(uint64_t{1} << 62); }},
@@ -399,26 +400,34 @@ TEST_F(CheckpointTest, RowsThatAreNotThereTakeNoMemory) {
   EXPECT_LT(peak_kilobytes() - before, 100 << 10);
 }
 
-TEST_F(CheckpointTest, ItemsOfOlderFilesGetThePriorityOne) {
+TEST_F(CheckpointTest, ItemsOfOlderFilesGetWhatTheyHadNot) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   ASSERT_TRUE(Write(*shard, "new").ok());
   Parts parts = Split(*ReadFile(File("new")));
-  // The same as it was written before there were priorities.
   const v1::TableCheckpoint& table = parts.header.tables(0);
   const size_t items_at = table.rows() * table.row_bytes();
-  std::string body = parts.body.substr(0, items_at);
-  for (uint64_t i = 0; i < table.items(); ++i) {
-    body += parts.body.substr(items_at + i * sizeof(ItemRecord), kItemBytesWithoutPriority);
-  }
-  parts.body = body;
-  parts.header.set_format(kFormatWithoutPriorities);
-  ASSERT_TRUE(WriteFileAtomically(File("new"), Join(parts)).ok());
+  const std::string records = parts.body.substr(items_at);
+  for (uint32_t format = kOldestCheckpointFormat; format < kCheckpointFormat; ++format) {
+    // The same as it was written then.
+    parts.body.resize(items_at);
+    for (uint64_t i = 0; i < table.items(); ++i) {
+      parts.body += records.substr(i * sizeof(ItemRecord), ItemBytes(format));
+    }
+    parts.header.set_format(format);
+    ASSERT_TRUE(WriteFileAtomically(File("new"), Join(parts)).ok());
 
-  const std::unique_ptr<Shard> restored = MakeShard();
-  EXPECT_EQ(Restore(*restored), "new");
-  const Table::Snapshot snapshot = restored->Tables()[0]->TakeSnapshot();
-  EXPECT_EQ(snapshot.items.size(), table.items());
-  for (const Item& item : snapshot.items) EXPECT_EQ(item.priority, 1);
+    const std::unique_ptr<Shard> restored = MakeShard();
+    EXPECT_EQ(Restore(*restored), "new") << format;
+    const Table::Snapshot snapshot = restored->Tables()[0]->TakeSnapshot();
+    ASSERT_EQ(snapshot.items.size(), table.items());
+    for (size_t i = 0; i < snapshot.items.size(); ++i) {
+      ItemRecord record;
+      std::memcpy(&record, records.data() + i * sizeof(record), sizeof(record));
+      EXPECT_EQ(snapshot.items[i].priority, format == 1 ? 1 : record.priority);
+      EXPECT_EQ(snapshot.items[i].rows, record.rows);
+      EXPECT_EQ(snapshot.items[i].context, 0u);
+    }
+  }
 }
 
 TEST_F(CheckpointTest, AFullDiskLeavesOlderFilesAlone) {

@@ -8,6 +8,11 @@
 #include "common/check.h"
 
 namespace headrace {
+namespace {
+
+constexpr uint32_t kLastGeneration = (1 << 24) - 1;
+
+}  // namespace
 
 bool IsPriority(float priority) { return priority >= 0 && priority <= std::numeric_limits<float>::max(); }
 
@@ -42,12 +47,12 @@ void ItemStore::Add(const Item& added) {
     free_.pop_back();
   }
   Item& item = slots_[slot];
-  const uint32_t generation = item.generation + 1;
+  const uint32_t generation = (item.generation + 1) & kLastGeneration;
   item = added;
   item.generation = generation;
   order_[slot] = next_order_++;
   RowStore::Address row = item.first_row;
-  for (uint16_t left = item.rows; left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
+  for (uint32_t left = item.rows_held(); left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
   if (size() == 0) least_rows_ = kMaxRows;
   least_rows_ = std::min<uint32_t>(least_rows_, item.rows);
   max_priority_ = std::max(max_priority_, item.priority);
@@ -74,7 +79,7 @@ void ItemStore::Remove(uint32_t slot) {
   remover_->Remove(slot);
   Item& item = slots_[slot];
   RowStore::Address row = item.first_row;
-  for (uint16_t left = item.rows; left > 0; --left) {
+  for (uint32_t left = item.rows_held(); left > 0; --left) {
     // The link is read first: releasing the last reference gives the row away.
     const RowStore::Address next = left > 1 ? rows_->Next(row) : RowStore::kNoRow;
     rows_->Release(row);
@@ -118,7 +123,8 @@ void ItemStore::SampleDistinct(RandomStream& random, std::span<Drawn> drawn) {
 ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
   Item& item = slots_[draw.slot];
   if (item.times_sampled < kMaxTimesSampled) ++item.times_sampled;
-  return {static_cast<uint64_t>(item.generation) << 32 | draw.slot, item.first_row, item.rows, draw.probability};
+  return {static_cast<uint64_t>(item.generation) << 32 | draw.slot, item.first_row, item.rows, draw.probability,
+          item.context};
 }
 
 std::vector<Item> ItemStore::Items() const {

@@ -1,5 +1,6 @@
 // The items of a table, with the selectors that sample and remove them. An item is `rows` consecutive rows of one lane;
-// it is known by a slot, which is reused, and outside the shard by a key, which is not: slot and generation.
+// it is known by a slot, which is reused, and outside the shard by a key, which is not, or not soon: slot and
+// generation.
 //
 // Not thread-safe: the table's mutex guards it.
 #ifndef HEADRACE_REPLAY_ITEM_STORE_H_
@@ -19,12 +20,16 @@
 namespace headrace {
 
 struct Item {
-  RowStore::Address first_row = RowStore::kNoRow;
-  uint32_t generation = 0;
-  uint16_t rows = 0;  // 0: the slot is empty
+  RowStore::Address first_row = RowStore::kNoRow;  // of the context, if there is any
+  uint32_t generation : 24 = 0;
+  uint32_t context : 8 = 0;  // rows of the same episode before its own
+  uint16_t rows = 0;         // 0: the slot is empty
   uint16_t times_sampled = 0;
   float priority = 1;
+
+  uint32_t rows_held() const { return context + rows; }
 };
+static_assert(sizeof(Item) == 16);
 
 // Whether it is finite and not negative.
 bool IsPriority(float priority);
@@ -33,10 +38,12 @@ class ItemStore {
  public:
   struct Drawn {
     uint64_t key;
-    RowStore::Address first_row;
+    RowStore::Address first_row;  // see Item
     uint16_t rows;
     double probability;
+    uint32_t context = 0;
   };
+  static constexpr uint32_t kMaxContext = UINT8_MAX;
   static constexpr uint32_t kMaxRows = UINT16_MAX;
   static constexpr uint32_t kMaxTimesSampled = UINT16_MAX;
   // What the books of one item take: its slot, its order, and its places in the selectors.

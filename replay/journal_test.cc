@@ -12,6 +12,7 @@
 #include "common/file.h"
 #include "common/grpc_server.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint.h"

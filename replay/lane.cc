@@ -42,14 +42,15 @@ LanePreview Preview(const Writer& writer, uint32_t lane_number, bool span_episod
   return preview;
 }
 
-absl::Status AddSegment(const v1::Segment& segment, bool span_episodes, LanePreview& lane) {
+absl::Status AddSegment(const v1::Segment& segment, const v1::TableSpec& spec, LanePreview& lane) {
+  const bool span_episodes = spec.items_span_episodes();
   if (segment.rows() == 0) return absl::InvalidArgumentError("expected segments of at least one row, got an empty one");
   if (segment.first_row() >= kMaxRowNumber) {
     return absl::InvalidArgumentError(
         absl::StrFormat("lane %d: expected rows below %d, got %d", segment.lane(), kMaxRowNumber, segment.first_row()));
   }
   if (lane.broken) {
-    lane.lost_before = segment.first_row();
+    lane.lost_before = FirstUsableRow(segment, spec);
     lane.in_episode = !segment.episode_start();
     if (lane.in_episode) lane.ranges.push_back({segment.first_row(), segment.first_row()});
   } else if (segment.first_row() != lane.next_row) {
@@ -78,9 +79,8 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, const v
                                                       run.lane(), run.first_row(), run.count(), run.rows(),
                                                       run.stride(), why));
   };
-  if (run.rows() == 0 || run.rows() > spec.max_item_rows()) {
-    return refuse(absl::StrFormat("expected 1 to %d rows", spec.max_item_rows()));
-  }
+  const uint32_t most = spec.max_item_rows() - spec.context_rows();
+  if (run.rows() == 0 || run.rows() > most) return refuse(absl::StrFormat("expected 1 to %d rows", most));
   if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
     return refuse("expected a count and a stride above 0");
   if (run.first_row() >= kMaxRowNumber || run.stride() > kMaxRowsPerChunk) return refuse("row or stride too large");
@@ -108,6 +108,10 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, const v
 
 }  // namespace
 
+uint64_t FirstUsableRow(const v1::Segment& segment, const v1::TableSpec& spec) {
+  return segment.first_row() + (segment.episode_start() ? 0 : spec.context_rows());
+}
+
 absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, const v1::TableSpec& spec) {
   const bool span_episodes = spec.items_span_episodes();
   ChunkSize size;
@@ -119,7 +123,7 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
     }
     auto lane = lanes.find(segment.lane());
     if (lane == lanes.end()) lane = lanes.emplace(segment.lane(), Preview(writer, segment.lane(), span_episodes)).first;
-    if (absl::Status status = AddSegment(segment, span_episodes, lane->second); !status.ok()) return status;
+    if (absl::Status status = AddSegment(segment, spec, lane->second); !status.ok()) return status;
     size.rows += segment.rows();
     size.steps += segment.rows() - (segment.end() == v1::NOT_ENDED ? 0 : 1);
     if (size.rows > kMaxRowsPerChunk) {

@@ -19,7 +19,8 @@ struct Lane {
   uint64_t next_row = 0;           // number of the row that comes next, counted from the lane's start
   uint64_t episode_first_row = 0;  // of the episode in progress
   bool in_episode = false;
-  // After lost chunks the lane goes on somewhere: any row may come next, and items that reach back before it are lost.
+  // After lost chunks the lane goes on somewhere: any row may come next, and items that reach back before it, or whose
+  // context would, are lost.
   bool broken = false;
   uint64_t lost_before = 0;
   std::deque<RowStore::Address> window;  // the newest rows, oldest first; each is referenced once
@@ -45,6 +46,10 @@ struct ChunkSize {
 
 inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;  // and items
 inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
+
+// Of a lane that goes on with this segment after rows were lost: items that begin before that row are lost, because of
+// rows that they should have, or be able to look back to, nobody knows.
+uint64_t FirstUsableRow(const v1::Segment& segment, const v1::TableSpec& spec);
 
 // Whether the chunk continues the writer's lanes and its items lie within their episodes, or, where the table's may
 // span episodes, within their lanes. InvalidArgument: it does not; the message says what was expected.

@@ -51,10 +51,56 @@ absl::Status ScatterValues(const std::byte* values, const RowLayout::ColumnLayou
   return absl::OkStatus();
 }
 
+struct ColumnCopy {
+  Slice slice;
+  size_t offset;
+  size_t bytes;
+  std::byte* target;
+};
+
+// Where the rows of an item are, and those of its context before them.
+class ItemRows {
+ public:
+  explicit ItemRows(uint32_t rows_needed) : rows_needed_(rows_needed), rows_(ItemStore::kMaxContext + rows_needed) {}
+
+  void Find(const ItemStore::Drawn& item, const RowStore& store) {
+    context_ = item.context;
+    const uint32_t rows = context_ + rows_needed_;
+    const uint32_t rows_there = context_ + std::min<uint32_t>(rows_needed_, item.rows);
+    RowStore::Address row = item.first_row;
+    for (uint32_t k = 0; k < rows; ++k) {
+      rows_[k] = store.Row(row);
+      if (k + 1 < rows_there) row = store.Next(row);
+    }
+  }
+  const std::byte* operator[](uint32_t row) const { return rows_[context_ + row]; }
+  // The row so many rows before that one, of which there are RowsBefore(row).
+  const std::byte* Before(uint32_t row, uint32_t back) const { return rows_[context_ + row - back]; }
+  uint32_t RowsBefore(uint32_t row) const { return context_ + row; }
+
+ private:
+  const uint32_t rows_needed_;
+  std::vector<const std::byte*> rows_;
+  uint32_t context_ = 0;
+};
+
+// The values of the rows before `row` in its stack. Returns where the row's own belong.
+std::byte* FillStack(const ItemRows& rows, uint32_t row, const ColumnCopy& copy) {
+  const uint32_t before = copy.slice.stack - 1;
+  const uint32_t there = std::min({before, RowStore::Age(rows[row]), rows.RowsBefore(row)});
+  std::byte* target = copy.target;
+  std::memset(target, 0, (before - there) * copy.bytes);
+  target += (before - there) * copy.bytes;
+  for (uint32_t back = there; back > 0; --back, target += copy.bytes) {
+    Copy(target, rows.Before(row, back) + copy.offset, copy.bytes);
+  }
+  return target;
+}
+
 }  // namespace
 
 size_t BytesPerItem(const Slice& slice, const RowLayout& layout) {
-  return layout.columns()[slice.column].bytes * slice.rows;
+  return layout.columns()[slice.column].bytes * slice.rows * slice.stack;
 }
 
 absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
@@ -93,32 +139,22 @@ void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice>
   uint32_t rows_needed = 0;
   for (const Slice& slice : slices) rows_needed = std::max(rows_needed, slice.last_row() + 1);
   const size_t prefetched = std::min(rows_needed * layout.stride() + kCacheLine, kMaxPrefetchBytes);
-  struct ColumnCopy {
-    Slice slice;
-    size_t offset;
-    size_t bytes;
-    std::byte* target;
-  };
   std::vector<ColumnCopy> copies;
   for (size_t s = 0; s < slices.size(); ++s) {
     const RowLayout::ColumnLayout& column = layout.columns()[slices[s].column];
     copies.push_back({slices[s], column.offset, column.bytes, blocks[s]});
   }
-  std::vector<const std::byte*> rows(rows_needed);
+  ItemRows rows(rows_needed);
   for (size_t i = 0; i < items.size(); ++i) {
     if (i + kPrefetchDistance < items.size()) {
       const std::byte* const ahead = store.Row(items[i + kPrefetchDistance].first_row);
       for (size_t byte = 0; byte < prefetched; byte += kCacheLine) __builtin_prefetch(ahead + byte);
     }
-    const uint32_t rows_there = std::min<uint32_t>(rows_needed, items[i].rows);
-    RowStore::Address row = items[i].first_row;
-    for (uint32_t k = 0; k < rows_needed; ++k) {
-      rows[k] = store.Row(row);
-      if (k + 1 < rows_there) row = store.Next(row);
-    }
+    rows.Find(items[i], store);
     for (ColumnCopy& copy : copies) {
       uint32_t from = copy.slice.first_row;
       for (uint32_t k = 0; k < copy.slice.rows; ++k, from += copy.slice.stride) {
+        if (copy.slice.stack > 1) copy.target = FillStack(rows, from, copy);
         Copy(copy.target, rows[from] + copy.offset, copy.bytes);
         copy.target += copy.bytes;
       }

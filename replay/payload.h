@@ -16,12 +16,14 @@
 
 namespace headrace {
 
-// Rows first_row, first_row + stride, ... of each item, `rows` in all, of one column.
+// Rows first_row, first_row + stride, ... of each item, `rows` in all, of one column; in place of each row the values
+// of the last `stack` rows of its episode up to it, oldest first, zeros for those before its start.
 struct Slice {
   int column;
   uint32_t first_row;
   uint32_t rows;
   uint32_t stride = 1;
+  uint32_t stack = 1;  // at most the table's context_rows + 1
 
   uint32_t last_row() const { return first_row + (rows - 1) * stride; }
 };
@@ -33,8 +35,8 @@ size_t BytesPerItem(const Slice& slice, const RowLayout& layout);
 absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
                           std::span<const RowStore::Address> rows, const RowStore& store);
 
-// Copies the slices of items into `blocks`, one block [items, slice rows, column] for each slice. Beyond an item's
-// end its last row is repeated.
+// Copies the slices of items into `blocks`, one block [items, slice rows, stack, column] for each slice. Beyond an
+// item's end its last row is repeated.
 void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,
                  const RowStore& store, std::span<std::byte* const> blocks);
 

@@ -82,9 +82,10 @@ bool AllFinite(const std::byte* values, size_t bytes, v1::DataType type) {
   }
 }
 
-absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature) {
+absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature, bool with_age) {
   if (signature.columns().empty()) return absl::InvalidArgumentError("expected a signature with columns, got none");
   RowLayout layout;
+  const size_t head_bytes = kLinkBytes + (with_age ? 1 : 0);
   for (const v1::Column& column : signature.columns()) {
     const size_t bytes = BytesOf(column);
     if (column.name().empty() || bytes == 0 || bytes > kMaxRowBytes) {
@@ -94,7 +95,7 @@ absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature) {
     if (layout.Find(column.name()) >= 0) {
       return absl::InvalidArgumentError(absl::StrCat("the column ", column.name(), " stands twice in the signature"));
     }
-    layout.columns_.push_back({column.name(), column.data_type(), kLinkBytes + layout.payload_bytes_, bytes});
+    layout.columns_.push_back({column.name(), column.data_type(), head_bytes + layout.payload_bytes_, bytes});
     layout.payload_bytes_ += bytes;
   }
   if (layout.payload_bytes_ > kMaxRowBytes) {
@@ -102,7 +103,7 @@ absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature) {
         absl::StrCat("expected rows of at most ", kMaxRowBytes, " bytes, got ", layout.payload_bytes_));
   }
   // Rounded up so that the links stay aligned.
-  layout.stride_ = (kLinkBytes + layout.payload_bytes_ + kLinkBytes - 1) / kLinkBytes * kLinkBytes;
+  layout.stride_ = (head_bytes + layout.payload_bytes_ + kLinkBytes - 1) / kLinkBytes * kLinkBytes;
   return layout;
 }
 

@@ -1,6 +1,6 @@
-// How one row, the columns of one step, lies in a shard's memory: a link to the lane's next row, then the columns in
-// the order of the signature, packed. Rows rather than columns, because a random transition then costs two cache misses
-// instead of two for each column.
+// How one row, the columns of one step, lies in a shard's memory: a link to the lane's next row, in tables whose items
+// have context the row's age, then the columns in the order of the signature, packed. Rows rather than columns, because
+// a random transition then costs two cache misses instead of two for each column.
 //
 // Immutable, so thread-safe.
 #ifndef HEADRACE_REPLAY_ROW_LAYOUT_H_
@@ -35,8 +35,9 @@ class RowLayout {
     size_t bytes;   // in a row
   };
 
-  // InvalidArgument: no columns, two of one name, an unknown type, an empty one, or a row over 16 MiB.
-  static absl::StatusOr<RowLayout> Create(const v1::Signature& signature);
+  // with_age: rows have one, see RowStore::Age. InvalidArgument: no columns, two of one name, an unknown type, an empty
+  // one, or a row over 16 MiB.
+  static absl::StatusOr<RowLayout> Create(const v1::Signature& signature, bool with_age = false);
 
   const std::vector<ColumnLayout>& columns() const { return columns_; }
   // Index of a column; -1: there is none of that name.

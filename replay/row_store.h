@@ -54,6 +54,12 @@ class RowStore {
     return next;
   }
   void SetNext(Address row, Address next) { std::memcpy(Row(row), &next, sizeof(next)); }
+  // Only where the layout has an age: how many rows of its episode came before the row, at most kMaxAge.
+  static constexpr uint32_t kMaxAge = UINT8_MAX;
+  static uint32_t Age(const std::byte* row) { return std::to_integer<uint32_t>(row[sizeof(Address)]); }
+  void SetAge(Address row, uint64_t age) {
+    Row(row)[sizeof(Address)] = static_cast<std::byte>(age < kMaxAge ? age : kMaxAge);
+  }
 
   // Slabs that become free from now on are not reused before EndRead.
   uint64_t BeginRead();

@@ -54,12 +54,19 @@ class SampleStream final : public ServerStream {
       }
       const uint64_t stride = std::max(slice.stride(), 1u);
       const uint64_t end = slice.rows() == 0 ? 0 : slice.first_row() + (slice.rows() - 1) * stride + 1;
-      if (slice.rows() == 0 || end > table->spec().max_item_rows()) {
+      const uint32_t item_rows = table->spec().max_item_rows() - table->spec().context_rows();
+      if (slice.rows() == 0 || end > item_rows) {
         return absl::InvalidArgumentError(
             absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d", slice.column(),
-                            table->spec().max_item_rows(), slice.first_row(), end));
+                            item_rows, slice.first_row(), end));
       }
-      slices_.push_back({column, slice.first_row(), slice.rows(), static_cast<uint32_t>(stride)});
+      const uint32_t stack = std::max(slice.stack(), 1u);
+      if (stack > table->spec().context_rows() + 1) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "column \"%s\": expected stacks of up to %d rows, because table \"%s\" keeps %d before each item, got %d",
+            slice.column(), table->spec().context_rows() + 1, open.table(), table->spec().context_rows(), stack));
+      }
+      slices_.push_back({column, slice.first_row(), slice.rows(), static_cast<uint32_t>(stride), stack});
       rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
       item_bytes_ += BytesPerItem(slices_.back(), table->layout());
     }

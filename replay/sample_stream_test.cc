@@ -34,7 +34,7 @@ class SampleStreamTest : public testing::Test {
  protected:
   // Opens a stream on a table with one slice of the column, repeated.
   void Open(const v1::TableSpec& spec, const std::string& column = "reward", uint32_t rows = 1, int slices = 1,
-            bool without_replacement = false) {
+            bool without_replacement = false, uint32_t stack = 0) {
     ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
     stream_ = ClientStream::Open(channel_, "/headrace.v1.Replay/Sample",
                                  {.message =
@@ -57,6 +57,7 @@ class SampleStreamTest : public testing::Test {
       v1::ColumnSlice& slice = *request.mutable_open()->add_slices();
       slice.set_column(column);
       slice.set_rows(rows);
+      slice.set_stack(stack);
     }
     stream_->Send(ToByteBuffer(request));
   }
@@ -206,6 +207,16 @@ TEST_F(SampleStreamTest, AnAnswerOfManyMessagesEndsWithItsKeys) {
       ASSERT_EQ(message.keys_size(), i == 4 ? 200'000 : 0);
     }
   }
+}
+
+TEST_F(SampleStreamTest, StacksAreAsHighAsItemsHaveContext) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_item_rows(5);
+  spec.set_context_rows(3);
+  Open(spec, "observation", 2, 1, false, 5);
+  const absl::Status refused = Closed();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(refused.message(), HasSubstr("expected stacks of up to 4 rows, because table \"t\" keeps 3 before each"));
 }
 
 TEST_F(SampleStreamTest, ItemsHaveALimit) {

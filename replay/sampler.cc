@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/str_format.h"
 #include "common/check.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "replay/row_layout.h"
+#include "replay/shard_draws.h"
 #include "replay/wire.h"
 
 namespace headrace {
@@ -22,54 +21,6 @@ constexpr uint32_t kSampleTimeoutMs = 1000;
 
 // At a time; so that products with numbers of writers stay numbers.
 constexpr uint64_t kMostStepsGranted = uint64_t{1} << 40;
-
-// A key for one random stream of one batch: that of shard `draws_on` - 1, or, for 0, the one that shares the draws out.
-// The words go in one after the other, so that a seed and a shard are never what the next seed and the shard before
-// are. The mixing is SplitMix64's, whose job is to spread neighbouring numbers over all bits.
-uint64_t MixKey(uint64_t seed, uint64_t draws_on, uint64_t batch, uint64_t salt) {
-  uint64_t key = 0;
-  for (const uint64_t word : {seed, draws_on, batch, salt}) {
-    key += word + 0x9e3779b97f4a7c15u;
-    key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
-    key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
-    key ^= key >> 31;
-  }
-  return key;
-}
-
-// What a shard has that could be drawn.
-struct Stock {
-  double mass;
-  double items;
-};
-
-double TotalMass(const std::vector<Stock>& stocks) {
-  return std::accumulate(stocks.begin(), stocks.end(), 0.0,
-                         [](double sum, const Stock& stock) { return sum + stock.mass; });
-}
-
-// Splits `count` draws over shards in proportion to their masses: each draw independently, as one table would. With
-// `once` an item that was drawn is gone, and with it the mean of its shard's weights; there must be as many.
-std::vector<uint32_t> SplitDraws(uint32_t count, std::vector<Stock> stocks, bool once, RandomStream& random) {
-  std::vector<uint32_t> draws(stocks.size());
-  double total = TotalMass(stocks);
-  for (uint32_t i = 0; i < count; ++i) {
-    double left = random.Uniform() * total;
-    size_t chosen = 0;
-    for (size_t shard = 0; shard < stocks.size(); ++shard) {
-      if (stocks[shard].mass <= 0) continue;
-      chosen = shard;  // the last one at least, where rounding leads past the end
-      if (left < stocks[shard].mass) break;
-      left -= stocks[shard].mass;
-    }
-    ++draws[chosen];
-    if (!once) continue;
-    stocks[chosen].mass -= stocks[chosen].mass / stocks[chosen].items;
-    --stocks[chosen].items;
-    total = TotalMass(stocks);
-  }
-  return draws;
-}
 
 absl::Status CheckOptions(const ReplaySamplerOptions& options) {
   if (options.addresses.empty()) return absl::InvalidArgumentError("expected the address of at least one replay shard");
@@ -90,7 +41,8 @@ absl::Status CheckOptions(const ReplaySamplerOptions& options) {
     if (column < 0) {
       return absl::InvalidArgumentError(absl::StrFormat("the signature has no column \"%s\"", slice.column()));
     }
-    const size_t bytes = layout.columns()[column].bytes * slice.rows() * options.batch_size;
+    const size_t bytes =
+        layout.columns()[column].bytes * slice.rows() * std::max(slice.stack(), 1u) * options.batch_size;
     for (const std::vector<std::span<std::byte>>& slot : options.slots) {
       if (slot.size() == options.slices.size() && slot[i].size() == bytes) continue;
       return absl::InvalidArgumentError(absl::StrFormat("expected slots of %d blocks, with %d bytes for column \"%s\"",
@@ -212,7 +164,7 @@ bool ReplaySampler::RedrawBatch(uint64_t batch) {
 }
 
 bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_t salt) {
-  std::vector<Stock> stocks(shards_.size());
+  std::vector<ShardStock> stocks(shards_.size());
   for (size_t i = 0; i < shards_.size(); ++i) {
     const v1::TableState& state = shards_[i].state;
     if (!shards_[i].connected) continue;
@@ -223,18 +175,16 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
       options_.table.max_times_sampled() == 1 && options_.table.sampler() != v1::PROPORTIONAL && shards_.size() > 1;
   if (queue) {
     for (const auto& [number, piece] : pieces_) {
-      Stock& stock = stocks[piece.shard];
+      ShardStock& stock = stocks[piece.shard];
       stock.mass = stock.items = std::max(0.0, stock.mass - piece.count);
     }
   }
   const double total = TotalMass(stocks);
-  const double items = std::accumulate(stocks.begin(), stocks.end(), 0.0,
-                                       [](double sum, const Stock& stock) { return sum + stock.items; });
   const bool once = queue || distinct_;
-  const bool enough = total > 0 && (!once || items >= count);
+  const bool enough = total > 0 && (!once || TotalItems(stocks) >= count);
   lacks_items_ = refused_ || (!enough && pieces_.empty());
   if (!enough) return false;
-  RandomStream random(MixKey(options_.seed, 0, batch, salt));
+  RandomStream random(DrawKey(options_.seed, 0, batch, salt));
   const std::vector<uint32_t> draws = SplitDraws(count, stocks, once, random);
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (draws[i] == 0) continue;
@@ -244,7 +194,7 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
     v1::SampleRequest request;
     request.set_request(number);
     request.set_batch_size(draws[i]);
-    request.set_random_key(MixKey(options_.seed, i + 1, batch, salt));
+    request.set_random_key(DrawKey(options_.seed, i + 1, batch, salt));
     request.set_timeout_ms(kSampleTimeoutMs);
     shards_[i].connection->RequestSample(request);
   }

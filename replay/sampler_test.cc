@@ -12,6 +12,7 @@
 
 #include "common/grpc_server.h"
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "grpcpp/support/server_callback.h"
 #include "gtest/gtest.h"

@@ -13,6 +13,7 @@
 #include "common/file.h"
 #include "common/protocol.h"
 #include "common/random.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"

@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
     return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
   };
   if (spec.name().empty()) return refuse("expected a name");
-  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature());
+  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
   if (!layout.ok()) return refuse(std::string(layout.status().message()));
   for (const v1::Selector selector : {spec.sampler(), spec.remover()}) {
     if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
@@ -41,6 +41,10 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
   if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
     return refuse(
         absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
+  }
+  if (spec.context_rows() > ItemStore::kMaxContext || spec.context_rows() >= spec.max_item_rows()) {
+    return refuse(absl::StrFormat("expected context_rows up to %d and below max_item_rows, which is %d, got %d",
+                                  ItemStore::kMaxContext, spec.max_item_rows(), spec.context_rows()));
   }
   if (!(spec.priority_exponent() >= 0) || std::isinf(spec.priority_exponent())) {
     return refuse(
@@ -322,13 +326,15 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
 void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows) {
   if (lane.broken) {
     lane.broken = false;
-    lane.lost_before = segment.first_row();
+    lane.lost_before = FirstUsableRow(segment, spec_);
     lane.episode_first_row = segment.first_row();
   }
   if (segment.episode_start()) lane.episode_first_row = segment.first_row();
+  uint64_t age = segment.first_row() - lane.episode_first_row;
   for (const RowStore::Address row : rows) {
     if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
     lane.window.push_back(row);
+    if (spec_.context_rows() > 0) rows_.SetAge(row, age++);
   }
   lane.next_row = segment.first_row() + segment.rows();
   lane.in_episode = segment.end() == v1::NOT_ENDED;
@@ -338,16 +344,23 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   for (uint32_t i = 0; i < run.count(); ++i) {
     const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
     // The lane's rows before the first that is left went when room was needed while its writer was away.
-    if (first_row < lane.lost_before || lane.window.empty() || first_row < lane.first_row()) {
+    const uint64_t context = ContextOf(lane, first_row);
+    if (first_row < lane.lost_before || lane.window.empty() || first_row < lane.first_row() + context) {
       ++lost_items_;
       continue;
     }
     if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
-    items_.Add({.first_row = lane.window[first_row - lane.first_row()],
+    items_.Add({.first_row = lane.window[first_row - context - lane.first_row()],
+                .context = static_cast<uint8_t>(context),
                 .rows = static_cast<uint16_t>(run.rows()),
                 .priority = run.priorities().empty() ? items_.max_priority() : run.priorities(static_cast<int>(i))});
     ++inserted_items_;
   }
+}
+
+uint32_t Table::ContextOf(const Lane& lane, uint64_t row) const {
+  if (spec_.context_rows() == 0 || lane.window.empty() || row < lane.first_row()) return 0;
+  return std::min(spec_.context_rows(), RowStore::Age(rows_.Row(lane.window[row - lane.first_row()])));
 }
 
 std::vector<Table::Callback> Table::TakeAdmittedWriters() { return waiting_writers_.Take(StepsToLimitLocked()); }

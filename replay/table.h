@@ -168,6 +168,8 @@ class Table {
   void AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddItems(const Lane& lane, const v1::ItemRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Rows of context that an item has which begins with this row of the lane.
+  uint32_t ContextOf(const Lane& lane, uint64_t row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool ForgetOldestLanes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

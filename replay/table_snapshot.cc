@@ -78,7 +78,7 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   for (const Item& item : items) {
     RowStore::Address row = item.first_row < rows.size() ? rows[item.first_row] : RowStore::kNoRow;
     const RowStore::Address first = row;
-    for (uint16_t left = item.rows; left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
+    for (uint32_t left = item.rows_held(); left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
     if (row == RowStore::kNoRow || item.rows == 0) return absl::DataLossError("an item's rows are missing");
     if (!IsPriority(item.priority)) return absl::DataLossError("an item's priority is no priority");
     Item restored = item;

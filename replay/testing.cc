@@ -1,12 +1,8 @@
 #include "replay/testing.h"
 
-#include <cstdlib>
 #include <utility>
 
-#include "common/check.h"
-#include "common/file.h"
 #include "google/protobuf/io/coded_stream.h"
-#include "gtest/gtest.h"
 #include "replay/row_layout.h"
 #include "replay/wire.h"
 
@@ -94,12 +90,5 @@ absl::StatusOr<Table::Outcome> TestWriter::Insert(Table::Callback retry) {
 absl::StatusOr<Table::Outcome> TestWriter::InsertAgain(Table::Callback retry) {
   return InsertInto(*table_, id_, opened_.session, message_, {this, std::move(retry)});
 }
-
-TestDirectory::TestDirectory() {
-  path_ = ::testing::TempDir() + "/replay.XXXXXX";
-  HEADRACE_CHECK(mkdtemp(path_.data()) != nullptr);
-}
-
-TestDirectory::~TestDirectory() { EXPECT_TRUE(RemoveTree(path_).ok()); }
 
 }  // namespace headrace

@@ -65,17 +65,6 @@ class TestWriter {
   std::array<uint64_t, 8> next_row_{};  // by lane
 };
 
-// A directory of its own for a test, removed with it.
-class TestDirectory {
- public:
-  TestDirectory();
-  ~TestDirectory();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 }  // namespace headrace
 
 #endif  // HEADRACE_REPLAY_TESTING_H_

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/protocol.h"
+#include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint.h"

@@ -24,7 +24,8 @@ uint64_t BytesOf(const std::vector<NamedTensor>& tensors) {
 uint64_t BatchBytes(const RowLayout& layout, const Experience& experience) {
   uint64_t bytes = 0;
   for (const v1::ColumnSlice& slice : experience.slices) {
-    bytes += layout.columns()[layout.Find(slice.column())].bytes * slice.rows() * experience.batch_size;
+    bytes += layout.columns()[layout.Find(slice.column())].bytes * slice.rows() * std::max(slice.stack(), 1u) *
+             experience.batch_size;
   }
   return bytes;
 }

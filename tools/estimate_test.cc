@@ -28,7 +28,8 @@ constexpr char kBreakout[] =
 
 Estimate EstimateOf(const std::string& text, const std::vector<std::string>& overrides = {}) {
   const v1::RunConfig config = *ParseRunConfig(text, "run.textproto", overrides);
-  const v1::EnvironmentSpec environment = MakeEnvironmentSpec(*FindEnvironment(config.environment().name()), 0);
+  const v1::EnvironmentSpec environment =
+      MakeEnvironmentSpec(*FindEnvironment(config.environment().name()), config.environment());
   const absl::StatusOr<Estimate> estimate = EstimateRun(config, environment, *MakeExperience(config, environment));
   EXPECT_TRUE(estimate.ok()) << estimate.status();
   return *estimate;

@@ -43,8 +43,7 @@ struct Checked {
 // Everything that can be refused before a process starts.
 absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(config.environment().name()));
-  const v1::EnvironmentSpec environment =
-      MakeEnvironmentSpec(facts, static_cast<int>(config.environment().max_episode_steps()));
+  const v1::EnvironmentSpec environment = MakeEnvironmentSpec(facts, config.environment());
   ASSIGN_OR_RETURN(Experience experience, MakeExperience(config, environment));
   RETURN_IF_ERROR(ParseDevice(config.device()).status());
   return Checked{config, environment, std::move(experience)};

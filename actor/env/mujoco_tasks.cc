@@ -90,6 +90,12 @@ double PusherDistances(const mjModel&, const mjData& d) {
   return -Distance(d, kObject, kGoal) - 0.5 * Distance(d, kObject, kPusherTip);
 }
 
+// What both tasks of the humanoid observe: without its place on the ground, and without the forces on its root, which
+// has no actuators.
+std::vector<ObservationPart> HumanoidObservation() {
+  return {{Positions, 2}, {Velocities}, {BodyInertias}, {BodyVelocities}, {ActuatorForces, 6}, {ContactForces}};
+}
+
 // Of the torso, as a speed from the ground within one step of the simulation.
 double HeightReward(const mjModel& m, const mjData& d) { return d.qpos[2] / m.opt.timestep; }
 
@@ -263,8 +269,7 @@ const std::vector<MujocoTask>& AllMujocoTasks() {
        .frame_skip = 5,
        .position_noise = 0.01,
        .velocity_noise = 0.01,
-       .observation =
-           {{Positions, 2}, {Velocities}, {BodyInertias}, {BodyVelocities}, {ActuatorForces, 6}, {ContactForces}},
+       .observation = HumanoidObservation(),
        .progress = MassCentre,
        .forward_weight = 1.25,
        .control_weight = 0.1,
@@ -283,8 +288,7 @@ const std::vector<MujocoTask>& AllMujocoTasks() {
        .frame_skip = 5,
        .position_noise = 0.01,
        .velocity_noise = 0.01,
-       .observation =
-           {{Positions, 2}, {Velocities}, {BodyInertias}, {BodyVelocities}, {ActuatorForces, 6}, {ContactForces}},
+       .observation = HumanoidObservation(),
        .control_weight = 0.1,
        .contact_weight = 5e-7,
        .max_contact_cost = 10,

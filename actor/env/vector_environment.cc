@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "actor/env/frame_stack.h"
 #include "actor/env/registry.h"
 #include "common/status_macros.h"
 
@@ -97,7 +98,11 @@ absl::StatusOr<std::unique_ptr<VectorEnvironment>> VectorEnvironment::Create(
     return absl::InvalidArgumentError(
         absl::StrCat("max_episode_steps must not be negative, but is ", options.max_episode_steps));
   }
+  if (options.frame_stack < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("frame_stack must be positive, but is ", options.frame_stack));
+  }
   RETURN_IF_ERROR(CheckActionSpec(environments[0]->facts()));
+  for (auto& environment : environments) environment = StackFrames(std::move(environment), options.frame_stack);
 
   std::unique_ptr<VectorEnvironment> vector(new VectorEnvironment(std::move(environments), options));
   for (int lane = 0; lane < vector->size(); ++lane) RETURN_IF_ERROR(vector->ResetLane(lane));

@@ -73,6 +73,7 @@ class VectorEnvironment {
     uint32_t first_lane = 0;                      // index of lane 0 among the lanes of all actors
     int max_episode_steps = 0;                    // 0: the environment's own limit
     std::chrono::duration<double> step_delay{0};  // that each step of a lane takes longer
+    int frame_stack = 1;                          // observations in one, see frame_stack.h
   };
 
   // Makes the environments and starts an episode in each. InvalidArgument: no environment has that name, or the

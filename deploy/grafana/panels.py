@@ -381,7 +381,26 @@ INFERENCE = Dashboard(
         ),
         Panel("Environments in a batch", "short", [Query(mean("headrace_inference_batch_size"), "mean")]),
         Panel("Requests", "per second", [Query(rate("headrace_inference_requests_total"), "requests")]),
-        Panel("Clients", "short", [Query(value("headrace_inference_clients"), "actors")]),
+        Panel(
+            "Clients",
+            "short",
+            [
+                Query(value("headrace_inference_clients"), "actors"),
+                Query(value("headrace_inference_held_back"), "of them held back by the autotuner"),
+            ],
+        ),
+        Panel(
+            "Autotuner",
+            "short",
+            [Query(value("headrace_inference_tuned"), "[knob]")],
+            "What each knob is set to, also for the moment of a trial.",
+        ),
+        Panel(
+            "Steps learned",
+            "per second",
+            [Query(value("headrace_inference_learned_steps_per_second"), "steps")],
+            "As the autotuner has last measured them.",
+        ),
         Panel(
             "Refused, and answered too late",
             "per second",

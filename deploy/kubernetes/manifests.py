@@ -1,5 +1,7 @@
 """The objects of deploy/kubernetes, rendered by kubectl, and what their containers are started with."""
 
+import copy
+import functools
 import os
 import re
 import shutil
@@ -48,10 +50,15 @@ def overlays() -> list[Path]:
 
 
 def render(overlay: Path) -> list[Object]:
-    with tempfile.TemporaryDirectory() as copy:
+    return copy.deepcopy(_render(overlay))
+
+
+@functools.cache
+def _render(overlay: Path) -> list[Object]:
+    with tempfile.TemporaryDirectory() as folder:
         # Bazel has links to the files, which Kustomize does not follow.
-        shutil.copytree(KUBERNETES, copy, dirs_exist_ok=True)
-        command = ["kubectl", "kustomize", str(Path(copy) / overlay.relative_to(KUBERNETES))]
+        shutil.copytree(KUBERNETES, folder, dirs_exist_ok=True)
+        command = ["kubectl", "kustomize", str(Path(folder) / overlay.relative_to(KUBERNETES))]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0 or result.stderr:
         raise AssertionError(f"{' '.join(command)}: {result.stderr}")

@@ -1,6 +1,8 @@
 """Every overlay renders, every object is one that Kubernetes knows, and whatever the manifests name is there: flags,
 ports, mounts, variables, hosts."""
 
+import functools
+import json
 import re
 import subprocess
 import unittest
@@ -15,6 +17,18 @@ PAGE = Path("docs/kubernetes.md")
 KEYS = {"headrace-tls": {"ca.crt", "tls.crt", "tls.key"}, "headrace-token": {"token"}}
 
 
+@functools.cache
+def flags_of(binary: str) -> frozenset[str]:
+    result = subprocess.run([f"./{binary}", "--help"], capture_output=True, text=True, check=True)
+    return frozenset(re.findall(r"^  --(\w+):", result.stdout, re.MULTILINE))
+
+
+@functools.cache
+def validate(text: str) -> None:
+    """An object, as JSON; most are the same in every overlay."""
+    kubernetes_validate.validate(json.loads(text), kubernetes_validate.latest_version(), strict=True)
+
+
 def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
@@ -27,15 +41,11 @@ class ManifestsTest(unittest.TestCase):
         self.objects = render(self.overlay)
         self.containers = list(containers(self.objects))
 
-    def help(self, container: Container) -> set[str]:
-        result = subprocess.run([f"./{container.binary}", "--help"], capture_output=True, text=True, check=True)
-        return set(re.findall(r"^  --(\w+):", result.stdout, re.MULTILINE))
-
     def test_kubernetes_knows_every_object(self) -> None:
         for one in self.objects:
             with self.subTest(kind=one["kind"], name=one["metadata"]["name"]):
                 if one["kind"] not in CUSTOM:
-                    kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+                    validate(json.dumps(one, sort_keys=True))
                 if one["kind"] != "Namespace":
                     self.assertEqual(one["metadata"]["namespace"], "headrace")
 
@@ -43,7 +53,7 @@ class ManifestsTest(unittest.TestCase):
         for container in self.containers:
             with self.subTest(container.name):
                 names = [name for name, _ in container.flags]
-                self.assertEqual(set(names) - self.help(container), set())
+                self.assertEqual(set(names) - flags_of(container.binary), set())
                 self.assertEqual(len(names) - names.count("set") + 1, len(set(names)))
 
     def test_the_binaries_accept_the_configuration_as_the_cluster_changes_it(self) -> None:
@@ -78,7 +88,7 @@ class ManifestsTest(unittest.TestCase):
                 flags = {"grpc": "listen", "health": "health_listen", "metrics": "metrics_listen"}
                 given = {name: container.flag(flag) for name, flag in flags.items() if container.flag(flag)}
                 self.assertEqual({name: f"0.0.0.0:{port}" for name, port in ports.items()}, given)
-                self.assertEqual("listen" in self.help(container), "grpc" in ports)
+                self.assertEqual("listen" in flags_of(container.binary), "grpc" in ports)
                 for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                     self.assertEqual(container.spec[probe]["grpc"]["port"], ports["health"], probe)
 

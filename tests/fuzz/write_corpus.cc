@@ -12,6 +12,7 @@
 #include "common/file.h"
 #include "common/protocol.h"
 #include "common/safetensors.h"
+#include "common/test_directory.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/inference.pb.h"
 #include "proto/parameter.pb.h"

@@ -101,6 +101,8 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                # Where Matplotlib keeps its list of fonts, which takes seconds to make: once for all runs of a test.
+                env={"MPLCONFIGDIR": os.environ.get("TEST_TMPDIR", str(self._test.root)), **os.environ},
             )
         self._test.addCleanup(self._end, self.launcher)
 

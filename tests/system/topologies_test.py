@@ -51,14 +51,38 @@ class TopologiesTest(SystemTest):
         self.assertEqual(run.progress()[-1]["charts/policy_lag_updates"], 0)
 
     def test_a_queue_is_learned_from_and_goes_on_when_processes_die(self) -> None:
-        run = self.start("cartpole_impala", "replay.shards=2")
+        run = self.start("cartpole_impala", "replay.shards=2", "environment.frame_stack=2")
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
         self.assert_learns(run)
 
     def test_actors_without_networks_learn_and_go_on_when_processes_die(self) -> None:
-        run = self.start("cartpole_ga3c")
+        run = self.start("cartpole_ga3c", "environment.frame_stack=2")
         self.kill_one_after_the_other(run, "actor-0", "learner", "replay-0", "actor-1")
         self.assert_learns(run)
+
+    def test_central_inference_is_tuned_while_it_learns(self) -> None:
+        """Actors are held back and let in, threads come and go; one of the actors dies, and the run still ends."""
+        run = self.start(
+            "cartpole_ga3c", "actor.processes=4", "actor.environments=2", "inference.threads=2",
+            "inference.trial_seconds=0.1", "evaluation.processes=0",
+        )
+        trials = "headrace_inference_trials_total"
+        run.wait_for_metric("learner", "headrace_inference_held_back", 1)
+        run.wait_for_metric("learner", trials, 4)
+        self.kill_one_after_the_other(run, "actor-0")
+        scrape = run.wait_for_metric("learner", trials, (run.metric("learner", trials) or 0) + 2)
+        self.assertGreater(scrape.total("headrace_inference_rollbacks_total") or 0, 0)
+        updates = run.metric("learner", "headrace_learner_updates_total") or 0
+        run.wait_for_metric("learner", "headrace_learner_updates_total", updates + 20)
+        run.signal(signal.SIGINT)
+        self.assertEqual(run.wait()[0], 130)
+        self.assertTrue(run.is_deserted())
+        # Frozen, and to its end.
+        steps = run.counters()["env_steps"]
+        run.overrides += ["inference.autotune=false", f"stop.env_steps={steps + 1000:.0f}"]
+        code, _ = run.to_end()
+        self.assertEqual(code, 0)
+        self.assertGreaterEqual(run.counters()["env_steps"], steps + 1000)
 
     def test_actors_that_learn_by_themselves_go_on_when_processes_die(self) -> None:
         run = self.start("cartpole_a3c")

@@ -168,7 +168,8 @@ absl::Status AnswerRequests() {
                    LoadRunConfig(absl::GetFlag(FLAGS_config), {"environment.name=" + name}));
   ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment, MakeEnvironment(name));
   const EnvironmentFacts facts = environment->facts();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakeBenchmarkPolicy(config, MakeEnvironmentSpec(facts, 0)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy,
+                   MakeBenchmarkPolicy(config, MakeEnvironmentSpec(facts, config.environment())));
   Simulator simulator(std::move(environment), *policy,
                       absl::GetFlag(FLAGS_random_policy) ? ActMode::kRandom : ActMode::kExplore);
   const int64_t lanes = absl::GetFlag(FLAGS_lanes);

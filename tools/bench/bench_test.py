@@ -91,6 +91,12 @@ class BenchmarkTest(unittest.TestCase):
         tiny = ["--json", "--seconds=0.5", "--actors=1,2", "--delays=0.001", "--light=8"]
         self.assert_prints([sys.executable, "tools/bench/scaling.py", *tiny], names, frozenset(differences))
 
+    def test_topologies(self) -> None:
+        tiny = ["--json", "--tasks=CartPole-v1", "--rows=QUEUE", "--seeds=1", "--steps=20000"]
+        libraries = "--without=stable_baselines3,sample_factory,rllib"
+        command = [sys.executable, "tools/bench/topologies/main.py", *tiny, libraries]
+        self.assert_prints(command, {"topologies/CartPole-v1/QUEUE"})
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -127,8 +127,7 @@ absl::Status Play(const ProcessFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   RETURN_IF_ERROR(ports->Ready(flags, ""));
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, FindEnvironment(flags.config.environment().name()));
-  const v1::EnvironmentSpec environment =
-      MakeEnvironmentSpec(facts, static_cast<int>(flags.config.environment().max_episode_steps()));
+  const v1::EnvironmentSpec environment = MakeEnvironmentSpec(facts, flags.config.environment());
   ASSIGN_OR_RETURN(const Experience experience, MakeExperience(flags.config, environment));
   ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Create(experience.signature));
 

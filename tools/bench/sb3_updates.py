@@ -1,8 +1,7 @@
 """Measures updates of a Stable-Baselines3 algorithm; sac_update_sb3.py and ppo_update_sb3.py say which.
 
 Measured twice: as installed, and with MKL's fast path freed, which it does not take by itself on processors of other
-makers than Intel (third_party/mkl_dispatch.cc does the same for our programs). For that a library of one function is
-compiled with `cc` and preloaded into a second process. As in update_rate.h each figure is the best of its rounds.
+makers than Intel (free_mkl.py). As in update_rate.h each figure is the best of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit; `beside` says of which of the two.
 """
@@ -14,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-FREE_MKL = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"
+import free_mkl
 
 
 def random_environment(observation, action_space):
@@ -56,10 +56,7 @@ def main(description, updates):
         return
     installed = _run_measurement(arguments, None)
     with tempfile.TemporaryDirectory() as folder:
-        library = os.path.join(folder, "free_mkl.so")
-        compile_command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library]
-        subprocess.run(compile_command, input=FREE_MKL, text=True, check=True)
-        freed = _run_measurement(arguments, library)
+        freed = _run_measurement(arguments, str(free_mkl.library(Path(folder))))
     for figure, value in installed.items():
         _report(arguments, figure, "Stable-Baselines3", value)
         _report(arguments, figure, "Stable-Baselines3, MKL freed", freed[figure])

@@ -9,7 +9,8 @@
     }
 
 Commands run in the root of the source tree and print one JSON object a line: `name`, `value`, `unit`, and, where a side
-measures its own limit in the same process, `reference`. Figures of the two sides belong together by name.
+measures its own limit in the same process, `reference`; with `notes`, by name, what else there is to say of the figure.
+Figures of the two sides belong together by name. A value may be null: there is something to say, but no figure.
 """
 
 import json
@@ -17,8 +18,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,11 @@ class Figure:
     """One result; ratio = value / reference, None where there is no reference."""
 
     name: str
-    value: float
+    value: float | None
     unit: str
     reference: float | None
     ratio: float | None
+    notes: dict[str, Any] = field(default_factory=dict)  # as the measured side's last repeat has them
 
 
 _HAS_MODULE = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
@@ -79,6 +82,16 @@ def load(path: Path) -> Benchmark:
 def load_all(directory: Path) -> dict[str, Benchmark]:
     """By name, in alphabetical order."""
     return {path.stem: load(path) for path in sorted(directory.glob("*.json"))}
+
+
+def with_options(benchmark: Benchmark, options: list[str]) -> Benchmark:
+    """Its commands get them too."""
+
+    def extended(side: Side) -> Side:
+        return replace(side, command=[*side.command, *options])
+
+    reference = extended(benchmark.reference) if benchmark.reference else None
+    return replace(benchmark, measured=extended(benchmark.measured), reference=reference)
 
 
 def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> list[Figure]:
@@ -106,13 +119,19 @@ def check_installed(side: Side) -> None:
 
 def measure(side: Side) -> list[Line]:
     """The JSON lines that one run of a side prints; other lines are for people and are skipped."""
-    result = subprocess.run(
-        side.command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if result.returncode != 0:
-        raise CommandError(f"{' '.join(side.command)} ended with code {result.returncode}:\n{result.stderr.strip()}")
-    sys.stderr.write(result.stderr)  # what the side has to say of its figures
-    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(
+            side.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            last = "it said nothing"
+            for line in process.stderr:  # what the side has to say of its figures, or of how far it is
+                sys.stderr.write(line)
+                last = line.strip() or last
+        output.seek(0)
+        lines = [json.loads(line) for line in output if line.startswith("{")]
+    if process.returncode != 0:
+        raise CommandError(f"{' '.join(side.command)} ended with code {process.returncode}: {last}")
     if not lines:
         raise CommandError(f"{' '.join(side.command)} printed no figure: expected JSON objects, one a line")
     return lines
@@ -127,21 +146,23 @@ def compare(measured: list[Line], reference: list[Line], beside: str = "the refe
     figures = []
     for name in _names(measured):
         value = _median(measured, name, "value")
-        unit = next(str(line.get("unit", "")) for line in measured if line["name"] == name)
+        last = next(line for line in reversed(measured) if line["name"] == name)
+        unit, notes = str(last.get("unit", "")), last.get("notes", {})
         own = _median(measured, name, "reference")
         others = [line for line in reference if line["name"] == name]
-        assert value is not None
         if own is not None or not others:
-            figures.append(_figure(name, value, unit, own))
+            figures.append(_figure(name, value, unit, own, notes))
         for label in dict.fromkeys(str(line.get("beside", "")) for line in others):
             other = _median([line for line in others if line.get("beside", "") == label], name, "value")
             plain = own is None and not label
-            figures.append(_figure(name if plain else f"{name} vs {label or beside}", value, unit, other))
+            figures.append(_figure(name if plain else f"{name} vs {label or beside}", value, unit, other, notes))
     return figures
 
 
-def _figure(name: str, value: float, unit: str, reference: float | None) -> Figure:
-    return Figure(name, value, unit, reference, value / reference if reference else None)
+def _figure(
+    name: str, value: float | None, unit: str, reference: float | None, notes: dict[str, Any]
+) -> Figure:
+    return Figure(name, value, unit, reference, value / reference if value is not None and reference else None, notes)
 
 
 def _names(lines: list[Line]) -> list[str]:

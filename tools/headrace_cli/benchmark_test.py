@@ -6,7 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from headrace_cli.benchmark import Benchmark, Figure, Side, compare, load, measure, run
+from headrace_cli.benchmark import Benchmark, Figure, Side, compare, load, measure, run, with_options
 from headrace_cli.errors import CommandError
 
 
@@ -41,6 +41,22 @@ class BenchmarkTest(unittest.TestCase):
         (alone,) = compare([figure("sac", 1)], [figure("td3", 1)])
         self.assertIsNone(alone.reference)
         self.assertIsNone(alone.ratio)
+
+    def test_a_value_may_be_missing_in_some_repeats_or_in_all(self) -> None:
+        none = {**figure("queue", 1), "value": None}
+        self.assertEqual(compare([none, figure("queue", 3)], [])[0].value, 3)
+        (alone,) = compare([{**none, "reference": 2}], [])
+        self.assertIsNone(alone.value)
+        self.assertIsNone(alone.ratio)
+
+    def test_notes_are_kept(self) -> None:
+        (kept,) = compare([{**figure("queue", 1), "notes": {"lag": 2}}], [])
+        self.assertEqual(kept.notes, {"lag": 2})
+
+    def test_options_go_to_both_sides(self) -> None:
+        given = with_options(Benchmark("b", "b", [], 1, Side("ours", ["a"]), Side("theirs", ["b"])), ["--seeds", "1"])
+        assert given.reference is not None
+        self.assertEqual([given.measured.command, given.reference.command], [["a", "--seeds", "1"], ["b", "--seeds", "1"]])
 
     def test_the_sides_are_run_in_turn(self) -> None:
         print_figure = f"print({json.dumps(json.dumps(figure('f', 2)))})"

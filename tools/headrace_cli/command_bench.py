@@ -5,10 +5,12 @@ run in turn, and `ratio` is the median of one over the median of the other.
 
   tools/headrace bench
   tools/headrace bench sac_update --json sac_update.jsonl
+  tools/headrace bench topologies --options="--tasks CartPole-v1 --seeds 1"
 """
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=int, metavar="N", help="how often each side is run; default: the benchmark's own"
     )
+    parser.add_argument(
+        "--options",
+        default="",
+        metavar="'OPTION...'",
+        help="for the benchmark's own programs, which lie in tools/bench; their --help says what there is",
+    )
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 
 
@@ -36,7 +44,10 @@ def execute(arguments: argparse.Namespace) -> int:
         return errors.DONE
     if arguments.name not in known:
         raise UsageError(f"there is no benchmark {arguments.name!r}; known: {', '.join(known) or 'none'}")
-    chosen = known[arguments.name]
+    try:
+        chosen = benchmark.with_options(known[arguments.name], shlex.split(arguments.options))
+    except ValueError as error:
+        raise UsageError(f"--options {arguments.options!r} cannot be read as a shell would: {error}") from error
     if arguments.json is not None:
         _write(arguments.json, [], "a")  # that it cannot be written is better known before minutes of measuring
     if not arguments.no_build:
@@ -74,7 +85,11 @@ def _figures_table(chosen: benchmark.Benchmark, figures: list[benchmark.Figure],
     table = Table(title=f"{chosen.summary}: medians of {repeats}, in turn", title_justify="left")
     for column in ("figure", "value", "unit", "reference", "ratio"):
         table.add_column(column, justify="left" if column in ("figure", "unit") else "right", overflow="fold")
+    noted = any(figure.notes for figure in figures)
+    if noted:
+        table.add_column("notes", overflow="fold")
     for figure in figures:
         ratio = "–" if figure.ratio is None else f"{figure.ratio:.2f}"
-        table.add_row(figure.name, number(figure.value), figure.unit, number(figure.reference), ratio)
+        notes = [", ".join(f"{name} {value}" for name, value in figure.notes.items())] if noted else []
+        table.add_row(figure.name, number(figure.value), figure.unit, number(figure.reference), ratio, *notes)
     return table

@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     _check(arguments)
-    built = workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
-    requests = _requests(arguments, workspace.revision() if built else "")
+    workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
+    requests = _requests(arguments, workspace.built_revision(workspace.PROCESS_BINARIES))
     console = lasting_console()
     with View(console) as view:
         sessions = [Session(request, view.say) for request in requests]

@@ -116,6 +116,13 @@ class PlainLineTest(unittest.TestCase):
         self.assertIn(" | restarts 2 | lost steps 1,234 | the learner waits", plain_line(with_lost_steps(1234)))
         self.assertEqual(plain_line(with_lost_steps(0)), plain_line(RUN))
 
+    def test_actors_that_are_held_back_are_shown_where_there_are_any(self) -> None:
+        held = replace(RUN, status=replace(STATUS, held_back_actors=2.0))
+        self.assertIn(" | actors held back 2 | ", plain_line(held))
+        self.assertRegex(drawn(held, 120), r" actors held back +2 ")
+        none = replace(RUN, status=replace(STATUS, held_back_actors=0.0))
+        self.assertEqual(plain_line(none), plain_line(RUN))
+
     def test_before_anything_is_known_there_are_no_figures(self) -> None:
         line = plain_line(RunView("pendulum", "starting", Plan(capacity=1000), Status(), elapsed_seconds=3))
         self.assertEqual(line, "pendulum | starting | 3 s")

@@ -115,7 +115,7 @@ class ReplayShard:
 class Batch:
     """`batch` items that were drawn independently of each other, or, without replacement, each of those that are left."""
 
-    columns: dict[str, NDArray[Any]]  # [batch, rows asked for, shape of the column...]
+    columns: dict[str, NDArray[Any]]  # [batch, rows asked for, shape of the column...]; with stacks, see `sample`
     keys: NDArray[np.uint64]  # [batch]; an item's name in this incarnation of the shard
     probabilities: NDArray[np.float32]  # [batch]; of each item, with which a batch's first draw gives it
     rows: NDArray[np.uint32]  # [batch]; rows that each item really has of those asked for, see `pad`
@@ -143,6 +143,7 @@ class ReplayTable:
         rows: Mapping[str, range],
         batch_size: int,
         *,
+        stacks: Mapping[str, int] | None = None,
         pad: bool = False,
         without_replacement: bool = False,
         random_key: int | None = None,
@@ -151,19 +152,24 @@ class ReplayTable:
         """Draws a batch.
 
         rows: of each column which rows of an item: {"observation": range(2), "action": range(1)}.
+        stacks: of a column, in place of each row the last so many rows of its episode up to it, oldest first, zeros for
+          those before its start: the column then is [batch, rows, stack, shape...]. At most the table's context_rows + 1.
         pad: of items that are shorter, the last row is repeated; otherwise they are refused.
         without_replacement: no item comes twice.
         random_key: the same key on the same table draws the same items; not given: any.
         timeout_seconds: how long to wait for items, at most; not given: that of the connection.
         ReplayError: INVALID_ARGUMENT; DEADLINE_EXCEEDED: there are too few items.
         """
+        stacks = stacks or {}
         columns = {name: column_of(self.spec, name) for name in rows}
         if batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, got {batch_size}")
         wait = self._channel.timeout_seconds if timeout_seconds is None else timeout_seconds
         opening = message("SampleOpen")(peer=peer(), table=self.name, pad=pad, without_replacement=without_replacement)
         for name, part in rows.items():
-            opening.slices.add(column=name, first_row=part.start, rows=len(part), stride=part.step)
+            opening.slices.add(
+                column=name, first_row=part.start, rows=len(part), stride=part.step, stack=stacks.get(name, 1)
+            )
         request = message("SampleRequest")(
             request=1,
             batch_size=batch_size,
@@ -179,7 +185,10 @@ class ReplayTable:
         last = answers[-1]
         if last.status_code:
             raise self._channel.refusal("Sample", last.status_code, last.status_message)
-        blocks = [np.empty((batch_size, len(part)), dtype=columns[name]) for name, part in rows.items()]
+        blocks = [
+            np.empty((batch_size, len(part), *([stacks[name]] if name in stacks else [])), dtype=columns[name])
+            for name, part in rows.items()
+        ]
         for answer in answers:
             _place(answer.frames, blocks)
         rows_needed = max(part[-1] for part in rows.values()) + 1

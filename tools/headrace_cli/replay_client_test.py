@@ -116,6 +116,22 @@ class RoundTripTest(ReplayClientTest):
         with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: expected slices within items of 2 rows, got row 3"):
             table.sample({"n": range(4)}, 200)
 
+    def test_stacks_are_made_of_the_rows_of_one_episode(self) -> None:
+        table = self.small_table(max_item_rows=4, context_rows=2)
+        writer = table.writer()
+        for first in (10, 20):
+            writer.insert(small_episode(5, first=first), item_rows=2)
+        batch = table.sample({"n": range(2), "x": range(1)}, 200, stacks={"n": 3})
+        self.assertEqual(batch.columns["n"].shape, (200, 2, 3))
+        self.assertEqual(batch.columns["x"].shape, (200, 1, 2))
+        stacks = {tuple(stack) for stack in batch.columns["n"].reshape(-1, 3)}
+        expected = {
+            tuple(first + t - back if back <= t else 0 for back in (2, 1, 0)) for first in (10, 20) for t in range(5)
+        }
+        self.assertEqual(stacks, expected)
+        with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: column .n.: expected stacks of up to 3 rows"):
+            table.sample({"n": range(1)}, 1, stacks={"n": 4})
+
     def test_the_same_random_key_draws_the_same_items(self) -> None:
         table = self.small_table()
         table.writer().insert(small_episode(100))

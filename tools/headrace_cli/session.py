@@ -31,7 +31,7 @@ class Request:
     overrides: list[str]
     directory: Path
     init_from: Path | None = None
-    revision: str = ""  # of the sources that the binaries were built from; empty: not known
+    revision: str = ""  # of the sources that the binaries were built from, or why it is not known
     certificates: Path | None = None  # for connections between the processes; none: they are not encrypted
 
 

@@ -74,6 +74,7 @@ class Status:
     env_steps: float | None = None
     env_steps_per_second: float | None = None
     lost_steps: float | None = None  # that restarted shards no longer had, since the learner was started
+    held_back_actors: float | None = None  # by the autotuner of central inference
     updates: float | None = None
     updates_per_second: float | None = None
     training_return: float | None = None  # mean of recent episodes
@@ -129,6 +130,7 @@ class StatusTracker:
             env_steps=self._sum(actors, "headrace_actor_env_steps_total") if env_steps is None else env_steps,
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
             lost_steps=self._sum(["learner"], "headrace_learner_lost_steps_total"),
+            held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
             updates=self._sum(["learner"], "headrace_learner_updates_total"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
@@ -154,7 +156,9 @@ class StatusTracker:
 
     def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
         updates = self._sum(["learner"], "headrace_learner_updates_total")
-        versions = self._values(actors, "headrace_actor_policy_version")
+        # One that is held back will have the newest weights when it acts again.
+        acting = [actor for actor in actors if not self._sum([actor], "headrace_actor_held_back")]
+        versions = self._values(acting, "headrace_actor_policy_version")
         if updates is None or not versions:
             return None
         # An actor that is asked a moment after the learner may have newer weights than the learner had.

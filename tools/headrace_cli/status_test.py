@@ -64,6 +64,16 @@ class StatusTest(unittest.TestCase):
         # What is sampled from replay is older than what the actors do now.
         self.assertEqual(status.sampled_age, 450)
 
+    def test_an_actor_that_is_held_back_is_counted_and_not_behind(self) -> None:
+        answers = {
+            "learner": "headrace_learner_updates_total 1000\nheadrace_inference_held_back 1\n",
+            "actor-0": "headrace_actor_policy_version 990\nheadrace_actor_held_back 0\n",
+            "actor-1": "headrace_actor_policy_version 10\nheadrace_actor_held_back 1\n",
+        }
+        status = status_of((0, answers))
+        self.assertEqual(status.held_back_actors, 1)
+        self.assertEqual(status.actors_policy_lag, 10)
+
     def test_an_actor_that_was_asked_after_the_learner_is_not_behind(self) -> None:
         learner = "headrace_learner_updates_total 1000\n"
         answers = {"learner": learner, "actor-0": "headrace_actor_policy_version 1003\n"}

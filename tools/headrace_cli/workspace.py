@@ -4,6 +4,7 @@ HEADRACE_BINARIES names a directory that has the binaries already, as in a conta
 out as bazel-bin is (replay/replay, learner/learner, ...).
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,9 @@ REPLAY = "replay/replay"
 REPLAY_DESCRIPTORS = "proto/replay.descriptors"  # no program, but found and built as they are
 PROCESS_BINARIES = (ACTOR, LEARNER, REPLAY)
 RUN_BINARIES = (*PROCESS_BINARIES, INSPECT)
+
+# Beside the binaries: for each of those that were built here how it looked then, and the revision it is of.
+BUILD_RECORD = "headrace_build.json"
 
 
 def binaries_directory() -> Path:
@@ -56,15 +60,49 @@ def target_of(name: str) -> str:
     return f"//{package}:{target}"
 
 
-def ensure_built(names: tuple[str, ...], build: bool = True) -> bool:
+def ensure_built(names: tuple[str, ...], build: bool = True) -> None:
     """Brings the binaries up to date with the sources. Without `build`, or where there are no sources, only checks that
-    they are there, and returns false."""
+    they are there."""
     if not build or os.environ.get("HEADRACE_BINARIES") or not (ROOT / "WORKSPACE").exists():
         for name in names:
             binary(name)
-        return False
+        return
     bazel_build([target_of(name) for name in names])
-    return True
+    record_build(names, revision())
+
+
+def record_build(names: tuple[str, ...], of_revision: str) -> None:
+    """Remembers, for built_revision, what the binaries have just been built from."""
+    record = _build_record()
+    record.update({name: {"revision": of_revision, **_looks(name)} for name in names})
+    path = binaries_directory() / BUILD_RECORD
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def built_revision(names: tuple[str, ...]) -> str:
+    """The revision of the sources that the binaries were built from, or why it is not known."""
+    record = _build_record()
+    if any(_looks(name).items() - record.get(name, {}).items() for name in names):
+        return "not known: the binaries are not as tools/headrace built them"
+    revisions = {record[name]["revision"] for name in names}
+    if len(revisions) > 1:
+        return "not known: the binaries are of several revisions"
+    return revisions.pop() or "not known: the sources are no git checkout"
+
+
+def _build_record() -> dict[str, dict[str, str | int]]:
+    try:
+        return json.loads((binaries_directory() / BUILD_RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _looks(name: str) -> dict[str, int]:
+    """What differs after another build of a binary."""
+    status = binary(name).stat()
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def revision(root: Path = ROOT) -> str:

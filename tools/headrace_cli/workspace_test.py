@@ -5,8 +5,9 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
-from headrace_cli.workspace import revision
+from headrace_cli.workspace import built_revision, record_build, revision
 
 
 class RevisionTest(unittest.TestCase):
@@ -39,6 +40,43 @@ class RevisionTest(unittest.TestCase):
         self.addCleanup(os.environ.__setitem__, "PATH", os.environ["PATH"])
         os.environ["PATH"] = str(self.root)
         self.assertEqual(revision(self.root), "")
+
+class BuiltRevisionTest(unittest.TestCase):
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = Path(temporary.name)
+        environment = mock.patch.dict(os.environ, HEADRACE_BINARIES=str(self.root))
+        environment.start()
+        self.addCleanup(environment.stop)
+        for name in ("actor", "learner"):
+            self.build(name)
+
+    def build(self, name: str, contents: str = "built") -> None:
+        (self.root / name).write_text(contents, encoding="utf-8")
+
+    def test_it_is_that_of_the_build(self) -> None:
+        record_build(("actor", "learner"), "abc")
+        self.assertEqual(built_revision(("actor", "learner")), "abc")
+
+    def test_each_binary_has_its_own(self) -> None:
+        record_build(("actor", "learner"), "abc")
+        record_build(("learner",), "def")
+        self.assertEqual(built_revision(("actor",)), "abc")
+        self.assertEqual(built_revision(("learner",)), "def")
+        self.assertEqual(built_revision(("actor", "learner")), "not known: the binaries are of several revisions")
+
+    def test_binaries_that_somebody_else_built_have_none(self) -> None:
+        not_known = "not known: the binaries are not as tools/headrace built them"
+        self.assertEqual(built_revision(("actor", "learner")), not_known)
+        record_build(("actor", "learner"), "abc")
+        self.build("learner", "built by somebody else")
+        self.assertEqual(built_revision(("actor",)), "abc")
+        self.assertEqual(built_revision(("actor", "learner")), not_known)
+
+    def test_sources_without_git_have_none(self) -> None:
+        record_build(("actor",), "")
+        self.assertEqual(built_revision(("actor",)), "not known: the sources are no git checkout")
 
 
 if __name__ == "__main__":
