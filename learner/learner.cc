@@ -133,6 +133,12 @@ absl::Status Learner::SetUp() {
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
+  if (resume_from_.has_value() &&
+      MakeRedistribution(resume_from_->manifest, replay_addresses_.size()).files_size() > 0) {
+    // Until there is a checkpoint of this number of shards, one that dies would begin with the old one again.
+    last_checkpoint_ -= std::chrono::duration_cast<Time::duration>(
+        std::chrono::duration<double>(config_.checkpoint().interval_seconds()));
+  }
   resume_from_.reset();
   init_from_.reset();
   counters_.clear_end_reason();

@@ -88,7 +88,9 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
   sampler.env_steps = options.env_steps;
   sampler.batches = options.updates;
   if (options.resume_from != nullptr) {
-    sampler.states = ShardStates(options.resume_from->manifest, sampler.table.name(), options.addresses.size());
+    const v1::CheckpointManifest& manifest = options.resume_from->manifest;
+    sampler.states = ShardStates(manifest, sampler.table.name(), options.addresses.size());
+    sampler.redistribution = MakeRedistribution(manifest, options.addresses.size());
   }
   ASSIGN_OR_RETURN(sampler_, ReplaySampler::Start(std::move(sampler)));
   return absl::OkStatus();

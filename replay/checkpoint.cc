@@ -123,6 +123,7 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
   header.set_run_id(shard.run_id());
   header.set_name(name);
   header.set_shard(shard.number());
+  header.set_shards(shard.shards());
   header.set_incarnation(shard.incarnation());
   header.set_number(number);
   header.set_journal_file(journal_file);
@@ -268,7 +269,8 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
 }
 
 absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::string& directory) {
-  if (NewestHasEverything(shard, directory)) return std::string();
+  // Without a table nobody has come yet, to whom the newest may belong.
+  if (shard.Tables().empty() || NewestHasEverything(shard, directory)) return std::string();
   v1::CheckpointRequest request;
   request.set_name(absl::StrCat(kEndOfALife, shard.incarnation()));
   request.set_keep(std::numeric_limits<uint32_t>::max());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 #include <filesystem>
 #include <tuple>
 #include <utility>
@@ -118,6 +119,27 @@ absl::Status CheckpointReader::Finish() {
   if (fread(&checksum, sizeof(checksum), 1, file_.get()) != 1) return absl::DataLossError("the file is cut off");
   if (checksum != checksum_.value()) return absl::DataLossError("its checksum does not fit its contents");
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableCheckpoint& saved, CheckpointReader& file) {
+  const size_t bytes = ItemBytes(format);
+  if (saved.items() > file.bytes_left() / bytes) return absl::DataLossError("the file is cut off");
+  std::vector<std::byte> records(saved.items() * bytes);
+  RETURN_IF_ERROR(file.Read(records));
+  std::vector<Item> items;
+  items.reserve(saved.items());
+  for (size_t at = 0; at < records.size(); at += bytes) {
+    ItemRecord record;
+    std::memcpy(&record, records.data() + at, bytes);
+    if (record.context > ItemStore::kMaxContext)
+      return absl::DataLossError("an item has more context than there can be");
+    items.push_back({.first_row = record.first_row,
+                     .context = record.context,
+                     .rows = record.rows,
+                     .times_sampled = record.times_sampled,
+                     .priority = record.priority});
+  }
+  return items;
 }
 
 }  // namespace headrace

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/checksum.h"
 #include "proto/checkpoint.pb.h"
+#include "replay/item_store.h"
 
 namespace headrace {
 
@@ -66,6 +67,9 @@ class CheckpointReader {
   uint64_t left_;  // before the checksum
   Checksummer checksum_;
 };
+
+// A table's items, which follow its rows. Their first_row is a number of a row in the file.
+absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableCheckpoint& saved, CheckpointReader& file);
 
 }  // namespace headrace
 

@@ -1,6 +1,5 @@
 // A shard is filled from its newest checkpoint that is whole. Rows go from the file straight into the table, so that a
 // restart needs memory for them once; what turns out to be damaged is dropped with the shard's tables.
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -13,27 +12,6 @@
 
 namespace headrace {
 namespace {
-
-absl::StatusOr<std::vector<Item>> ReadItems(uint32_t format, const v1::TableCheckpoint& saved, CheckpointReader& file) {
-  const size_t bytes = ItemBytes(format);
-  if (saved.items() > file.bytes_left() / bytes) return absl::DataLossError("the file is cut off");
-  std::vector<std::byte> records(saved.items() * bytes);
-  RETURN_IF_ERROR(file.Read(records));
-  std::vector<Item> items;
-  items.reserve(saved.items());
-  for (size_t at = 0; at < records.size(); at += bytes) {
-    ItemRecord record;
-    std::memcpy(&record, records.data() + at, bytes);
-    if (record.context > ItemStore::kMaxContext)
-      return absl::DataLossError("an item has more context than there can be");
-    items.push_back({.first_row = record.first_row,
-                     .context = record.context,
-                     .rows = record.rows,
-                     .times_sampled = record.times_sampled,
-                     .priority = record.priority});
-  }
-  return items;
-}
 
 absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayCheckpointHeader& header,
                           CheckpointReader& file, Shard& shard) {
@@ -55,9 +33,15 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   return table->RestoreBooks(saved.state(), writers, items, rows);
 }
 
+// Its tables are of other sizes then, and the learner says what becomes of them.
+bool OfAnotherNumber(const v1::ReplayCheckpointHeader& header, const Shard& shard) {
+  return header.shards() > 0 && shard.shards() > 0 && header.shards() != shard.shards();
+}
+
 absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, Shard& shard) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
+  if (OfAnotherNumber(header, shard)) return header;
   for (const v1::TableCheckpoint& table : header.tables()) RETURN_IF_ERROR(RestoreTable(table, header, *file, shard));
   RETURN_IF_ERROR(file->Finish());
   shard.SetRestored(header.run_id(), header.name());
@@ -76,6 +60,11 @@ absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& s
   RemoveUnfinishedCheckpoints(directory);
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard);
+    if (header.ok() && OfAnotherNumber(*header, shard)) {
+      LogInfo("checkpoint %s is of %d shards, now there are %d: the learner spreads it", header->name(),
+              header->shards(), shard.shards());
+      return std::string();
+    }
     if (header.ok()) {
       RETURN_IF_ERROR(AddJournal(directory, header->journal_file(), shard));
       return header->name();

@@ -85,7 +85,7 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   if (!directory.empty()) {
     ASSIGN_OR_RETURN(incarnation, NextIncarnation(directory));
   }
-  Shard shard(number, config.budget_bytes() / config.shards(), incarnation);
+  Shard shard(number, config.budget_bytes() / config.shards(), incarnation, config.shards());
   if (!directory.empty()) {
     ASSIGN_OR_RETURN(const std::string restored, Restore(directory, shard));
     if (!restored.empty()) LogInfo("restored from checkpoint %s", restored);

@@ -61,9 +61,11 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
   {
     MutexLock lock(&raw->mutex_);
     for (size_t i = 0; i < raw->options_.addresses.size(); ++i) {
+      v1::Redistribution redistribution = raw->options_.redistribution;
+      *redistribution.mutable_state() = raw->shards_[i].state;
       raw->shards_[i].connection = std::make_unique<ShardConnection>(
           ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
-                                 raw->options_.slices, raw->options_.pad, raw->distinct_},
+                                 raw->options_.slices, raw->options_.pad, raw->distinct_, std::move(redistribution)},
           ShardConnection::Callbacks{
               .connected = [raw, i](const v1::CreateTableResponse& created) { raw->OnConnected(i, created); },
               .state = [raw, i](const v1::TableState& state) { raw->OnState(i, state); },

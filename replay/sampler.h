@@ -55,6 +55,8 @@ struct ReplaySamplerOptions {
   uint64_t env_steps = 0;
   uint64_t batches = 0;
   std::vector<v1::TableState> states;
+  // A checkpoint of another number of shards that they go on from; without files: there is none.
+  v1::Redistribution redistribution;
 };
 
 class ReplaySampler {

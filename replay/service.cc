@@ -47,7 +47,8 @@ class ReplayService final : public Base {
 
   grpc::Status CreateTable(grpc::ServerContext*, const v1::CreateTableRequest* request,
                            v1::CreateTableResponse* response) override {
-    const absl::StatusOr<Table*> table = shard_->CreateTable(request->peer(), request->spec());
+    const absl::StatusOr<Table*> table = shard_->CreateTable(
+        request->peer(), request->spec(), request->has_redistribution() ? &request->redistribution() : nullptr);
     if (!table.ok()) return ToGrpc(table.status());
     response->set_shard(shard_->number());
     response->set_incarnation(shard_->incarnation());

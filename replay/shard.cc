@@ -6,6 +6,7 @@
 #include "common/protocol.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "replay/redistribution.h"
 
 namespace headrace {
 
@@ -39,30 +40,50 @@ std::string Shard::restored_from() const {
 
 absl::Status Shard::CheckPeer(const v1::Peer& peer) const { return headrace::CheckPeer(peer, run_id()); }
 
-absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec) {
+absl::StatusOr<Table*> Shard::FindSame(const v1::Peer& peer, const v1::TableSpec& spec) const {
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(headrace::CheckPeer(peer, run_id_));
-  if (const auto existing = tables_.find(spec.name()); existing != tables_.end()) {
-    google::protobuf::util::MessageDifferencer differencer;
-    std::string difference;
-    differencer.ReportDifferencesToString(&difference);
-    if (!differencer.Compare(existing->second->spec(), spec)) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("table \"%s\" exists with another specification: %s", spec.name(), difference));
-    }
-    return existing->second.get();
+  const auto existing = tables_.find(spec.name());
+  if (existing == tables_.end()) return nullptr;
+  google::protobuf::util::MessageDifferencer differencer;
+  std::string difference;
+  differencer.ReportDifferencesToString(&difference);
+  if (!differencer.Compare(existing->second->spec(), spec)) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("table \"%s\" exists with another specification: %s", spec.name(), difference));
   }
+  return existing->second.get();
+}
+
+absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, const v1::TableSpec& spec,
+                                                        const v1::Redistribution* redistribution) {
   uint64_t taken = 0;
-  for (const auto& [name, table] : tables_) taken += table->spec().max_bytes();
+  for (const v1::TableSpec& other : Specs()) taken += other.max_bytes();
   if (spec.max_bytes() > budget_bytes_ - taken) {
     return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left",
                                                         spec.name(), spec.max_bytes(), budget_bytes_ - taken,
                                                         budget_bytes_));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, number_, incarnation_));
-  if (run_id_.empty()) run_id_ = peer.run_id();
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
           spec.max_items());
+  if (redistribution == nullptr) return table;
+  const absl::Status filled = TakeShare(*redistribution, peer.run_id(), number_, *table);
+  if (filled.ok()) return table;
+  LogError("checkpoint %s cannot be spread over the shards there are now, its replay is lost: %s",
+           redistribution->name(), filled.ToString());
+  return Table::Create(spec, number_, incarnation_);
+}
+
+absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec,
+                                          const v1::Redistribution* redistribution) {
+  MutexLock creating(&creating_);
+  ASSIGN_OR_RETURN(Table* const same, FindSame(peer, spec));
+  if (same != nullptr) return same;
+  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, MakeTable(peer, spec, redistribution));
+  MutexLock lock(&mutex_);
+  if (run_id_.empty()) run_id_ = peer.run_id();
+  if (redistribution != nullptr) restored_from_ = redistribution->name();
   if (journal_ != nullptr) journal_->AddTable(run_id_, spec);
   return tables_.emplace(spec.name(), std::move(table)).first->second.get();
 }

@@ -20,11 +20,13 @@ namespace headrace {
 
 class Shard {
  public:
-  // `incarnation` must be higher than in every earlier life of this shard.
-  Shard(uint32_t number, uint64_t budget_bytes, uint64_t incarnation)
-      : number_(number), budget_bytes_(budget_bytes), incarnation_(incarnation) {}
+  // `incarnation` must be higher than in every earlier life of this shard. `shards`: how many the run has; 0: not
+  // known.
+  Shard(uint32_t number, uint64_t budget_bytes, uint64_t incarnation, uint32_t shards = 0)
+      : number_(number), shards_(shards), budget_bytes_(budget_bytes), incarnation_(incarnation) {}
 
   uint32_t number() const { return number_; }
+  uint32_t shards() const { return shards_; }
   uint64_t incarnation() const { return incarnation_; }
   v1::InfoResponse Info() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::string run_id() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -33,8 +35,11 @@ class Shard {
 
   // FailedPrecondition: another protocol or run; the message names both. A peer that knows no run yet passes.
   absl::Status CheckPeer(const v1::Peer& peer) const ABSL_LOCKS_EXCLUDED(mutex_);
-  // See Replay.CreateTable. The first learner's run becomes the shard's.
-  absl::StatusOr<Table*> CreateTable(const v1::Peer& peer, const v1::TableSpec& spec) ABSL_LOCKS_EXCLUDED(mutex_);
+  // See Replay.CreateTable. The first learner's run becomes the shard's. `redistribution`: a table that is new is
+  // filled with it; null: it is empty.
+  absl::StatusOr<Table*> CreateTable(const v1::Peer& peer, const v1::TableSpec& spec,
+                                     const v1::Redistribution* redistribution = nullptr)
+      ABSL_LOCKS_EXCLUDED(creating_, mutex_);
   // NotFound: lists the tables there are. Tables live as long as the shard.
   absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -54,12 +59,20 @@ class Shard {
   void SetRestored(const std::string& run_id, const std::string& checkpoint) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  // Null: there is none. FailedPrecondition: it has another specification, or the peer is of another run.
+  absl::StatusOr<Table*> FindSame(const v1::Peer& peer, const v1::TableSpec& spec) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::unique_ptr<Table>> MakeTable(const v1::Peer& peer, const v1::TableSpec& spec,
+                                                   const v1::Redistribution* redistribution)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   const uint32_t number_;
+  const uint32_t shards_;
   const uint64_t budget_bytes_;
   const uint64_t incarnation_;
   std::atomic<int> coordinators_ = 0;
   std::unique_ptr<Journal> journal_;
 
+  Mutex creating_;  // of one table at a time, which may take long
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
   std::string restored_from_ ABSL_GUARDED_BY(mutex_);

@@ -101,6 +101,7 @@ absl::Status ShardConnection::CreateTable(v1::CreateTableResponse& response) {
   v1::CreateTableRequest request;
   *request.mutable_peer() = options_.peer;
   *request.mutable_spec() = options_.table;
+  if (options_.redistribution.files_size() > 0) *request.mutable_redistribution() = options_.redistribution;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kCreateDeadline);
   {

@@ -28,6 +28,8 @@ struct ShardConnectionOptions {
   std::vector<v1::ColumnSlice> slices;
   bool pad = false;
   bool without_replacement = false;
+  // What the table is filled with if it is new. Without files: with nothing.
+  v1::Redistribution redistribution;
 };
 
 class ShardConnection {

@@ -1,6 +1,7 @@
 """A run that is interrupted goes on where it was."""
 
 import math
+import re
 import signal
 import unittest
 
@@ -88,6 +89,26 @@ class ResumeTest(SystemTest):
         code, _ = run.to_end()
         self.assertEqual(code, 0)
         self.assertIn(f"resumed at {before['env_steps']:.0f} environment steps", run.log("learner"))
+        self.assert_unbroken(run)
+
+    def test_the_replay_is_spread_over_another_number_of_shards(self) -> None:
+        run = Run(self, *PARTS, "stop.env_steps=1500")
+        self.assertEqual(run.to_end()[0], 0)
+        for shards, end in ((3, 2000), (1, 2500)):
+            items = stored_items(run)
+            run.overrides += [f"replay.shards={shards}", f"stop.env_steps={end}"]
+            self.assertEqual(run.to_end()[0], 0)
+            taken = [
+                int(count)
+                for shard in range(shards)
+                for count in re.findall(r"(\d+) items in \d+ rows taken from checkpoint", run.log(f"replay-{shard}"))[-1:]
+            ]
+            self.assertEqual(sum(taken), items)
+            self.assertEqual(len([count for count in taken if count > 0]), shards)
+            self.assertGreater(stored_items(run), items)
+            self.assertLessEqual(stored_items(run), run.counters()["env_steps"])
+            self.assertNotIn("replay is of another moment", run.log("learner"))
+            self.assertNotIn("are lost", run.log("learner"))
         self.assert_unbroken(run)
 
     def test_stop_conditions_may_be_raised_on_a_finished_run(self) -> None:

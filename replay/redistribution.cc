@@ -1,0 +1,276 @@
+#include "replay/redistribution.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "replay/checkpoint_file.h"
+
+namespace headrace {
+namespace {
+
+constexpr uint32_t kNone = RowStore::kNoRow;
+
+// Rows that stay together, because items hold each with the next one.
+struct Piece {
+  uint32_t first_row = 0;
+  uint32_t rows = 0;
+  std::vector<uint32_t> items;  // oldest first
+};
+
+// What a file holds of a table. The rows themselves are read again when they are wanted.
+struct SavedTable {
+  std::string path;
+  uint32_t shard = 0;
+  v1::TableCheckpoint books;
+  uint64_t bytes_before_rows = 0;
+  std::vector<uint32_t> links;  // of each row
+  std::vector<Item> items;      // oldest first
+
+  std::vector<bool> joined;  // an item holds the row and the next one
+  std::vector<Piece> pieces;
+  std::vector<uint32_t> new_numbers;  // of the rows that are taken; kNone: it is not
+
+  // 0 for the oldest of its items, towards 1 for the newest, so that those of several files can be ordered.
+  double Age(uint32_t item) const { return (item + 0.5) / static_cast<double>(items.size()); }
+};
+
+absl::Status Skip(CheckpointReader& file, uint64_t bytes) {
+  std::vector<std::byte> buffer(std::min<uint64_t>(bytes, 1 << 20));
+  for (; bytes > 0; bytes -= std::min<uint64_t>(bytes, buffer.size())) {
+    RETURN_IF_ERROR(file.Read(std::span(buffer).first(std::min<uint64_t>(bytes, buffer.size()))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadLinks(CheckpointReader& file, const v1::TableCheckpoint& books, std::vector<uint32_t>& links) {
+  if (books.rows() > file.bytes_left() / books.row_bytes()) return absl::DataLossError("the file is cut off");
+  std::vector<std::byte> row(books.row_bytes());
+  links.resize(books.rows());
+  for (uint32_t& link : links) {
+    RETURN_IF_ERROR(file.Read(row));
+    std::memcpy(&link, row.data(), sizeof(link));
+  }
+  return absl::OkStatus();
+}
+
+// NotFound: the file is not here, or is another shard's at the same place of another machine.
+absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redistribution& redistribution,
+                                     const std::string& run_id, const Table& table) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(source.path()));
+  const uint64_t all_bytes = file->bytes_left();
+  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
+  if (header.run_id() != run_id || header.name() != redistribution.name() || header.shard() != source.shard()) {
+    return absl::NotFoundError(
+        absl::StrFormat("expected checkpoint %s of run %s by shard %d, got %s of run %s by shard %d",
+                        redistribution.name(), run_id, source.shard(), header.name(), header.run_id(), header.shard()));
+  }
+  SavedTable saved;
+  saved.path = source.path();
+  saved.shard = source.shard();
+  for (const v1::TableCheckpoint& books : header.tables()) {
+    if (books.spec().name() != table.spec().name()) {
+      RETURN_IF_ERROR(Skip(*file, books.rows() * books.row_bytes() + books.items() * ItemBytes(header.format())));
+      continue;
+    }
+    if (books.row_bytes() != table.layout().stride()) {
+      return absl::DataLossError(
+          absl::StrFormat("expected rows of %d bytes, got %d", table.layout().stride(), books.row_bytes()));
+    }
+    saved.books = books;
+    saved.bytes_before_rows = all_bytes - file->bytes_left();
+    RETURN_IF_ERROR(ReadLinks(*file, books, saved.links));
+    ASSIGN_OR_RETURN(saved.items, ReadItems(header.format(), books, *file));
+  }
+  RETURN_IF_ERROR(file->Finish());
+  return saved;
+}
+
+absl::Status FindPieces(SavedTable& saved) {
+  const auto torn = [] { return absl::DataLossError("an item's rows do not follow each other"); };
+  saved.joined.assign(saved.links.size(), false);
+  std::vector<uint32_t> previous(saved.links.size(), kNone);
+  std::vector<bool> held(saved.links.size(), false);
+  for (const Item& item : saved.items) {
+    uint32_t row = item.first_row;
+    for (uint32_t left = item.rows_held(); left > 0; --left) {
+      if (row >= saved.links.size()) return torn();
+      held[row] = true;
+      if (left == 1) break;
+      const uint32_t next = saved.links[row];
+      if (next >= saved.links.size() || (previous[next] != kNone && previous[next] != row)) return torn();
+      previous[next] = row;
+      saved.joined[row] = true;
+      row = next;
+    }
+  }
+  std::vector<uint32_t> piece_of(saved.links.size(), kNone);
+  for (uint32_t first = 0; first < saved.links.size(); ++first) {
+    if (!held[first] || previous[first] != kNone) continue;
+    Piece piece{.first_row = first};
+    for (uint32_t row = first;; row = saved.links[row]) {
+      piece_of[row] = static_cast<uint32_t>(saved.pieces.size());
+      ++piece.rows;
+      if (!saved.joined[row]) break;
+    }
+    saved.pieces.push_back(std::move(piece));
+  }
+  for (uint32_t i = 0; i < saved.items.size(); ++i) {
+    const uint32_t piece = piece_of[saved.items[i].first_row];
+    if (piece == kNone) return torn();  // they follow each other in a circle
+    saved.pieces[piece].items.push_back(i);
+  }
+  return absl::OkStatus();
+}
+
+struct Candidate {
+  SavedTable* saved;
+  const Piece* piece;
+
+  double age() const { return saved->Age(piece->items.back()); }
+};
+
+// Those of the candidates, newest first, that there is room for.
+void LeaveOutOldest(const Table& table, std::vector<Candidate>& candidates) {
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.age() > b.age(); });
+  uint64_t rows = 0;
+  uint64_t items = 0;
+  size_t fitting = 0;
+  for (; fitting < candidates.size(); ++fitting) {
+    rows += candidates[fitting].piece->rows;
+    items += candidates[fitting].piece->items.size();
+    if (rows > table.rows().max_rows() || (table.spec().max_items() > 0 && items > table.spec().max_items())) break;
+  }
+  if (fitting < candidates.size()) {
+    LogWarning("there is no room for the %d oldest of %d pieces of the checkpoint: they are left out",
+               candidates.size() - fitting, candidates.size());
+  }
+  candidates.resize(fitting);
+}
+
+// The rows of several files that are taken, one after the other as a checkpoint of their own would have them.
+class TakenRows {
+ public:
+  explicit TakenRows(std::span<const SavedTable> files) : files_(files) {}
+
+  absl::Status Read(std::span<std::byte> piece) {
+    while (!piece.empty()) {
+      ASSIGN_OR_RETURN(const std::span<const std::byte> row, Next());
+      std::memcpy(piece.data(), row.data(), row.size());
+      piece = piece.subspan(row.size());
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::StatusOr<std::span<const std::byte>> Next() {
+    while (true) {
+      const SavedTable& saved = files_[file_];
+      if (number_ == saved.links.size()) {
+        reader_.reset();
+        number_ = 0;
+        ++file_;
+        continue;
+      }
+      if (reader_ == nullptr) {
+        ASSIGN_OR_RETURN(reader_, CheckpointReader::Open(saved.path));
+        RETURN_IF_ERROR(Skip(*reader_, saved.bytes_before_rows));
+      }
+      row_.resize(saved.books.row_bytes());
+      RETURN_IF_ERROR(reader_->Read(row_));
+      const uint32_t number = number_++;
+      if (saved.new_numbers[number] == kNone) continue;
+      const uint32_t next = saved.joined[number] ? saved.new_numbers[saved.links[number]] : kNone;
+      std::memcpy(row_.data(), &next, sizeof(next));
+      return std::span<const std::byte>(row_);
+    }
+  }
+
+  const std::span<const SavedTable> files_;
+  size_t file_ = 0;
+  uint32_t number_ = 0;  // of the file's next row
+  std::unique_ptr<CheckpointReader> reader_;
+  std::vector<std::byte> row_;
+};
+
+uint32_t NumberTakenRows(std::span<const Candidate> taken, std::span<SavedTable> files) {
+  for (SavedTable& saved : files) saved.new_numbers.assign(saved.links.size(), kNone);
+  for (const Candidate& candidate : taken) {
+    uint32_t row = candidate.piece->first_row;
+    for (uint32_t left = candidate.piece->rows; left > 0; --left, row = candidate.saved->links[row]) {
+      candidate.saved->new_numbers[row] = 0;
+    }
+  }
+  uint32_t count = 0;
+  for (SavedTable& saved : files) {
+    for (uint32_t& number : saved.new_numbers) {
+      if (number != kNone) number = count++;
+    }
+  }
+  return count;
+}
+
+std::vector<Item> TakenItems(std::span<const Candidate> taken) {
+  std::vector<std::pair<double, Item>> aged;
+  for (const Candidate& candidate : taken) {
+    for (const uint32_t number : candidate.piece->items) {
+      Item item = candidate.saved->items[number];
+      item.first_row = candidate.saved->new_numbers[item.first_row];
+      aged.push_back({candidate.saved->Age(number), item});
+    }
+  }
+  std::stable_sort(aged.begin(), aged.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Item> items;
+  items.reserve(aged.size());
+  for (const auto& [age, item] : aged) items.push_back(item);
+  return items;
+}
+
+}  // namespace
+
+absl::Status TakeShare(const v1::Redistribution& redistribution, const std::string& run_id, uint32_t shard,
+                       Table& table) {
+  if (shard >= redistribution.shares()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected shares for shard %d, too, got %d", shard, redistribution.shares()));
+  }
+  std::vector<SavedTable> files;
+  bool own_alone = false;
+  for (const v1::ShardFile& source : redistribution.files()) {
+    absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
+    if (absl::IsNotFound(saved.status())) {
+      LogWarning("what shard %d held in checkpoint %s is not here: %s", source.shard(), redistribution.name(),
+                 saved.status().message());
+      own_alone = true;
+      continue;
+    }
+    RETURN_IF_ERROR(saved.status());
+    RETURN_IF_ERROR(FindPieces(*saved));
+    files.push_back(*std::move(saved));
+  }
+  std::vector<Candidate> taken;
+  for (SavedTable& saved : files) {
+    for (size_t i = 0; i < saved.pieces.size(); ++i) {
+      const bool its_turn = (saved.shard + i) % redistribution.shares() == shard;
+      if (own_alone ? saved.shard == shard : its_turn) taken.push_back({&saved, &saved.pieces[i]});
+    }
+  }
+  LeaveOutOldest(table, taken);
+  const uint32_t count = NumberTakenRows(taken, files);
+  TakenRows source(files);
+  ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
+                   table.RestoreRows(count, [&](std::span<std::byte> piece) { return source.Read(piece); }));
+  const std::vector<Item> items = TakenItems(taken);
+  LogInfo("%d items in %d rows taken from checkpoint %s of %d shards", items.size(), count, redistribution.name(),
+          redistribution.files_size());
+  return table.RestoreBooks(redistribution.state(), {}, items, rows);
+}
+
+}  // namespace headrace

@@ -1,0 +1,215 @@
+#include "replay/redistribution.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/file.h"
+#include "common/protocol.h"
+#include "common/test_directory.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "replay/checkpoint.h"
+#include "replay/shard.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAreArray;
+
+constexpr uint64_t kBudget = 4 << 20;
+
+// An item in words: what it counts, and the rows it holds.
+std::string Words(const Table& table, const Item& item) {
+  std::string words = absl::StrCat(item.times_sampled, " times, ", item.priority, ", ", item.context, " before:");
+  RowStore::Address row = item.first_row;
+  for (uint32_t i = 0; i < item.rows_held(); ++i, row = table.rows().Next(row)) {
+    float lane_and_row[2];
+    std::memcpy(lane_and_row, table.rows().Row(row) + table.layout().columns()[0].offset, sizeof(lane_and_row));
+    absl::StrAppend(&words, " ", lane_and_row[0], "/", lane_and_row[1]);
+  }
+  return words;
+}
+
+std::vector<std::string> Items(Table& table) {
+  const Table::Snapshot snapshot = table.TakeSnapshot();
+  std::vector<std::string> words;
+  for (const Item& item : snapshot.items) words.push_back(Words(table, item));
+  return words;
+}
+
+class RedistributionTest : public testing::Test {
+ protected:
+  RedistributionTest() : spec_(TestSpec()) {
+    spec_.set_sampler(v1::PROPORTIONAL);
+    spec_.set_max_items(1000);
+    spec_.set_context_rows(1);
+    spec_.set_max_item_rows(5);
+    redistribution_.set_name("cut");
+  }
+
+  std::string Directory(uint32_t shard) const { return absl::StrCat(directory_.path(), "/", shard); }
+
+  // A checkpoint by this shard, of episodes of 10 steps: each of a lane of its own writer, in chunks of 3 steps.
+  void WriteShard(uint32_t number, int episodes) {
+    Shard shard(number, kBudget, 1, 2);
+    Table& table = **shard.CreateTable(MakePeer("run", "learner"), spec_);
+    for (int i = 0; i < episodes; ++i) {
+      TestWriter writer(&table, 100 * number + i + 1, {.rows = 4, .stride = 2});
+      for (const uint32_t rows : {3, 3, 3, 2}) {
+        writer.Append(number * 4, rows, rows == 2 ? v1::TERMINATED : v1::NOT_ENDED);
+        EXPECT_TRUE(writer.Insert().ok());
+      }
+    }
+    Table::Batch batch;
+    EXPECT_TRUE(table.Sample({20, 1, number}, batch, {&table, [] {}}).ok());
+    for (const ItemStore::Drawn& item : batch.items()) {
+      EXPECT_TRUE(table.UpdatePriorities(1, {{item.key}}, {{0.5f + static_cast<float>(item.first_row)}}).ok());
+    }
+    for (const std::string& words : Items(table)) before_.push_back(words);
+    v1::CheckpointRequest request;
+    request.set_name("cut");
+    request.set_keep(1);
+    const absl::StatusOr<v1::CheckpointResponse> written = WriteCheckpoint(shard, Directory(number), request);
+    ASSERT_TRUE(written.ok()) << written.status();
+    v1::ShardFile& file = *redistribution_.add_files();
+    file.set_shard(number);
+    file.set_path(written->path());
+  }
+
+  std::unique_ptr<Shard> TakeInto(uint32_t number, uint32_t shares) {
+    auto shard = std::make_unique<Shard>(number, kBudget, 2, shares);
+    redistribution_.set_shares(shares);
+    const absl::StatusOr<Table*> table = shard->CreateTable(MakePeer("run", "learner"), spec_, &redistribution_);
+    EXPECT_TRUE(table.ok()) << table.status();
+    return shard;
+  }
+
+  TestDirectory directory_;
+  v1::TableSpec spec_;
+  v1::Redistribution redistribution_;
+  std::vector<std::string> before_;
+};
+
+TEST_F(RedistributionTest, EveryItemIsOnOneShardWithItsWholeEpisode) {
+  WriteShard(0, 7);
+  WriteShard(1, 5);
+  for (const uint32_t shares : {1u, 3u, 4u}) {
+    std::vector<std::string> after;
+    for (uint32_t number = 0; number < shares; ++number) {
+      const std::unique_ptr<Shard> shard = TakeInto(number, shares);
+      EXPECT_EQ(shard->restored_from(), "cut");
+      const std::vector<std::string> items = Items(*shard->Tables()[0]);
+      // Of an episode of 11 rows there are 4 items of 4 rows, every other row.
+      EXPECT_EQ(items.size() % 4, 0u);
+      EXPECT_GE(items.size(), 12 / shares * 4) << "shares differ by little";
+      after.insert(after.end(), items.begin(), items.end());
+    }
+    EXPECT_THAT(before_, SizeIs(48));
+    EXPECT_THAT(after, UnorderedElementsAreArray(before_)) << shares << " shares";
+  }
+}
+
+TEST_F(RedistributionTest, OldItemsAreRemovedFirstWhicheverShardTheyAreFrom) {
+  WriteShard(0, 4);
+  WriteShard(1, 2);
+  const std::unique_ptr<Shard> shard = TakeInto(0, 1);
+  const std::vector<std::string> all = Items(*shard->Tables()[0]);
+  std::vector<size_t> of_the_second;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].find(" 4/") != std::string::npos) of_the_second.push_back(i);
+  }
+  ASSERT_THAT(of_the_second, SizeIs(8));
+  EXPECT_LT(of_the_second.front(), 4u);
+  EXPECT_GE(of_the_second.back(), 20u);
+}
+
+TEST_F(RedistributionTest, TheOldestAreLeftOutWhereThereIsNoRoom) {
+  WriteShard(0, 7);
+  spec_.set_max_items(10);
+  const std::unique_ptr<Shard> shard = TakeInto(0, 1);
+  EXPECT_THAT(Items(*shard->Tables()[0]), UnorderedElementsAreArray(before_.end() - 8, before_.end()));
+}
+
+TEST_F(RedistributionTest, CountersAreThoseItIsGiven) {
+  WriteShard(0, 3);
+  redistribution_.mutable_state()->set_inserted_steps(17);
+  redistribution_.mutable_state()->set_max_priority(99);
+  const std::unique_ptr<Shard> shard = TakeInto(1, 2);
+  const v1::TableState state = shard->Tables()[0]->State();
+  EXPECT_EQ(state.inserted_steps(), 17u);
+  EXPECT_EQ(state.max_priority(), 99);
+  EXPECT_EQ(state.insert_limit(), shard->Tables()[0]->spec().initial_insert_limit());
+}
+
+TEST_F(RedistributionTest, WhereOthersFilesAreNotHereAShardTakesAllOfItsOwn) {
+  WriteShard(0, 3);
+  const std::vector<std::string> own = before_;
+  WriteShard(1, 3);
+  std::filesystem::remove(redistribution_.files(1).path());
+  EXPECT_EQ(Items(*TakeInto(0, 3)->Tables()[0]), own);
+  EXPECT_THAT(Items(*TakeInto(2, 3)->Tables()[0]), IsEmpty());
+  // Each machine may have its own at the same place.
+  redistribution_.mutable_files(1)->set_path(redistribution_.files(0).path());
+  EXPECT_EQ(Items(*TakeInto(0, 3)->Tables()[0]), own);
+  EXPECT_THAT(Items(*TakeInto(1, 3)->Tables()[0]), IsEmpty());
+}
+
+TEST_F(RedistributionTest, ATableThatIsThereStaysAsItIs) {
+  WriteShard(0, 3);
+  const std::unique_ptr<Shard> shard = TakeInto(0, 1);
+  Table::Batch batch;
+  ASSERT_TRUE(shard->Tables()[0]->Sample({5, 1, 1}, batch, {&batch, [] {}}).ok());
+  const std::vector<std::string> items = Items(*shard->Tables()[0]);
+  ASSERT_TRUE(shard->CreateTable(MakePeer("run", "learner"), spec_, &redistribution_).ok());
+  EXPECT_EQ(Items(*shard->Tables()[0]), items);
+}
+
+// A shard starts before there is a learner that says what becomes of the old checkpoint.
+TEST_F(RedistributionTest, AShardOfAnotherNumberLeavesItsCheckpointToTheLearner) {
+  WriteShard(0, 3);
+  Shard same(0, kBudget, 2, 2);
+  EXPECT_EQ(*RestoreNewest(Directory(0), same), "cut");
+  Shard other(0, kBudget, 3, 3);
+  EXPECT_EQ(*RestoreNewest(Directory(0), other), "");
+  EXPECT_THAT(other.Tables(), IsEmpty());
+  EXPECT_EQ(*WriteLastCheckpoint(other, Directory(0)), "") << "it would hide the one that is to be spread";
+}
+
+TEST_F(RedistributionTest, ADamagedFileIsNoReasonNotToGoOn) {
+  WriteShard(0, 3);
+  const std::string path = redistribution_.files(0).path();
+  std::string bytes = *ReadFile(path);
+  bytes[bytes.size() / 2] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  const std::unique_ptr<Shard> shard = TakeInto(0, 1);
+  EXPECT_THAT(Items(*shard->Tables()[0]), IsEmpty());
+  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec_, 0, 1);
+  const absl::Status status = TakeShare(redistribution_, "run", 0, **table);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  TestWriter writer(shard->Tables()[0], 1, {.rows = 4, .stride = 2});
+  writer.Append(0, 6);
+  EXPECT_TRUE(writer.Insert().ok());
+  EXPECT_THAT(Items(*shard->Tables()[0]), Each(HasSubstr(" before: 0/")));
+}
+
+TEST_F(RedistributionTest, SharesThatDoNotCoverTheShardAreRefused) {
+  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec_, 2, 1);
+  redistribution_.set_shares(2);
+  const absl::Status status = TakeShare(redistribution_, "run", 2, **table);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("expected shares for shard 2, too, got 2"));
+}
+
+}  // namespace
+}  // namespace headrace
