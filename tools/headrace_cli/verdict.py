@@ -22,7 +22,7 @@ COMPONENTS = ("environment", "inference", "insertion", "sampling", "update", "br
 ADVICE = {
     "environment": "add actors",
     "inference": "add actors, or environments to each (actor.environments)",
-    "central inference": "raise actor.environments or inference.threads",
+    "central inference": "raise actor.environments, or give the learner more cores",
     "insertion": "add replay shards, or environments to each actor (actor.environments)",
     "sampling": "add replay shards, or raise learner.prefetch",
     "update": "give the learner more cores or a GPU, or choose a smaller network or batch",
