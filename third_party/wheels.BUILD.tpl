@@ -23,6 +23,7 @@ cc_library(
         ],
         exclude = [
             "torch/include/ATen/ops/*_dispatch.h",
+            "torch/include/ATen/ops/*_meta.h",
             "torch/include/ATen/ops/*_native.h",
         ],
     ),
