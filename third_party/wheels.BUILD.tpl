@@ -15,18 +15,10 @@ cc_library(
             "torch/lib/libtorch_cuda*.so",
         ],
     ),
-    # Without headers that are for those who write kernels: each of the others is a link in every sandbox.
-    hdrs = glob(
-        [
-            "cuda/include/**",
-            "torch/include/**/*.h",
-        ],
-        exclude = [
-            "torch/include/ATen/ops/*_dispatch.h",
-            "torch/include/ATen/ops/*_meta.h",
-            "torch/include/ATen/ops/*_native.h",
-        ],
-    ),
+    hdrs = glob([
+        "cuda/include/**",
+        "torch/include/**/*.h",
+    ]),
     defines = ["HEADRACE_CUDA=1"] if %{cuda} else [],
     includes = [
         "cuda/include",
