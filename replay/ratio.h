@@ -23,7 +23,7 @@ struct Ratio {
   uint64_t BatchesAllowed(uint64_t steps) const {
     if (!held) return UINT64_MAX;
     if (steps <= min_steps) return 0;
-    uint64_t batches = static_cast<uint64_t>(static_cast<double>(steps - min_steps) * updates_per_step);
+    uint64_t batches = Count(static_cast<double>(steps - min_steps) * updates_per_step);
     while (StepsNeeded(batches + 1) <= steps) ++batches;
     while (batches > 0 && StepsNeeded(batches) > steps) --batches;
     return batches;
@@ -33,15 +33,19 @@ struct Ratio {
   uint64_t StepsNeeded(uint64_t batches) const {
     if (!held) return 0;
     const double steps = static_cast<double>(batches) / updates_per_step;
-    return min_steps + static_cast<uint64_t>(std::ceil(steps * (1 - 1e-14)));
+    return min_steps + Count(std::ceil(steps * (1 - 1e-14)));
   }
   // Steps that may have been inserted when `updates` have been done: enough for the next update, if the run has one.
   uint64_t StepsAllowed(uint64_t updates) const {
     if (!held) return max_steps;
     const uint64_t next = StepsNeeded(updates + 1);
-    const uint64_t done = min_steps + static_cast<uint64_t>(static_cast<double>(updates) / updates_per_step);
+    const uint64_t done = min_steps + Count(static_cast<double>(updates) / updates_per_step);
     return std::min(max_steps, std::max(next, done + lead_steps));
   }
+
+ private:
+  // Of a number that no run reaches, as many as a double still counts one by one.
+  static uint64_t Count(double number) { return static_cast<uint64_t>(std::min(number, 9007199254740992.0)); }
 };
 
 }  // namespace headrace
