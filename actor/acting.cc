@@ -188,6 +188,7 @@ void Acting::RecordLane(int lane) {
   if (drop_episodes_ && !writer_->HasRoom() && !dropping_[lane]) {
     // What is in replay of this episode ends here, with the observation that the next row would have held.
     dropping_[lane] = true;
+    metrics_->dropped_episodes.Increment();
     if (in_episode_[lane]) AppendFinal(lane, observation, v1::INTERRUPTED);
   }
   if (dropping_[lane]) {

@@ -599,6 +599,7 @@ TEST_F(ActingTest, DropEpisodeGoesOnWithoutReplayAndCountsWhatIsDropped) {
   EXPECT_EQ(metrics_.env_steps.Value(), 2000);
   const double dropped = metrics_.dropped_steps.Value();
   EXPECT_GT(dropped, 1000);
+  EXPECT_GT(metrics_.dropped_episodes.Value(), 1000 / 50);
   EXPECT_EQ(Episodes(40).size(), 40);  // they are reported all the same
   // Let in what was waiting, and some more.
   shard_.table().SetInsertLimit(100000, 0);

@@ -16,6 +16,9 @@ struct ActorMetrics {
                                                 {"cause"})),
         dropped_steps(r.AddCounter("headrace_actor_dropped_steps_total",
                                    "Environment steps that were not recorded because replay was behind.")),
+        dropped_episodes(r.AddCounter("headrace_actor_dropped_episodes_total",
+                                      "Episodes whose rest, or all of which, was not recorded because replay was "
+                                      "behind.")),
         dropped_episode_reports(r.AddCounter("headrace_actor_dropped_episode_reports_total",
                                              "Episodes that the learner was not told of because it was away.")),
         episode_return(r.AddGauge("headrace_actor_episode_return", "Mean return of recent episodes.", kNotKnownYet)),
@@ -62,6 +65,7 @@ struct ActorMetrics {
     prometheus::Counter& not_a_number;
   } interrupted_episodes;
   prometheus::Counter& dropped_steps;
+  prometheus::Counter& dropped_episodes;
   prometheus::Counter& dropped_episode_reports;
   prometheus::Gauge& episode_return;
   prometheus::Counter& blocked_seconds;

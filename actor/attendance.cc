@@ -16,6 +16,15 @@ constexpr int kMaxUnsentEpisodes = 1000;
 // How long a member that leaves waits for its last reports to arrive.
 constexpr std::chrono::seconds kFarewell{2};
 
+void MergeInto(v1::Moments& kept, const v1::Moments& more) {
+  absl::StatusOr<v1::Moments> merged = MergeMoments(kept, more);
+  if (merged.ok()) {
+    kept = *std::move(merged);
+  } else {
+    LogWarning("moments dropped: %s", merged.status().ToString());
+  }
+}
+
 }  // namespace
 
 Attendance::Attendance(const std::string& address, const v1::Join& join)
@@ -141,13 +150,10 @@ void Attendance::Keep(v1::AttendRequest report) {
     unsent_.mutable_episodes()->DeleteSubrange(0, excess);
     dropped_episodes_ += static_cast<uint64_t>(excess);
   }
-  if (!report.has_observation_moments()) return;
-  absl::StatusOr<v1::Moments> merged = MergeMoments(unsent_.observation_moments(), report.observation_moments());
-  if (merged.ok()) {
-    *unsent_.mutable_observation_moments() = *std::move(merged);
-  } else {
-    LogWarning("observation moments dropped: %s", merged.status().ToString());
+  if (report.has_observation_moments()) {
+    MergeInto(*unsent_.mutable_observation_moments(), report.observation_moments());
   }
+  if (report.has_return_moments()) MergeInto(*unsent_.mutable_return_moments(), report.return_moments());
 }
 
 uint64_t Attendance::dropped_episodes() const {

@@ -58,7 +58,7 @@ absl::Status CheckpointWriter::Wait() {
     metrics_->checkpoint_timestamp.SetToCurrentTime();
   } else {
     metrics_->checkpoint_failures.Increment();
-    LogError("checkpoint failed, the ones before it stay: %s", written.ToString());
+    LogError("checkpoint failed: %s", written.ToString());
   }
   return written;
 }
@@ -83,25 +83,33 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   }
   uint64_t bytes = 0;
   uint64_t env_steps = manifest.counters().env_steps();
+  absl::Status failed;
   for (size_t i = 0; i < answers.size(); ++i) {
-    ASSIGN_OR_RETURN(v1::CheckpointResponse answer, answers[i].get());
-    bytes += answer.bytes();
+    absl::StatusOr<v1::CheckpointResponse> answer = answers[i].get();
+    if (!answer.ok()) {
+      if (!cut.last) return answer.status();
+      failed.Update(answer.status());
+      continue;
+    }
+    bytes += answer->bytes();
     // Steps that arrived between the learner's cut and this shard's are in the checkpoint: they count.
-    for (const v1::TableState& state : answer.tables()) {
+    for (const v1::TableState& state : answer->tables()) {
       if (state.table() != cut.states[i].table() || state.incarnation() != cut.states[i].incarnation()) continue;
       env_steps += state.inserted_steps() - std::min(state.inserted_steps(), cut.states[i].inserted_steps());
     }
-    *manifest.mutable_shards(static_cast<int>(i)) = std::move(answer);
+    *manifest.mutable_shards(static_cast<int>(i)) = *std::move(answer);
   }
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
   RETURN_IF_ERROR(
       SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
   committed_ = manifest.name();
-  RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
+  if (failed.ok()) RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           Seconds(std::chrono::steady_clock::now() - start));
-  return absl::OkStatus();
+  if (failed.ok()) return absl::OkStatus();
+  return absl::Status(failed.code(), absl::StrCat(manifest.name(), " has the networks, but not what a shard held: ",
+                                                  std::string(failed.message())));
 }
 
 }  // namespace headrace

@@ -126,6 +126,28 @@ TEST_F(CheckpointWriterTest, AShardThatIsDownIsNamedAndOlderCheckpointsStay) {
   EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(3)));
 }
 
+// Otherwise what the last updates have learned would be gone with a shard.
+TEST_F(CheckpointWriterTest, TheLastOneIsSavedWithoutAShardThatIsDownAndOlderOnesStay) {
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  writer.Start(Cut(1, 0));
+  ASSERT_TRUE(writer.Wait().ok());
+  Insert(second_, 1, 10);
+  CheckpointWriter::Cut cut = Cut(2, 10);
+  cut.last = true;
+  first_.StopServing();
+  CheckpointWriter impatient = ImpatientWriter();
+  impatient.Start(std::move(cut));
+  const absl::Status status = impatient.Wait();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has the networks, but not what a shard held"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
+  EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(1), CheckpointName(2)));
+  const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(Checkpoints() + "/" + CheckpointName(2));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->files.at(kPolicyFile), "policy");
+  EXPECT_EQ(loaded->manifest.shards(0).path(), "");
+}
+
 // The second shard writes its part each time, and yet keeps the one that a resumed run will ask for.
 TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) {
   CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);

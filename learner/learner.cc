@@ -367,9 +367,9 @@ void Learner::WriteProgress() {
   metrics_->CountWrite(progress_->Write(Position(), stats, losses));
 }
 
-absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience) {
+absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience, bool last) {
   last_checkpoint_ = std::chrono::steady_clock::now();
-  CheckpointWriter::Cut cut;
+  CheckpointWriter::Cut cut{.last = last};
   // Both of one moment: the writer adds what each shard inserted after it.
   ReplaySampler::Stats stats = updates_->stats();
   counters_.set_env_steps(stats.env_steps);
@@ -416,7 +416,8 @@ absl::Status Learner::Finish(const std::string& reason) {
   evaluations_->FinishKeeping();
   counters_.set_end_reason(reason);
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-  RETURN_IF_ERROR(StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience)));
+  RETURN_IF_ERROR(
+      StartCheckpoint(std::min<std::chrono::milliseconds>(left, CheckpointWriter::kShardPatience), /*last=*/true));
   const absl::Status written = checkpoints_->Wait();
   if (!reason.empty()) {
     members_->Stop(reason);
@@ -426,7 +427,7 @@ absl::Status Learner::Finish(const std::string& reason) {
   }
   if (written.ok()) return absl::OkStatus();
   return absl::InternalError(
-      absl::StrCat("the last checkpoint failed, the ones before it stay: ", std::string(written.message())));
+      absl::StrCat("the last checkpoint failed: ", std::string(written.message())));
 }
 
 }  // namespace headrace

@@ -79,7 +79,7 @@ class Learner {
   absl::Status OrderEvaluation();
   void SetStatus(const std::string& waiting_for);
   void WriteProgress();
-  absl::Status StartCheckpoint(std::chrono::milliseconds patience);
+  absl::Status StartCheckpoint(std::chrono::milliseconds patience, bool last = false);
 
   // RunEnd. Before the set-up it is not known which updates the last steps allow.
   std::string EndReached() const;

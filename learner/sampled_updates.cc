@@ -85,6 +85,7 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
   sampler.slots = slots_->Blocks();
   for (const std::span<std::byte> block : sampler.slots.front()) batch_bytes_ += static_cast<double>(block.size());
   metrics_->prefetch_batches.Set(static_cast<double>(slots - 1));
+  sampler.checkpoints = config_.checkpoint().replay();
   sampler.env_steps = options.env_steps;
   sampler.batches = options.updates;
   if (options.resume_from != nullptr) {

@@ -81,6 +81,7 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
           });
     }
   }
+  sampler->talking_ = std::thread([raw] { raw->Talk(); });
   return sampler;
 }
 
@@ -115,7 +116,9 @@ ReplaySampler::~ReplaySampler() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    changed_.NotifyAll();
   }
+  talking_.join();
   std::vector<std::unique_ptr<ShardConnection>> connections;
   {
     MutexLock lock(&mutex_);
@@ -125,8 +128,29 @@ ReplaySampler::~ReplaySampler() {
   connections.clear();                                            // outside the mutex: their last callbacks take it
 }
 
+void ReplaySampler::Talk() {
+  while (true) {
+    Outgoing outgoing;
+    {
+      MutexLock lock(&mutex_);
+      while (!ask_ && !stopping_) changed_.Wait(&mutex_);
+      if (stopping_) return;
+      ask_ = false;
+      Ask();
+      std::swap(outgoing, outgoing_);
+    }
+    for (const auto& [shard, request] : outgoing.requests) shard->RequestSample(request);
+    for (const auto& [shard, grant] : outgoing.grants) shard->Coordinate(grant);
+    for (const auto& [shard, update] : outgoing.priorities) shard->UpdatePriorities(update);
+  }
+}
+
 void ReplaySampler::Proceed() {
-  if (stopping_) return;
+  ask_ = true;
+  changed_.NotifyAll();
+}
+
+void ReplaySampler::Ask() {
   while (fatal_.ok() && (RedrawOrphans() || DrawNext())) {
   }
   Grant();
@@ -198,7 +222,7 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
     request.set_batch_size(draws[i]);
     request.set_random_key(DrawKey(options_.seed, i + 1, batch, salt));
     request.set_timeout_ms(kSampleTimeoutMs);
-    shards_[i].connection->RequestSample(request);
+    outgoing_.requests.push_back({shards_[i].connection.get(), std::move(request)});
   }
   return true;
 }
@@ -236,7 +260,7 @@ void ReplaySampler::Grant() {
     request.set_insert_limit(shard.granted);
     request.set_notify_at(notify_at);
     request.set_policy_version(policy_version_);
-    shard.connection->Coordinate(request);
+    outgoing_.grants.push_back({shard.connection.get(), std::move(request)});
   }
 }
 
@@ -301,6 +325,11 @@ void ReplaySampler::OnConnected(size_t number, const v1::CreateTableResponse& cr
   MutexLock lock(&mutex_);
   LogInfo("connected to shard %d at %s: %d items", number, options_.addresses[number], created.state().items());
   UpdateState(number, created.state());
+  if (options_.checkpoints && !created.writes_checkpoints()) {
+    fatal_ = absl::FailedPreconditionError(absl::StrFormat(
+        "replay shard %d at %s was started without --checkpoint_dir, but checkpoint.replay is true", number,
+        options_.addresses[number]));
+  }
   shards_[number].restored_from = created.restored_from();
   shards_[number].connected = true;
   shards_[number].granted = 0;
@@ -413,8 +442,9 @@ void ReplaySampler::UpdatePriorities(size_t slot, std::span<const float> priorit
   MutexLock lock(&mutex_);
   for (auto& [owner, request] : requests) {
     request.set_incarnation(owner.second);
-    shards_[owner.first].connection->UpdatePriorities(request);
+    outgoing_.priorities.push_back({shards_[owner.first].connection.get(), std::move(request)});
   }
+  Proceed();
 }
 
 double ReplaySampler::MassLocked() const {

@@ -24,6 +24,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -55,6 +57,7 @@ struct ReplaySamplerOptions {
   uint64_t env_steps = 0;
   uint64_t batches = 0;
   std::vector<v1::TableState> states;
+  bool checkpoints = false;  // a shard that writes none is refused
   // A checkpoint of another number of shards that they go on from; without files: there is none.
   v1::Redistribution redistribution;
 };
@@ -149,10 +152,21 @@ class ReplaySampler {
     Deadline there = {};
   };
 
+  // What is to be said to shards, in this order to each.
+  struct Outgoing {
+    std::vector<std::pair<ShardConnection*, v1::SampleRequest>> requests;
+    std::vector<std::pair<ShardConnection*, v1::CoordinateRequest>> grants;
+    std::vector<std::pair<ShardConnection*, v1::UpdatePrioritiesRequest>> priorities;
+  };
+
   explicit ReplaySampler(ReplaySamplerOptions options);
 
-  // Asks for what may be asked for now: whatever changes that, ends with it.
+  // Of the thread that talks to the shards: neither the learner nor the streams that bring its batches wait for that.
+  void Talk() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whatever changes what may be asked for ends with it.
   void Proceed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Says what may be asked for now.
+  void Ask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool DrawNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool RedrawOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool RedrawBatch(uint64_t batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -177,7 +191,10 @@ class ReplaySampler {
   std::vector<Origins> origins_;    // for each slot; like its memory, the caller's between Next and Done
 
   mutable Mutex mutex_;
-  ConditionVariable ready_;  // for Next
+  ConditionVariable ready_;    // for Next
+  ConditionVariable changed_;  // for Talk
+  bool ask_ ABSL_GUARDED_BY(mutex_) = false;
+  Outgoing outgoing_ ABSL_GUARDED_BY(mutex_);
   std::vector<Shard> shards_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Piece> pieces_ ABSL_GUARDED_BY(mutex_);     // by request number
   std::vector<Piece> orphans_ ABSL_GUARDED_BY(mutex_);           // of shards that died, to be drawn elsewhere
@@ -197,6 +214,8 @@ class ReplaySampler {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread talking_;
 };
 
 }  // namespace headrace

@@ -54,6 +54,7 @@ class ReplayService final : public Base {
     response->set_incarnation(shard_->incarnation());
     *response->mutable_state() = (*table)->State();
     response->set_restored_from(shard_->restored_from());
+    response->set_writes_checkpoints(!checkpoint_directory_.empty());
     return grpc::Status::OK;
   }
 

@@ -230,6 +230,14 @@ class CommandRunTest(unittest.TestCase):
         self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
         self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
 
+    def test_a_refused_configuration_does_not_replace_that_of_the_run(self) -> None:
+        self.assertEqual(self.run_to_end(fake={"finish": True})[0], 0)
+        config = self.run_directory / "config.textproto"
+        before = config.read_text(encoding="utf-8")
+        (self.run_directory / "result.json").unlink()  # so that it goes on
+        self.assertEqual(self.run_to_end(fake={"refuse": "evaluator"})[0], 2)
+        self.assertEqual(config.read_text(encoding="utf-8"), before)
+
     def test_an_interrupt_drains_in_order_and_exits_with_130(self) -> None:
         launcher = self.launch()
         self.wait_until_all_serve()

@@ -55,6 +55,7 @@ class Session:
         self._closed = False
         self._interrupted = False
         self._new = False  # the directory held no run before
+        self._config_before = ""  # of the run that it held
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -78,6 +79,7 @@ class Session:
         self._new = not self.directory.is_run()
         if not self._new:
             self._check_resumable(resolved)
+            self._config_before = self.directory.config.read_text(encoding="utf-8")
         write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
@@ -128,8 +130,8 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
-            if self._new and self.outcome.exit_code == errors.BAD_USAGE:
-                self.directory.config.unlink(missing_ok=True)  # the next one need not be like it
+            if self.outcome.exit_code == errors.BAD_USAGE:
+                self._take_back_config()  # the next one need not be like it
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
@@ -226,6 +228,12 @@ class Session:
             write_json(path, value)
         except OSError as error:
             self._say(f"{path} cannot be written: {error.strerror}")
+
+    def _take_back_config(self) -> None:
+        if self._new:
+            self.directory.config.unlink(missing_ok=True)
+        else:
+            write_atomically(self.directory.config, self._config_before)
 
     def _draw(self) -> None:
         try:
