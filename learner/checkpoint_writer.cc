@@ -108,8 +108,9 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           Seconds(std::chrono::steady_clock::now() - start));
   if (failed.ok()) return absl::OkStatus();
-  return absl::Status(failed.code(), absl::StrCat(manifest.name(), " has the networks, but not what a shard held: ",
-                                                  std::string(failed.message())));
+  return absl::Status(
+      failed.code(),
+      absl::StrCat(manifest.name(), " has the networks, but not what a shard held: ", std::string(failed.message())));
 }
 
 }  // namespace headrace

@@ -30,7 +30,8 @@ class CheckpointWriter {
     v1::CheckpointManifest manifest;           // name and counters
     std::map<std::string, std::string> files;  // contents by name
     std::vector<v1::TableState> states;        // of every shard, at the moment the counters are of
-    bool last = false;  // none will follow: it is committed without what shards cannot write, which is an error all the same
+    bool last =
+        false;  // none will follow: it is committed without what shards cannot write, which is an error all the same
   };
 
   // An empty list of shards: their contents are not written. `committed`: the checkpoint that the run was resumed from,

@@ -18,6 +18,7 @@
 #include "common/status_macros.h"
 #include "learner/final_evaluation.h"
 #include "learner/pushed_updates.h"
+#include "learner/restore.h"
 #include "learner/run_end.h"
 #include "learner/sampled_updates.h"
 #include "learner/table_spec.h"
@@ -426,8 +427,7 @@ absl::Status Learner::Finish(const std::string& reason) {
     }
   }
   if (written.ok()) return absl::OkStatus();
-  return absl::InternalError(
-      absl::StrCat("the last checkpoint failed: ", std::string(written.message())));
+  return absl::InternalError(absl::StrCat("the last checkpoint failed: ", std::string(written.message())));
 }
 
 }  // namespace headrace

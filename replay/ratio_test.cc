@@ -7,7 +7,8 @@ namespace {
 
 class RatioTest : public testing::TestWithParam<double> {};
 
-INSTANTIATE_TEST_SUITE_P(UpdatesPerStep, RatioTest, testing::Values(1e-6, 1000.0, 0.1, 0.25, 0.5, 0.7, 1.0, 1.0 / 3, 2.0, 3.7, 20.0));
+INSTANTIATE_TEST_SUITE_P(UpdatesPerStep, RatioTest,
+                         testing::Values(1e-6, 1000.0, 0.1, 0.25, 0.5, 0.7, 1.0, 1.0 / 3, 2.0, 3.7, 20.0));
 
 // Both sides go on as far as they may, in turn. Neither may find that nothing is left to do.
 TEST_P(RatioTest, BothSidesAlwaysGoOn) {

@@ -326,9 +326,9 @@ void ReplaySampler::OnConnected(size_t number, const v1::CreateTableResponse& cr
   LogInfo("connected to shard %d at %s: %d items", number, options_.addresses[number], created.state().items());
   UpdateState(number, created.state());
   if (options_.checkpoints && !created.writes_checkpoints()) {
-    fatal_ = absl::FailedPreconditionError(absl::StrFormat(
-        "replay shard %d at %s was started without --checkpoint_dir, but checkpoint.replay is true", number,
-        options_.addresses[number]));
+    fatal_ = absl::FailedPreconditionError(
+        absl::StrFormat("replay shard %d at %s was started without --checkpoint_dir, but checkpoint.replay is true",
+                        number, options_.addresses[number]));
   }
   shards_[number].restored_from = created.restored_from();
   shards_[number].connected = true;
