@@ -22,7 +22,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
@@ -34,7 +33,9 @@
 #include "replay/payload.h"
 #include "replay/row_layout.h"
 #include "replay/row_store.h"
+#include "replay/table_plan.h"
 #include "replay/wait_list.h"
+#include "replay/writer_book.h"
 
 namespace headrace {
 
@@ -56,11 +57,7 @@ class Table {
   v1::TableState State() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // A writer's stream: `session` names it in the calls below, `last_sequence` is the last chunk committed.
-  struct OpenedWriter {
-    uint64_t session;
-    uint64_t last_sequence;
-  };
+  using OpenedWriter = WriterBook::Opened;
   OpenedWriter OpenWriter(uint64_t writer, uint64_t first_sequence) ABSL_LOCKS_EXCLUDED(mutex_);
   void CloseWriter(uint64_t writer, uint64_t session) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -156,8 +153,10 @@ class Table {
     Callback callback;
   };
 
-  Table(const v1::TableSpec& spec, RowLayout layout, size_t item_capacity, uint64_t row_bytes, uint32_t shard,
-        uint64_t incarnation);
+  Table(const v1::TableSpec& spec, TablePlan plan, uint32_t shard, uint64_t incarnation);
+
+  static void WakeAll(const std::vector<Callback>& waiting);
+  static void WakeAll(const Callbacks& waiting);
 
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t StepsToLimitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -170,16 +169,8 @@ class Table {
   void AddItems(const Lane& lane, const v1::ItemRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Rows of context that an item has which begins with this row of the lane.
   uint32_t ContextOf(const Lane& lane, uint64_t row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Disconnect(uint64_t id, Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ForgetLanes(Writer& writer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool ForgetOldestLanes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  using RowSet = absl::flat_hash_set<RowStore::Address>;
-  // `newest` collects the newest row of each lane.
-  absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows, RowSet& newest)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeAdmittedWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeDueWatches(bool all) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Writer*> FindWriter(uint64_t id, uint64_t session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const v1::TableSpec spec_;
   const RowLayout layout_;
@@ -190,19 +181,13 @@ class Table {
   RowStore rows_;  // the rows themselves are read and written without the mutex, see RowStore
   ItemStore items_ ABSL_GUARDED_BY(mutex_);
   RandomStream removal_random_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<uint64_t, Writer> writers_ ABSL_GUARDED_BY(mutex_);
-  std::deque<uint64_t> disconnected_ ABSL_GUARDED_BY(mutex_);  // oldest first
-  std::deque<uint64_t> disconnected_lanes_
-      ABSL_GUARDED_BY(mutex_);  // those of them whose lanes are known, oldest first
-  uint64_t next_session_ ABSL_GUARDED_BY(mutex_) = 1;
-  uint32_t connected_writers_ ABSL_GUARDED_BY(mutex_) = 0;
+  WriterBook writers_ ABSL_GUARDED_BY(mutex_);
   uint64_t insert_limit_ ABSL_GUARDED_BY(mutex_);
   uint64_t uncommitted_items_ ABSL_GUARDED_BY(mutex_) = 0;  // of chunks that have room and are being copied
   uint64_t inserted_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_steps_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t lost_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t priority_updates_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t unknown_priority_keys_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -14,24 +14,8 @@ Table::Snapshot Table::TakeSnapshot() {
   Snapshot snapshot;
   snapshot.spec = spec_;
   snapshot.state = StateLocked();
-  for (const auto& [id, writer] : writers_) {
-    v1::WriterCheckpoint& saved = snapshot.writers.emplace_back();
-    saved.set_writer(id);
-    saved.set_last_sequence(writer.last_sequence);
-    saved.set_lost_chunks(writer.lost_chunks);
-    saved.set_lanes_forgotten(writer.lanes_forgotten);
-    saved.set_table(spec_.name());
-    for (const auto& [number, lane] : writer.lanes) {
-      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
-      saved_lane.set_lane(number);
-      saved_lane.set_next_row(lane.next_row);
-      saved_lane.set_episode_first_row(lane.episode_first_row);
-      saved_lane.set_in_episode(lane.in_episode);
-      saved_lane.set_lost_before(lane.lost_before);
-      saved_lane.set_broken(lane.broken);
-      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
-    }
-  }
+  snapshot.writers = writers_.Save();
+  for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
   // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
   if (spec_.queue()) {
     snapshot.state.set_removed_items(snapshot.state.removed_items() + items_.size());
@@ -86,14 +70,13 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     items_.Add(restored);
   }
   if (!IsPriority(state.max_priority())) return absl::DataLossError("the highest priority is no priority");
-  RowSet newest;
-  for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows, newest));
+  RETURN_IF_ERROR(writers_.Restore(writers, rows));
   for (const RowStore::Address row : rows) rows_.Release(row);
   inserted_steps_ = state.inserted_steps();
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();
-  lost_chunks_ = state.lost_chunks();
+  writers_.set_lost_chunks(state.lost_chunks());
   lost_items_ = state.lost_items();
   items_.set_removed(state.removed_items());
   items_.set_max_priority(std::max(items_.max_priority(), state.max_priority()));
@@ -101,45 +84,6 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   unknown_priority_keys_ = state.unknown_priority_keys();
   // Nobody has granted anything yet in this life.
   insert_limit_ = std::max(insert_limit_, inserted_steps_);
-  return absl::OkStatus();
-}
-
-absl::Status Table::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows,
-                                  RowSet& newest) {
-  const auto [entry, is_new] = writers_.try_emplace(saved.writer());
-  if (!is_new) return absl::DataLossError("a writer is there twice");
-  Writer& writer = entry->second;
-  writer.last_sequence = saved.last_sequence();
-  writer.lost_chunks = saved.lost_chunks();
-  // Older files tell it by the chunks alone.
-  writer.lanes_forgotten = saved.lanes_forgotten() || saved.lost_chunks() > 0;
-  disconnected_.push_back(saved.writer());
-  if (saved.lanes_size() > 0) disconnected_lanes_.push_back(saved.writer());
-  for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
-    Lane& lane = writer.lanes[saved_lane.lane()];
-    lane.next_row = saved_lane.next_row();
-    lane.episode_first_row = saved_lane.episode_first_row();
-    lane.in_episode = saved_lane.in_episode();
-    lane.lost_before = saved_lane.lost_before();
-    lane.broken = saved_lane.broken();
-    for (const uint64_t number : saved_lane.window()) {
-      if (number >= rows.size()) return absl::DataLossError("a lane's row is missing");
-      if (!lane.window.empty() && rows_.Next(lane.window.back()) != rows[number]) {
-        return absl::DataLossError("a lane's rows do not follow each other");
-      }
-      rows_.Reference(rows[number]);
-      lane.window.push_back(rows[number]);
-    }
-    if (lane.next_row < lane.window.size()) return absl::DataLossError("a lane has more rows than it had");
-    if (lane.in_episode && lane.episode_first_row > lane.next_row) {
-      return absl::DataLossError("a lane's episode starts after its newest row");
-    }
-    // The row that comes next is linked to it; were it another row's already, items would lose theirs.
-    if (!lane.window.empty() &&
-        (rows_.Next(lane.window.back()) != RowStore::kNoRow || !newest.insert(lane.window.back()).second)) {
-      return absl::DataLossError("a lane's newest row is not its last");
-    }
-  }
   return absl::OkStatus();
 }
 

@@ -1,0 +1,188 @@
+// How a table takes chunks in.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "common/status_macros.h"
+#include "replay/lane.h"
+#include "replay/table.h"
+
+namespace headrace {
+
+absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
+                                             google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
+                                             Waiter retry, absl::FunctionRef<void()> committed) {
+  ChunkSize size;
+  std::vector<RowStore::Address> reserved;
+  std::vector<Callback> due;
+  Outcome outcome = Outcome::kDone;
+  {
+    MutexLock lock(&mutex_);
+    ASSIGN_OR_RETURN(Writer * writer, writers_.Find(id, session));
+    if (chunk.sequence() <= writer->last_sequence) return Outcome::kDone;  // a repetition after a reconnect
+    if (chunk.sequence() != writer->last_sequence + 1) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
+    }
+    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
+    if (payload_bytes != size.rows * layout_.payload_bytes()) {
+      return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
+                                                        size.rows * layout_.payload_bytes(), size.rows,
+                                                        layout_.payload_bytes(), payload_bytes));
+    }
+    if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "a chunk of %d items does not fit into the queue \"%s\" of %d", size.items, spec_.name(), spec_.max_items()));
+    }
+    if (StepsToLimitLocked() == 0) {
+      outcome = Outcome::kWait;
+    } else {
+      ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
+    }
+    if (outcome == Outcome::kDone) uncommitted_items_ += size.items;
+    if (outcome == Outcome::kWait) {
+      waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
+      due = TakeDueWatches(true);
+    }
+  }
+  WakeAll(due);
+  if (outcome == Outcome::kWait) return outcome;
+
+  absl::Status copied = ScatterChunk(payload, layout_, reserved, rows_);
+
+  Callbacks samplers;
+  {
+    MutexLock lock(&mutex_);
+    uncommitted_items_ -= size.items;
+    absl::StatusOr<Writer*> writer = writers_.Find(id, session);
+    if (copied.ok()) copied = writer.status();
+    if (!copied.ok()) {
+      for (const RowStore::Address row : reserved) rows_.Release(row);
+      return copied;
+    }
+    Commit(**writer, chunk, size, reserved);
+    committed();
+    waiting_writers_.Remove(retry.owner);
+    samplers.swap(waiting_samplers_);
+    // Where items come without a step, nobody who counts steps would hear of them.
+    due = TakeDueWatches(size.steps == 0 && size.items > 0);
+  }
+  WakeAll(samplers);
+  WakeAll(due);
+  return Outcome::kDone;
+}
+
+absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
+  const auto too_large = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
+                        spec_.max_bytes(), spec_.name()));
+  };
+  if (size.rows > rows_.max_rows()) return too_large();  // before anything is removed for it
+  while (true) {
+    switch (rows_.Reserve(size.rows, reserved)) {
+      case RowStore::Room::kReserved:
+        return Outcome::kDone;
+      case RowStore::Room::kHeldBack:
+        return Outcome::kWait;
+      case RowStore::Room::kFull:
+        break;
+    }
+    const size_t before = rows_.used_slabs();
+    const size_t items_of_a_slab = items_.size() / before + 1;
+    size_t removed = 0;
+    while (rows_.used_slabs() == before) {
+      if (spec_.queue() && writers_.ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
+      if (items_.size() > 0 && removed < items_of_a_slab) {
+        items_.RemoveOne(removal_random_);
+        ++removed;
+        continue;
+      }
+      // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
+      // it than all items.
+      if (!writers_.ForgetOldestLanes() && items_.size() == 0) return too_large();
+      removed = 0;
+    }
+  }
+}
+
+void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
+                   std::span<const RowStore::Address> reserved) {
+  for (const v1::Segment& segment : chunk.segments()) {
+    auto lane = writer.lanes.find(segment.lane());
+    if (lane == writer.lanes.end()) {
+      lane = writer.lanes.emplace(segment.lane(), Lane{.broken = writer.lanes_forgotten}).first;
+    }
+    AppendSegment(lane->second, segment, reserved.first(segment.rows()));
+    reserved = reserved.subspan(segment.rows());
+  }
+  for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
+  // Only now, when all items have found their rows, are those let go that no later item can have.
+  for (const v1::Segment& segment : chunk.segments()) {
+    Lane& lane = writer.lanes[segment.lane()];
+    const uint64_t needed_from = spec_.items_span_episodes() ? 0
+                                 : lane.in_episode           ? lane.episode_first_row
+                                                             : lane.next_row;
+    while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
+      rows_.Release(lane.window.front());
+      lane.window.pop_front();
+    }
+  }
+  writer.last_sequence = chunk.sequence();
+  inserted_steps_ += size.steps;
+}
+
+void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows) {
+  if (lane.broken) {
+    lane.broken = false;
+    lane.lost_before = FirstUsableRow(segment, spec_);
+    lane.episode_first_row = segment.first_row();
+  }
+  if (segment.episode_start()) lane.episode_first_row = segment.first_row();
+  uint64_t age = segment.first_row() - lane.episode_first_row;
+  for (const RowStore::Address row : rows) {
+    if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
+    lane.window.push_back(row);
+    if (spec_.context_rows() > 0) rows_.SetAge(row, age++);
+  }
+  lane.next_row = segment.first_row() + segment.rows();
+  lane.in_episode = segment.end() == v1::NOT_ENDED;
+}
+
+void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
+  for (uint32_t i = 0; i < run.count(); ++i) {
+    const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
+    // The lane's rows before the first that is left went when room was needed while its writer was away.
+    const uint64_t context = ContextOf(lane, first_row);
+    if (first_row < lane.lost_before || lane.window.empty() || first_row < lane.first_row() + context) {
+      ++lost_items_;
+      continue;
+    }
+    if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
+    items_.Add({.first_row = lane.window[first_row - context - lane.first_row()],
+                .context = static_cast<uint8_t>(context),
+                .rows = static_cast<uint16_t>(run.rows()),
+                .priority = run.priorities().empty() ? items_.max_priority() : run.priorities(static_cast<int>(i))});
+    ++inserted_items_;
+  }
+}
+
+uint32_t Table::ContextOf(const Lane& lane, uint64_t row) const {
+  if (spec_.context_rows() == 0 || lane.window.empty() || row < lane.first_row()) return 0;
+  return std::min(spec_.context_rows(), RowStore::Age(rows_.Row(lane.window[row - lane.first_row()])));
+}
+
+uint64_t Table::StepsToLimit() const {
+  MutexLock lock(&mutex_);
+  return StepsToLimitLocked();
+}
+
+uint64_t Table::StepsToLimitLocked() const {
+  const uint64_t granted = insert_limit_ - std::min(insert_limit_, inserted_steps_);
+  if (!spec_.queue()) return granted;
+  const uint64_t items = items_.size() + uncommitted_items_;
+  const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items);
+  return std::min(granted, free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1));
+}
+
+}  // namespace headrace

@@ -1,0 +1,73 @@
+#include "replay/table_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "replay/item_store.h"
+#include "replay/selector/selector.h"
+
+namespace headrace {
+namespace {
+
+constexpr uint64_t kQueueOverhang = 1024;  // items
+
+}  // namespace
+
+absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
+  };
+  if (spec.name().empty()) return refuse("expected a name");
+  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
+  if (!layout.ok()) return refuse(std::string(layout.status().message()));
+  for (const v1::Selector selector : {spec.sampler(), spec.remover()}) {
+    if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
+  }
+  if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
+    return refuse(
+        absl::StrFormat("expected max_item_rows from 1 to %d, got %d", ItemStore::kMaxRows, spec.max_item_rows()));
+  }
+  if (spec.context_rows() > ItemStore::kMaxContext || spec.context_rows() >= spec.max_item_rows()) {
+    return refuse(absl::StrFormat("expected context_rows up to %d and below max_item_rows, which is %d, got %d",
+                                  ItemStore::kMaxContext, spec.max_item_rows(), spec.context_rows()));
+  }
+  if (!(spec.priority_exponent() >= 0) || std::isinf(spec.priority_exponent())) {
+    return refuse(
+        absl::StrFormat("expected a finite priority_exponent of 0 or more, got %g", spec.priority_exponent()));
+  }
+  if (spec.max_times_sampled() > ItemStore::kMaxTimesSampled) {
+    return refuse(absl::StrFormat("expected max_times_sampled up to %d, got %d", ItemStore::kMaxTimesSampled,
+                                  spec.max_times_sampled()));
+  }
+  const uint64_t bytes_per_item = layout->stride() + ItemStore::kBookBytes;
+  const uint64_t fitting = spec.max_bytes() / bytes_per_item;
+  // A queue's last chunk may bring more items than there was place for.
+  const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
+  const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
+  const uint64_t row_bytes = spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes);
+  if (items == 0 || row_bytes / layout->stride() < 2 * spec.max_item_rows()) {
+    return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
+                                  spec.max_bytes(), spec.max_item_rows(), layout->stride()));
+  }
+  if (spec.queue()) {
+    if (spec.max_items() == 0 || spec.max_times_sampled() == 0) {
+      return refuse("a queue needs max_items and max_times_sampled above 0: nothing else makes room in it");
+    }
+    const uint64_t rows = row_bytes / layout->stride();
+    if (spec.max_items() >= items || rows / spec.max_item_rows() < 2 * spec.max_items()) {
+      return refuse(
+          absl::StrFormat("a budget of %d bytes does not hold twice a queue's %d items of %d rows of %d bytes",
+                          spec.max_bytes(), spec.max_items(), spec.max_item_rows(), layout->stride()));
+    }
+  }
+  if (spec.min_items() > items) {
+    return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
+                                  spec.max_bytes(), items));
+  }
+  return TablePlan{.layout = *std::move(layout), .item_capacity = items, .row_bytes = row_bytes};
+}
+
+}  // namespace headrace

@@ -1,0 +1,26 @@
+// Whether a table can be as its specification says, and how large its parts are then.
+#ifndef HEADRACE_REPLAY_TABLE_PLAN_H_
+#define HEADRACE_REPLAY_TABLE_PLAN_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "proto/replay.pb.h"
+#include "replay/row_layout.h"
+
+namespace headrace {
+
+// max_bytes is shared by the books of so many items and by rows.
+struct TablePlan {
+  RowLayout layout;
+  size_t item_capacity;
+  uint64_t row_bytes;
+};
+
+// InvalidArgument: the specification is not usable; the message says what was expected of the table named.
+absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec);
+
+}  // namespace headrace
+
+#endif  // HEADRACE_REPLAY_TABLE_PLAN_H_

@@ -1,0 +1,171 @@
+#include "replay/writer_book.h"
+
+#include <utility>
+
+#include "common/status_macros.h"
+
+namespace headrace {
+namespace {
+
+// What writers that are gone had committed is remembered for long, their lanes, which take more memory, of as many as a
+// run may have actors.
+constexpr size_t kMaxDisconnectedWriters = 1 << 16;
+constexpr size_t kMaxDisconnectedLanes = 1 << 12;
+
+}  // namespace
+
+WriterBook::Opened WriterBook::Open(uint64_t id, uint64_t first_sequence) {
+  const auto [entry, is_new] = writers_.try_emplace(id);
+  Writer& writer = entry->second;
+  if (!is_new && !writer.connected) {
+    std::erase(disconnected_, id);
+    std::erase(disconnected_lanes_, id);
+  }
+  if (!writer.connected) ++connected_;
+  writer.connected = true;
+  writer.session = next_session_++;
+  if (first_sequence > writer.last_sequence + 1) {
+    const uint64_t lost = first_sequence - writer.last_sequence - 1;
+    writer.lost_chunks += lost;
+    lost_chunks_ += lost;
+    writer.last_sequence = first_sequence - 1;
+    ForgetLanes(writer);
+  }
+  return {writer.session, writer.last_sequence};
+}
+
+void WriterBook::Close(uint64_t id, uint64_t session) {
+  const auto writer = writers_.find(id);
+  if (writer != writers_.end() && writer->second.session == session) Disconnect(id, writer->second);
+}
+
+void WriterBook::Disconnect(uint64_t id, Writer& writer) {
+  if (!writer.connected) return;
+  writer.connected = false;
+  --connected_;
+  disconnected_.push_back(id);
+  if (!writer.lanes.empty()) disconnected_lanes_.push_back(id);
+  if (disconnected_lanes_.size() > kMaxDisconnectedLanes) ForgetOldestLanes();
+  if (disconnected_.size() > kMaxDisconnectedWriters) {
+    const uint64_t oldest = disconnected_.front();
+    disconnected_.pop_front();
+    // If its lanes are known, they are the oldest, too.
+    if (!disconnected_lanes_.empty() && disconnected_lanes_.front() == oldest) ForgetOldestLanes();
+    writers_.erase(oldest);
+  }
+}
+
+absl::StatusOr<Writer*> WriterBook::Find(uint64_t id, uint64_t session) {
+  const auto found = writers_.find(id);
+  if (found == writers_.end() || found->second.session != session) {
+    return absl::AbortedError("a newer stream of this writer took over");
+  }
+  return &found->second;
+}
+
+// The lanes go on with whatever row comes next; items that reach back before it are lost.
+void WriterBook::ForgetLanes(Writer& writer) {
+  for (const auto& [number, lane] : writer.lanes) {
+    for (const RowStore::Address row : lane.window) rows_->Release(row);
+  }
+  writer.lanes.clear();
+  writer.lanes_forgotten = true;
+}
+
+bool WriterBook::ForgetOldestLanes() {
+  if (disconnected_lanes_.empty()) return false;
+  ForgetLanes(writers_[disconnected_lanes_.front()]);
+  disconnected_lanes_.pop_front();
+  return true;
+}
+
+std::vector<v1::WriterInfo> WriterBook::Infos() const {
+  std::vector<v1::WriterInfo> infos;
+  for (const auto& [id, writer] : writers_) {
+    v1::WriterInfo& info = infos.emplace_back();
+    info.set_writer(id);
+    info.set_last_sequence(writer.last_sequence);
+    info.set_lost_chunks(writer.lost_chunks);
+  }
+  return infos;
+}
+
+std::vector<v1::WriterCheckpoint> WriterBook::Save() const {
+  std::vector<v1::WriterCheckpoint> all;
+  for (const auto& [id, writer] : writers_) {
+    v1::WriterCheckpoint& saved = all.emplace_back();
+    saved.set_writer(id);
+    saved.set_last_sequence(writer.last_sequence);
+    saved.set_lost_chunks(writer.lost_chunks);
+    saved.set_lanes_forgotten(writer.lanes_forgotten);
+    for (const auto& [number, lane] : writer.lanes) {
+      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
+      saved_lane.set_lane(number);
+      saved_lane.set_next_row(lane.next_row);
+      saved_lane.set_episode_first_row(lane.episode_first_row);
+      saved_lane.set_in_episode(lane.in_episode);
+      saved_lane.set_lost_before(lane.lost_before);
+      saved_lane.set_broken(lane.broken);
+      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
+    }
+  }
+  return all;
+}
+
+absl::Status WriterBook::Restore(const std::vector<v1::WriterCheckpoint>& writers,
+                                 std::span<const RowStore::Address> rows) {
+  RowSet newest_rows;
+  for (const v1::WriterCheckpoint& saved : writers) RETURN_IF_ERROR(RestoreWriter(saved, rows, newest_rows));
+  return absl::OkStatus();
+}
+
+absl::Status WriterBook::RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows,
+                                       RowSet& newest_rows) {
+  const auto [entry, is_new] = writers_.try_emplace(saved.writer());
+  if (!is_new) return absl::DataLossError("a writer is there twice");
+  Writer& writer = entry->second;
+  writer.last_sequence = saved.last_sequence();
+  writer.lost_chunks = saved.lost_chunks();
+  // Older files tell it by the chunks alone.
+  writer.lanes_forgotten = saved.lanes_forgotten() || saved.lost_chunks() > 0;
+  disconnected_.push_back(saved.writer());
+  if (saved.lanes_size() > 0) disconnected_lanes_.push_back(saved.writer());
+  for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
+    ASSIGN_OR_RETURN(Lane lane, RestoreLane(saved_lane, rows));
+    // The row that comes next is linked to the newest one; were it another lane's newest, items would lose theirs.
+    if (!lane.window.empty() && !newest_rows.insert(lane.window.back()).second) {
+      return absl::DataLossError("two lanes have the same newest row");
+    }
+    if (!writer.lanes.try_emplace(saved_lane.lane(), std::move(lane)).second) {
+      return absl::DataLossError("a lane is there twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Lane> WriterBook::RestoreLane(const v1::LaneCheckpoint& saved, std::span<const RowStore::Address> rows) {
+  Lane lane;
+  lane.next_row = saved.next_row();
+  lane.episode_first_row = saved.episode_first_row();
+  lane.in_episode = saved.in_episode();
+  lane.lost_before = saved.lost_before();
+  lane.broken = saved.broken();
+  for (const uint64_t number : saved.window()) {
+    if (number >= rows.size()) return absl::DataLossError("a lane's row is missing");
+    if (!lane.window.empty() && rows_->Next(lane.window.back()) != rows[number]) {
+      return absl::DataLossError("a lane's rows do not follow each other");
+    }
+    rows_->Reference(rows[number]);
+    lane.window.push_back(rows[number]);
+  }
+  if (lane.next_row < lane.window.size()) return absl::DataLossError("a lane has more rows than it had");
+  if (lane.in_episode && lane.episode_first_row > lane.next_row) {
+    return absl::DataLossError("a lane's episode starts after its newest row");
+  }
+  if (!lane.window.empty() && rows_->Next(lane.window.back()) != RowStore::kNoRow) {
+    return absl::DataLossError("a lane's newest row is not its last");
+  }
+  return lane;
+}
+
+}  // namespace headrace

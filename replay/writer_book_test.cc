@@ -1,0 +1,100 @@
+#include "replay/writer_book.h"
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gtest/gtest.h"
+
+namespace headrace {
+namespace {
+
+class WriterBookTest : public testing::Test {
+ protected:
+  // A lane of the writer with so many rows.
+  void AddLane(uint64_t id, uint64_t session, uint32_t number, size_t count) {
+    std::vector<RowStore::Address> added;
+    ASSERT_EQ(rows_.Reserve(count, added), RowStore::Room::kReserved);
+    Writer& writer = **writers_.Find(id, session);
+    Lane& lane = writer.lanes[number];
+    for (const RowStore::Address row : added) {
+      rows_.SetNext(row, RowStore::kNoRow);
+      if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
+      lane.window.push_back(row);
+    }
+    lane.next_row = lane.window.size();
+  }
+
+  RowStore rows_{64, 1 << 20};
+  WriterBook writers_{&rows_};
+};
+
+TEST_F(WriterBookTest, ANewerStreamTakesOver) {
+  const WriterBook::Opened first = writers_.Open(7, 1);
+  const WriterBook::Opened second = writers_.Open(7, 1);
+  EXPECT_EQ(writers_.connected(), 1u);
+  EXPECT_TRUE(absl::IsAborted(writers_.Find(7, first.session).status()));
+  EXPECT_TRUE(writers_.Find(7, second.session).ok());
+  writers_.Close(7, first.session);
+  EXPECT_EQ(writers_.connected(), 1u);
+  writers_.Close(7, second.session);
+  EXPECT_EQ(writers_.connected(), 0u);
+}
+
+TEST_F(WriterBookTest, ChunksThatNobodyHasAreLostAndWithThemTheLanes) {
+  const WriterBook::Opened first = writers_.Open(7, 1);
+  EXPECT_EQ(first.last_sequence, 0u);
+  AddLane(7, first.session, 0, 3);
+  const WriterBook::Opened second = writers_.Open(7, 5);
+  EXPECT_EQ(second.last_sequence, 4u);
+  EXPECT_EQ(writers_.lost_chunks(), 4u);
+  EXPECT_EQ(writers_.Infos().at(0).lost_chunks(), 4u);
+  EXPECT_TRUE((*writers_.Find(7, second.session))->lanes_forgotten);
+  EXPECT_EQ(rows_.used_slabs(), 0u);
+}
+
+TEST_F(WriterBookTest, OnlyWritersThatAreGoneLoseTheirLanesToMakeRoom) {
+  const WriterBook::Opened here = writers_.Open(1, 1);
+  AddLane(1, here.session, 0, 2);
+  const WriterBook::Opened gone = writers_.Open(2, 1);
+  AddLane(2, gone.session, 0, 2);
+  EXPECT_FALSE(writers_.ForgetOldestLanes());
+  writers_.Close(2, gone.session);
+  EXPECT_TRUE(writers_.ForgetOldestLanes());
+  EXPECT_FALSE(writers_.ForgetOldestLanes());
+  EXPECT_EQ((*writers_.Find(1, here.session))->lanes.size(), 1u);
+}
+
+// Of many writers that came and went without a row, each takes the place of an older one in the book. The rows of that
+// one would be kept for ever if it were only forgotten.
+TEST_F(WriterBookTest, AWriterThatIsForgottenKeepsNoRows) {
+  const WriterBook::Opened first = writers_.Open(1, 1);
+  AddLane(1, first.session, 0, 2);
+  writers_.Close(1, first.session);
+  for (uint64_t id = 2; id <= (1 << 16) + 1; ++id) writers_.Close(id, writers_.Open(id, 1).session);
+  EXPECT_EQ(rows_.used_slabs(), 0u);
+  EXPECT_FALSE(writers_.ForgetOldestLanes());
+}
+
+TEST_F(WriterBookTest, IsRestoredAsItWasSaved) {
+  const WriterBook::Opened opened = writers_.Open(7, 3);
+  AddLane(7, opened.session, 4, 3);
+  std::vector<v1::WriterCheckpoint> saved = writers_.Save();
+  ASSERT_EQ(saved.size(), 1u);
+  // Windows are saved as addresses and restored from numbers of rows.
+  std::vector<RowStore::Address> rows(saved[0].lanes(0).window().begin(), saved[0].lanes(0).window().end());
+  for (size_t i = 0; i < rows.size(); ++i) saved[0].mutable_lanes(0)->set_window(static_cast<int>(i), i);
+
+  WriterBook restored(&rows_);
+  ASSERT_TRUE(restored.Restore(saved, rows).ok());
+  EXPECT_EQ(restored.connected(), 0u);
+  const WriterBook::Opened again = restored.Open(7, 1);
+  EXPECT_EQ(again.last_sequence, 2u);
+  EXPECT_EQ((*restored.Find(7, again.session))->lanes.at(4).next_row, 3u);
+
+  saved[0].add_lanes()->set_lane(4);
+  WriterBook twice(&rows_);
+  EXPECT_TRUE(absl::IsDataLoss(twice.Restore(saved, rows)));
+}
+
+}  // namespace
+}  // namespace headrace
