@@ -49,7 +49,7 @@ absl::Status Insert(Table& table, uint64_t writer, v1::ChunkHeader chunk, size_t
   const Table::OpenedWriter opened = table.OpenWriter(writer, /*first_sequence=*/0);
   chunk.set_sequence(opened.last_sequence + 1);
   const absl::Status status =
-      table.Insert(writer, opened.session, chunk, in, payload.size(), {&table, [] {}}, [] {}).status();
+      table.Insert(writer, opened.session, chunk, in, payload.size(), {&table, [] {}}, [] { return 0; }).status();
   table.CloseWriter(writer, opened.session);
   return status;
 }

@@ -170,7 +170,8 @@ TEST(FrameStackAfterLossTest, ItemsWhoseContextWasLostAreLost) {
   const std::string payload(10 * table->layout().payload_bytes(), '\0');
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
                                             static_cast<int>(payload.size()));
-  ASSERT_TRUE(table->Insert(1, writer.opened().session, chunk, in, payload.size(), {&writer, [] {}}, [] {}).ok());
+  ASSERT_TRUE(
+      table->Insert(1, writer.opened().session, chunk, in, payload.size(), {&writer, [] {}}, [] { return 0; }).ok());
   EXPECT_EQ(table->State().lost_items(), kStack - 1);
   EXPECT_EQ(table->State().items(), 8 - (kStack - 1));
 }

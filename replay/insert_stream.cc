@@ -73,8 +73,9 @@ class InsertStream final : public ServerStream {
     const auto again = [this, weak] {
       if (const auto alive = weak.lock()) Process();
     };
-    const auto journal = [&] {
-      if (shard_->journal() != nullptr) shard_->journal()->AddChunk(table_->spec().name(), writer_, message);
+    const auto journal = [&]() -> uint64_t {
+      if (shard_->journal() == nullptr) return 0;
+      return shard_->journal()->AddChunk(table_->spec().name(), writer_, message);
     };
     ASSIGN_OR_RETURN(const Table::Outcome outcome,
                      table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes, {this, again}, journal));

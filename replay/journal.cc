@@ -108,12 +108,18 @@ void Journal::AddTable(const std::string& run_id, const v1::TableSpec& spec) {
   Add(CreateEntry(run_id, spec), grpc::ByteBuffer());
 }
 
-void Journal::AddChunk(const std::string& table, uint64_t writer, const grpc::ByteBuffer& request) {
+uint64_t Journal::AddChunk(const std::string& table, uint64_t writer, const grpc::ByteBuffer& request) {
   v1::JournalEntry head;
   head.set_table(table);
   head.set_writer(writer);
   MutexLock lock(&mutex_);
   Add(std::move(head), request);
+  return added_;
+}
+
+void Journal::TellDurable(std::function<void(uint64_t entries)> told) {
+  MutexLock lock(&mutex_);
+  told_ = std::move(told);
 }
 
 void Journal::Add(v1::JournalEntry head, const grpc::ByteBuffer& request) {
@@ -170,11 +176,18 @@ void Journal::Run() {
       entries.swap(queue_);
     }
     if (!WriteAll(entries)) return;
+    uint64_t durable;
+    std::function<void(uint64_t)> told;
+    {
+      MutexLock lock(&mutex_);
+      durable = durable_ + entries.size();
+      told = told_;
+    }
+    told(durable);
     std::vector<std::function<void()>> due;
     {
       MutexLock lock(&mutex_);
-      durable_ += entries.size();
-      const uint64_t durable = durable_;
+      durable_ = durable;
       absl::erase_if(waiting_, [&](auto& waiting) {
         if (waiting.second.entries > durable) return false;
         due.push_back(std::move(waiting.second.wake));

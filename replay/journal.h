@@ -2,6 +2,7 @@
 // bytes.
 //
 //   Table::Insert ──AddChunk──▶ [queue] ──thread: write, sync──▶ DIRECTORY/000000000007.journal
+//                                             ├──▶ TellDurable: the learner may hear of the steps
 //                                             └──▶ those who wait in WaitDurable: their chunks may be acknowledged
 //
 // What has come while the disk was busy is synced together. A disk that is full is tried again until it has room: until
@@ -42,8 +43,14 @@ class Journal {
   ~Journal();
 
   void AddTable(const std::string& run_id, const v1::TableSpec& spec) ABSL_LOCKS_EXCLUDED(mutex_);
-  // `request`: the InsertRequest as it came. To be called in the order in which chunks are committed.
-  void AddChunk(const std::string& table, uint64_t writer, const grpc::ByteBuffer& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  // `request`: the InsertRequest as it came. To be called in the order in which chunks are committed. Returns the
+  // entry's number: how many were added with it.
+  uint64_t AddChunk(const std::string& table, uint64_t writer, const grpc::ByteBuffer& request)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // `told` is called with the number of entries on disk whenever it has grown, on one thread, before anybody finds it
+  // with durable() or is woken for it. To be set before anything is added.
+  void TellDurable(std::function<void(uint64_t entries)> told) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // How many entries were added, and how many of them are on disk.
   uint64_t added() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -94,6 +101,7 @@ class Journal {
   std::vector<Entry> queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t durable_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::function<void(uint64_t)> told_ ABSL_GUARDED_BY(mutex_) = [](uint64_t) {};
   absl::flat_hash_map<const void*, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);  // by owner
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 

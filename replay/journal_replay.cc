@@ -97,7 +97,7 @@ class Inserter {
     }
     const uint64_t steps = table->State().inserted_steps();
     ASSIGN_OR_RETURN(const Table::Outcome outcome, table->Insert(entry.writer(), sessions_[writer], head.chunk(), in,
-                                                                 payload_bytes, {this, [] {}}, [] {}));
+                                                                 payload_bytes, {this, [] {}}, [] { return 0; }));
     if (outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
     last = std::max(last, head.chunk().sequence());
     steps_ += table->State().inserted_steps() - steps;

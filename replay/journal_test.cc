@@ -35,6 +35,31 @@ class JournalTest : public testing::Test {
     ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
   }
   std::unique_ptr<ReplayWriter> StartWriter() { return *ReplayWriter::Start(TestWriterOptions(shard_.address())); }
+  // A writer's stream without ReplayWriter, which decides what comes in which chunk.
+  struct Stream {
+    uint64_t acknowledged = 0;
+    std::promise<absl::Status> closed;
+    std::unique_ptr<ClientStream> stream;
+  };
+  std::unique_ptr<Stream> OpenStream() {
+    auto opened = std::make_unique<Stream>();
+    opened->stream = ClientStream::Open(
+        MakeChannel(shard_.address()), "/headrace.v1.Replay/Insert",
+        {.message =
+             [stream = opened.get()](const grpc::ByteBuffer& message) {
+               v1::InsertResponse response;
+               EXPECT_TRUE(FromByteBuffer(message, response).ok());
+               stream->acknowledged = response.acknowledged();
+             },
+         .closed = [stream = opened.get()](const absl::Status& status) { stream->closed.set_value(status); }});
+    v1::InsertRequest open;
+    *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
+    open.mutable_open()->set_writer(5);
+    open.mutable_open()->set_table("t");
+    *open.mutable_open()->mutable_signature() = TestSignature();
+    opened->stream->Send(ToByteBuffer(open));
+    return opened;
+  }
   void Checkpoint(const std::string& name) {
     v1::CheckpointRequest request;
     request.set_name(name);
@@ -90,33 +115,17 @@ TEST_F(JournalTest, AWriterThatHasFinishedStillHearsOfAllItsChunks) {
   constexpr uint64_t kChunks = 20;
   ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
   uint64_t last = 0;
-  v1::InsertRequest open;
-  *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
-  open.mutable_open()->set_writer(5);
-  open.mutable_open()->set_table("t");
-  *open.mutable_open()->mutable_signature() = TestSignature();
   for (int attempt = 0; attempt < 50; ++attempt) {
-    uint64_t acknowledged = 0;
-    std::promise<absl::Status> closed;
-    const std::unique_ptr<ClientStream> stream =
-        ClientStream::Open(MakeChannel(shard_.address()), "/headrace.v1.Replay/Insert",
-                           {.message =
-                                [&](const grpc::ByteBuffer& message) {
-                                  v1::InsertResponse response;
-                                  EXPECT_TRUE(FromByteBuffer(message, response).ok());
-                                  acknowledged = response.acknowledged();
-                                },
-                            .closed = [&](const absl::Status& status) { closed.set_value(status); }});
-    stream->Send(ToByteBuffer(open));
+    const std::unique_ptr<Stream> opened = OpenStream();
     for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
       const TestRow row(0, last);
       builder.Append(0, row.columns(), v1::NOT_ENDED);
       const grpc::Slice message = builder.Build(++last);
-      stream->Send(grpc::ByteBuffer(&message, 1));
+      opened->stream->Send(grpc::ByteBuffer(&message, 1));
     }
-    stream->FinishSending();
-    EXPECT_TRUE(closed.get_future().get().ok());
-    ASSERT_EQ(acknowledged, last) << attempt;
+    opened->stream->FinishSending();
+    EXPECT_TRUE(opened->closed.get_future().get().ok());
+    ASSERT_EQ(opened->acknowledged, last) << attempt;
   }
 }
 
@@ -223,6 +232,53 @@ TEST_F(JournalTest, AFullDiskHoldsAcknowledgementsBackAndLosesNothing) {
   ASSERT_TRUE(writer->Drain(Soon()).ok());
   TestShard after(0, CopyOfTheDirectory(), true);
   EXPECT_EQ(after.table().State().inserted_steps(), 5010u);
+}
+
+// A limit at what the file has already holds back whatever comes next.
+TEST_F(JournalTest, TheLearnerHearsOfStepsWhenTheyAreOnDisk) {
+  ASSERT_NE(std::signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  ASSERT_TRUE(EpisodeWriter(writer.get()).Write(0, 3).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 3u);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit full = before;
+  full.rlim_cur = std::filesystem::file_size(Journal::Path(directory_.path(), 1));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+
+  std::promise<void> told;
+  shard_.table().WatchOnce(7, {&told, [&] { told.set_value(); }});
+  const std::unique_ptr<Stream> opened = OpenStream();
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
+  for (uint64_t row = 0; row <= 4; ++row) {
+    builder.Append(0, TestRow(0, row).columns(), row < 4 ? v1::NOT_ENDED : v1::TERMINATED);
+  }
+  const grpc::Slice chunk = builder.Build(1);
+  opened->stream->Send(grpc::ByteBuffer(&chunk, 1));
+  // What is sampled need not be on disk: by that this knows that they have come.
+  Table::Batch batch;
+  const Table::Draw all = {.batch_size = 7, .distinct = true};
+  std::promise<void> sampled;
+  std::function<void()> sample = [&] {
+    if (*shard_.table().Sample(all, batch, {&sampled, sample}) == Table::Outcome::kDone) sampled.set_value();
+  };
+  sample();
+  sampled.get_future().wait();
+  EXPECT_EQ(batch.state().inserted_steps(), 3u);
+  std::future<void> hears = told.get_future();
+  EXPECT_EQ(hears.wait_until(Now()), std::future_status::timeout);
+  TestShard killed(0, CopyOfTheDirectory(), false);
+  EXPECT_EQ(killed.table().State().inserted_steps(), 3u);
+
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  hears.wait();
+  opened->stream->FinishSending();
+  EXPECT_TRUE(opened->closed.get_future().get().ok());
+  EXPECT_EQ(opened->acknowledged, 1u);
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 7u);
+  TestShard after(0, CopyOfTheDirectory(), false);
+  EXPECT_EQ(after.table().State().inserted_steps(), 7u);
 }
 
 }  // namespace

@@ -113,6 +113,9 @@ std::vector<v1::TableSpec> Shard::Specs() const {
 
 void Shard::SetJournal(std::unique_ptr<Journal> journal) {
   journal_ = std::move(journal);
+  journal_->TellDurable([this](uint64_t entries) {
+    for (Table* const table : Tables()) table->SetDurable(entries);
+  });
   for (const v1::TableSpec& spec : Specs()) journal_->AddTable(run_id(), spec);
 }
 

@@ -70,13 +70,14 @@ class Shard {
   const uint64_t budget_bytes_;
   const uint64_t incarnation_;
   std::atomic<int> coordinators_ = 0;
-  std::unique_ptr<Journal> journal_;
 
   Mutex creating_;  // of one table at a time, which may take long
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
   std::string restored_from_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::unique_ptr<Table>> tables_ ABSL_GUARDED_BY(mutex_);
+
+  std::unique_ptr<Journal> journal_;  // the last: its thread tells the tables what is durable
 };
 
 }  // namespace headrace

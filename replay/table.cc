@@ -47,7 +47,7 @@ v1::TableState Table::StateLocked() const {
   state.set_table(spec_.name());
   state.set_items(items_.size());
   state.set_inserted_items(inserted_items_);
-  state.set_inserted_steps(inserted_steps_);
+  state.set_inserted_steps(durable_steps_);
   state.set_sampled_items(sampled_items_);
   state.set_sampled_steps(sampled_steps_);
   state.set_removed_items(items_.removed());
@@ -184,7 +184,7 @@ void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {
   {
     MutexLock lock(&mutex_);
     watches_.erase(watcher.owner);
-    if (inserted_steps_ < inserted_steps) {
+    if (durable_steps_ < inserted_steps) {
       watches_[watcher.owner] = {inserted_steps, std::move(watcher.wake)};
       return;
     }
@@ -205,11 +205,30 @@ void Table::StopWaiting(const void* owner) {
   WakeAll(writers);
 }
 
+void Table::SetDurable(uint64_t journal_entries) {
+  std::vector<Callback> due;
+  {
+    MutexLock lock(&mutex_);
+    durable_entries_ = journal_entries;
+    due = TakeDurable();
+  }
+  WakeAll(due);
+}
+
+std::vector<Table::Callback> Table::TakeDurable() {
+  bool tell_all = false;
+  for (; !not_durable_.empty() && not_durable_.front().journal_entry <= durable_entries_; not_durable_.pop_front()) {
+    durable_steps_ = not_durable_.front().inserted_steps;
+    tell_all |= not_durable_.front().tell_all;
+  }
+  return TakeDueWatches(tell_all);
+}
+
 std::vector<Table::Callback> Table::TakeDueWatches(bool all) {
   std::vector<Callback> due;
-  const uint64_t inserted_steps = inserted_steps_;
+  const uint64_t durable_steps = durable_steps_;
   absl::erase_if(watches_, [&](auto& watch) {
-    if (!all && inserted_steps < watch.second.inserted_steps) return false;
+    if (!all && durable_steps < watch.second.inserted_steps) return false;
     due.push_back(std::move(watch.second.callback));
     return true;
   });

@@ -14,6 +14,7 @@
 #define HEADRACE_REPLAY_TABLE_H_
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -54,6 +55,7 @@ class Table {
 
   const v1::TableSpec& spec() const { return spec_; }
   const RowLayout& layout() const { return layout_; }
+  // Of the steps only those that are durable.
   v1::TableState State() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -64,10 +66,14 @@ class Table {
   // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit is
   // reached; grants wake those who wait in the order in which they came. InvalidArgument: the chunk is not as it must
   // be. Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit. `committed` is called
-  // with the mutex, in the order in which chunks are committed.
+  // with the mutex, in the order in which chunks are committed, and returns the number of the journal's entry with the
+  // chunk; 0: none has to be waited for.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
                                  google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry,
-                                 absl::FunctionRef<void()> committed) ABSL_LOCKS_EXCLUDED(mutex_);
+                                 absl::FunctionRef<uint64_t()> committed) ABSL_LOCKS_EXCLUDED(mutex_);
+  // So many entries of the journal are on disk. The steps in them are told from now on; they must not go back when the
+  // shard is killed, for whoever has been told has counted them.
+  void SetDurable(uint64_t journal_entries) ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether committed chunks may be acknowledged now; only in lockstep they must wait for further grants.
   Outcome Acknowledge(Waiter retry) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t policy_version() const { return policy_version_; }
@@ -117,8 +123,8 @@ class Table {
                                                   std::span<const float> priorities) ABSL_LOCKS_EXCLUDED(mutex_);
 
   void SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Wakes the watcher once, when `inserted_steps` have been inserted or a writer begins to wait; at once, on this
-  // thread, if the steps have been.
+  // Wakes the watcher once, when `inserted_steps` have been inserted and are durable, or a writer begins to wait; at
+  // once, on this thread, if the steps are.
   void WatchOnce(uint64_t inserted_steps, Waiter watcher) ABSL_LOCKS_EXCLUDED(mutex_);
   // For an owner that goes: whatever it waits for is forgotten. It may be being woken at this moment.
   void StopWaiting(const void* owner) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -152,6 +158,11 @@ class Table {
     uint64_t inserted_steps;
     Callback callback;
   };
+  struct NotDurable {
+    uint64_t journal_entry;
+    uint64_t inserted_steps;  // with those of this entry
+    bool tell_all;            // watchers are woken whatever they watch for
+  };
 
   Table(const v1::TableSpec& spec, TablePlan plan, uint32_t shard, uint64_t incarnation);
 
@@ -170,6 +181,8 @@ class Table {
   // Rows of context that an item has which begins with this row of the lane.
   uint32_t ContextOf(const Lane& lane, uint64_t row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeAdmittedWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Moves durable_steps_ on, and takes the watches that are due with it.
+  std::vector<Callback> TakeDurable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Callback> TakeDueWatches(bool all) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const v1::TableSpec spec_;
@@ -185,6 +198,9 @@ class Table {
   uint64_t insert_limit_ ABSL_GUARDED_BY(mutex_);
   uint64_t uncommitted_items_ ABSL_GUARDED_BY(mutex_) = 0;  // of chunks that have room and are being copied
   uint64_t inserted_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<NotDurable> not_durable_ ABSL_GUARDED_BY(mutex_);  // in the order of the journal
+  uint64_t durable_entries_ ABSL_GUARDED_BY(mutex_) = 0;        // of the journal
+  uint64_t durable_steps_ ABSL_GUARDED_BY(mutex_) = 0;          // of those inserted
   uint64_t inserted_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_items_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sampled_steps_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -32,7 +32,7 @@ void InsertAll(Table& table, uint64_t writer, uint64_t session, const uint8_t* d
     size_t payload_bytes;
     if (!ReadInsertRequest(in, size, head, payload_bytes).ok()) return;
     const absl::StatusOr<Table::Outcome> outcome =
-        table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, [] {}}, [] {});
+        table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, [] {}}, [] { return 0; });
     if (!outcome.ok()) return;
     HEADRACE_CHECK(*outcome == Table::Outcome::kDone);
   }

@@ -11,7 +11,7 @@ namespace headrace {
 
 absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
                                              google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
-                                             Waiter retry, absl::FunctionRef<void()> committed) {
+                                             Waiter retry, absl::FunctionRef<uint64_t()> committed) {
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
@@ -43,6 +43,8 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     if (outcome == Outcome::kWait) {
       waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
+      // What these are told lacks the steps that are not durable: they are told again when those are.
+      if (!not_durable_.empty()) not_durable_.back().tell_all = true;
     }
   }
   WakeAll(due);
@@ -61,11 +63,12 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       return copied;
     }
     Commit(**writer, chunk, size, reserved);
-    committed();
     waiting_writers_.Remove(retry.owner);
     samplers.swap(waiting_samplers_);
     // Where items come without a step, nobody who counts steps would hear of them.
-    due = TakeDueWatches(size.steps == 0 && size.items > 0);
+    const bool tell_all = size.steps == 0 && size.items > 0;
+    not_durable_.push_back({.journal_entry = committed(), .inserted_steps = inserted_steps_, .tell_all = tell_all});
+    due = TakeDurable();
   }
   WakeAll(samplers);
   WakeAll(due);

@@ -14,6 +14,7 @@ Table::Snapshot Table::TakeSnapshot() {
   Snapshot snapshot;
   snapshot.spec = spec_;
   snapshot.state = StateLocked();
+  snapshot.state.set_inserted_steps(inserted_steps_);  // they are as durable as the checkpoint
   snapshot.writers = writers_.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
   // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
@@ -73,6 +74,7 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   RETURN_IF_ERROR(writers_.Restore(writers, rows));
   for (const RowStore::Address row : rows) rows_.Release(row);
   inserted_steps_ = state.inserted_steps();
+  durable_steps_ = inserted_steps_;
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();

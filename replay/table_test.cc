@@ -407,6 +407,55 @@ TEST(TableTest, AWatchIsOnlyEverTheOwnersNewest) {
   EXPECT_EQ(first, 1) << "at once: the steps have been inserted";
 }
 
+// The learner counts the steps it is told. Had it been told of some that a killed shard then does not have, it would
+// count them twice when their writer sends them again.
+TEST(TableTest, StepsAreToldWhenTheJournalHasThem) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_initial_insert_limit(2);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  const Table::OpenedWriter opened = table->OpenWriter(7, 1);
+  ChunkBuilder builder(table->layout(), {});
+  uint64_t rows = 0;
+  uint64_t last = 0;
+  const auto insert = [&](v1::EpisodeEnd end, uint64_t journal_entry) {
+    const TestRow row(0, rows++);
+    builder.Append(0, row.columns(), end);
+    return *InsertInto(*table, 7, opened.session, builder.Build(++last), {&builder, [] {}}, journal_entry);
+  };
+  int told = 0;
+  const auto watch = [&](uint64_t steps) { table->WatchOnce(steps, {&told, [&] { ++told; }}); };
+
+  watch(1);
+  ASSERT_EQ(insert(v1::NOT_ENDED, 5), Outcome::kDone);
+  table->SetDurable(4);  // another table's
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(table->State().inserted_steps(), 0u);
+  EXPECT_EQ(table->TakeSnapshot().state.inserted_steps(), 1u) << "a checkpoint has its rows, too";
+  table->SetDurable(5);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(table->State().inserted_steps(), 1u);
+
+  // An item without a step is nothing that a number of steps could be watched for.
+  watch(UINT64_MAX);
+  ASSERT_EQ(insert(v1::TERMINATED, 6), Outcome::kDone);
+  EXPECT_EQ(told, 1);
+  table->SetDurable(6);
+  EXPECT_EQ(told, 2);
+
+  // Of a writer that waits it is told at once, and again when the state has all steps before it: by them it grants.
+  watch(UINT64_MAX);
+  ASSERT_EQ(insert(v1::NOT_ENDED, 9), Outcome::kDone);
+  ASSERT_EQ(insert(v1::NOT_ENDED, 10), Outcome::kWait);
+  EXPECT_EQ(told, 3);
+  EXPECT_EQ(table->State().inserted_steps(), 1u);
+  watch(UINT64_MAX);
+  table->SetDurable(8);
+  EXPECT_EQ(told, 3);
+  table->SetDurable(9);
+  EXPECT_EQ(told, 4);
+  EXPECT_EQ(table->State().inserted_steps(), 2u);
+}
+
 TEST(TableTest, InLockstepAcknowledgementsWaitForFurtherSteps) {
   v1::TableSpec spec = TestSpec();
   spec.set_initial_insert_limit(2);

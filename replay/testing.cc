@@ -59,13 +59,14 @@ bool TestRow::operator==(const TestRow& other) const {
 }
 
 absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
-                                          Table::Waiter retry) {
+                                          Table::Waiter retry, uint64_t journal_entry) {
   if (retry.owner == nullptr) retry = {&table, [] {}};
   google::protobuf::io::CodedInputStream in(message.begin(), static_cast<int>(message.size()));
   v1::InsertRequest head;
   size_t payload_bytes;
   if (absl::Status status = ReadInsertRequest(in, message.size(), head, payload_bytes); !status.ok()) return status;
-  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry), [] {});
+  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry),
+                      [&] { return journal_entry; });
 }
 
 TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence)

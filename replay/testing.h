@@ -34,9 +34,9 @@ struct TestRow {
   uint8_t terminated;
 };
 
-// Inserts a message that a ChunkBuilder built. Without a `retry` the table is who waits.
+// Inserts a message that a ChunkBuilder built. Without a `retry` the table is who waits. 0: there is no journal.
 absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
-                                          Table::Waiter retry = {});
+                                          Table::Waiter retry = {}, uint64_t journal_entry = 0);
 
 // One writer of a table, in the same process: writes chunks of whole rows.
 class TestWriter {
