@@ -5,13 +5,13 @@
 #include <iterator>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "common/check.h"
 #include "common/checksum.h"
 #include "common/fuzz_files.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/message.h"
 #include "replay/checkpoint.h"
 
@@ -45,11 +45,13 @@ std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snap
 
 absl::Status Insert(Table& table, uint64_t writer, v1::ChunkHeader chunk, size_t rows) {
   const std::vector<uint8_t> payload(rows * table.layout().payload_bytes());
-  google::protobuf::io::CodedInputStream in(payload.data(), static_cast<int>(payload.size()));
   const Table::OpenedWriter opened = table.OpenWriter(writer, /*first_sequence=*/0);
   chunk.set_sequence(opened.last_sequence + 1);
   const absl::Status status =
-      table.Insert(writer, opened.session, chunk, in, payload.size(), {&table, [] {}}, [] { return 0; }).status();
+      table
+          .Insert(writer, opened.session, chunk, ChunkPayload(std::as_bytes(std::span(payload))), {&table, [] {}},
+                  [] { return 0; })
+          .status();
   table.CloseWriter(writer, opened.session);
   return status;
 }

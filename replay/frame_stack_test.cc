@@ -168,10 +168,10 @@ TEST(FrameStackAfterLossTest, ItemsWhoseContextWasLostAreLost) {
   run.set_count(8);
   run.set_stride(1);
   const std::string payload(10 * table->layout().payload_bytes(), '\0');
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
-                                            static_cast<int>(payload.size()));
-  ASSERT_TRUE(
-      table->Insert(1, writer.opened().session, chunk, in, payload.size(), {&writer, [] {}}, [] { return 0; }).ok());
+  ASSERT_TRUE(table
+                  ->Insert(1, writer.opened().session, chunk, ChunkPayload(std::as_bytes(std::span(payload))),
+                           {&writer, [] {}}, [] { return 0; })
+                  .ok());
   EXPECT_EQ(table->State().lost_items(), kStack - 1);
   EXPECT_EQ(table->State().items(), 8 - (kStack - 1));
 }

@@ -1,16 +1,33 @@
 #include "replay/insert_stream.h"
 
+#include <algorithm>
 #include <deque>
+#include <span>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "grpcpp/support/proto_buffer_reader.h"
+#include "replay/payload.h"
 #include "replay/wire.h"
 
 namespace headrace {
 namespace {
+
+// What lies at bytes `offset` and up of a message, which the slices hold.
+std::vector<ChunkPayload::Piece> PiecesOf(const std::vector<grpc::Slice>& slices, size_t offset, size_t bytes) {
+  std::vector<ChunkPayload::Piece> pieces;
+  for (const grpc::Slice& slice : slices) {
+    const ChunkPayload::Piece whole(reinterpret_cast<const std::byte*>(slice.begin()), slice.size());
+    const ChunkPayload::Piece piece = whole.subspan(std::min(offset, whole.size()));
+    offset -= whole.size() - piece.size();
+    pieces.push_back(piece.first(std::min(bytes, piece.size())));
+    bytes -= pieces.back().size();
+  }
+  return pieces;
+}
 
 class InsertStream final : public ServerStream {
  public:
@@ -77,8 +94,11 @@ class InsertStream final : public ServerStream {
       if (shard_->journal() == nullptr) return 0;
       return shard_->journal()->AddChunk(table_->spec().name(), writer_, message);
     };
+    std::vector<grpc::Slice> slices;
+    if (!message.Dump(&slices).ok()) return absl::InternalError("a message cannot be read");
+    const ChunkPayload payload(PiecesOf(slices, static_cast<size_t>(in.CurrentPosition()), payload_bytes));
     ASSIGN_OR_RETURN(const Table::Outcome outcome,
-                     table_->Insert(writer_, session_, head_.chunk(), in, payload_bytes, {this, again}, journal));
+                     table_->Insert(writer_, session_, head_.chunk(), payload, {this, again}, journal));
     if (outcome == Table::Outcome::kDone) Committed(head_.chunk().sequence());
     return outcome;
   }

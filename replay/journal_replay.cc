@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 #include "common/status_macros.h"
 #include "replay/journal.h"
 #include "replay/journal_format.h"
+#include "replay/payload.h"
 #include "replay/wire.h"
 
 namespace headrace {
@@ -96,8 +98,12 @@ class Inserter {
       last = opened.last_sequence;
     }
     const uint64_t steps = table->State().inserted_steps();
-    ASSIGN_OR_RETURN(const Table::Outcome outcome, table->Insert(entry.writer(), sessions_[writer], head.chunk(), in,
-                                                                 payload_bytes, {this, [] {}}, [] { return 0; }));
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(entry.request()));
+    const auto offset = static_cast<size_t>(in.CurrentPosition());
+    if (payload_bytes > bytes.size() - offset) return absl::DataLossError("a chunk's payload is cut off");
+    const ChunkPayload payload(bytes.subspan(offset, payload_bytes));
+    ASSIGN_OR_RETURN(const Table::Outcome outcome, table->Insert(entry.writer(), sessions_[writer], head.chunk(),
+                                                                 payload, {this, [] {}}, [] { return 0; }));
     if (outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
     last = std::max(last, head.chunk().sequence());
     steps_ += table->State().inserted_steps() - steps;

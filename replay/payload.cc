@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 
@@ -36,20 +37,46 @@ absl::Status NotFinite(const RowLayout::ColumnLayout& column, size_t row) {
       absl::StrFormat("expected finite numbers, got others in column %s, row %d of the chunk", column.name, row));
 }
 
-// Copies values that lie one after the other at `values` to their rows, the first of which is the chunk's row `first`.
-absl::Status ScatterValues(const std::byte* values, const RowLayout::ColumnLayout& column,
-                           std::span<const RowStore::Address> rows, size_t first, const RowStore& store) {
-  const size_t bytes = column.bytes;
-  if (!AllFinite(values, rows.size() * bytes, column.type)) {
-    while (AllFinite(values, bytes, column.type)) values += bytes, ++first;
-    return NotFinite(column, first);
+// Gives the values of a column that lie one after the other; of one that lies in several pieces, a copy.
+class ValueReader {
+ public:
+  explicit ValueReader(const ChunkPayload& payload) : pieces_(payload.pieces()) {}
+
+  struct Values {
+    const std::byte* data;
+    size_t count;
+  };
+  // The next ones, `most` at most, which must be there.
+  Values Next(size_t bytes, size_t most) {
+    while (pieces_[piece_].size() == at_) NextPiece();
+    const std::byte* const data = pieces_[piece_].data() + at_;
+    const size_t whole = std::min(most, (pieces_[piece_].size() - at_) / bytes);
+    at_ += whole * bytes;
+    return whole > 0 ? Values{data, whole} : Values{Gathered(bytes), 1};
   }
-  for (const RowStore::Address row : rows) {
-    Copy(store.Row(row) + column.offset, values, bytes);
-    values += bytes;
+
+ private:
+  void NextPiece() {
+    ++piece_;
+    at_ = 0;
   }
-  return absl::OkStatus();
-}
+  const std::byte* Gathered(size_t bytes) {
+    gathered_.clear();
+    while (true) {
+      const ChunkPayload::Piece left = pieces_[piece_].subspan(at_);
+      const size_t taken = std::min(left.size(), bytes - gathered_.size());
+      gathered_.insert(gathered_.end(), left.begin(), left.begin() + static_cast<ptrdiff_t>(taken));
+      at_ += taken;
+      if (gathered_.size() == bytes) return gathered_.data();
+      NextPiece();
+    }
+  }
+
+  const std::vector<ChunkPayload::Piece>& pieces_;
+  size_t piece_ = 0;
+  size_t at_ = 0;  // in the piece
+  std::vector<std::byte> gathered_;
+};
 
 struct ColumnCopy {
   Slice slice;
@@ -103,35 +130,36 @@ size_t BytesPerItem(const Slice& slice, const RowLayout& layout) {
   return layout.columns()[slice.column].bytes * slice.rows * slice.stack;
 }
 
-absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
-                          std::span<const RowStore::Address> rows, const RowStore& store) {
-  std::vector<std::byte> in_pieces;
+ChunkPayload::ChunkPayload(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
+  for (const Piece& piece : pieces_) bytes_ += piece.size();
+}
+
+absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows) {
+  ValueReader reader(payload);
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
-    const int bytes = static_cast<int>(column.bytes);
-    for (size_t i = 0; i < rows.size();) {
-      // As many values as lie whole in the message's next piece; or one that lies in several.
-      const void* piece = nullptr;
-      int piece_bytes = 0;
-      payload.GetDirectBufferPointer(&piece, &piece_bytes);
-      size_t count = std::min<size_t>(rows.size() - i, static_cast<size_t>(piece_bytes / bytes));
-      const auto* values = static_cast<const std::byte*>(piece);
-      if (count > 0) {
-        payload.Skip(static_cast<int>(count) * bytes);
-      } else {
-        count = 1;
-        in_pieces.resize(column.bytes);
-        values = in_pieces.data();
-        if (!payload.ReadRaw(in_pieces.data(), bytes)) {
-          return absl::InvalidArgumentError("the chunk's payload is shorter than its rows");
-        }
+    for (size_t row = 0; row < rows;) {
+      auto [values, count] = reader.Next(column.bytes, rows - row);
+      if (!AllFinite(values, count * column.bytes, column.type)) {
+        while (AllFinite(values, column.bytes, column.type)) values += column.bytes, ++row;
+        return NotFinite(column, row);
       }
-      if (absl::Status status = ScatterValues(values, column, rows.subspan(i, count), i, store); !status.ok()) {
-        return status;
-      }
-      i += count;
+      row += count;
     }
   }
   return absl::OkStatus();
+}
+
+void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, std::span<const RowStore::Address> rows,
+                  const RowStore& store) {
+  ValueReader reader(payload);
+  for (const RowLayout::ColumnLayout& column : layout.columns()) {
+    for (size_t row = 0; row < rows.size();) {
+      auto [values, count] = reader.Next(column.bytes, rows.size() - row);
+      for (const size_t end = row + count; row < end; ++row, values += column.bytes) {
+        Copy(store.Row(rows[row]) + column.offset, values, column.bytes);
+      }
+    }
+  }
 }
 
 void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "replay/item_store.h"
 #include "replay/row_layout.h"
 #include "replay/row_store.h"
@@ -30,10 +29,28 @@ struct Slice {
 
 size_t BytesPerItem(const Slice& slice, const RowLayout& layout);
 
-// Copies a chunk's payload into `rows`. InvalidArgument: it is too short, or a number is not finite (column and row
-// are named).
-absl::Status ScatterChunk(google::protobuf::io::CodedInputStream& payload, const RowLayout& layout,
-                          std::span<const RowStore::Address> rows, const RowStore& store);
+// A chunk's payload where it lies, in one piece or several, which must outlive this.
+class ChunkPayload {
+ public:
+  using Piece = std::span<const std::byte>;
+
+  explicit ChunkPayload(Piece piece) : ChunkPayload(std::vector<Piece>{piece}) {}
+  explicit ChunkPayload(std::vector<Piece> pieces);
+
+  size_t bytes() const { return bytes_; }
+  const std::vector<Piece>& pieces() const { return pieces_; }
+
+ private:
+  std::vector<Piece> pieces_;
+  size_t bytes_ = 0;
+};
+
+// Both expect payload.bytes() to be those of so many rows. InvalidArgument: a number is not finite; column and row are
+// named.
+absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows);
+// Copies the payload into `rows`.
+void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, std::span<const RowStore::Address> rows,
+                  const RowStore& store);
 
 // Copies the slices of items into `blocks`, one block [items, slice rows, stack, column] for each slice. Beyond an
 // item's end its last row is repeated.

@@ -1,9 +1,12 @@
 #include "replay/payload.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -30,11 +33,16 @@ class PayloadTest : public testing::Test {
     }
   }
 
-  absl::Status Scatter(const std::string& payload) {
-    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
-                                              static_cast<int>(payload.size()));
-    return ScatterChunk(in, layout_, rows_, store_);
+  // In pieces of so many bytes.
+  static ChunkPayload Pieces(const std::string& payload, size_t bytes) {
+    std::vector<ChunkPayload::Piece> pieces;
+    for (ChunkPayload::Piece left = std::as_bytes(std::span(payload)); !left.empty();) {
+      pieces.push_back(left.first(std::min(bytes, left.size())));
+      left = left.subspan(pieces.back().size());
+    }
+    return ChunkPayload(pieces);
   }
+  void Scatter(size_t piece_bytes) { ScatterChunk(Pieces(payload_, piece_bytes), layout_, rows_, store_); }
 
   template <typename T>
   std::string With(T value, size_t offset) {
@@ -50,7 +58,7 @@ class PayloadTest : public testing::Test {
 };
 
 TEST_F(PayloadTest, WhatIsScatteredIsGatheredAgain) {
-  ASSERT_TRUE(Scatter(payload_).ok());
+  Scatter(payload_.size());
   // Three items of 3 rows, of which slices take one or two; the first column twice, in both ways.
   const std::vector<ItemStore::Drawn> items = {{0, rows_[2], 3, 1}, {1, rows_[0], 3, 1}, {2, rows_[4], 3, 1}};
   const std::vector<Slice> slices = {{0, 1, 2}, {3, 0, 1}, {2, 2, 1}, {1, 0, 3}};
@@ -75,7 +83,7 @@ TEST_F(PayloadTest, WhatIsScatteredIsGatheredAgain) {
 }
 
 TEST_F(PayloadTest, RepeatsTheLastRowBeyondAnItemsEndAndTakesEverySoManyethRow) {
-  ASSERT_TRUE(Scatter(payload_).ok());
+  Scatter(payload_.size());
   const std::vector<ItemStore::Drawn> items = {{.key = 1, .first_row = rows_[0], .rows = 4, .probability = 1},
                                                {.key = 2, .first_row = rows_[2], .rows = 2, .probability = 1}};
   const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 2, .stride = 3}};
@@ -89,25 +97,40 @@ TEST_F(PayloadTest, RepeatsTheLastRowBeyondAnItemsEndAndTakesEverySoManyethRow) 
 }
 
 TEST_F(PayloadTest, ScatteringLeavesTheLinksAlone) {
-  ASSERT_TRUE(Scatter(payload_).ok());
+  Scatter(payload_.size());
   EXPECT_EQ(store_.Next(rows_[0]), rows_[1]);
   EXPECT_EQ(store_.Next(rows_[kRows - 1]), RowStore::kNoRow);
 }
 
 TEST_F(PayloadTest, NamesColumnAndRowOfNumbersThatAreNotFinite) {
+  const auto error = [&](const std::string& payload, size_t piece_bytes) {
+    const absl::Status status = CheckNumbers(Pieces(payload, piece_bytes), layout_, kRows);
+    EXPECT_TRUE(absl::IsInvalidArgument(status));
+    return std::string(status.message());
+  };
   // Columns begin at 0 (8 bytes a row), 56 (4) and 84 (8).
-  absl::Status status = Scatter(With(std::numeric_limits<float>::infinity(), 5 * 8 + 4));
-  EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(status.message(), HasSubstr("column observation, row 5"));
-  status = Scatter(With(std::numeric_limits<float>::quiet_NaN(), 56 + 2 * 4));
-  EXPECT_THAT(status.message(), HasSubstr("column action, row 2"));
-  status = Scatter(With(-std::numeric_limits<double>::infinity(), 84 + 6 * 8));
-  EXPECT_THAT(status.message(), HasSubstr("column reward, row 6"));
+  for (size_t bytes = 1; bytes <= payload_.size(); ++bytes) {
+    EXPECT_TRUE(CheckNumbers(Pieces(payload_, bytes), layout_, kRows).ok());
+    EXPECT_THAT(error(With(std::numeric_limits<float>::infinity(), 5 * 8 + 4), bytes),
+                HasSubstr("column observation, row 5"));
+    EXPECT_THAT(error(With(std::numeric_limits<float>::quiet_NaN(), 56 + 2 * 4), bytes),
+                HasSubstr("column action, row 2"));
+    EXPECT_THAT(error(With(-std::numeric_limits<double>::infinity(), 84 + 6 * 8), bytes),
+                HasSubstr("column reward, row 6"));
+  }
 }
 
-TEST_F(PayloadTest, RefusesPayloadsThatAreCutOffAnywhere) {
-  for (size_t bytes = 0; bytes < payload_.size(); ++bytes) {
-    EXPECT_TRUE(absl::IsInvalidArgument(Scatter(payload_.substr(0, bytes)))) << bytes;
+TEST_F(PayloadTest, PiecesMayEndAnywhere) {
+  for (size_t bytes = 1; bytes < payload_.size(); ++bytes) {
+    for (const RowStore::Address row : rows_) std::memset(store_.Row(row) + 4, 0, layout_.payload_bytes());
+    Scatter(bytes);
+    for (size_t row = 0; row < kRows; ++row) {
+      const TestRow expected(3, row);
+      for (size_t column = 0; column < layout_.columns().size(); ++column) {
+        const RowLayout::ColumnLayout& at = layout_.columns()[column];
+        ASSERT_EQ(std::memcmp(store_.Row(rows_[row]) + at.offset, expected.columns()[column], at.bytes), 0);
+      }
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 // One table of a shard: rows, items, writers, limits.
 //
-// Insertion has three parts: under the mutex the chunk is checked and room is made for it; without it the payload is
-// copied; under it again rows are linked and items appear. Sampling draws under the mutex and copies without it. What
-// cannot be done yet answers kWait, and the given waiter is woken once, on another thread and without the mutex, when
-// it is worth another try.
+// Insertion: without the mutex the payload's numbers are checked; under it the chunk is checked and room is made for
+// it; without it the payload is copied; under it again rows are linked and items appear. Sampling draws under the mutex
+// and copies without it. What cannot be done yet answers kWait, and the given waiter is woken once, on another thread
+// and without the mutex, when it is worth another try.
 //
 //   Writer.stream ──Insert──▶ [Table: RowStore, ItemStore, writers, insert limit] ◀──Sample── sampler stream
 //                                              ▲
@@ -26,7 +26,6 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/replay.pb.h"
 #include "replay/item_store.h"
@@ -69,8 +68,8 @@ class Table {
   // with the mutex, in the order in which chunks are committed, and returns the number of the journal's entry with the
   // chunk; 0: none has to be waited for.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
-                                 google::protobuf::io::CodedInputStream& payload, size_t payload_bytes, Waiter retry,
-                                 absl::FunctionRef<uint64_t()> committed) ABSL_LOCKS_EXCLUDED(mutex_);
+                                 const ChunkPayload& payload, Waiter retry, absl::FunctionRef<uint64_t()> committed)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // So many entries of the journal are on disk. The steps in them are told from now on; they must not go back when the
   // shard is killed, for whoever has been told has counted them.
   void SetDurable(uint64_t journal_entries) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -2,6 +2,7 @@
 // chunk 2 of its writer. What a table takes it can also give.
 #include <algorithm>
 #include <array>
+#include <span>
 #include <vector>
 
 #include "common/check.h"
@@ -31,8 +32,12 @@ void InsertAll(Table& table, uint64_t writer, uint64_t session, const uint8_t* d
     v1::InsertRequest head;
     size_t payload_bytes;
     if (!ReadInsertRequest(in, size, head, payload_bytes).ok()) return;
+    const auto offset = static_cast<size_t>(in.CurrentPosition());
+    if (payload_bytes > size - offset) return;
+    const ChunkPayload payload(std::as_bytes(std::span(data + offset, payload_bytes)));
+    in.Skip(static_cast<int>(payload_bytes));
     const absl::StatusOr<Table::Outcome> outcome =
-        table.Insert(writer, session, head.chunk(), in, payload_bytes, {&table, [] {}}, [] { return 0; });
+        table.Insert(writer, session, head.chunk(), payload, {&table, [] {}}, [] { return 0; });
     if (!outcome.ok()) return;
     HEADRACE_CHECK(*outcome == Table::Outcome::kDone);
   }

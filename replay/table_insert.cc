@@ -10,8 +10,12 @@
 namespace headrace {
 
 absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
-                                             google::protobuf::io::CodedInputStream& payload, size_t payload_bytes,
-                                             Waiter retry, absl::FunctionRef<uint64_t()> committed) {
+                                             const ChunkPayload& payload, Waiter retry,
+                                             absl::FunctionRef<uint64_t()> committed) {
+  // Before anything is removed to make room for it.
+  if (payload.bytes() % layout_.payload_bytes() == 0) {
+    RETURN_IF_ERROR(CheckNumbers(payload, layout_, payload.bytes() / layout_.payload_bytes()));
+  }
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
@@ -25,10 +29,10 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
     ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
-    if (payload_bytes != size.rows * layout_.payload_bytes()) {
+    if (payload.bytes() != size.rows * layout_.payload_bytes()) {
       return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
                                                         size.rows * layout_.payload_bytes(), size.rows,
-                                                        layout_.payload_bytes(), payload_bytes));
+                                                        layout_.payload_bytes(), payload.bytes()));
     }
     if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
       return absl::ResourceExhaustedError(absl::StrFormat(
@@ -50,17 +54,16 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
   WakeAll(due);
   if (outcome == Outcome::kWait) return outcome;
 
-  absl::Status copied = ScatterChunk(payload, layout_, reserved, rows_);
+  ScatterChunk(payload, layout_, reserved, rows_);
 
   Callbacks samplers;
   {
     MutexLock lock(&mutex_);
     uncommitted_items_ -= size.items;
-    absl::StatusOr<Writer*> writer = writers_.Find(id, session);
-    if (copied.ok()) copied = writer.status();
-    if (!copied.ok()) {
+    const absl::StatusOr<Writer*> writer = writers_.Find(id, session);
+    if (!writer.ok()) {
       for (const RowStore::Address row : reserved) rows_.Release(row);
-      return copied;
+      return writer.status();
     }
     Commit(**writer, chunk, size, reserved);
     waiting_writers_.Remove(retry.owner);

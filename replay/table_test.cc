@@ -648,23 +648,31 @@ TEST(TableTest, RemembersWhatAWriterCommittedWhileManyOthersCome) {
   EXPECT_EQ(table->State().lost_items(), 0u);
 }
 
+// The table is full: room for the chunk would be made by removing items.
 TEST(TableTest, ABadChunkChangesNothing) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
   TestWriter writer(table.get(), 7);
-  writer.Append(0, 2);
-  ASSERT_TRUE(writer.Insert().ok());
+  while (table->State().removed_items() == 0) {
+    writer.Append(0, 10);
+    ASSERT_TRUE(writer.Insert().ok());
+  }
   const std::string before = table->State().ShortDebugString();
   ChunkBuilder builder(table->layout(), {});
-  TestRow row(3, 0);
-  row.reward = std::numeric_limits<double>::infinity();
-  builder.Append(3, row.columns(), v1::NOT_ENDED);
-  EXPECT_TRUE(absl::IsInvalidArgument(InsertInto(*table, 7, writer.opened().session, builder.Build(2)).status()));
+  for (uint64_t i = 0; i < 300; ++i) {
+    TestRow row(3, i);
+    if (i == 299) row.reward = std::numeric_limits<double>::infinity();
+    builder.Append(3, row.columns(), v1::NOT_ENDED);
+  }
+  const uint64_t next = writer.next_sequence();
+  EXPECT_TRUE(absl::IsInvalidArgument(InsertInto(*table, 7, writer.opened().session, builder.Build(next)).status()));
   EXPECT_EQ(table->State().ShortDebugString(), before);
   // The same number again, with a good one.
   ChunkBuilder good_builder(table->layout(), {});
   const TestRow good(3, 0);
   good_builder.Append(3, good.columns(), v1::NOT_ENDED);
-  EXPECT_TRUE(InsertInto(*table, 7, writer.opened().session, good_builder.Build(2)).ok());
+  EXPECT_TRUE(InsertInto(*table, 7, writer.opened().session, good_builder.Build(next)).ok());
 }
 
 TEST(TableTest, InsertionWaitsForReadsThatHoldMemoryBack) {

@@ -1,5 +1,7 @@
 #include "replay/testing.h"
 
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "google/protobuf/io/coded_stream.h"
@@ -65,7 +67,10 @@ absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_
   v1::InsertRequest head;
   size_t payload_bytes;
   if (absl::Status status = ReadInsertRequest(in, message.size(), head, payload_bytes); !status.ok()) return status;
-  return table.Insert(writer, session, head.chunk(), in, payload_bytes, std::move(retry),
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(message.begin(), message.size()));
+  const std::span<const std::byte> payload = bytes.subspan(static_cast<size_t>(in.CurrentPosition()));
+  return table.Insert(writer, session, head.chunk(),
+                      ChunkPayload(payload.first(std::min(payload_bytes, payload.size()))), std::move(retry),
                       [&] { return journal_entry; });
 }
 
