@@ -475,8 +475,9 @@ TEST(SamplerTest, AShardThatDiesShrinksTheTableAndOneThatReturnsRejoins) {
 
 TEST(SamplerTest, WritersAndUpdatesKeepTheRatioOverSeveralShards) {
   for (const double updates_per_step : {0.1, 1.0, 3.7}) {
+    const TestDirectory directory;
     TestShard first(0);
-    TestShard second(1);
+    TestShard second(1, directory.path(), /*journal=*/true);  // which tells of steps later than it takes them
     TestBatches batches({first.address(), second.address()}, 8, 2);
     batches.options.table.set_initial_insert_limit(0);
     batches.options.ratio = {.updates_per_step = updates_per_step, .min_steps = 20, .lead_steps = 4};
