@@ -47,17 +47,18 @@ void Request() {
 void HandleSignals() {
   const sigset_t set = HandledSignals();
   bool requested = false;
-  for (int asked = 0; asked < 2;) {
+  // SIGTERM often comes twice, to a process and to its group: only who is impatient interrupts twice.
+  for (int interrupts = 0; interrupts < 2;) {
     int signal = 0;
     sigwait(&set, &signal);
-    if (signal != kParentDied) ++asked;
+    if (signal == SIGINT) ++interrupts;
     if (std::exchange(requested, true)) continue;
     LogInfo("%s: finishing", signal == SIGINT        ? "interrupted"
                              : signal == kParentDied ? "the parent process has ended"
                                                      : "terminated");
     Request();
   }
-  LogWarning("second signal: ending at once");
+  LogWarning("interrupted again: ending at once");
   _exit(130);
 }
 

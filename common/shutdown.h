@@ -1,4 +1,4 @@
-// Graceful end on SIGTERM and SIGINT. The first signal asks; a second one ends the process at once.
+// Graceful end on SIGTERM and SIGINT. The first signal asks; a second SIGINT ends the process at once.
 //
 //   ShutdownSignal::Install();              // before any thread is started
 //   while (!ShutdownSignal::Requested()) ...

@@ -29,8 +29,10 @@ UPDATING = ("sac.hidden=512,512", "sac.batch_size=512", "replay.min_steps=600", 
 
 class TerminateTest(SystemTest):
     def terminate(self, run: Run, *names: str) -> None:
-        for name in names:
-            os.kill(run.pid(name), signal.SIGTERM)
+        """Twice, as where somebody signals a process and its group: that is no reason to hurry."""
+        pids = [run.pid(name) for name in names]
+        for pid in pids + pids:
+            os.kill(pid, signal.SIGTERM)
 
     def assert_resumes_with_everything(self, run: Run, before: dict[str, float], *names: str) -> None:
         """`before`: steps that each shard had."""

@@ -88,6 +88,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for given in (arguments.seeds, arguments.parallel):
         if given is not None and given < 1:
             raise UsageError(f"--seeds and --parallel are numbers of runs: expected 1 or more, got {given}")
+    if arguments.prometheus_port is not None and not 1 <= arguments.prometheus_port <= 65535:
+        raise UsageError(f"--prometheus-port: expected 1 to 65535, got {arguments.prometheus_port}")
     if arguments.parallel and not arguments.seeds:
         raise UsageError(f"--parallel {arguments.parallel} is for several runs: expected --seeds N too")
     if arguments.prometheus or arguments.prometheus_port:

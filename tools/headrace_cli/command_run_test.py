@@ -378,6 +378,12 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("--prometheus: Prometheus is not installed: `apt-get install prometheus` or", output)
         self.assertFalse(self.run_directory.exists())
 
+    def test_a_port_that_is_no_port_is_bad_usage(self) -> None:
+        for port in ("0", "-1", "99999"):
+            code, output = self.run_to_end(f"--prometheus-port={port}")
+            self.assertEqual(code, 2, output)
+            self.assertIn(f"--prometheus-port: expected 1 to 65535, got {port}", output)
+
     def test_a_port_that_is_taken_is_named(self) -> None:
         (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
         (self.root / "prometheus").chmod(0o755)
