@@ -20,6 +20,24 @@ prometheus::Labels MakeLabels(const std::vector<std::string>& names, const std::
 
 }  // namespace
 
+// Comes first in the page, and adds nothing to it.
+class MetricRegistry::Refreshes final : public prometheus::Collectable {
+ public:
+  void Add(std::function<void()> refresh) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    refreshes_.push_back(std::move(refresh));
+  }
+  std::vector<prometheus::MetricFamily> Collect() const override ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    for (const std::function<void()>& refresh : refreshes_) refresh();
+    return {};
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<std::function<void()>> refreshes_ ABSL_GUARDED_BY(mutex_);
+};
+
 std::vector<double> LatencyBuckets() {
   std::vector<double> buckets;
   // Divided rather than multiplied by 1e-5, so that 0.1 is printed as 0.1.
@@ -45,7 +63,8 @@ prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& val
 }
 
 MetricRegistry::MetricRegistry(const std::string& role)
-    : collectables_({registry_, std::make_shared<ProcessMetrics>()}) {
+    : refreshes_(std::make_shared<Refreshes>()),
+      collectables_({refreshes_, registry_, std::make_shared<ProcessMetrics>()}) {
   AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"role", "version"})
       .With({role, kVersion})
       .Set(1);
@@ -93,6 +112,8 @@ HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, cons
   family.buckets_ = std::move(buckets);
   return family;
 }
+
+void MetricRegistry::OnPage(std::function<void()> refresh) { refreshes_->Add(std::move(refresh)); }
 
 std::string MetricRegistry::Text() const {
   std::ostringstream text;

@@ -16,6 +16,7 @@
 #ifndef HEADRACE_COMMON_METRICS_H_
 #define HEADRACE_COMMON_METRICS_H_
 
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -97,6 +98,10 @@ class MetricRegistry {
   HistogramFamily AddHistogramFamily(const std::string& name, const std::string& help, std::vector<std::string> labels,
                                      std::vector<double> buckets);
 
+  // Called before each page is made, by one thread at a time, to set what is found out only then. What it captures must
+  // outlive the registry and its servers.
+  void OnPage(std::function<void()> refresh);
+
   // Of everything that was added, and of the process_... metrics, in alphabetical order.
   std::vector<MetricDescription> Descriptions() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The page as Prometheus scrapes it.
@@ -108,6 +113,8 @@ class MetricRegistry {
   void Declare(const std::string& name, const std::string& type, const std::string& help,
                const std::vector<std::string>& labels) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  class Refreshes;
+  const std::shared_ptr<Refreshes> refreshes_;
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
   mutable Mutex mutex_;

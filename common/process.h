@@ -17,6 +17,7 @@
 #include "common/metrics.h"
 #include "common/metrics_server.h"
 #include "common/refusals.h"
+#include "common/watchdog.h"
 #include "proto/config.pb.h"
 
 namespace headrace {
@@ -30,6 +31,7 @@ struct ProcessFlags {
   std::string health_listen;
   std::string ready_file;
   bool stay = false;
+  uint32_t hang_seconds = 0;
 };
 
 // Parses --config, --set, the flags above and those of security (each with a help text), installs signal handling and
@@ -48,14 +50,15 @@ class ProcessPorts {
  public:
   static absl::StatusOr<std::unique_ptr<ProcessPorts>> Open(const ProcessFlags& flags, MetricRegistry& registry);
 
-  // Reports SERVING, and writes the ready file: {"grpc": "HOST:PORT", "metrics": ..., "health": ...}; an empty
-  // `grpc_address` is left out.
+  // Reports SERVING, watches the calling thread from now on (common/watchdog.h), and writes the ready file: {"grpc":
+  // "HOST:PORT", "metrics": ..., "health": ...}; an empty `grpc_address` is left out.
   absl::Status Ready(const ProcessFlags& flags, const std::string& grpc_address);
 
  private:
   std::unique_ptr<RefusalCounters> refusals_;
   std::unique_ptr<MetricsServer> metrics_;
   std::unique_ptr<HealthServer> health_;
+  std::unique_ptr<Watchdog> watchdog_;
 };
 
 }  // namespace headrace

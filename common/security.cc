@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/certificates.h"
 #include "common/file.h"
 #include "common/mutex.h"
 #include "common/refusals.h"
@@ -17,9 +18,6 @@ namespace headrace {
 namespace {
 
 constexpr unsigned kCertificateRefreshSeconds = 2;
-constexpr char kAuthority[] = "/ca.crt";
-constexpr char kCertificate[] = "/tls.crt";
-constexpr char kKey[] = "/tls.key";
 constexpr char kScheme[] = "Bearer ";
 constexpr size_t kLeastTokenCharacters = 16;
 
@@ -43,13 +41,6 @@ absl::StatusOr<std::vector<std::string>> ReadTokens(const std::string& path) {
   }
   if (tokens.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": expected a token, got an empty file"));
   return tokens;
-}
-
-absl::Status CheckPem(const std::string& path, const std::string& what) {
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return absl::InvalidArgumentError(text.status().message());
-  if (absl::StrContains(*text, absl::StrCat(what, "-----"))) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(path, ": expected a ", what, " in PEM"));
 }
 
 // In a time that does not tell how much of it was right.
@@ -119,7 +110,7 @@ bool IsLoopback(absl::string_view host) {
 std::shared_ptr<grpc::experimental::CertificateProviderInterface> Watch(const std::string& directory) {
   if (directory.empty()) return nullptr;
   return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-      directory + kKey, directory + kCertificate, directory + kAuthority, kCertificateRefreshSeconds);
+      directory + kKeyFile, directory + kCertificateFile, directory + kAuthorityFile, kCertificateRefreshSeconds);
 }
 
 struct Process {
@@ -143,9 +134,7 @@ absl::StatusOr<std::shared_ptr<const Security>> Security::Create(const SecurityO
         options.certificates.empty() ? "--token_file" : "--certificates"));
   }
   if (!options.certificates.empty()) {
-    RETURN_IF_ERROR(CheckPem(options.certificates + kAuthority, "CERTIFICATE"));
-    RETURN_IF_ERROR(CheckPem(options.certificates + kCertificate, "CERTIFICATE"));
-    RETURN_IF_ERROR(CheckPem(options.certificates + kKey, "PRIVATE KEY"));
+    RETURN_IF_ERROR(CheckCertificateFiles(options.certificates));
     RETURN_IF_ERROR(ReadTokens(options.token_file).status());
   }
   return std::shared_ptr<const Security>(new Security(options));

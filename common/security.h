@@ -34,10 +34,12 @@ struct SecurityOptions {
 
 class Security {
  public:
-  // INVALID_ARGUMENT: only one of the two is given, or a file is missing or not what it should be (named).
+  // INVALID_ARGUMENT: only one of the two is given, or a file is missing or not what it should be (named). Whether
+  // others will accept the certificate is another question: CheckCertificates (common/certificates.h).
   static absl::StatusOr<std::shared_ptr<const Security>> Create(const SecurityOptions& options);
 
   bool encrypts() const { return provider_ != nullptr; }
+  const std::string& certificates() const { return options_.certificates; }
   // FAILED_PRECONDITION: others than this machine can reach `listen`, HOST:PORT, and it is neither closed to strangers
   // nor said to be open on purpose.
   absl::Status CheckMayListen(const std::string& listen) const;

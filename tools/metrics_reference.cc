@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_join.h"
 #include "actor/actor_metrics.h"
+#include "common/certificate_metrics.h"
 #include "common/metrics.h"
 #include "common/refusals.h"
 #include "common/rpc_metrics.h"
@@ -38,7 +39,8 @@ void PrintSection(const std::string& title, const std::vector<MetricDescription>
   std::cout << "\n## " << title << "\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n";
   for (const MetricDescription& one : descriptions) {
     const bool common = one.name.starts_with("process_") || one.name == "headrace_build_info" ||
-                        one.name == "headrace_grpc_refusals_total";
+                        one.name == "headrace_grpc_refusals_total" ||
+                        one.name == "headrace_certificate_expiry_timestamp_seconds";
     if (common != of_every_process) continue;
     std::cout << "| `" << one.name << "` | " << one.type << " | "
               << absl::StrJoin(one.labels, ", ",
@@ -64,6 +66,7 @@ void PrintAll() {
   PrintProcess<EvaluatorMetrics>("Evaluator");
   MetricRegistry registry("");
   const RefusalCounters refusals(registry);
+  ExportCertificateExpiry("", registry);
   PrintSection("Every process", registry.Descriptions(), true);
 }
 

@@ -23,6 +23,8 @@ from headrace_cli.run_directory import write_atomically
 
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+# Long, because whoever trusts it must be told when it changes, and certificates of it are renewed meanwhile.
+AUTHORITY_DAYS = 3650
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="names",
         help="a name or address by which a process is reached, besides localhost and this machine's; may be repeated",
     )
-    parser.add_argument("--days", type=int, default=365, help="how long the certificates are valid; default: 365")
+    parser.add_argument("--days", type=int, default=365, help="how long the certificate is valid; default: 365")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.days < 1:
-        raise UsageError(f"--days {arguments.days}: expected 1 or more")
+    if not 1 <= arguments.days <= AUTHORITY_DAYS:
+        raise UsageError(f"--days {arguments.days}: expected 1 to {AUTHORITY_DAYS}, for which the authority is valid")
     names = list(dict.fromkeys([*LOCAL_NAMES, socket.gethostname(), *arguments.names]))
     alternatives = ",".join(_alternative(name) for name in names)
     try:
@@ -58,7 +60,12 @@ def make(directory: Path, alternatives: str, days: int) -> None:
     if not (authority.key.exists() and authority.certificate.exists()):
         subject = ("-subj", "/CN=Headrace trial authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         files = ("-keyout", authority.key, "-out", authority.certificate)
-        _openssl("req", "-x509", *KEY, *files, "-days", str(days), *subject)
+        _openssl("req", "-x509", *KEY, *files, "-days", str(AUTHORITY_DAYS), *subject)
+    elif _ends_within(authority.certificate, days):
+        raise UsageError(
+            f"{authority.certificate} ends in less than {days} days, and with it everything that it vouches for: expected "
+            f"fewer --days; or remove it with {authority.key.name}, and give the new one to all machines"
+        )
     token = directory / "token"
     if not token.exists():
         write_atomically(token, secrets.token_hex(32) + "\n")
@@ -92,6 +99,16 @@ def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, 
             path.unlink(missing_ok=True)
 
 
+def _ends_within(certificate: Path, days: int) -> bool:
+    # A certificate that is made together with its authority ends with it, give or take a moment.
+    seconds = days * 86_400 - 60
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-checkend", str(seconds)]
+    result = _run(command)
+    if result.stderr:
+        raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
+    return result.returncode != 0
+
+
 def _alternative(name: str) -> str:
     """As openssl wants a name in a certificate."""
     if not name or any(character in ", \t\n=" for character in name):
@@ -104,9 +121,13 @@ def _alternative(name: str) -> str:
 
 def _openssl(*arguments: str | Path) -> None:
     command = ["openssl", *map(str, arguments)]
-    try:
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise CommandError("openssl is not installed: run tools/setup") from error
+    result = _run(command)
     if result.returncode != 0:
         raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise CommandError("openssl is not installed: run tools/setup") from error

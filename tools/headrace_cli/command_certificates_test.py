@@ -58,11 +58,25 @@ class CertificatesTest(unittest.TestCase):
         self.assertEqual({name for name in after if after[name] != before[name]}, {"tls.crt"})
         self.openssl("verify", "-CAfile", "ca.crt", "tls.crt")
 
+    def test_a_certificate_does_not_outlive_its_authority(self) -> None:
+        certificates(str(self.directory), "--days", "3")
+        self.openssl("x509", "-in", "ca.crt", "-noout", "-checkend", str(3000 * 86_400))
+        self.assertEqual(certificates(str(self.directory), "--days", "3650")[0], 0)
+        # One that is about to end.
+        self.openssl("x509", "-in", "ca.crt", "-signkey", "ca.key", "-days", "10", "-out", "ca.crt")
+        before = self.contents()
+        code, _, errors = certificates(str(self.directory), "--days", "11")
+        self.assertEqual(code, 2)
+        self.assertIn("ca.crt ends in less than 11 days", errors)
+        self.assertEqual(self.contents(), before)
+        self.assertEqual(certificates(str(self.directory), "--days", "9")[0], 0)
+
     def test_mistakes_are_named(self) -> None:
         occupied = self.directory.parent / "file"
         occupied.write_text("", encoding="ascii")
         for arguments, message in [
-            ((str(self.directory), "--days", "0"), "--days 0: expected 1 or more"),
+            ((str(self.directory), "--days", "0"), "--days 0: expected 1 to 3650"),
+            ((str(self.directory), "--days", "4000"), "--days 4000: expected 1 to 3650"),
             ((str(self.directory), "--name", "a,b"), "--name 'a,b'"),
             ((str(occupied),), str(occupied)),
         ]:
