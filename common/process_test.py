@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,16 @@ class ProcessTest(unittest.TestCase):
                     process.terminate()
             self.assertEqual(process.wait(timeout=60), 130)
 
+    def test_a_process_that_hangs_says_where_and_ends(self):
+        result = self.run_server(f"--config={self.config}", "--then=hang", "--hang_seconds=1")
+        self.assertEqual(result.returncode, -signal.SIGABRT, result.stderr)
+        self.assertIn("no sign of life for 1 s", result.stderr)
+        self.assertIn("headrace::RunProcess", result.stderr)
+
+    def test_one_that_only_waits_is_alive(self):
+        result = self.run_server(f"--config={self.config}", "--then=wait_a_while", "--hang_seconds=2")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("nobody has told me to", result.stderr)
 
     def test_a_process_that_stays_ends_when_it_is_told_to(self):
         arguments = [f"--config={self.config}", "--stay"]

@@ -3,6 +3,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "absl/flags/flag.h"
 #include "common/metrics.h"
@@ -11,7 +12,8 @@
 #include "common/status_macros.h"
 
 ABSL_FLAG(std::string, then, "done",
-          "how to end: done, unavailable, refused, seedless, throw, or when it is told to: wait");
+          "how to end: done, unavailable, refused, seedless, throw, when it is told to: wait, for six seconds: "
+          "wait_a_while, or not at all: hang");
 
 namespace headrace {
 namespace {
@@ -24,11 +26,12 @@ absl::Status Serve(const ProcessFlags& flags) {
   if (then == "unavailable") return absl::UnavailableError("nobody answers");
   if (then == "seedless") return absl::InvalidArgumentError("seed: expected another one");
   if (then == "refused") return absl::FailedPreconditionError("another run");
-  if (then == "wait") {
-    return ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + std::chrono::seconds(60))
+  if (then == "wait" || then == "wait_a_while") {
+    return ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + std::chrono::seconds(then == "wait" ? 60 : 6))
                ? absl::CancelledError("interrupted")
                : absl::DeadlineExceededError("nobody has told me to");
   }
+  while (then == "hang") std::this_thread::sleep_for(std::chrono::seconds(1));
   if (then == "throw") throw std::runtime_error("out of tensors");
   return Stay(flags, absl::OkStatus());
 }

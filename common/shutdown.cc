@@ -4,6 +4,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -16,12 +18,16 @@ namespace {
 // A signal of its own, because it may come several times: the threads of a parent that is killed die one after the
 // other, and each hands its children on to the next.
 constexpr int kParentDied = SIGUSR1;
+constexpr std::chrono::milliseconds kCountInterval{500};
 
 struct State {
   Mutex mutex;
   ConditionVariable condition;
   bool requested ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<uint64_t> times_asked = 0;
 };
+
+thread_local bool is_installing_thread = false;
 
 State& GetState() {
   static State* const state = new State;  // never destroyed: the signal thread may outlive main
@@ -42,6 +48,10 @@ void Request() {
   MutexLock lock(&state.mutex);
   state.requested = true;
   state.condition.NotifyAll();
+}
+
+void CountAsked(State& state) {
+  if (is_installing_thread) state.times_asked.fetch_add(1, std::memory_order_relaxed);
 }
 
 void HandleSignals() {
@@ -67,6 +77,7 @@ void HandleSignals() {
 void ShutdownSignal::Install() {
   const sigset_t set = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  is_installing_thread = true;
   GetState();
   std::thread(HandleSignals).detach();
 }
@@ -78,18 +89,28 @@ void ShutdownSignal::DieWithParent(int parent) {
 }
 
 bool ShutdownSignal::Requested() {
-  State& state = GetState();
-  MutexLock lock(&state.mutex);
-  return state.requested;
+  CountAsked(GetState());
+  return WasRequested();
 }
 
 bool ShutdownSignal::WaitUntil(std::chrono::steady_clock::time_point deadline) {
   State& state = GetState();
   MutexLock lock(&state.mutex);
   while (!state.requested) {
-    if (!state.condition.WaitUntil(&state.mutex, deadline)) return state.requested;
+    CountAsked(state);
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) break;
+    (void)state.condition.WaitUntil(&state.mutex, std::min(deadline, now + kCountInterval));
   }
-  return true;
+  return state.requested;
+}
+
+uint64_t ShutdownSignal::TimesAsked() { return GetState().times_asked.load(std::memory_order_relaxed); }
+
+bool ShutdownSignal::WasRequested() {
+  State& state = GetState();
+  MutexLock lock(&state.mutex);
+  return state.requested;
 }
 
 }  // namespace headrace

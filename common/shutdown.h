@@ -8,6 +8,7 @@
 #define HEADRACE_COMMON_SHUTDOWN_H_
 
 #include <chrono>
+#include <cstdint>
 
 namespace headrace {
 
@@ -21,6 +22,11 @@ class ShutdownSignal {
   static bool Requested();
   // False if the deadline passed first.
   static bool WaitUntil(std::chrono::steady_clock::time_point deadline);
+
+  // For the watchdog: how often the installing thread has called one of the two above, or is in the second, which
+  // counts again and again. And what the first answers, without being counted.
+  static uint64_t TimesAsked();
+  static bool WasRequested();
 };
 
 }  // namespace headrace

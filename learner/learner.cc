@@ -342,6 +342,13 @@ void Learner::SetStatus(const std::string& waiting_for) {
   members_->SetStatus(status);
 }
 
+double Learner::SubscriberLag() const {
+  const std::optional<uint64_t> oldest = parameters_->OldestReceived();
+  if (!oldest.has_value()) return kNotKnownYet;
+  const std::optional<uint64_t> lag = PolicyLag(PackedVersion(), *oldest);
+  return lag.has_value() ? static_cast<double>(*lag) : kNotKnownYet;
+}
+
 void Learner::WriteProgress() {
   last_progress_ = std::chrono::steady_clock::now();
   const ReplaySampler::Stats stats = updates_->stats();
@@ -350,6 +357,7 @@ void Learner::WriteProgress() {
   metrics_->prefetched_batches.Set(stats.ready_batches);
   metrics_->connected_shards.Set(stats.connected_shards);
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
+  metrics_->subscriber_lag.Set(SubscriberLag());
   metrics_->actors.Set(members_->actors());
   metrics_->training_return.Set(progress_->RecentReturn());
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();

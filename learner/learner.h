@@ -78,6 +78,7 @@ class Learner {
   void TakeReports();
   absl::Status OrderEvaluation();
   void SetStatus(const std::string& waiting_for);
+  double SubscriberLag() const;
   void WriteProgress();
   absl::Status StartCheckpoint(std::chrono::milliseconds patience, bool last = false);
 

@@ -97,9 +97,11 @@ absl::Status RunLearner(const ProcessFlags& flags) {
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);
     members.Stop(end);
-    return Stay(flags, absl::OkStatus());
+  } else {
+    RETURN_IF_ERROR(learner.Run());
   }
-  return Stay(flags, learner.Run());
+  metrics.run_ended.Set(1);
+  return Stay(flags, absl::OkStatus());
 }
 
 }  // namespace

@@ -52,11 +52,16 @@ struct LearnerMetrics {
         policy_lag(
             r.AddGauge("headrace_learner_policy_lag_updates",
                        "Updates between the policy that chose the actions of a batch and now: mean of the newest "
-                       "batch. With replay this is the age of what is sampled; how far an actor is behind is "
-                       "headrace_learner_updates_total less its headrace_actor_policy_version.",
+                       "batch. With replay this is the age of what is sampled; how far actors are behind is "
+                       "headrace_learner_subscriber_lag_updates.",
                        kNotKnownYet)),
         policy_version(
             r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.", kNotKnownYet)),
+        subscriber_lag(r.AddGauge("headrace_learner_subscriber_lag_updates",
+                                  "Updates since the weights of the process furthest behind of those that follow them.",
+                                  kNotKnownYet)),
+        run_ended(r.AddGauge("headrace_learner_run_ended",
+                             "1 once the run has reached its end and the process only stays, as --stay asks for.")),
         prefetched_batches(r.AddGauge("headrace_learner_prefetched_batches", "Batches that are ready.")),
         prefetch_batches(r.AddGauge("headrace_learner_prefetch_batches",
                                     "Batches that may be on their way or ready while another is learned from.")),
@@ -117,6 +122,8 @@ struct LearnerMetrics {
   prometheus::Histogram& update;
   prometheus::Gauge& policy_lag;
   prometheus::Gauge& policy_version;
+  prometheus::Gauge& subscriber_lag;
+  prometheus::Gauge& run_ended;
   prometheus::Gauge& prefetched_batches;
   prometheus::Gauge& prefetch_batches;
   prometheus::Gauge& shards;

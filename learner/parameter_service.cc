@@ -1,5 +1,6 @@
 #include "learner/parameter_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -111,6 +112,15 @@ absl::Status ParameterService::SendOnly(Stream* stream, uint64_t version) {
                                                PolicyVersionName(newest_version_)));
   }
   return absl::OkStatus();
+}
+
+std::optional<uint64_t> ParameterService::OldestReceived() const {
+  MutexLock lock(&mutex_);
+  std::optional<uint64_t> oldest;
+  for (const auto& [stream, subscriber] : subscribers_) {
+    if (subscriber.received != 0) oldest = std::min(oldest.value_or(subscriber.received), subscriber.received);
+  }
+  return oldest;
 }
 
 void ParameterService::Add(Stream* stream) {

@@ -40,6 +40,8 @@ class ParameterService final : public v1::Parameters::WithRawCallbackMethod_Subs
 
   // Those that stay; not the ones that fetch a single version.
   size_t subscribers() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // The version that the one of them furthest behind has confirmed. nullopt: none has confirmed any.
+  std::optional<uint64_t> OldestReceived() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   class Stream;

@@ -1,0 +1,48 @@
+#include "common/watchdog.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "common/log.h"
+#include "common/shutdown.h"
+
+namespace headrace {
+namespace {
+
+// Looks are counted, not the clock asked: it goes on while a process is stopped.
+constexpr std::chrono::seconds kInterval{1};
+
+}  // namespace
+
+Watchdog::Watchdog(std::chrono::seconds patience)
+    : patience_(patience), watched_(pthread_self()), thread_([this] { Watch(); }) {}
+
+Watchdog::~Watchdog() {
+  {
+    MutexLock lock(&mutex_);
+    ended_ = true;
+  }
+  ends_.NotifyAll();
+  thread_.join();
+}
+
+void Watchdog::Watch() {
+  uint64_t seen = ShutdownSignal::TimesAsked();
+  std::chrono::seconds silence{0};
+  MutexLock lock(&mutex_);
+  while (!ended_ && !ShutdownSignal::WasRequested()) {
+    ends_.WaitUntil(&mutex_, std::chrono::steady_clock::now() + kInterval);
+    const uint64_t asked = ShutdownSignal::TimesAsked();
+    silence = asked == seen ? silence + kInterval : std::chrono::seconds(0);
+    seen = asked;
+    if (silence < patience_) continue;
+    LogError(
+        "no sign of life for %d s (--hang_seconds): ending, so that this process can be started again; this is "
+        "where it hangs:",
+        patience_.count());
+    pthread_kill(watched_, SIGABRT);
+    return;
+  }
+}
+
+}  // namespace headrace

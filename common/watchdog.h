@@ -1,0 +1,39 @@
+// Ends a process that hangs, so that whoever started it can start it again: a simulator that does not come back from a
+// step would otherwise stand still for ever, and with it, in synchronous rounds, the whole run.
+//
+//   const Watchdog watchdog(std::chrono::seconds(300));  // on the thread that installed ShutdownSignal
+//
+// A sign of life is that this thread asks ShutdownSignal whether it is to end, which every loop and every wait of it
+// does. Once the process is told to end it is watched no more: whoever told it knows how long that may take.
+#ifndef HEADRACE_COMMON_WATCHDOG_H_
+#define HEADRACE_COMMON_WATCHDOG_H_
+
+#include <chrono>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
+
+namespace headrace {
+
+class Watchdog {
+ public:
+  // After `patience` without a sign of life the process ends by SIGABRT on the thread that made this object, whose
+  // stack is then printed. Time in which the whole process was stopped does not count.
+  explicit Watchdog(std::chrono::seconds patience);
+  ~Watchdog();
+
+ private:
+  void Watch() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const std::chrono::seconds patience_;
+  const std::thread::native_handle_type watched_;
+  Mutex mutex_;
+  ConditionVariable ends_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace headrace
+
+#endif  // HEADRACE_COMMON_WATCHDOG_H_
