@@ -221,6 +221,7 @@ absl::Status Learner::Train() {
     if (std::chrono::steady_clock::now() - last_housekeeping_ < kHousekeepingInterval) continue;
     RETURN_IF_ERROR(KeepHouse());
     if (EndReached().empty()) continue;
+    WriteProgress();
     RETURN_IF_ERROR(EvaluateFinally());
     // Asked again: the final weights may fall short of a score that those before them reached.
     const std::string end = EndReached();
@@ -419,7 +420,8 @@ absl::Status Learner::EvaluateFinally() {
 }
 
 absl::Status Learner::Finish(const std::string& reason) {
-  WriteProgress();
+  // Of the time in which the final weights were evaluated a row would say that learning had come to a halt.
+  if (!progress_->UpToDate(Position())) WriteProgress();
   const Time end = std::chrono::steady_clock::now() + kLastCheckpointsPatience;
   (void)checkpoints_->Wait();
   evaluations_->FinishKeeping();

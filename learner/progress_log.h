@@ -40,6 +40,10 @@ class ProgressLog {
   // Returns and lengths of those that it is the mean of, oldest first: `recent` of the next start.
   google::protobuf::RepeatedPtrField<v1::Episode> RecentEpisodes() const;
 
+  // Whether nothing has happened since the newest row.
+  bool UpToDate(const RunPosition& position) const {
+    return position.env_steps == last_.env_steps && position.updates == last_.updates;
+  }
   absl::Status Write(const RunPosition& position, const ReplaySampler::Stats& replay, const Scalars& losses);
   absl::Status WriteEvaluation(const RunPosition& position, const EvaluationRow& row);
 

@@ -132,6 +132,18 @@ TEST_F(ProgressLogTest, NoTimeNoRow) {
   EXPECT_TRUE(Rows("progress.csv").empty());
 }
 
+TEST_F(ProgressLogTest, ItKnowsWhetherTheNewestRowSaysAll) {
+  const RunPosition start{.env_steps = 10, .wall_seconds = 1, .updates = 5};
+  Open(start);
+  EXPECT_TRUE(log_->UpToDate(start));
+  EXPECT_TRUE(log_->UpToDate({.env_steps = 10, .wall_seconds = 2, .updates = 5}));
+  const RunPosition next{.env_steps = 11, .wall_seconds = 2, .updates = 5};
+  EXPECT_FALSE(log_->UpToDate(next));
+  EXPECT_FALSE(log_->UpToDate({.env_steps = 10, .wall_seconds = 2, .updates = 6}));
+  ASSERT_TRUE(log_->Write(next, {}, {}).ok());
+  EXPECT_TRUE(log_->UpToDate(next));
+}
+
 TEST_F(ProgressLogTest, EvaluationsGoToTheirOwnFileAndToTensorBoard) {
   Open({});
   ASSERT_TRUE(log_->WriteEvaluation({.env_steps = 2000, .wall_seconds = 3.5, .updates = 1000},
