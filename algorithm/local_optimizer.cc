@@ -5,8 +5,11 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/_foreach_add.h"
+#include "ATen/ops/_foreach_addcdiv.h"
+#include "ATen/ops/_foreach_addcmul.h"
 #include "ATen/ops/_foreach_mul.h"
 #include "ATen/ops/_foreach_norm.h"
+#include "ATen/ops/_foreach_sqrt.h"
 #include "ATen/ops/_fused_adam.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
@@ -68,13 +71,17 @@ void LocalOptimizer::StepAdam(Optimizer& optimizer, const std::vector<at::Tensor
 
 void LocalOptimizer::StepRmsProp(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, double learning_rate) {
   const v1::OptimizerOptions& options = optimizer.group.optimizer;
-  const bool inside = options.kind() == v1::RMSPROP_EPSILON_INSIDE;
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    at::Tensor& square = optimizer.square_avg[i];
-    square.mul_(options.decay()).addcmul_(gradients[i], gradients[i], 1 - options.decay());
-    const at::Tensor root = inside ? square.add(options.epsilon()).sqrt_() : square.sqrt().add_(options.epsilon());
-    optimizer.group.parameters[i].addcdiv_(gradients[i], root, -learning_rate);
+  at::_foreach_mul_(optimizer.square_avg, options.decay());
+  at::_foreach_addcmul_(optimizer.square_avg, gradients, gradients, 1 - options.decay());
+  std::vector<at::Tensor> root;
+  if (options.kind() == v1::RMSPROP_EPSILON_INSIDE) {
+    root = at::_foreach_add(optimizer.square_avg, options.epsilon());
+    at::_foreach_sqrt_(root);
+  } else {
+    root = at::_foreach_sqrt(optimizer.square_avg);
+    at::_foreach_add_(root, options.epsilon());
   }
+  at::_foreach_addcdiv_(optimizer.group.parameters, gradients, root, -learning_rate);
 }
 
 std::vector<NamedTensor> LocalOptimizer::StateTensors() const {
