@@ -14,7 +14,6 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "actor/env/registry.h"
 #include "actor/environment_spec.h"
@@ -28,6 +27,7 @@
 #include "nlohmann/json.hpp"
 #include "replay/selector/selector.h"
 #include "tools/estimate.h"
+#include "tools/warnings.h"
 
 namespace headrace {
 namespace {
@@ -73,11 +73,6 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
                       {"capacity", replay->capacity},
                       {"memory_bytes", replay->memory_bytes},
                       {"budget_bytes", checked.config.replay().budget_bytes()}};
-    if (replay->fitting < replay->capacity) {
-      json["replay"]["warning"] =
-          absl::StrFormat("the budget holds %d of %d items; for all of them it would be %d bytes", replay->fitting,
-                          replay->capacity, replay->capacity_bytes);
-    }
   }
   json["learner"] = {{"algorithm_bytes", learner.algorithm_bytes},
                      {"optimizer_bytes", learner.optimizer_bytes},
@@ -96,6 +91,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
   json["disk"] = {{"checkpoint_bytes", disk.checkpoint_bytes}, {"checkpoints_kept", disk.checkpoints_kept}};
   if (disk.journal_bytes > 0) json["disk"]["journal_bytes"] = disk.journal_bytes;
   json["total"] = {{"memory_bytes", memory_bytes}, {"disk_bytes", disk_bytes}};
+  json["warnings"] = FindWarnings(checked.config, checked.experience, estimate);
   return json.dump(2);
 }
 

@@ -40,10 +40,13 @@ def execute(arguments: argparse.Namespace) -> int:
     console = Console()
     console.print(f"{arguments.config} is valid", highlight=False)
     estimate = inspector.estimate(arguments.config, arguments.overrides)
+    warnings = estimate.pop("warnings")
     console.print(estimate_table(estimate))
     directory = arguments.dir.absolute()
     for line in comparison(estimate["total"], free_memory(), free_disk(directory), directory):
         console.print(line, highlight=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
     return errors.DONE
 
 
