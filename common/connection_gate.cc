@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -27,6 +29,7 @@ constexpr size_t kOtherFiles = 128;
 // How often it is counted anew, at most, which of very many connections are still there.
 constexpr std::chrono::milliseconds kCountInterval{100};
 constexpr int kPauseWithoutFilesMs = 100;
+constexpr int kAttemptsToChoose = 10;  // a port
 
 struct Address {
   std::string host;  // as it was given
@@ -49,10 +52,10 @@ void SetOption(int socket, int level, int option, int value) {
   (void)::setsockopt(socket, level, option, &value, sizeof(value));
 }
 
-// -1: it cannot be bound. A port of 0 becomes the one that was chosen.
+// The socket, or an error's number, negated. A port of 0 becomes the one that was chosen.
 int ListenOn(const addrinfo& address, uint16_t& port) {
   const int socket = ::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (socket < 0) return -1;
+  if (socket < 0) return -errno;
   // For a process that is started again on its port. Not the reuse of ports: two processes would share the connections.
   SetOption(socket, SOL_SOCKET, SO_REUSEADDR, 1);
   SetOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);  // what is accepted inherits it
@@ -65,11 +68,38 @@ int ListenOn(const addrinfo& address, uint16_t& port) {
   socklen_t size = address.ai_addrlen;
   if (::bind(socket, reinterpret_cast<sockaddr*>(&bound), size) != 0 || ::listen(socket, SOMAXCONN) != 0 ||
       ::getsockname(socket, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+    const int error = errno;
     ::close(socket);
-    return -1;
+    return -error;
   }
   port = ntohs(its_port);
   return socket;
+}
+
+bool ComesEarlier(const addrinfo* addresses, const addrinfo& one) {
+  for (; addresses != &one; addresses = addresses->ai_next) {
+    if (addresses->ai_addrlen == one.ai_addrlen && std::memcmp(addresses->ai_addr, one.ai_addr, one.ai_addrlen) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// On every address that the machine has of these; none if one of them cannot be had, for whoever comes by it would find
+// somebody else. A port of 0 becomes the one that was chosen.
+std::vector<int> ListenOnAll(const addrinfo* addresses, uint16_t& port) {
+  std::vector<int> listeners;
+  for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
+    if (ComesEarlier(addresses, *address)) continue;
+    const int socket = ListenOn(*address, port);
+    if (socket >= 0) {
+      listeners.push_back(socket);
+    } else if (socket != -EADDRNOTAVAIL && socket != -EAFNOSUPPORT) {
+      for (const int listener : listeners) ::close(listener);
+      return {};
+    }
+  }
+  return listeners;
 }
 
 std::string HostOf(const sockaddr_storage& peer, socklen_t size) {
@@ -107,9 +137,11 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> ConnectionGate::Listen(const std
   addrinfo* found = nullptr;
   std::vector<int> listeners;
   if (::getaddrinfo(wanted->name.c_str(), nullptr, &hints, &found) == 0) {
-    // A name such as localhost may stand for several addresses.
-    for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
-      if (const int socket = ListenOn(*address, wanted->port); socket >= 0) listeners.push_back(socket);
+    // A name such as localhost may stand for several addresses, and a port that is free on one be taken on another.
+    const uint16_t port = wanted->port;
+    for (int attempt = 0; listeners.empty() && attempt < (port == 0 ? kAttemptsToChoose : 1); ++attempt) {
+      wanted->port = port;
+      listeners = ListenOnAll(found, wanted->port);
     }
     ::freeaddrinfo(found);
   }
