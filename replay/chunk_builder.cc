@@ -48,6 +48,7 @@ void ChunkBuilder::AddItems(uint32_t number, Lane& lane) {
 void ChunkBuilder::AddItem(uint32_t number, Lane& lane, uint32_t rows) {
   const bool continues =
       !lane.items.empty() && lane.items.back().rows() == rows &&
+      lane.items.back().priorities().empty() != priority_.has_value() &&
       lane.items.back().first_row() + uint64_t{lane.items.back().count()} * pattern_.stride == lane.next_item_row;
   if (continues) {
     lane.items.back().set_count(lane.items.back().count() + 1);
@@ -59,6 +60,7 @@ void ChunkBuilder::AddItem(uint32_t number, Lane& lane, uint32_t rows) {
     run.set_count(1);
     run.set_stride(pattern_.stride);
   }
+  if (priority_.has_value()) lane.items.back().add_priorities(*priority_);
   lane.next_item_row += pattern_.stride;
 }
 

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,6 +39,10 @@ class ChunkBuilder {
   // One row: for each column of the layout its bytes. With an `end` it is an episode's final row.
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end);
 
+  // Of the items that rows appended from now on complete: finite and not negative. nullopt, as at first: what the table
+  // gives an item without one, its highest so far.
+  void SetPriority(std::optional<float> priority) { priority_ = priority; }
+
   // Rows since the last Build.
   size_t rows() const { return rows_; }
   // The rows as an InsertRequest. rows() must not be 0.
@@ -60,6 +65,7 @@ class ChunkBuilder {
   const RowLayout layout_;
   const ItemPattern pattern_;
   std::vector<Lane> lanes_;
+  std::optional<float> priority_;
   size_t rows_ = 0;
 };
 

@@ -131,5 +131,22 @@ TEST_F(ChunkBuilderTest, ItemsUntilACutHaveAllRowsSinceTheLastOne) {
   EXPECT_EQ(Text(second.items(0)), "first_row: 4 rows: 3 count: 1 stride: 1");
 }
 
+TEST_F(ChunkBuilderTest, ItemsHaveThePriorityThatIsSetWhenTheirLastRowComes) {
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {.rows = 2, .stride = 1});
+  Append(builder, 0);
+  Append(builder, 0);  // the first item, without one
+  builder.SetPriority(2);
+  Append(builder, 0);
+  builder.SetPriority(0.5);
+  Append(builder, 0);
+  builder.SetPriority(std::nullopt);
+  Append(builder, 0);
+  const v1::ChunkHeader chunk = Build(builder, 1).chunk();
+  ASSERT_EQ(chunk.items_size(), 3);
+  EXPECT_EQ(Text(chunk.items(0)), "rows: 2 count: 1 stride: 1");
+  EXPECT_EQ(Text(chunk.items(1)), "first_row: 1 rows: 2 count: 2 stride: 1 priorities: 2 priorities: 0.5");
+  EXPECT_EQ(Text(chunk.items(2)), "first_row: 3 rows: 2 count: 1 stride: 1");
+}
+
 }  // namespace
 }  // namespace headrace

@@ -137,6 +137,11 @@ void ReplayWriter::Append(uint32_t lane, std::span<const std::byte* const> colum
   builder_.Append(lane, columns, end);
 }
 
+void ReplayWriter::SetPriority(std::optional<float> priority) {
+  MutexLock lock(&mutex_);
+  builder_.SetPriority(priority);
+}
+
 void ReplayWriter::SendChunk() {
   const size_t rows = builder_.rows();
   Chunk chunk = {next_sequence_, rows, builder_.Build(next_sequence_)};

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -56,6 +57,8 @@ class ReplayWriter final : public RowWriter {
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) override
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Send(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
+  // See ChunkBuilder. One that is not finite, or negative, is refused by the shard.
+  void SetPriority(std::optional<float> priority) ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends everything and waits until it is acknowledged.
   absl::Status Drain(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends all waits, now and later.

@@ -75,6 +75,27 @@ TEST_F(WriterTest, EveryStepArrives) {
 }
 
 // A vectorised step has a row of each environment, and a message has a limit.
+TEST_F(WriterTest, ItemsHaveThePrioritiesThatTheWriterGivesThem) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_priority_exponent(1);
+  CreateTable(spec);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  for (const float priority : {0.5f, 4.0f, 1.5f}) {
+    writer->SetPriority(priority);
+    ASSERT_TRUE(episodes.Write(0, 1).ok());
+  }
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().mass(), 6);
+  EXPECT_EQ(shard_.table().State().max_priority(), 4);
+
+  writer->SetPriority(-1);
+  (void)episodes.Write(0, 1);
+  const absl::Status refused = writer->Drain(Soon());
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+}
+
 TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
   CreateTable();
   ReplayWriterOptions options = TestWriterOptions(shard_.address());
