@@ -34,9 +34,6 @@ ABSL_FLAG(bool, insecure, false,
           "listen where others than this machine can reach it, without certificates and token: everybody who does may "
           "read and change everything");
 ABSL_FLAG(std::string, ready_file, "", "a file that is written, with the ports, once the process serves");
-ABSL_FLAG(uint32_t, hang_seconds, 300,
-          "time without a sign of life of its main thread, as of a simulator that does not come back, after which a "
-          "process ends, for whoever started it to start it again; 0: never");
 ABSL_FLAG(bool, stay, false,
           "when the run has ended, stay until told to end: for what would start the process again, as Kubernetes does");
 ABSL_FLAG(int32_t, die_with_parent, 0, "process id of the parent: terminate when it ends; 0: go on without it");
@@ -72,7 +69,6 @@ absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_l
   flags.health_listen = absl::GetFlag(FLAGS_health_listen);
   flags.ready_file = absl::GetFlag(FLAGS_ready_file);
   flags.stay = absl::GetFlag(FLAGS_stay);
-  flags.hang_seconds = absl::GetFlag(FLAGS_hang_seconds);
   ASSIGN_OR_RETURN(std::shared_ptr<const Security> security,
                    Security::Create({.certificates = absl::GetFlag(FLAGS_certificates),
                                      .token_file = absl::GetFlag(FLAGS_token_file),
@@ -143,7 +139,9 @@ absl::StatusOr<std::unique_ptr<ProcessPorts>> ProcessPorts::Open(const ProcessFl
 
 absl::Status ProcessPorts::Ready(const ProcessFlags& flags, const std::string& grpc_address) {
   health_->SetServing(true);
-  if (flags.hang_seconds > 0) watchdog_ = std::make_unique<Watchdog>(std::chrono::seconds(flags.hang_seconds));
+  if (const uint32_t patience = flags.config.hang_seconds(); patience > 0) {
+    watchdog_ = std::make_unique<Watchdog>(std::chrono::seconds(patience));
+  }
   LogInfo("ready: %smetrics on http://%s/metrics, health on %s",
           grpc_address.empty() ? "" : absl::StrCat("serving on ", grpc_address, ", "), metrics_->address(),
           health_->address());

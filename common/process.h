@@ -31,7 +31,6 @@ struct ProcessFlags {
   std::string health_listen;
   std::string ready_file;
   bool stay = false;
-  uint32_t hang_seconds = 0;
 };
 
 // Parses --config, --set, the flags above and those of security (each with a help text), installs signal handling and

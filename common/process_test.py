@@ -83,13 +83,13 @@ class ProcessTest(unittest.TestCase):
             self.assertEqual(process.wait(timeout=60), 130)
 
     def test_a_process_that_hangs_says_where_and_ends(self):
-        result = self.run_server(f"--config={self.config}", "--then=hang", "--hang_seconds=1")
+        result = self.run_server(f"--config={self.config}", "--then=hang", "--set=hang_seconds=1")
         self.assertEqual(result.returncode, -signal.SIGABRT, result.stderr)
         self.assertIn("no sign of life for 1 s", result.stderr)
         self.assertIn("headrace::RunProcess", result.stderr)
 
     def test_one_that_only_waits_is_alive(self):
-        result = self.run_server(f"--config={self.config}", "--then=wait_a_while", "--hang_seconds=2")
+        result = self.run_server(f"--config={self.config}", "--then=wait_a_while", "--set=hang_seconds=2")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("nobody has told me to", result.stderr)
 

@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <thread>
 #include <utility>
 
 #include "common/log.h"
 #include "common/mutex.h"
+#include "common/sign_of_life.h"
 
 namespace headrace {
 namespace {
@@ -18,16 +18,13 @@ namespace {
 // A signal of its own, because it may come several times: the threads of a parent that is killed die one after the
 // other, and each hands its children on to the next.
 constexpr int kParentDied = SIGUSR1;
-constexpr std::chrono::milliseconds kCountInterval{500};
+constexpr std::chrono::milliseconds kSignInterval{500};
 
 struct State {
   Mutex mutex;
   ConditionVariable condition;
   bool requested ABSL_GUARDED_BY(mutex) = false;
-  std::atomic<uint64_t> times_asked = 0;
 };
-
-thread_local bool is_installing_thread = false;
 
 State& GetState() {
   static State* const state = new State;  // never destroyed: the signal thread may outlive main
@@ -48,10 +45,6 @@ void Request() {
   MutexLock lock(&state.mutex);
   state.requested = true;
   state.condition.NotifyAll();
-}
-
-void CountAsked(State& state) {
-  if (is_installing_thread) state.times_asked.fetch_add(1, std::memory_order_relaxed);
 }
 
 void HandleSignals() {
@@ -77,7 +70,6 @@ void HandleSignals() {
 void ShutdownSignal::Install() {
   const sigset_t set = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  is_installing_thread = true;
   GetState();
   std::thread(HandleSignals).detach();
 }
@@ -89,27 +81,21 @@ void ShutdownSignal::DieWithParent(int parent) {
 }
 
 bool ShutdownSignal::Requested() {
-  CountAsked(GetState());
-  return WasRequested();
+  SignOfLife::Give();
+  State& state = GetState();
+  MutexLock lock(&state.mutex);
+  return state.requested;
 }
 
 bool ShutdownSignal::WaitUntil(std::chrono::steady_clock::time_point deadline) {
   State& state = GetState();
   MutexLock lock(&state.mutex);
   while (!state.requested) {
-    CountAsked(state);
+    SignOfLife::Give();
     const auto now = std::chrono::steady_clock::now();
     if (now >= deadline) break;
-    (void)state.condition.WaitUntil(&state.mutex, std::min(deadline, now + kCountInterval));
+    (void)state.condition.WaitUntil(&state.mutex, std::min(deadline, now + kSignInterval));
   }
-  return state.requested;
-}
-
-uint64_t ShutdownSignal::TimesAsked() { return GetState().times_asked.load(std::memory_order_relaxed); }
-
-bool ShutdownSignal::WasRequested() {
-  State& state = GetState();
-  MutexLock lock(&state.mutex);
   return state.requested;
 }
 

@@ -8,7 +8,6 @@
 #define HEADRACE_COMMON_SHUTDOWN_H_
 
 #include <chrono>
-#include <cstdint>
 
 namespace headrace {
 
@@ -19,14 +18,10 @@ class ShutdownSignal {
   // The end of the parent, of that process id, asks as a signal does, however often it is told. After Install.
   static void DieWithParent(int parent);
 
+  // Both are signs of life (common/sign_of_life.h) of the thread that asks, for as long as it waits.
   static bool Requested();
   // False if the deadline passed first.
   static bool WaitUntil(std::chrono::steady_clock::time_point deadline);
-
-  // For the watchdog: how often the installing thread has called one of the two above, or is in the second, which
-  // counts again and again. And what the first answers, without being counted.
-  static uint64_t TimesAsked();
-  static bool WasRequested();
 };
 
 }  // namespace headrace

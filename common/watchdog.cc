@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/shutdown.h"
+#include "common/sign_of_life.h"
 
 namespace headrace {
 namespace {
@@ -14,8 +15,10 @@ constexpr std::chrono::seconds kInterval{1};
 
 }  // namespace
 
-Watchdog::Watchdog(std::chrono::seconds patience)
-    : patience_(patience), watched_(pthread_self()), thread_([this] { Watch(); }) {}
+Watchdog::Watchdog(std::chrono::seconds patience) : patience_(patience), watched_(pthread_self()) {
+  SignOfLife::ListenToThisThread();
+  thread_ = std::thread([this] { Watch(); });
+}
 
 Watchdog::~Watchdog() {
   {
@@ -27,17 +30,17 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::Watch() {
-  uint64_t seen = ShutdownSignal::TimesAsked();
+  uint64_t seen = SignOfLife::Count();
   std::chrono::seconds silence{0};
   MutexLock lock(&mutex_);
-  while (!ended_ && !ShutdownSignal::WasRequested()) {
+  while (!ended_ && !ShutdownSignal::Requested()) {
     ends_.WaitUntil(&mutex_, std::chrono::steady_clock::now() + kInterval);
-    const uint64_t asked = ShutdownSignal::TimesAsked();
-    silence = asked == seen ? silence + kInterval : std::chrono::seconds(0);
-    seen = asked;
+    const uint64_t given = SignOfLife::Count();
+    silence = given == seen ? silence + kInterval : std::chrono::seconds(0);
+    seen = given;
     if (silence < patience_) continue;
     LogError(
-        "no sign of life for %d s (--hang_seconds): ending, so that this process can be started again; this is "
+        "no sign of life for %d s (hang_seconds): ending, so that this process can be started again; this is "
         "where it hangs:",
         patience_.count());
     pthread_kill(watched_, SIGABRT);

@@ -1,10 +1,9 @@
 // Ends a process that hangs, so that whoever started it can start it again: a simulator that does not come back from a
 // step would otherwise stand still for ever, and with it, in synchronous rounds, the whole run.
 //
-//   const Watchdog watchdog(std::chrono::seconds(300));  // on the thread that installed ShutdownSignal
+//   const Watchdog watchdog(std::chrono::seconds(300));  // listens to the calling thread's signs of life
 //
-// A sign of life is that this thread asks ShutdownSignal whether it is to end, which every loop and every wait of it
-// does. Once the process is told to end it is watched no more: whoever told it knows how long that may take.
+// Once the process is told to end it is watched no more: whoever told it knows how long that may take.
 #ifndef HEADRACE_COMMON_WATCHDOG_H_
 #define HEADRACE_COMMON_WATCHDOG_H_
 

@@ -49,6 +49,13 @@ std::vector<std::string> FindWarnings(const v1::RunConfig& config, const Experie
                         "run ends after %d: only its last weights are evaluated",
                         config.evaluation().interval_steps(), steps));
   }
+  const double delay = config.environment().step_delay_seconds();
+  if (config.hang_seconds() > 0 && delay >= config.hang_seconds()) {
+    warnings.push_back(
+        absl::StrFormat("hang_seconds: every step of an environment takes %g s and more, and after %d s an "
+                        "actor takes itself for hung",
+                        delay, config.hang_seconds()));
+  }
   return warnings;
 }
 

@@ -52,6 +52,11 @@ TEST(WarningsTest, ARunThatEndsBeforeItsFirstEvaluation) {
   EXPECT_THAT(WarningsOf({"evaluation.interval_steps=20000", "evaluation.processes=0"}), IsEmpty());
 }
 
+TEST(WarningsTest, StepsThatTakeLongerThanAHang) {
+  EXPECT_THAT(WarningsOf({"environment.step_delay_seconds=300"}), ElementsAre(HasSubstr("hang_seconds: every step")));
+  EXPECT_THAT(WarningsOf({"environment.step_delay_seconds=300", "hang_seconds=0"}), IsEmpty());
+}
+
 TEST(WarningsTest, AQueueIsMadeForItsBatches) {
   EXPECT_THAT(WarningsOf({},
                          "topology: QUEUE environment { name: \"CartPole-v1\" } stop { env_steps: 100000 } "

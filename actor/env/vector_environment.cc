@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "actor/env/frame_stack.h"
 #include "actor/env/registry.h"
+#include "common/sign_of_life.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -156,6 +157,7 @@ absl::Status VectorEnvironment::Step(std::span<const int32_t> actions) {
 
 absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
   if (lanes_[lane].retired) return absl::OkStatus();
+  SignOfLife::Give();  // the steps of many lanes may take long together
   LaneStep& step = steps_[lane];
   step =
       step.done() ? LaneStep{} : LaneStep{.episode_return = step.episode_return, .episode_length = step.episode_length};
@@ -190,6 +192,7 @@ absl::Status VectorEnvironment::StepLane(int lane, const Action& action) {
 absl::Status VectorEnvironment::ResetLane(int lane) {
   std::string cause;
   for (int attempt = 0; attempt < kResetAttempts; ++attempt) {
+    SignOfLife::Give();
     cause = CauseOfFailure([&] {
       lanes_[lane].environment->Reset(lanes_[lane].random, Row(observations_, lane));
       return DefectOf(facts_.observation, Row(observations_, lane));

@@ -107,6 +107,16 @@ class FaultsTest(SystemTest):
         self.assert_mentions(output, "actor-1.log", "leased index")
         self.assertTrue(run.is_deserted())
 
+    def test_an_actor_whose_environment_hangs_ends_and_says_where(self) -> None:
+        run = Run(self, "environment.step_delay_seconds=3600", "hang_seconds=8", "actor.processes=1")
+        run.start()
+        code, output = run.wait()
+        self.assertEqual(code, 1)
+        self.assertIn("actor-0 died (killed by SIGABRT) and is started again", output)
+        self.assertIn("no sign of life for 8 s", run.log("actor-0"))
+        self.assertIn("headrace::VectorEnvironment::StepLane", run.log("actor-0"))
+        self.assertTrue(run.is_deserted())
+
     def test_a_death_before_it_serves_ends_the_run(self) -> None:
         binaries = Path(os.environ["HEADRACE_BINARIES"]).absolute()
         broken = self.root / "binaries"
