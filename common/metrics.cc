@@ -65,8 +65,8 @@ prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& val
 MetricRegistry::MetricRegistry(const std::string& role)
     : refreshes_(std::make_shared<Refreshes>()),
       collectables_({refreshes_, registry_, std::make_shared<ProcessMetrics>()}) {
-  AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"role", "version"})
-      .With({role, kVersion})
+  AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"role", "version", "revision"})
+      .With({role, kVersion, Revision()})
       .Set(1);
 }
 

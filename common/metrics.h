@@ -85,8 +85,8 @@ struct MetricDescription {
 
 class MetricRegistry {
  public:
-  // `role` is what the process is to the run. Has headrace_build_info{role, version} and the process_... metrics from
-  // the start.
+  // `role` is what the process is to the run. Has headrace_build_info{role, version, revision} and the process_...
+  // metrics from the start.
   explicit MetricRegistry(const std::string& role);
 
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);

@@ -4,16 +4,12 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "common/config.h"
 #include "common/file.h"
 #include "common/machine.h"
 #include "common/status_macros.h"
 #include "common/version.h"
-
-// Compiled in, it would have to be built again after each commit.
-ABSL_FLAG(std::string, revision, "", "revision of the sources that this was built from, for metadata.json");
 
 namespace headrace {
 namespace {
@@ -53,7 +49,7 @@ absl::Status WriteMetadata(const std::string& path, const v1::RunConfig& config,
   const Json metadata = {
       {"command_line", command_line},
       {"version", kVersion},
-      {"revision", absl::GetFlag(FLAGS_revision)},
+      {"revision", Revision()},
       {"seed", config.seed()},
       {"machine",
        {{"hostname", machine.hostname},

@@ -1,10 +1,15 @@
-// The version of this software, as metadata.json and headrace_build_info tell it.
+// What runs, as metadata.json and headrace_build_info tell it.
 #ifndef HEADRACE_COMMON_VERSION_H_
 #define HEADRACE_COMMON_VERSION_H_
+
+#include <string>
 
 namespace headrace {
 
 inline constexpr char kVersion[] = "0.1.0";
+
+// Of the sources, as --revision says; empty: nobody has said.
+std::string Revision();
 
 }  // namespace headrace
 

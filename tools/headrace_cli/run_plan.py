@@ -25,7 +25,7 @@ def stages_of(
     """Shards first, then the learner, which needs their addresses, then actors and the evaluator."""
     shards = [_shard(directory, index) for index in range(shards_of(config))]
     shard_names = [shard.name for shard in shards]
-    learner = _learner(directory, shard_names, init_from, revision)
+    learner = _learner(directory, shard_names, init_from)
     actors = [
         _actor(directory, f"actor-{index}", "actor", "act", shard_names)
         for index in range(int(config["actor"]["processes"]))
@@ -34,7 +34,7 @@ def stages_of(
         _actor(directory, "evaluator", "evaluator", "evaluate", shard_names)
         for _ in range(int(config["evaluation"]["processes"]))
     ]
-    flags = security.process_flags(certificates)
+    flags = security.process_flags(certificates) + ([f"--revision={revision}"] if revision else [])
     return [[_with_flags(spec, flags) for spec in stage] for stage in (shards, [learner], actors + evaluators)]
 
 
@@ -56,7 +56,7 @@ def _shard(directory: RunDirectory, index: int) -> ChildSpec:
     return ChildSpec(f"replay-{index}", "replay", directory.binaries / workspace.REPLAY, lambda _: arguments)
 
 
-def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None, revision: str) -> ChildSpec:
+def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None) -> ChildSpec:
     def arguments(addresses: Mapping[str, str]) -> list[str]:
         given = [
             f"--config={directory.config}",
@@ -64,7 +64,6 @@ def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None,
             _replay_flag(shards, addresses),
             f"--typed={shlex.join(['tools/headrace', *sys.argv[1:]])}",
         ]
-        given += [f"--revision={revision}"] if revision else []
         return given + ([f"--init_from={init_from}"] if init_from else [])
 
     return ChildSpec("learner", "learner", directory.binaries / workspace.LEARNER, arguments, completes_run=True)
