@@ -14,6 +14,9 @@ from manifests import KUBERNETES, Container, Object, containers, named, of_kind,
 # Of the Prometheus operator, whose schemas come with it.
 CUSTOM = {"ServiceMonitor"}
 PAGE = Path("docs/kubernetes.md")
+LEARNER = Path("learner/learner.cc")
+PATIENCES = ("kLastCheckpointsPatience", "kLeavePatience")
+CONNECTING = 10  # to a shard, for a checkpoint: learner/checkpoint_writer.h
 KEYS = {"headrace-tls": {"ca.crt", "tls.crt", "tls.key"}, "headrace-token": {"token"}}
 
 
@@ -40,6 +43,10 @@ class ManifestsTest(unittest.TestCase):
         require_kubectl(self)
         self.objects = render(self.overlay)
         self.containers = list(containers(self.objects))
+
+    def container(self, name: str) -> Container:
+        (found,) = (one for one in self.containers if one.name == name)
+        return found
 
     def test_kubernetes_knows_every_object(self) -> None:
         for one in self.objects:
@@ -174,10 +181,19 @@ class ManifestsTest(unittest.TestCase):
             # One that allows no eviction keeps a node from being drained.
             self.assertNotIn(budget["spec"]["maxUnavailable"], (0, "0%"))
 
-    def test_a_shard_drains_within_its_grace(self) -> None:
-        shard = next(one for one in self.containers if one.name == "headrace-replay")
-        self.assertLess(int(shard.flag("drain_seconds")), shard.pod["terminationGracePeriodSeconds"])
-        self.assertEqual(shard.arguments(3).count("--shard=3"), 1)
+    def test_the_last_checkpoint_has_its_shards_as_long_as_it_takes(self) -> None:
+        """Everybody is told to end at once. The learner waits for the checkpoint under way and for its last one, then for
+        actors to leave, and is killed after its grace; shards serve until then, and then write what came later."""
+        shard = self.container("headrace-replay")
+        learner = self.container("headrace-learner").pod["terminationGracePeriodSeconds"]
+        text = LEARNER.read_text(encoding="utf-8")
+        checkpoints, leave = (int(re.search(rf"{name}{{(\d+)}}", text)[1]) for name in PATIENCES)
+        self.assertGreaterEqual(learner, checkpoints + leave + CONNECTING)
+        self.assertGreaterEqual(int(shard.flag("drain_seconds")), learner)
+        self.assertGreaterEqual(shard.pod["terminationGracePeriodSeconds"], int(shard.flag("drain_seconds")) + 60)
+
+    def test_a_shard_knows_its_number(self) -> None:
+        self.assertEqual(self.container("headrace-replay").arguments(3).count("--shard=3"), 1)
 
     def test_policies_and_budgets_select_pods_that_there_are(self) -> None:
         for one in of_kind(self.objects, "NetworkPolicy", "PodDisruptionBudget"):
