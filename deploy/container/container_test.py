@@ -27,7 +27,7 @@ IMAGE = "localhost/headrace-test"
 NETWORK = "headrace-test"
 SUBNET = "10.93.7"
 # Of a cluster's network and its bookkeeping; what they hold is tested with the manifests.
-NOT_RUN = {"Namespace", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+NOT_RUN = {"Service", "PodDisruptionBudget", "NetworkPolicy"}
 DEADLINE_SECONDS = 600.0
 DOCKERFILE = Path("deploy/container/Dockerfile")
 
