@@ -50,8 +50,8 @@ def overlays() -> list[Path]:
 
 
 def render(overlay: Path | str) -> list[Object]:
-    """Of a directory of deploy/kubernetes; or of the text of a kustomization.yaml, which lies in a directory beside deploy/,
-    with a run.textproto."""
+    """Of a directory of deploy/kubernetes; or of the text of a kustomization.yaml, which then lies in a directory
+    beside deploy/, with a run.textproto."""
     return copy.deepcopy(_render(overlay))
 
 

@@ -172,8 +172,8 @@ class ManifestsTest(unittest.TestCase):
             self.assertIn(f"--set=actor.processes={actors}", container.arguments(), container.name)
 
     def test_memory_holds_what_a_process_takes_and_what_clients_may_make_it_hold(self) -> None:
-        """What it takes is asked for. Before it takes more than its limit it turns a client away: one that sends without
-        pause, or one that does not read."""
+        """What it takes is asked for. Before it takes more than its limit it turns a client away: one that sends
+        without pause, or one that does not read."""
         (data,) = (one["data"] for one in of_kind(self.objects, "ConfigMap"))
         with open(f"{self.id()}.textproto", "w", encoding="utf-8") as file:
             file.write(data["run.textproto"])
@@ -249,8 +249,8 @@ class ManifestsTest(unittest.TestCase):
             self.assertNotIn(budget["spec"]["maxUnavailable"], (0, "0%"))
 
     def test_the_last_checkpoint_has_its_shards_as_long_as_it_takes(self) -> None:
-        """Everybody is told to end at once. The learner waits for the checkpoint under way and for its last one, then for
-        actors to leave, and is killed after its grace; shards serve until then, and then write what came later."""
+        """Everybody is told to end at once. The learner waits for the checkpoint under way and for its last one, then
+        for actors to leave, and is killed after its grace; shards serve until then, and write what came later."""
         shard = self.container("headrace-replay")
         learner = self.container("headrace-learner").pod["terminationGracePeriodSeconds"]
         text = LEARNER.read_text(encoding="utf-8")
@@ -326,8 +326,8 @@ class ServiceMonitorTest(ManifestsTest):
         self.prometheus = yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))
 
     def test_the_monitor_finds_the_metrics_of_every_pod(self) -> None:
-        services = [one for one in of_kind(self.objects, "Service") if matches(self.selector, one["metadata"]["labels"])]
-        (service,) = services
+        services = of_kind(self.objects, "Service")
+        (service,) = (one for one in services if matches(self.selector, one["metadata"]["labels"]))
         self.assertEqual(self.endpoint["port"], service["spec"]["ports"][0]["name"])
         for container in self.containers:
             self.assertTrue(matches(service["spec"]["selector"], container.labels))
