@@ -189,6 +189,7 @@ class ManifestsTest(unittest.TestCase):
         }
         clients = constant("common/grpc_server.h", "buffer_bytes") + constant("common/server_stream.h", "unsent_bytes")
         message = constant("common/grpc_server.h", "kMaxMessageBytes")
+        self.assertIn(f"{clients / 2**30:g} GiB more", " ".join(PAGE.read_text(encoding="utf-8").split()))
         for container in self.containers:
             with self.subTest(container.name):
                 takes_here = takes[container.name] + libraries
@@ -205,7 +206,7 @@ class ManifestsTest(unittest.TestCase):
                 with self.subTest(container.name, flag=flag):
                     mount, volume = container.mount_of(value)
                     written = flag in ("run_dir", "checkpoint_dir")
-                    self.assertEqual(written, "claim" in volume)
+                    self.assertEqual(written, "claim" in volume or "persistentVolumeClaim" in volume)
                     self.assertEqual(written, not mount.get("readOnly", False))
             mounted = {mount["name"] for mount in container.spec["volumeMounts"]}
             volumes = {volume["name"] for volume in container.pod["volumes"]}
@@ -387,6 +388,21 @@ class LargeTest(ManifestsTest):
         self.assertIn("nvidia.com/gpu", self.container("headrace-learner").spec["resources"]["limits"])
         self.assertTrue(of_kind(self.objects, "HorizontalPodAutoscaler"))
         self.assertTrue(of_kind(self.objects, "ServiceMonitor"))
+
+
+class SharedReplayTest(ManifestsTest):
+    overlay = composed("shared_replay", shards=3, actors=4)
+
+    def test_every_shard_sees_the_files_of_all_and_writes_its_own(self) -> None:
+        claim = yaml.safe_load((KUBERNETES / "replay_claim.yaml").read_text(encoding="utf-8"))
+        validate(json.dumps(claim))
+        self.assertEqual(claim["spec"]["accessModes"], ["ReadWriteMany"])
+        shard = self.container("headrace-replay")
+        _, volume = shard.mount_of(shard.flag("checkpoint_dir"))
+        self.assertEqual(volume["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"])
+        self.assertNotIn("volumeClaimTemplates", shard.workload["spec"])
+        for number in range(3):
+            self.assertIn(f"--checkpoint_dir=/data/replay-{number}", shard.arguments(number))
 
 
 class OfThePageTest(ManifestsTest):
