@@ -141,6 +141,18 @@ class MachinesTest(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertEqual(len(re.findall("started again", output)), 2)
 
+    def test_keep_pauses_longer_each_time_and_gives_up(self) -> None:
+        code, output = self.call("deploy/machines/keep", "bash", "-c", "exit 7")
+        self.assertEqual(code, 7)
+        self.assertEqual(
+            output.splitlines(),
+            [
+                "keep: died (code 7) and is started again in 1 s",
+                "keep: died (code 7) and is started again in 2 s",
+                "keep: died 3 times within 60 s (last: code 7) and is given up",
+            ],
+        )
+
 
 if __name__ == "__main__":
     unittest.main()
