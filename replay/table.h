@@ -64,7 +64,7 @@ class Table {
 
   // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit is
   // reached; grants wake those who wait in the order in which they came. InvalidArgument: the chunk is not as it must
-  // be. Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit. `committed` is called
+  // be. Aborted: a newer stream of this writer took over. FailedPrecondition: it can never fit. `committed` is called
   // with the mutex, in the order in which chunks are committed, and returns the number of the journal's entry with the
   // chunk; 0: none has to be waited for.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,

@@ -35,7 +35,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
                                                         layout_.payload_bytes(), payload.bytes()));
     }
     if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
-      return absl::ResourceExhaustedError(absl::StrFormat(
+      return absl::FailedPreconditionError(absl::StrFormat(
           "a chunk of %d items does not fit into the queue \"%s\" of %d", size.items, spec_.name(), spec_.max_items()));
     }
     if (StepsToLimitLocked() == 0) {
@@ -80,7 +80,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 
 absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
   const auto too_large = [&] {
-    return absl::ResourceExhaustedError(
+    return absl::FailedPreconditionError(
         absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
                         spec_.max_bytes(), spec_.name()));
   };
