@@ -61,8 +61,8 @@ absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, co
   for (const v1::TableSpec& other : Specs()) taken += other.max_bytes();
   if (spec.max_bytes() > budget_bytes_ - taken) {
     return absl::FailedPreconditionError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left",
-                                                        spec.name(), spec.max_bytes(), budget_bytes_ - taken,
-                                                        budget_bytes_));
+                                                         spec.name(), spec.max_bytes(), budget_bytes_ - taken,
+                                                         budget_bytes_));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, number_, incarnation_));
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
