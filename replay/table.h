@@ -168,6 +168,8 @@ class Table {
   static void WakeAll(const std::vector<Callback>& waiting);
   static void WakeAll(const Callbacks& waiting);
 
+  // A snapshot whose items lie in `books`.
+  Snapshot Cut(ItemStore::Copy& books) ABSL_LOCKS_EXCLUDED(mutex_);
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t StepsToLimitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Outcome> MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved)

@@ -10,6 +10,19 @@
 namespace headrace {
 
 Table::Snapshot Table::TakeSnapshot() {
+  ItemStore::Copy books;
+  size_t slots = 0;
+  {
+    MutexLock lock(&mutex_);
+    slots = items_.slots();
+  }
+  if (!spec_.queue()) books.Reserve(slots);
+  Snapshot snapshot = Cut(books);
+  snapshot.items = books.Items();
+  return snapshot;
+}
+
+Table::Snapshot Table::Cut(ItemStore::Copy& books) {
   MutexLock lock(&mutex_);
   Snapshot snapshot;
   snapshot.spec = spec_;
@@ -21,7 +34,7 @@ Table::Snapshot Table::TakeSnapshot() {
   if (spec_.queue()) {
     snapshot.state.set_removed_items(snapshot.state.removed_items() + items_.size());
   } else {
-    snapshot.items = items_.Items();
+    items_.CopyTo(books);
   }
   snapshot.pin.table_ = this;
   snapshot.pin.read_ = rows_.BeginRead();
