@@ -1,6 +1,7 @@
 """What an image gets: also the libraries that others load by name, and nothing of the node's driver. The libraries are
 made here, and lie as those of the wheels of LibTorch and CUDA do."""
 
+import os
 import re
 import subprocess
 import tempfile
@@ -54,7 +55,8 @@ class CollectTest(unittest.TestCase):
 
     def collect(self) -> subprocess.CompletedProcess[str]:
         command = [COLLECT, str(self.root / "bin"), str(self.image)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "REVISION": "abc"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def test_libraries_that_are_loaded_by_name_come_with_those_that_load_them(self) -> None:
         result = self.collect()
@@ -65,6 +67,7 @@ class CollectTest(unittest.TestCase):
         self.assertEqual(placed, {Path(path).name for path in LIBRARIES} - left_out | SYSTEM)
         for binary in BINARIES:
             self.assertTrue((self.image / "opt/headrace" / binary).is_file())
+        self.assertEqual((self.image / "opt/headrace/REVISION").read_text(encoding="utf-8"), "abc\n")
 
     def loader(self) -> str:
         words = subprocess.run(["ldd", str(self.root / "bin/actor/actor")], capture_output=True, text=True, check=True)

@@ -43,7 +43,7 @@ class RulesTest(unittest.TestCase):
         promtool(self, "check", "config", str(copy))
 
     def test_rates_are_taken_over_four_scrapes_at_least_wherever_prometheus_runs(self) -> None:
-        monitor = Path("deploy/kubernetes/overlays/service_monitor/service_monitor.yaml").read_text(encoding="utf-8")
+        monitor = Path("deploy/kubernetes/components/service_monitor/service_monitor.yaml").read_text(encoding="utf-8")
         intervals = [seconds_of(text) for text in (SCRAPE_INTERVAL, *re.findall(r"\binterval: (\w+)", monitor))]
         for configuration in ("prometheus.yml", "prometheus-kubernetes.yml"):
             text = (DIRECTORY / configuration).read_text(encoding="utf-8")
