@@ -156,6 +156,7 @@ class MachinesTest(unittest.TestCase):
         self.assertEqual({target["labels"]["process"] for target in self.targets("two_hosts")}, set(PROCESSES))
         self.assert_all_can_be_watched("two_hosts")
         self.assert_nobody_has_the_authority(directory)
+        wait_until(lambda: "leased index" in self.log(directory, "actor-1"), "the actor acts")
         os.kill(self.child_of(directory, "actor-1"), signal.SIGKILL)
         wait_until(lambda: "is started again" in self.log(directory, "actor-1"), "the actor is started again")
         wait_until(lambda: self.log(directory, "actor-1").count("leased index") == 2, "the actor is back")
