@@ -95,8 +95,8 @@ ACTOR_TIME = Panel(
 POLICY_LAG = Panel(
     "Policy lag of actors",
     "updates",
-    [Query(value("headrace:policy_lag:updates"), "[process]")],
-    "How many updates the weights in use are older than the newest that were handed out.",
+    [Query(value("headrace_learner_subscriber_lag_updates"), "furthest behind")],
+    "How many updates the weights of the actor furthest behind are older than the learner's.",
 )
 FILL = Panel(
     "Replay",
