@@ -13,26 +13,26 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
                                              const ChunkPayload& payload, Waiter retry,
                                              absl::FunctionRef<uint64_t()> committed) {
   // Before anything is removed to make room for it.
-  if (payload.bytes() % layout_.payload_bytes() == 0) {
-    RETURN_IF_ERROR(CheckNumbers(payload, layout_, payload.bytes() / layout_.payload_bytes()));
+  if (payload.bytes() % chunks_.layout.payload_bytes() == 0) {
+    RETURN_IF_ERROR(CheckNumbers(payload, chunks_.layout, payload.bytes() / chunks_.layout.payload_bytes()));
   }
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
   Outcome outcome = Outcome::kDone;
   {
-    MutexLock lock(&mutex_);
-    ASSIGN_OR_RETURN(Writer * writer, writers_.Find(id, session));
+    MutexLock lock(&chunks_.mutex);
+    ASSIGN_OR_RETURN(Writer * writer, chunks_.writers.Find(id, session));
     if (chunk.sequence() <= writer->last_sequence) return Outcome::kDone;  // a repetition after a reconnect
     if (chunk.sequence() != writer->last_sequence + 1) {
       return absl::InvalidArgumentError(
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
     ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
-    if (payload.bytes() != size.rows * layout_.payload_bytes()) {
+    if (payload.bytes() != size.rows * chunks_.layout.payload_bytes()) {
       return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
-                                                        size.rows * layout_.payload_bytes(), size.rows,
-                                                        layout_.payload_bytes(), payload.bytes()));
+                                                        size.rows * chunks_.layout.payload_bytes(), size.rows,
+                                                        chunks_.layout.payload_bytes(), payload.bytes()));
     }
     if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
       return absl::ResourceExhaustedError(absl::StrFormat(
@@ -45,32 +45,33 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     }
     if (outcome == Outcome::kDone) uncommitted_items_ += size.items;
     if (outcome == Outcome::kWait) {
-      waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
+      chunks_.waiting_writers.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
       // What these are told lacks the steps that are not durable: they are told again when those are.
-      if (!not_durable_.empty()) not_durable_.back().tell_all = true;
+      if (!chunks_.not_durable.empty()) chunks_.not_durable.back().tell_all = true;
     }
   }
   WakeAll(due);
   if (outcome == Outcome::kWait) return outcome;
 
-  ScatterChunk(payload, layout_, reserved, rows_);
+  ScatterChunk(payload, chunks_.layout, reserved, chunks_.rows);
 
   Callbacks samplers;
   {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&chunks_.mutex);
     uncommitted_items_ -= size.items;
-    const absl::StatusOr<Writer*> writer = writers_.Find(id, session);
+    const absl::StatusOr<Writer*> writer = chunks_.writers.Find(id, session);
     if (!writer.ok()) {
-      for (const RowStore::Address row : reserved) rows_.Release(row);
+      for (const RowStore::Address row : reserved) chunks_.rows.Release(row);
       return writer.status();
     }
     Commit(**writer, chunk, size, reserved);
-    waiting_writers_.Remove(retry.owner);
+    chunks_.waiting_writers.Remove(retry.owner);
     samplers.swap(waiting_samplers_);
     // Where items come without a step, nobody who counts steps would hear of them.
     const bool tell_all = size.steps == 0 && size.items > 0;
-    not_durable_.push_back({.journal_entry = committed(), .inserted_steps = inserted_steps_, .tell_all = tell_all});
+    chunks_.not_durable.push_back(
+        {.journal_entry = committed(), .inserted_steps = chunks_.inserted_steps, .tell_all = tell_all});
     due = TakeDurable();
   }
   WakeAll(samplers);
@@ -84,9 +85,9 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
         absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
                         spec_.max_bytes(), spec_.name()));
   };
-  if (size.rows > rows_.max_rows()) return too_large();  // before anything is removed for it
+  if (size.rows > chunks_.rows.max_rows()) return too_large();  // before anything is removed for it
   while (true) {
-    switch (rows_.Reserve(size.rows, reserved)) {
+    switch (chunks_.rows.Reserve(size.rows, reserved)) {
       case RowStore::Room::kReserved:
         return Outcome::kDone;
       case RowStore::Room::kHeldBack:
@@ -94,11 +95,11 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
       case RowStore::Room::kFull:
         break;
     }
-    const size_t before = rows_.used_slabs();
+    const size_t before = chunks_.rows.used_slabs();
     const size_t items_of_a_slab = items_.size() / before + 1;
     size_t removed = 0;
-    while (rows_.used_slabs() == before) {
-      if (spec_.queue() && writers_.ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
+    while (chunks_.rows.used_slabs() == before) {
+      if (spec_.queue() && chunks_.writers.ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
       if (items_.size() > 0 && removed < items_of_a_slab) {
         items_.RemoveOne(removal_random_);
         ++removed;
@@ -106,7 +107,7 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
       }
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
       // it than all items.
-      if (!writers_.ForgetOldestLanes() && items_.size() == 0) return too_large();
+      if (!chunks_.writers.ForgetOldestLanes() && items_.size() == 0) return too_large();
       removed = 0;
     }
   }
@@ -130,12 +131,12 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
                                  : lane.in_episode           ? lane.episode_first_row
                                                              : lane.next_row;
     while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
-      rows_.Release(lane.window.front());
+      chunks_.rows.Release(lane.window.front());
       lane.window.pop_front();
     }
   }
   writer.last_sequence = chunk.sequence();
-  inserted_steps_ += size.steps;
+  chunks_.inserted_steps += size.steps;
 }
 
 void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows) {
@@ -147,9 +148,9 @@ void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<cons
   if (segment.episode_start()) lane.episode_first_row = segment.first_row();
   uint64_t age = segment.first_row() - lane.episode_first_row;
   for (const RowStore::Address row : rows) {
-    if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
+    if (!lane.window.empty()) chunks_.rows.SetNext(lane.window.back(), row);
     lane.window.push_back(row);
-    if (spec_.context_rows() > 0) rows_.SetAge(row, age++);
+    if (spec_.context_rows() > 0) chunks_.rows.SetAge(row, age++);
   }
   lane.next_row = segment.first_row() + segment.rows();
   lane.in_episode = segment.end() == v1::NOT_ENDED;
@@ -175,16 +176,16 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
 
 uint32_t Table::ContextOf(const Lane& lane, uint64_t row) const {
   if (spec_.context_rows() == 0 || lane.window.empty() || row < lane.first_row()) return 0;
-  return std::min(spec_.context_rows(), RowStore::Age(rows_.Row(lane.window[row - lane.first_row()])));
+  return std::min(spec_.context_rows(), RowStore::Age(chunks_.rows.Row(lane.window[row - lane.first_row()])));
 }
 
 uint64_t Table::StepsToLimit() const {
-  MutexLock lock(&mutex_);
+  MutexLock lock(&chunks_.mutex);
   return StepsToLimitLocked();
 }
 
 uint64_t Table::StepsToLimitLocked() const {
-  const uint64_t granted = insert_limit_ - std::min(insert_limit_, inserted_steps_);
+  const uint64_t granted = insert_limit_ - std::min(insert_limit_, chunks_.inserted_steps);
   if (!spec_.queue()) return granted;
   const uint64_t items = items_.size() + uncommitted_items_;
   const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items);
