@@ -22,6 +22,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "common/mutex.h"
+#include "proto/replay.pb.h"
 #include "replay/row_layout.h"
 #include "replay/row_store.h"
 #include "replay/wait_list.h"
@@ -52,8 +53,9 @@ struct ChunkStore {
 
   mutable Mutex mutex;
   RowStore rows;  // the rows themselves are read and written without the mutex, see RowStore
-  // In the order in which they came. They leave before they are destroyed.
+  // First the one with the rows, then those over it; their specifications in the same order.
   std::vector<Table*> tables ABSL_GUARDED_BY(mutex);
+  std::vector<const v1::TableSpec*> specs ABSL_GUARDED_BY(mutex);
   WriterBook writers ABSL_GUARDED_BY(mutex);
   uint64_t inserted_steps ABSL_GUARDED_BY(mutex) = 0;
   std::deque<NotDurable> not_durable ABSL_GUARDED_BY(mutex);  // in the order of the journal
@@ -62,6 +64,7 @@ struct ChunkStore {
   WaitList waiting_writers ABSL_GUARDED_BY(mutex);
   Callbacks waiting_acknowledgements ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<const void*, Watch> watches ABSL_GUARDED_BY(mutex);  // by owner
+  bool limited ABSL_GUARDED_BY(mutex) = true;                              // insertion waits where a limit is reached
 };
 
 }  // namespace headrace

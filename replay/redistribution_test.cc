@@ -44,7 +44,7 @@ std::string Words(const Table& table, const Item& item) {
 std::vector<std::string> Items(Table& table) {
   const Table::Snapshot snapshot = table.TakeSnapshot();
   std::vector<std::string> words;
-  for (const Item& item : snapshot.items) words.push_back(Words(table, item));
+  for (const Item& item : snapshot.tables[0].items) words.push_back(Words(table, item));
   return words;
 }
 

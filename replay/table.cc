@@ -5,29 +5,41 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "common/check.h"
 #include "common/status_macros.h"
 
 namespace headrace {
 
-absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation) {
-  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec));
+absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation,
+                                                     const Table* over) {
+  const RowsTable rows = {over == nullptr ? nullptr : &over->spec_, over == nullptr ? 0 : over->rows().max_rows()};
+  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec, over == nullptr ? nullptr : &rows));
   try {
-    return std::unique_ptr<Table>(new Table(spec, plan, shard, incarnation));
+    std::shared_ptr<ChunkStore> chunks =
+        over == nullptr ? std::make_shared<ChunkStore>(std::move(plan.layout), plan.row_bytes) : over->owned_chunks_;
+    std::unique_ptr<Table> table(new Table(spec, plan.item_capacity, shard, incarnation, std::move(chunks)));
+    if (over == nullptr) table->Join();
+    return table;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("table \"%s\": this machine has no address space for %d bytes", spec.name(), spec.max_bytes()));
   }
 }
 
-Table::Table(const v1::TableSpec& spec, const TablePlan& plan, uint32_t shard, uint64_t incarnation)
+Table::Table(const v1::TableSpec& spec, size_t item_capacity, uint32_t shard, uint64_t incarnation,
+             std::shared_ptr<ChunkStore> chunks)
     : spec_(spec),
       incarnation_(incarnation),
-      owned_chunks_(std::make_shared<ChunkStore>(plan.layout, plan.row_bytes)),
+      owned_chunks_(std::move(chunks)),
       chunks_(*owned_chunks_),
-      items_(spec, plan.item_capacity, &chunks_.rows),
+      items_(spec, item_capacity, &chunks_.rows),
       removal_random_(incarnation, StreamRole::kReplay, shard, StreamPurpose::kRemoval),
-      insert_limit_(spec.initial_insert_limit()) {
+      insert_limit_(spec.initial_insert_limit()) {}
+
+void Table::Join() {
+  MutexLock lock(&chunks_.mutex);
   chunks_.tables.push_back(this);
+  chunks_.specs.push_back(&spec_);
 }
 
 void Table::WakeAll(const std::vector<Callback>& waiting) {
@@ -52,7 +64,7 @@ v1::TableState Table::StateLocked() const {
   state.set_sampled_items(sampled_items_);
   state.set_sampled_steps(sampled_steps_);
   state.set_removed_items(items_.removed());
-  state.set_stored_bytes(chunks_.rows.stored_bytes() + items_.size() * ItemStore::kBookBytes);
+  state.set_stored_bytes((has_own_rows() ? chunks_.rows.stored_bytes() : 0) + items_.size() * ItemStore::kBookBytes);
   state.set_mass(items_.mass());
   state.set_blocked_writers(static_cast<uint32_t>(chunks_.waiting_writers.size()));
   state.set_insert_limit(insert_limit_);
@@ -73,6 +85,7 @@ std::vector<v1::WriterInfo> Table::Writers() const {
 }
 
 Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
+  HEADRACE_CHECK(has_own_rows());
   MutexLock lock(&chunks_.mutex);
   return chunks_.writers.Open(id, first_sequence);
 }
@@ -84,9 +97,19 @@ void Table::CloseWriter(uint64_t id, uint64_t session) {
 
 Table::Outcome Table::Acknowledge(Waiter retry) {
   MutexLock lock(&chunks_.mutex);
-  if (!spec_.lockstep() || chunks_.inserted_steps < insert_limit_) return Outcome::kDone;
+  if (!spec_.lockstep() || AllHaveGranted()) return Outcome::kDone;
   chunks_.waiting_acknowledgements[retry.owner] = std::move(retry.wake);
   return Outcome::kWait;
+}
+
+std::vector<Table::Callback> Table::TakeWaitingSamplers() {
+  std::vector<Callback> samplers;
+  for (Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    for (auto& [owner, wake] : table->waiting_samplers_) samplers.push_back(std::move(wake));
+    table->waiting_samplers_.clear();
+  }
+  return samplers;
 }
 
 std::vector<Table::Callback> Table::TakeAdmittedWriters() { return chunks_.waiting_writers.Take(StepsToLimitLocked()); }
@@ -173,12 +196,22 @@ void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {
   {
     MutexLock lock(&chunks_.mutex);
     insert_limit_ = insert_limit;
+    policy_version_ = policy_version;
+    for (const Table* const table : chunks_.tables) {
+      table->AssertLocked();
+      policy_version = std::max(policy_version, table->policy_version_);
+    }
     chunks_.policy_version = policy_version;
     writers = TakeAdmittedWriters();
-    if (chunks_.inserted_steps < insert_limit_) acknowledgements.swap(chunks_.waiting_acknowledgements);
+    if (AllHaveGranted()) acknowledgements.swap(chunks_.waiting_acknowledgements);
   }
   WakeAll(acknowledgements);
   WakeAll(writers);
+}
+
+void Table::SetLimited(bool limited) {
+  MutexLock lock(&chunks_.mutex);
+  chunks_.limited = limited;
 }
 
 void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {

@@ -28,22 +28,25 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
       return absl::InvalidArgumentError(
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
-    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
+    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, chunks_.specs));
     if (payload.bytes() != size.rows * chunks_.layout.payload_bytes()) {
       return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
                                                         size.rows * chunks_.layout.payload_bytes(), size.rows,
                                                         chunks_.layout.payload_bytes(), payload.bytes()));
     }
-    if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
-      return absl::ResourceExhaustedError(absl::StrFormat(
-          "a chunk of %d items does not fit into the queue \"%s\" of %d", size.items, spec_.name(), spec_.max_items()));
-    }
+    RETURN_IF_ERROR(CheckQueues(chunk));
     if (StepsToLimitLocked() == 0) {
       outcome = Outcome::kWait;
     } else {
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
     }
-    if (outcome == Outcome::kDone) uncommitted_items_ += size.items;
+    if (outcome == Outcome::kDone) {
+      for (const v1::ItemRun& run : chunk.items()) {
+        Table& table = TableFor(run);
+        table.AssertLocked();
+        table.uncommitted_items_ += run.count();
+      }
+    }
     if (outcome == Outcome::kWait) {
       chunks_.waiting_writers.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
@@ -56,10 +59,14 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 
   ScatterChunk(payload, chunks_.layout, reserved, chunks_.rows);
 
-  Callbacks samplers;
+  std::vector<Callback> samplers;
   {
     MutexLock lock(&chunks_.mutex);
-    uncommitted_items_ -= size.items;
+    for (const v1::ItemRun& run : chunk.items()) {
+      Table& table = TableFor(run);
+      table.AssertLocked();
+      table.uncommitted_items_ -= run.count();
+    }
     const absl::StatusOr<Writer*> writer = chunks_.writers.Find(id, session);
     if (!writer.ok()) {
       for (const RowStore::Address row : reserved) chunks_.rows.Release(row);
@@ -67,7 +74,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
     }
     Commit(**writer, chunk, size, reserved);
     chunks_.waiting_writers.Remove(retry.owner);
-    samplers.swap(waiting_samplers_);
+    samplers = TakeWaitingSamplers();
     // Where items come without a step, nobody who counts steps would hear of them.
     const bool tell_all = size.steps == 0 && size.items > 0;
     chunks_.not_durable.push_back(
@@ -96,21 +103,65 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
         break;
     }
     const size_t before = chunks_.rows.used_slabs();
-    const size_t items_of_a_slab = items_.size() / before + 1;
-    size_t removed = 0;
     while (chunks_.rows.used_slabs() == before) {
-      if (spec_.queue() && chunks_.writers.ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
-      if (items_.size() > 0 && removed < items_of_a_slab) {
-        items_.RemoveOne(removal_random_);
-        ++removed;
-        continue;
-      }
+      const bool removed = RemoveOldItems();
+      if (chunks_.rows.used_slabs() < before) break;
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
-      // it than all items.
-      if (!chunks_.writers.ForgetOldestLanes() && items_.size() == 0) return too_large();
-      removed = 0;
+      // it than all items, or an item of a queue, which nobody has had.
+      if (!chunks_.writers.ForgetOldestLanes() && !removed && !RemoveFromQueues()) return too_large();
     }
   }
+}
+
+bool Table::RemoveOldItems() {
+  const size_t slabs = chunks_.rows.used_slabs();
+  std::vector<Table*> tables;
+  for (Table* const table : chunks_.tables) {
+    if (!table->spec_.queue()) tables.push_back(table);
+  }
+  const auto has_more = [](const Table* a, const Table* b) {
+    a->AssertLocked();
+    b->AssertLocked();
+    return a->items_.size() > b->items_.size();
+  };
+  std::stable_sort(tables.begin(), tables.end(), has_more);
+  bool removed = false;
+  for (Table* const table : tables) {
+    table->AssertLocked();
+    size_t left = table->items_.size() == 0 ? 0 : table->items_.size() / slabs + 1;
+    for (; left > 0 && table->items_.size() > 0 && chunks_.rows.used_slabs() == slabs; --left) {
+      table->items_.RemoveOne(table->removal_random_);
+      removed = true;
+    }
+  }
+  return removed;
+}
+
+bool Table::RemoveFromQueues() {
+  for (Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    if (!table->spec_.queue() || table->items_.size() == 0) continue;
+    table->items_.RemoveOne(table->removal_random_);
+    return true;
+  }
+  return false;
+}
+
+Table& Table::TableFor(const v1::ItemRun& run) const { return *chunks_.tables[TableOf(run, chunks_.specs)]; }
+
+absl::Status Table::CheckQueues(const v1::ChunkHeader& chunk) const {
+  for (const Table* const table : chunks_.tables) {
+    const v1::TableSpec& spec = table->spec_;
+    if (!spec.queue()) continue;
+    table->AssertLocked();
+    uint64_t items = 0;
+    for (const v1::ItemRun& run : chunk.items()) items += &TableFor(run) == table ? run.count() : 0;
+    if (items > table->items_.capacity() - spec.max_items()) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "a chunk of %d items does not fit into the queue \"%s\" of %d", items, spec.name(), spec.max_items()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
@@ -123,7 +174,11 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
     AppendSegment(lane->second, segment, reserved.first(segment.rows()));
     reserved = reserved.subspan(segment.rows());
   }
-  for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
+  for (const v1::ItemRun& run : chunk.items()) {
+    Table& table = TableFor(run);
+    table.AssertLocked();
+    table.AddItems(writer.lanes[run.lane()], run);
+  }
   // Only now, when all items have found their rows, are those let go that no later item can have.
   for (const v1::Segment& segment : chunk.segments()) {
     Lane& lane = writer.lanes[segment.lane()];
@@ -185,11 +240,29 @@ uint64_t Table::StepsToLimit() const {
 }
 
 uint64_t Table::StepsToLimitLocked() const {
-  const uint64_t granted = insert_limit_ - std::min(insert_limit_, chunks_.inserted_steps);
-  if (!spec_.queue()) return granted;
+  uint64_t steps = UINT64_MAX;
+  if (!chunks_.limited) return steps;
+  for (const Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    steps = std::min({steps, table->GrantedSteps(), table->QueuedSteps()});
+  }
+  return steps;
+}
+
+bool Table::AllHaveGranted() const {
+  return std::all_of(chunks_.tables.begin(), chunks_.tables.end(), [](const Table* table) {
+    table->AssertLocked();
+    return table->GrantedSteps() > 0;
+  });
+}
+
+uint64_t Table::GrantedSteps() const { return insert_limit_ - std::min(insert_limit_, chunks_.inserted_steps); }
+
+uint64_t Table::QueuedSteps() const {
+  if (!spec_.queue()) return UINT64_MAX;
   const uint64_t items = items_.size() + uncommitted_items_;
   const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items);
-  return std::min(granted, free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1));
+  return free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1);
 }
 
 }  // namespace headrace

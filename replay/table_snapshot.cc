@@ -10,27 +10,35 @@
 namespace headrace {
 
 Table::Snapshot Table::TakeSnapshot() {
+  HEADRACE_CHECK(has_own_rows());
   MutexLock lock(&chunks_.mutex);
   Snapshot snapshot;
-  snapshot.spec = spec_;
-  snapshot.state = StateLocked();
-  snapshot.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
+  for (const Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    snapshot.tables.push_back(table->BooksLocked());
+  }
   snapshot.writers = chunks_.writers.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
-  // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
-  if (spec_.queue()) {
-    snapshot.state.set_removed_items(snapshot.state.removed_items() + items_.size());
-  } else {
-    snapshot.items = items_.Items();
-  }
   snapshot.pin.table_ = this;
   snapshot.pin.read_ = chunks_.rows.BeginRead();
   return snapshot;
 }
 
+Table::Books Table::BooksLocked() const {
+  Books books = {.spec = spec_, .state = StateLocked(), .items = {}};
+  books.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
+  // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
+  if (spec_.queue()) {
+    books.state.set_removed_items(books.state.removed_items() + items_.size());
+  } else {
+    books.items = items_.Items();
+  }
+  return books;
+}
+
 absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count, ReadBytes read) {
   MutexLock lock(&chunks_.mutex);
-  HEADRACE_CHECK(chunks_.writers.empty() && items_.size() == 0);
+  HEADRACE_CHECK(has_own_rows() && chunks_.writers.empty() && items_.size() == 0);
   std::vector<RowStore::Address> rows;
   if (count > chunks_.rows.max_rows() || chunks_.rows.Reserve(count, rows) != RowStore::Room::kReserved) {
     return absl::ResourceExhaustedError(
@@ -72,14 +80,17 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     items_.Add(restored);
   }
   if (!IsPriority(state.max_priority())) return absl::DataLossError("the highest priority is no priority");
-  RETURN_IF_ERROR(chunks_.writers.Restore(writers, rows));
-  for (const RowStore::Address row : rows) chunks_.rows.Release(row);
-  chunks_.inserted_steps = state.inserted_steps();
-  chunks_.durable_steps = chunks_.inserted_steps;
+  if (has_own_rows()) {
+    RETURN_IF_ERROR(chunks_.writers.Restore(writers, rows));
+    chunks_.writers.set_lost_chunks(state.lost_chunks());
+    chunks_.inserted_steps = state.inserted_steps();
+    chunks_.durable_steps = chunks_.inserted_steps;
+  } else if (!writers.empty()) {
+    return absl::DataLossError("a table over another has writers");
+  }
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();
-  chunks_.writers.set_lost_chunks(state.lost_chunks());
   lost_items_ = state.lost_items();
   items_.set_removed(state.removed_items());
   items_.set_max_priority(std::max(items_.max_priority(), state.max_priority()));
@@ -88,6 +99,11 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   // Nobody has granted anything yet in this life.
   insert_limit_ = std::max(insert_limit_, chunks_.inserted_steps);
   return absl::OkStatus();
+}
+
+void Table::ReleaseRestored(std::span<const RowStore::Address> rows) {
+  MutexLock lock(&chunks_.mutex);
+  for (const RowStore::Address row : rows) chunks_.rows.Release(row);
 }
 
 }  // namespace headrace
