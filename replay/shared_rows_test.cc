@@ -361,7 +361,7 @@ TEST(SharedRowsTest, SnapshotsAreConsistentUnderLoad) {
       for (uint64_t key = 0; !stop; ++key) SampleFrom(*sampled, 32, sampled == other.get() ? 4 : 2, key);
     });
   }
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 50; ++i) {
     const Table::Snapshot snapshot = table->TakeSnapshot();
     ASSERT_EQ(snapshot.tables.size(), 2u);
     EXPECT_EQ(snapshot.tables[0].state.inserted_steps(), snapshot.tables[1].state.inserted_steps());
