@@ -142,7 +142,7 @@ class ActingTest : public testing::Test {
     v1::Lease lease;
     lease.set_run_id("run");
     *lease.mutable_table() = table;
-    members_.Open(lease, [random_steps] { return random_steps; });
+    members_.Open(lease, [random_steps](uint64_t) { return random_steps; });
     v1::Join join;
     *join.mutable_peer() = MakePeer("", "actor");
     join.set_role(v1::ACTOR);

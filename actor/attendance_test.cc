@@ -44,7 +44,7 @@ class TestLearner {
     v1::Lease lease;
     lease.set_run_id(run_id);
     lease.mutable_table()->set_name(table);
-    service_.Open(lease, [] { return 0; });
+    service_.Open(lease, [](uint64_t) { return 0; });
   }
 
   RunService& service() { return service_; }

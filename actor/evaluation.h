@@ -1,4 +1,4 @@
-// Deterministic evaluation: whole episodes with the greedy policy, from the same initial states every time.
+// Deterministic evaluation: whole episodes with the greedy policy, from the initial states that a seed chooses.
 #ifndef HEADRACE_ACTOR_EVALUATION_H_
 #define HEADRACE_ACTOR_EVALUATION_H_
 

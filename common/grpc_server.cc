@@ -28,7 +28,7 @@ constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxHeaderBytes = 4 << 10;
 constexpr int kMaxHealthMessageBytes = 4 << 10;
-constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 64}, .buffer_bytes = 16 << 20};
+constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20};
 
 // Every server of the process has it otherwise.
 class WithoutReflection final : public grpc::ServerBuilderOption {

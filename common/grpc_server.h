@@ -24,8 +24,8 @@ inline constexpr int kMaxMessageBytes = 64 << 20;
 struct ServerLimits {
   ConnectionLimits connections = DefaultConnectionLimits();
   // What messages that are on their way in may take, of all clients together: gRPC 1.51 looks at a message's size only
-  // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends those that hold
-  // most.
+  // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends streams with
+  // RESOURCE_EXHAUSTED, whosever they are: for ours a reason to try again (common/kept_connection.h).
   size_t buffer_bytes = size_t{1} << 30;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/match.h"
 #include "common/backoff.h"
 #include "common/log.h"
 
@@ -11,6 +12,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
+// So gRPC says of a message. With the same status it ends streams when a server has no memory left for what comes in,
+// which passes.
+constexpr char kTooLarge[] = "larger than max";
 
 }  // namespace
 
@@ -18,11 +22,12 @@ bool KeptConnection::IsFinal(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kResourceExhausted:  // a message that is too large, a table that can never fit
-    case absl::StatusCode::kUnimplemented:      // another service listens there
+    case absl::StatusCode::kUnimplemented:  // another service listens there
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kUnauthenticated:
       return true;
+    case absl::StatusCode::kResourceExhausted:
+      return absl::StrContains(status.message(), kTooLarge);
     default:
       return false;
   }

@@ -116,6 +116,8 @@ TEST(KeptConnectionTest, KnowsWhichStatusesAreFinal) {
   EXPECT_FALSE(KeptConnection::IsFinal(absl::NotFoundError("")));  // a table that is not there yet
   EXPECT_FALSE(KeptConnection::IsFinal(absl::CancelledError("")));
   EXPECT_FALSE(KeptConnection::IsFinal(absl::InternalError("")));
+  EXPECT_FALSE(KeptConnection::IsFinal(absl::ResourceExhaustedError("no memory left")));
+  EXPECT_TRUE(KeptConnection::IsFinal(absl::ResourceExhaustedError("Received message larger than max (9 vs. 8)")));
 }
 
 }  // namespace

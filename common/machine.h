@@ -1,4 +1,4 @@
-// What a result was measured on.
+// The machine that this runs on, and how much of it there is for this process.
 //
 // Thread-safe.
 #ifndef HEADRACE_COMMON_MACHINE_H_
@@ -15,6 +15,9 @@ struct Machine {
   uint32_t cores;   // that this process may use
   uint64_t memory_bytes;
 };
+
+// At least 1: the cores that the process may run on, and no more than its control group gives it time for.
+uint32_t UsableCores();
 
 Machine ThisMachine();
 

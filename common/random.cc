@@ -28,13 +28,13 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<u
   return counter;
 }
 
-// The counter is (position, index, role and purpose) and the key is the seed: as Philox is a bijection of the counter
-// for each key, streams of one seed never share a block. No role is 0, so streams named by a key alone stay apart too.
 uint64_t RandomId() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
 }
 
+// The counter is (position, index, role and purpose) and the key is the seed: as Philox is a bijection of the counter
+// for each key, streams of one seed never share a block. No role is 0, so streams named by a key alone stay apart too.
 RandomStream::RandomStream(uint64_t seed, StreamRole role, uint32_t index, StreamPurpose purpose)
     : key_{Low(seed), High(seed)},
       stream_high_(static_cast<uint32_t>(role) << 16 | static_cast<uint32_t>(purpose)),

@@ -8,7 +8,7 @@ namespace headrace {
 
 inline constexpr char kVersion[] = "0.1.0";
 
-// Of the sources, as --revision says; empty: nobody has said.
+// Of the sources, as --revision says, or a file that lies with the binaries; "not known" if neither does.
 std::string Revision();
 
 }  // namespace headrace

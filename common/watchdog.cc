@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/shutdown.h"
@@ -12,6 +13,7 @@ namespace {
 
 // Looks are counted, not the clock asked: it goes on while a process is stopped.
 constexpr std::chrono::seconds kInterval{1};
+constexpr std::chrono::seconds kStackPatience{5};
 
 }  // namespace
 
@@ -44,7 +46,9 @@ void Watchdog::Watch() {
         "where it hangs:",
         patience_.count());
     pthread_kill(watched_, SIGABRT);
-    return;
+    // The first process of a container cannot be killed by its own signal.
+    std::this_thread::sleep_for(kStackPatience);
+    _exit(1);
   }
 }
 

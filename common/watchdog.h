@@ -17,7 +17,7 @@ namespace headrace {
 
 class Watchdog {
  public:
-  // After `patience` without a sign of life the process ends by SIGABRT on the thread that made this object, whose
+  // After `patience` without a sign of life the process ends, by SIGABRT on the thread that made this object, whose
   // stack is then printed. Time in which the whole process was stopped does not count.
   explicit Watchdog(std::chrono::seconds patience);
   ~Watchdog();

@@ -10,6 +10,7 @@
 #include "common/grpc_status.h"
 #include "common/log.h"
 #include "common/seconds.h"
+#include "common/sign_of_life.h"
 #include "common/status_macros.h"
 #include "grpcpp/client_context.h"
 #include "learner/checkpoint.h"
@@ -17,6 +18,8 @@
 
 namespace headrace {
 namespace {
+
+constexpr std::chrono::milliseconds kSignInterval{500};
 
 absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std::chrono::milliseconds connect_patience,
                                                 std::chrono::milliseconds patience,
@@ -51,6 +54,8 @@ void CheckpointWriter::Poll() {
 
 absl::Status CheckpointWriter::Wait() {
   if (!writing()) return absl::OkStatus();
+  // That this comes to an end is what the patience is for.
+  while (writing_.wait_for(kSignInterval) == std::future_status::timeout) SignOfLife::Give();
   absl::Status written = writing_.get();
   if (written.ok()) {
     metrics_->checkpoints.Increment();

@@ -81,7 +81,7 @@ class EvaluationsTest : public testing::Test {
     evaluations_ = std::make_unique<Evaluations>(
         config_, Evaluations::Surroundings{&members_, &parameters_, progress_.get(), &metrics_, &counters_, "run",
                                            run_->checkpoints()});
-    members_.Open({}, [] { return 0; });
+    members_.Open({}, [](uint64_t) { return 0; });
     evaluator_ = std::make_unique<Evaluator>(server_->address());
     while (!members_.HasEvaluator()) {
     }

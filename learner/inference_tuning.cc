@@ -1,11 +1,11 @@
 #include "learner/inference_tuning.h"
 
 #include <algorithm>
-#include <thread>
 #include <vector>
 
 #include "ATen/Parallel.h"
 #include "common/log.h"
+#include "common/machine.h"
 #include "common/seconds.h"
 
 namespace headrace {
@@ -17,7 +17,7 @@ constexpr uint32_t kMostPredictionThreads = 16;
 enum KnobNumber : size_t { kPredictionThreads, kUpdateThreads, kActors };
 
 std::vector<Autotuner::Knob> KnobsOf(const v1::RunConfig& config) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int cores = static_cast<int>(UsableCores());
   const int actors = static_cast<int>(std::max(1u, config.actor().processes()));
   Autotuner::Knob update = {.name = "update_threads", .maximum = cores};
   if (config.learner().threads() > 0) {
@@ -39,8 +39,7 @@ bool InferenceTuning::Wanted(const v1::RunConfig& config) {
 }
 
 uint32_t InferenceTuning::MostPredictionThreads(const v1::RunConfig& config) {
-  const uint32_t cores = std::thread::hardware_concurrency();
-  return std::max(config.inference().threads(), std::clamp(cores, 1u, kMostPredictionThreads));
+  return std::max(config.inference().threads(), std::min(UsableCores(), kMostPredictionThreads));
 }
 
 InferenceTuning::InferenceTuning(const v1::RunConfig& config, double steps_of_an_update, InferenceService* inference)

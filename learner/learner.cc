@@ -144,11 +144,12 @@ absl::Status Learner::SetUp() {
   init_from_.reset();
   counters_.clear_end_reason();
   RETURN_IF_ERROR(Publish());
-  members_->Open(MakeLease(), [this] {
+  members_->Open(MakeLease(), [this](uint64_t actors) {
     const uint64_t done = updates_->env_steps();
     const uint64_t left = experience_.random_steps > done ? experience_.random_steps - done : 0;
-    const uint64_t processes = std::max<uint64_t>(1, config_.actor().processes());
-    return (left + processes - 1) / processes;
+    // There may be more of them than configured, where they are scaled by others.
+    const uint64_t sharers = std::max<uint64_t>(actors, config_.actor().processes());
+    return (left + sharers - 1) / sharers;
   });
   return absl::OkStatus();
 }

@@ -66,7 +66,8 @@ struct LearnerMetrics {
         prefetch_batches(r.AddGauge("headrace_learner_prefetch_batches",
                                     "Batches that may be on their way or ready while another is learned from.")),
         shards(r.AddGauge("headrace_learner_shards", "Replay shards of the run, as configured.")),
-        connected_shards(r.AddGauge("headrace_learner_connected_shards", "Replay shards that are connected.")),
+        connected_shards(
+            r.AddGauge("headrace_learner_connected_shards", "Replay shards that are connected.", kNotKnownYet)),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
         training_return(r.AddGauge("headrace_learner_training_return",

@@ -123,7 +123,7 @@ void RunService::GrantLease(Member& member) {
   order.mutable_lease()->set_index(*member.index);
   if (member.join.role() == v1::ACTOR) {
     order.mutable_lease()->set_generation(uint64_t{incarnation_} << 32 | grants_[*member.index]++);
-    order.mutable_lease()->set_random_steps(random_steps_());
+    order.mutable_lease()->set_random_steps(random_steps_(ActorsLocked()));
   }
   LogInfo("%s %d joined from %s (process %d, %d environments)", member.join.role() == v1::ACTOR ? "actor" : "evaluator",
           *member.index, member.address, member.join.process_id(), member.join.environments());
@@ -181,7 +181,7 @@ absl::StatusOr<v1::EnvironmentSpec> RunService::WaitForEnvironment(Deadline dead
   return *environment_;
 }
 
-void RunService::Open(v1::Lease lease, std::function<uint64_t()> random_steps) {
+void RunService::Open(v1::Lease lease, std::function<uint64_t(uint64_t)> random_steps) {
   MutexLock lock(&mutex_);
   lease_ = std::move(lease);
   random_steps_ = std::move(random_steps);
@@ -222,6 +222,10 @@ bool RunService::HasEvaluator() const {
 
 uint32_t RunService::actors() const {
   MutexLock lock(&mutex_);
+  return ActorsLocked();
+}
+
+uint32_t RunService::ActorsLocked() const {
   return static_cast<uint32_t>(std::count_if(members_.begin(), members_.end(), [](const auto& entry) {
     return entry.second.join.role() == v1::ACTOR && entry.second.index.has_value();
   }));

@@ -47,8 +47,9 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   // The environment that the first member brought. DeadlineExceeded: none has come.
   absl::StatusOr<v1::EnvironmentSpec> WaitForEnvironment(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // From now on leases are given: `lease` with index and generation, and random_steps() for an actor that joins now.
-  void Open(v1::Lease lease, std::function<uint64_t()> random_steps) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on leases are given: `lease` with index and generation, and random_steps(actors) for an actor that joins
+  // now, of so many with it.
+  void Open(v1::Lease lease, std::function<uint64_t(uint64_t actors)> random_steps) ABSL_LOCKS_EXCLUDED(mutex_);
 
   Reports TakeReports() ABSL_LOCKS_EXCLUDED(mutex_);
   // Asks an idle evaluator. False: there is none.
@@ -84,6 +85,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   absl::Status Report(uint64_t stream, v1::AttendRequest& report) ABSL_LOCKS_EXCLUDED(mutex_);
   void Leave(uint64_t stream) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  uint32_t ActorsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantLease(Member& member) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t FreeIndex(const Member& member) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -97,7 +99,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   std::map<uint64_t, Member> members_ ABSL_GUARDED_BY(mutex_);
   std::optional<v1::EnvironmentSpec> environment_ ABSL_GUARDED_BY(mutex_);
   std::optional<v1::Lease> lease_ ABSL_GUARDED_BY(mutex_);
-  std::function<uint64_t()> random_steps_ ABSL_GUARDED_BY(mutex_);
+  std::function<uint64_t(uint64_t)> random_steps_ ABSL_GUARDED_BY(mutex_);
   Reports reports_ ABSL_GUARDED_BY(mutex_);
   std::map<uint32_t, uint32_t> grants_ ABSL_GUARDED_BY(mutex_);  // how often each actor's index was leased
   std::string stop_reason_ ABSL_GUARDED_BY(mutex_);

@@ -141,7 +141,7 @@ class RunServiceTest : public testing::Test {
     v1::Lease lease;
     lease.set_run_id("run");
     lease.mutable_table()->set_name("experience");
-    service_.Open(lease, [random_steps] { return random_steps; });
+    service_.Open(lease, [random_steps](uint64_t actors) { return random_steps + actors; });
   }
   absl::Status Refusal(const v1::AttendRequest& join) { return Attend(join)->End(); }
   v1::RunStatus Status() {
@@ -172,7 +172,7 @@ TEST_F(RunServiceTest, TheFirstMemberBringsTheEnvironmentAndLeasesFollowOnceThey
   const v1::RunOrder order = actor->Next();
   EXPECT_EQ(order.lease().run_id(), "run");
   EXPECT_EQ(order.lease().index(), 0);
-  EXPECT_EQ(order.lease().random_steps(), 250);
+  EXPECT_EQ(order.lease().random_steps(), 251);
   EXPECT_EQ(order.lease().table().name(), "experience");
   EXPECT_EQ(service_.actors(), 1);
 }
@@ -215,7 +215,7 @@ TEST_F(RunServiceTest, NoLeaseIsGivenTwice) {
   for (const uint32_t incarnation : {1, 2}) {
     RunService service("run", incarnation, CheckEnvironment);
     const std::unique_ptr<GrpcServer> server = *GrpcServer::Start("127.0.0.1:0", {&service});
-    service.Open({}, [] { return 0; });
+    service.Open({}, [](uint64_t) { return 0; });
     const auto join = [&](const v1::AttendRequest& request) {
       auto peer = std::make_unique<Peer>(server->address(), request);
       const v1::Lease lease = peer->Next().lease();

@@ -44,7 +44,7 @@ class Onlooker final : public Algorithm {
     }
     progress = batch.progress;
     if (priority_of_two > 0 || std::isnan(priority_of_two)) {
-      priorities_ = at::where(batch.slices[kValue].select(1, 0) == 2, priority_of_two, 1.0).to(at::kFloat);
+      priorities_ = at::where(batch.slices[kValue].select(1, 0).eq(2), priority_of_two, 1.0).to(at::kFloat);
     }
   }
   at::Tensor Priorities() const override { return priorities_; }

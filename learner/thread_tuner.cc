@@ -1,9 +1,10 @@
 #include "learner/thread_tuner.h"
 
 #include <algorithm>
-#include <thread>
+#include <array>
 
 #include "common/log.h"
+#include "common/machine.h"
 
 namespace headrace {
 namespace {
@@ -20,8 +21,7 @@ constexpr double kLongestPause = 80;
 
 ThreadTuner ThreadTuner::For(const v1::RunConfig& config) {
   if (config.learner().threads() > 0) return ThreadTuner(static_cast<int>(config.learner().threads()), false);
-  return ThreadTuner(static_cast<int>(std::thread::hardware_concurrency()),
-                     !config.deterministic() && config.device() == "cpu");
+  return ThreadTuner(static_cast<int>(UsableCores()), !config.deterministic() && config.device() == "cpu");
 }
 
 void ThreadTuner::Add(double seconds) {
@@ -29,11 +29,11 @@ void ThreadTuner::Add(double seconds) {
   ++window_.updates;
   window_.seconds += seconds;
   since_trial_ += seconds;
-  const double limit = trying_ ? kHopeless * kUpdates * usual_ : kLongWindow;
+  const double limit = chosen_ > 0 ? kHopeless * kUpdates * usual_ : kLongWindow;
   if (window_.updates < kUpdates && window_.seconds < limit) return;
   const double mean = window_.seconds / window_.updates;
   window_ = {};
-  trying_ ? EndTrial(mean) : Consider(mean);
+  chosen_ > 0 ? EndTrial(mean) : Consider(mean);
 }
 
 void ThreadTuner::Consider(double mean) {
@@ -41,22 +41,31 @@ void ThreadTuner::Consider(double mean) {
   const bool slowed = mean > kSlowed * usual_;
   usual_ = mean;
   if (first || (since_trial_ < pause_ && !slowed)) return;
-  trying_ = true;
+  if (slowed) turn_ = 0;
+  chosen_ = threads_;
   threads_ = Other();
 }
 
+int ThreadTuner::Other() {
+  const std::array<int, 4> others = {1, chosen_ / 2, 2 * chosen_, most_};
+  while (true) {
+    const int other = others[turn_++ % others.size()];
+    if (other >= 1 && other <= most_ && other != chosen_) return other;
+  }
+}
+
 void ThreadTuner::EndTrial(double mean) {
-  trying_ = false;
   since_trial_ = 0;
   if (mean < kWorthwhile * usual_) {
-    LogInfo("an update takes %.1f ms with %d threads and %.1f ms with %d: changed to that", 1e3 * usual_, Other(),
+    LogInfo("an update takes %.1f ms with %d threads and %.1f ms with %d: changed to that", 1e3 * usual_, chosen_,
             1e3 * mean, threads_);
     usual_ = mean;
     pause_ = kFirstPause;
   } else {
-    threads_ = Other();
+    threads_ = chosen_;
     pause_ = std::clamp(2 * pause_, kFirstPause, kLongestPause);
   }
+  chosen_ = 0;
 }
 
 }  // namespace headrace

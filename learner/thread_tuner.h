@@ -1,12 +1,13 @@
-// How many threads an update is given: all that there are, or one, whichever makes updates faster now.
+// How many threads an update is given: whichever number makes updates faster now.
 //
 //   tuner.Add(seconds);                    // after each update
 //   at::set_num_threads(tuner.threads());  // before the next
 //
 // The threads of an operation wait for each other. Where actors, shards or other programs want the same cores, each
 // operation takes until the last thread gets its turn, and an update on all cores can take a hundred times as long as
-// on one (measured: 2 updates a second on two threads beside one busy process on two cores, 215 on one). So the other
-// number is tried for a moment now and then, less and less often while the answer stays the same.
+// on one (measured: 2 updates a second on two threads beside one busy process on two cores, 203 on one). And small
+// products gain nothing from the last of many cores. So other numbers are tried for a moment now and then, in turn one,
+// half as many, twice as many and all, less and less often while the answer stays the same.
 //
 // Not thread-safe.
 #ifndef HEADRACE_LEARNER_THREAD_TUNER_H_
@@ -18,10 +19,10 @@ namespace headrace {
 
 class ThreadTuner {
  public:
-  // Chooses between 1 and `most`, with which it begins, or stays there.
+  // Chooses from 1 to `most`, with which it begins, or stays there.
   explicit ThreadTuner(int most, bool chooses = true) : most_(most), chooses_(chooses && most > 1), threads_(most) {}
-  // With the run's number of threads. Where that is not said, it chooses among all cores; not in lockstep, because the
-  // number has a part in the last bits of a product.
+  // With the run's number of threads. Where that is not said, it chooses among all cores that the process may use; not
+  // in lockstep, because the number has a part in the last bits of a product.
   static ThreadTuner For(const v1::RunConfig& config);
 
   // Of the update that was just done on threads().
@@ -35,15 +36,17 @@ class ThreadTuner {
     double seconds = 0;
   };
 
-  // What a window on the chosen number, or on the other one, has shown: mean seconds of an update.
+  // What a window on the chosen number, or on another one, has shown: mean seconds of an update.
   void Consider(double mean);
   void EndTrial(double mean);
-  int Other() const { return threads_ == 1 ? most_ : 1; }
+  // The next number to try.
+  int Other();
 
   const int most_;
   const bool chooses_;
-  int threads_;          // now
-  bool trying_ = false;  // the other number
+  int threads_;      // now
+  int chosen_ = 0;   // while another number is tried; 0: none is
+  size_t turn_ = 0;  // which other number comes next
   Window window_;
   double usual_ = 0;  // seconds of an update on the chosen number; 0: not known yet
   double pause_ = 0;  // seconds of updates from one trial to the next

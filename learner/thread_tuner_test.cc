@@ -7,18 +7,22 @@
 namespace headrace {
 namespace {
 
-// Does updates for so many seconds, each as long as its number of threads takes; returns the share of them on one.
-double ShareOnOneThread(ThreadTuner& tuner, const std::map<int, double>& update_seconds, double seconds) {
+// Does updates for so many seconds, each as long as its number of threads takes; returns the share of them on `number`.
+double ShareOn(int number, ThreadTuner& tuner, const std::map<int, double>& update_seconds, double seconds) {
   int updates = 0;
-  int on_one = 0;
+  int on_it = 0;
   while (seconds > 0) {
     const double update = update_seconds.at(tuner.threads());
     ++updates;
-    on_one += tuner.threads() == 1;
+    on_it += tuner.threads() == number;
     seconds -= update;
     tuner.Add(update);
   }
-  return static_cast<double>(on_one) / updates;
+  return static_cast<double>(on_it) / updates;
+}
+
+double ShareOnOneThread(ThreadTuner& tuner, const std::map<int, double>& update_seconds, double seconds) {
+  return ShareOn(1, tuner, update_seconds, seconds);
 }
 
 TEST(ThreadTunerTest, StaysOnAllWhereTheyAreFaster) {
@@ -31,7 +35,15 @@ TEST(ThreadTunerTest, StaysOnAllWhereTheyAreFaster) {
 
 TEST(ThreadTunerTest, ChangesToOneWhereThreadsWaitForEachOther) {
   ThreadTuner tuner(4);
-  EXPECT_GT(ShareOnOneThread(tuner, {{1, 0.004}, {4, 0.5}}, 300), 0.99);
+  EXPECT_GT(ShareOnOneThread(tuner, {{1, 0.004}, {2, 0.4}, {4, 0.5}}, 300), 0.99);
+}
+
+// Small products on many cores.
+TEST(ThreadTunerTest, FindsTheBestNumberBetweenOneAndAll) {
+  ThreadTuner tuner(24);
+  const std::map<int, double> seconds = {{1, 0.008}, {2, 0.005}, {4, 0.003}, {8, 0.004}, {12, 0.006}, {24, 0.02}};
+  ShareOn(4, tuner, seconds, 300);
+  EXPECT_GT(ShareOn(4, tuner, seconds, 100), 0.9);
 }
 
 // Another program comes, and goes again.

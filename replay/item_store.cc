@@ -127,15 +127,25 @@ ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
           item.context};
 }
 
-std::vector<Item> ItemStore::Items() const {
+void ItemStore::Copy::Reserve(size_t count) {
+  slots.resize(count);  // so that its pages are there, too
+  order.resize(count);
+}
+
+void ItemStore::CopyTo(Copy& copy) const {
+  copy.slots.assign(slots_.begin(), slots_.end());
+  copy.order.assign(order_.begin(), order_.end());
+}
+
+std::vector<Item> ItemStore::Copy::Items() const {
   std::vector<uint32_t> present;
-  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot].rows > 0) present.push_back(slot);
+  for (uint32_t slot = 0; slot < slots.size(); ++slot) {
+    if (slots[slot].rows > 0) present.push_back(slot);
   }
-  std::sort(present.begin(), present.end(), [&](uint32_t a, uint32_t b) { return order_[a] < order_[b]; });
+  std::sort(present.begin(), present.end(), [&](uint32_t a, uint32_t b) { return order[a] < order[b]; });
   std::vector<Item> items;
   items.reserve(present.size());
-  for (const uint32_t slot : present) items.push_back(slots_[slot]);
+  for (const uint32_t slot : present) items.push_back(slots[slot]);
   return items;
 }
 

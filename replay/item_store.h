@@ -76,8 +76,17 @@ class ItemStore {
   uint64_t removed() const { return removed_; }
   void set_removed(uint64_t removed) { removed_ = removed; }
 
-  // All items, oldest first.
-  std::vector<Item> Items() const;
+  // The books as they are at one moment. Taking the copy is fast if it has room already; putting it in order takes
+  // longer, and needs the store no more.
+  struct Copy {
+    std::vector<Item> slots;
+    std::vector<uint64_t> order;
+    void Reserve(size_t slots);
+    // All items, oldest first.
+    std::vector<Item> Items() const;
+  };
+  size_t slots() const { return slots_.size(); }
+  void CopyTo(Copy& copy) const;
 
  private:
   void SampleDistinct(RandomStream& random, std::span<Drawn> drawn);

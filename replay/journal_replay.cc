@@ -1,5 +1,6 @@
 #include "replay/journal_replay.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/file.h"
+#include "common/grpc_server.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/status_macros.h"
@@ -53,6 +55,24 @@ class EntryReader {
   }
   // Behind the last entry that was whole.
   uint64_t damaged_bytes() const { return good_; }
+  // Whether there is a whole entry among these: a crash leaves none behind one that it has cut off, or only such as
+  // were written with that one and not acknowledged either; a disk that has gone bad may.
+  bool HasEntriesBehindDamage() {
+    // The next one is no farther than the largest message.
+    std::string rest(std::min<uint64_t>(good_, 2 * kMaxMessageBytes), '\0');
+    if (fseek(file_.get(), -static_cast<long>(good_), SEEK_END) != 0) return false;
+    rest.resize(fread(rest.data(), 1, rest.size(), file_.get()));
+    for (size_t at = 1; at + sizeof(JournalEntryHead) < rest.size(); ++at) {
+      JournalEntryHead head;
+      std::memcpy(&head, rest.data() + at, sizeof(head));
+      const size_t left = rest.size() - at - sizeof(head);
+      if (head.bytes > 0 && head.bytes <= left &&
+          Checksum({rest.data() + at + sizeof(head), static_cast<size_t>(head.bytes)}) == head.xxh3) {
+        return true;
+      }
+    }
+    return false;
+  }
 
  private:
   EntryReader(FILE* file, uint64_t bytes) : file_(file, &fclose), left_(bytes), good_(bytes) {}
@@ -137,7 +157,12 @@ absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t fi
         LogError("an entry of %s is passed over: %s", path, taken.ToString());
       }
     }
-    if (reader.damaged_bytes() > 0) {
+    if (reader.damaged_bytes() > 0 && reader.HasEntriesBehindDamage()) {
+      LogError(
+          "%s is damaged in its middle: %d bytes from there on are dropped, and with them steps that may have been "
+          "acknowledged",
+          path, reader.damaged_bytes());
+    } else if (reader.damaged_bytes() > 0) {
       LogWarning("%s ends in the middle of an entry: %d bytes, which were not acknowledged, are dropped", path,
                  reader.damaged_bytes());
     }

@@ -789,7 +789,7 @@ TEST(SamplerTest, IsToldWhyItIsRefused) {
     options.table.set_name("big");
     options.table.set_max_bytes(uint64_t{1} << 40);
   });
-  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
   status = refusal([](auto& options) { options.slices[0].set_column("cost"); });
   EXPECT_THAT(status.message(), HasSubstr("no column \"cost\""));
   status = refusal([](auto& options) { options.batch_size = 5; });

@@ -182,7 +182,9 @@ TEST_F(ServiceTest, ChunksOverTheMessageLimitAreRefused) {
                           .closed = [&](const absl::Status& status) { closed.set_value(status); }});
   stream->Send(InsertOpen());
   stream->Send(Bytes(large));
-  EXPECT_TRUE(absl::IsResourceExhausted(closed.get_future().get()));
+  const absl::Status status = closed.get_future().get();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("larger than max"));  // how KeptConnection knows it
 }
 
 TEST_F(ServiceTest, CheckpointsOnRequest) {

@@ -63,9 +63,9 @@ absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, co
   uint64_t taken = 0;
   for (const v1::TableSpec& other : Specs()) taken += other.max_bytes();
   if (spec.max_bytes() > budget_bytes_ - taken) {
-    return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left",
-                                                        spec.name(), spec.max_bytes(), budget_bytes_ - taken,
-                                                        budget_bytes_));
+    return absl::FailedPreconditionError(absl::StrFormat("table \"%s\" wants %d bytes, but the shard has %d of %d left",
+                                                         spec.name(), spec.max_bytes(), budget_bytes_ - taken,
+                                                         budget_bytes_));
   }
   const Table* over = nullptr;
   if (!spec.over().empty()) {

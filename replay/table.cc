@@ -21,7 +21,7 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, 
     if (over == nullptr) table->Join();
     return table;
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
+    return absl::FailedPreconditionError(
         absl::StrFormat("table \"%s\": this machine has no address space for %d bytes", spec.name(), spec.max_bytes()));
   }
 }

@@ -68,7 +68,7 @@ class Table {
   // Commits a chunk with `payload_bytes` of payload, or drops it if it was committed before. kWait: the insert limit of
   // this table or of one over it is reached; grants wake those who wait in the order in which they came.
   // InvalidArgument: the chunk is not as it must be. NotFound: it has items for a table that is not over this one.
-  // Aborted: a newer stream of this writer took over. ResourceExhausted: it can never fit. `committed` is called with
+  // Aborted: a newer stream of this writer took over. FailedPrecondition: it can never fit. `committed` is called with
   // the mutex, in the order in which chunks are committed, and returns the number of the journal's entry with the
   // chunk; 0: none has to be waited for.
   absl::StatusOr<Outcome> Insert(uint64_t writer, uint64_t session, const v1::ChunkHeader& chunk,
@@ -179,7 +179,9 @@ class Table {
   bool has_own_rows() const { return spec_.over().empty(); }
 
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
-  Books BooksLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  // Books whose items lie in a copy, of each table one.
+  Snapshot Cut(std::vector<ItemStore::Copy>& copies) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  Books CutBooks(ItemStore::Copy& items) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Of this table alone: the steps granted, and those that a queue has place for.
   uint64_t GrantedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   uint64_t QueuedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);

@@ -88,7 +88,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 
 absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
   const auto too_large = [&] {
-    return absl::ResourceExhaustedError(
+    return absl::FailedPreconditionError(
         absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
                         spec_.max_bytes(), spec_.name()));
   };
@@ -157,7 +157,7 @@ absl::Status Table::CheckQueues(const v1::ChunkHeader& chunk) const {
     uint64_t items = 0;
     for (const v1::ItemRun& run : chunk.items()) items += &TableFor(run) == table ? run.count() : 0;
     if (items > table->items_.capacity() - spec.max_items()) {
-      return absl::ResourceExhaustedError(absl::StrFormat(
+      return absl::FailedPreconditionError(absl::StrFormat(
           "a chunk of %d items does not fit into the queue \"%s\" of %d", items, spec.name(), spec.max_items()));
     }
   }

@@ -11,11 +11,30 @@ namespace headrace {
 
 Table::Snapshot Table::TakeSnapshot() {
   HEADRACE_CHECK(has_own_rows());
+  // What takes long is done without the mutex: memory for the copies before, and their order after.
+  std::vector<size_t> slots;
+  {
+    MutexLock lock(&chunks_.mutex);
+    for (const Table* const table : chunks_.tables) {
+      table->AssertLocked();
+      slots.push_back(table->spec_.queue() ? 0 : table->items_.slots());
+    }
+  }
+  std::vector<ItemStore::Copy> copies(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) copies[i].Reserve(slots[i]);
+  Snapshot snapshot = Cut(copies);
+  for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = copies[i].Items();
+  return snapshot;
+}
+
+Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies) {
   MutexLock lock(&chunks_.mutex);
   Snapshot snapshot;
-  for (const Table* const table : chunks_.tables) {
-    table->AssertLocked();
-    snapshot.tables.push_back(table->BooksLocked());
+  copies.resize(chunks_.tables.size());
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const Table& table = *chunks_.tables[i];
+    table.AssertLocked();
+    snapshot.tables.push_back(table.CutBooks(copies[i]));
   }
   snapshot.writers = chunks_.writers.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
@@ -24,14 +43,14 @@ Table::Snapshot Table::TakeSnapshot() {
   return snapshot;
 }
 
-Table::Books Table::BooksLocked() const {
+Table::Books Table::CutBooks(ItemStore::Copy& items) const {
   Books books = {.spec = spec_, .state = StateLocked(), .items = {}};
   books.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
   // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
   if (spec_.queue()) {
     books.state.set_removed_items(books.state.removed_items() + items_.size());
   } else {
-    books.items = items_.Items();
+    items_.CopyTo(items);
   }
   return books;
 }

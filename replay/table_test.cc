@@ -144,7 +144,7 @@ TEST(TableTest, RefusesAChunkThatCanNeverFit) {
   EXPECT_EQ(table->State().items(), 4u);
   writer.Append(0, 100);
   const absl::Status status = writer.Insert().status();
-  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(status.message(), HasSubstr("100 rows does not fit into the budget of 2000 bytes"));
   EXPECT_EQ(table->State().items(), 4u) << "nothing was removed for it";
 }
@@ -567,7 +567,7 @@ TEST(TableTest, AQueueRefusesAChunkOfMoreItemsThanItCouldEverHold) {
   TestWriter writer(table.get(), 7);
   writer.Append(0, 2000);
   const absl::Status status = writer.Insert().status();
-  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("a chunk of 1999 items does not fit into the queue \"t\" of 4"));
 }
 

@@ -22,15 +22,19 @@ def _python_wheels_impl(context):
         if not packages.get_child(wheel).exists:
             fail("the wheel %s is missing in %s: run tools/setup" % (wheel, venv))
 
+    # A package source may have nothing but a CUDA build of LibTorch: without --config=cuda its part for CUDA is left out.
     torch = packages.get_child("torch")
+    with_cuda = "HEADRACE_VENV" in context.os.environ and torch.get_child("lib").get_child("libtorch_cuda.so").exists
     for header in _TORCH_HEADERS:
         context.symlink(torch.get_child("include").get_child(header), "torch/include/" + header)
     for library in torch.get_child("lib").readdir():
+        if "cuda" in library.basename and not with_cuda:
+            continue
         context.symlink(library, "torch/lib/" + library.basename)
 
     # CUDA's own headers and runtime, which the CUDA build of LibTorch includes and links.
     cuda = packages.get_child("nvidia").get_child("cu13")
-    if cuda.exists:
+    if with_cuda:
         context.symlink(cuda.get_child("include"), "cuda/include")
         context.symlink(cuda.get_child("lib").get_child("libcudart.so.13"), "cuda/lib/libcudart.so.13")
 
@@ -48,7 +52,7 @@ def _python_wheels_impl(context):
         "BUILD.bazel",
         Label("//third_party:wheels.BUILD.tpl"),
         substitutions = {
-            "%{cuda}": "True" if torch.get_child("lib").get_child("libtorch_cuda.so").exists else "False",
+            "%{cuda}": str(with_cuda),
             "%{cuda_lib}": str(cuda.get_child("lib")),
             "%{torch_lib}": str(torch.get_child("lib").realpath),
             "%{mujoco_lib}": str(mujoco.realpath),

@@ -15,6 +15,13 @@ void CheckReplay(const v1::RunConfig& config, const Experience& experience, cons
         "replay.budget_bytes: has place for %d of the %d items of replay.capacity; for all of them it would be %d",
         replay.fitting, replay.capacity, replay.capacity_bytes));
   }
+  const uint32_t actors = config.actor().processes(), shards = config.replay().shards();
+  if (actors % shards != 0) {
+    warnings.push_back(absl::StrFormat(
+        "replay.shards: %d actors cannot be spread evenly over %d shards, each of which holds "
+        "its part of replay.capacity: %s",
+        actors, shards, actors < shards ? "some stay empty" : "where there are more, items go earlier"));
+  }
   const uint64_t held = std::min(replay.fitting, replay.capacity);
   if (held < experience.batch_size) {
     warnings.push_back(

@@ -43,6 +43,12 @@ TEST(WarningsTest, ABudgetThatIsTooSmallForTheCapacity) {
               ElementsAre(HasSubstr("replay.budget_bytes: has place for")));
 }
 
+TEST(WarningsTest, ActorsThatAreSpreadUnevenlyOverTheShards) {
+  EXPECT_THAT(WarningsOf({"replay.shards=2", "actor.processes=4"}), IsEmpty());
+  EXPECT_THAT(WarningsOf({"replay.shards=2", "actor.processes=1"}), ElementsAre(HasSubstr("some stay empty")));
+  EXPECT_THAT(WarningsOf({"replay.shards=2", "actor.processes=3"}), ElementsAre(HasSubstr("items go earlier")));
+}
+
 TEST(WarningsTest, ARunWithoutAnythingButRandomActions) {
   EXPECT_THAT(WarningsOf({"sac.random_steps=20000"}), ElementsAre(HasSubstr("the first 20000 have random actions")));
 }

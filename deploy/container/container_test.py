@@ -2,6 +2,9 @@
 evaluator in containers of their own, with mutual TLS and token. A shard and the learner are killed on the way, come back,
 and the score is reached.
 
+The image is the last stage of the Dockerfile, with the binaries that Bazel has built here. The first stage, which installs
+and builds everything in a container, is not run: it takes as long as a first build, and a network.
+
 podman stands in for a cluster. What it does not do, this file does as a cluster would: it makes named Pods of
 StatefulSets, fills in variables, gives names addresses (hostAliases for DNS), and mounts keys from a directory, because
 podman 4.3 takes what is in a Secret for its text. Probes are the kubelet's, and left out. Whatever else of the manifests
@@ -27,7 +30,7 @@ IMAGE = "localhost/headrace-test"
 NETWORK = "headrace-test"
 SUBNET = "10.93.7"
 # Of a cluster's network and its bookkeeping; what they hold is tested with the manifests.
-NOT_RUN = {"Namespace", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+NOT_RUN = {"Service", "PodDisruptionBudget", "NetworkPolicy"}
 DEADLINE_SECONDS = 600.0
 DOCKERFILE = Path("deploy/container/Dockerfile")
 

@@ -41,6 +41,15 @@ class DashboardsTest(unittest.TestCase):
                 for name in _SERIES.findall(re.sub(r'"[^"]*"', "", expression)):
                     self.assertIn(_HISTOGRAM_SUFFIX.sub("", name), known, f"{dashboard.name}: {expression}")
 
+    def test_grafana_takes_rates_over_four_of_the_longest_scrapes(self) -> None:
+        # $__rate_interval is at least four times the datasource's timeInterval.
+        source = Path("deploy/grafana/provisioning/datasources/headrace.yml").read_text(encoding="utf-8")
+        (known,) = re.findall(r"timeInterval: (\d+)s", source)
+        configurations = [path.read_text(encoding="utf-8") for path in Path("deploy/prometheus").glob("*.yml")]
+        scraped = [int(found) for text in configurations for found in re.findall(r"scrape_interval: (\d+)s", text)]
+        self.assertEqual(len(scraped), 2)
+        self.assertEqual(int(known), max(scraped))
+
     def test_panels_of_a_dashboard_do_not_overlap(self) -> None:
         for path, text in generate.written().items():
             if path.suffix != ".json":

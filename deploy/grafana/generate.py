@@ -40,7 +40,8 @@ def grafana(dashboard: Dashboard) -> dict[str, Any]:
     panels, x, y = [], 0, 0
     for number, panel in enumerate(dashboard.panels, start=1):
         width, height = (12, 8) if panel.kind == "curve" else (6, 4)
-        panels.append(_grafana_panel(panel, number) | {"gridPos": {"x": x, "y": y, "w": width, "h": height}})
+        place = {"gridPos": {"x": x, "y": y, "w": width, "h": height}}
+        panels.append(_grafana_panel(panel, number, dashboard.without) | place)
         x += width
         if x == COLUMNS:
             x, y = 0, y + height
@@ -76,7 +77,7 @@ def grafana(dashboard: Dashboard) -> dict[str, Any]:
     }
 
 
-def _grafana_panel(panel: Panel, number: int) -> dict[str, Any]:
+def _grafana_panel(panel: Panel, number: int, without: str) -> dict[str, Any]:
     words = panel.kind == "words"
     options: dict[str, Any] = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
     if panel.kind != "curve":
@@ -88,6 +89,8 @@ def _grafana_panel(panel: Panel, number: int) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": GRAFANA_UNITS[panel.unit]}
     if panel.kind == "curve":
         defaults["custom"] = {"lineWidth": 2, "fillOpacity": 0, "showPoints": "never", "spanNulls": True}
+    if without:
+        defaults["noValue"] = without
     return {
         "id": number,
         "type": GRAFANA_KINDS[panel.kind],
@@ -115,6 +118,8 @@ def console(dashboard: Dashboard) -> str:
         "name": dashboard.name,
         "title": dashboard.title,
         "pages": [{"name": one.name, "title": one.title} for one in DASHBOARDS],
+        "needs": dashboard.needs,
+        "without": dashboard.without,
         "panels": [vars(panel) | {"queries": [vars(query) for query in panel.queries]} for panel in dashboard.panels],
     }
     text = json.dumps(page, indent=1, ensure_ascii=False)

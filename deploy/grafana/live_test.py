@@ -1,24 +1,26 @@
-"""A real run with a real Prometheus: its metrics are well formed, every panel has something to show, and a browser
+"""Real runs with a real Prometheus: their metrics are well formed, every panel has something to show, and a browser
 draws the curves.
 """
 
+import io
 import re
 import shutil
 import signal
-import subprocess
 import unittest
 import urllib.request
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+from browser import Browser
 from headrace_cli.prometheus import query
-from panels import DASHBOARDS
+from panels import DASHBOARDS, GRADIENTS, INFERENCE, REPLAY, Dashboard
 from run import Run, SystemTest
 from tool import promtool
 
-CONFIGURATION = Path("deploy/run/cartpole_ga3c.textproto").absolute()
-# Until it is told to end, with all that there is to show: central inference has a dashboard of its own.
+CENTRAL_INFERENCE = Path("deploy/run/cartpole_ga3c.textproto").absolute()
+ASYNCHRONOUS_GRADIENTS = Path("deploy/run/cartpole_a3c.textproto").absolute()
+# Until it is told to end, with all that there is to show.
 ENDLESS = (
     "stop.score=",
     "stop.env_steps=1000000000",
@@ -27,7 +29,6 @@ ENDLESS = (
     "evaluation.episodes=5",
     "learner.log_interval_seconds=0.2",
 )
-BROWSER_SECONDS = 120  # that only a hang reaches
 # Of the first curve of a panel, deploy/prometheus/console_libraries/headrace.lib.
 BLUE = np.array([0x2F, 0x6F, 0xDE]) / 255
 
@@ -40,24 +41,16 @@ class LiveTest(SystemTest):
                 self.fail(f"{program} is not installed: `tools/setup --test` installs it")
 
     def test_a_run_can_be_watched(self) -> None:
-        run = Run(self, *ENDLESS, config=CONFIGURATION)
-        run.start("--prometheus")
-        run.wait_until(lambda: "Prometheus shows the run at" in run.output(), "Prometheus serves")
-        found = re.search(r"http://(\S+)/consoles/overview\.html", run.output())
-        assert found is not None
-        address = found[1]
-        run.wait_until(lambda: len(run.evaluations()) >= 2 and bool(run.checkpoints()), "there is something to show")
-
+        run, address = self.start(CENTRAL_INFERENCE)
         for process in run.processes():
             self.assert_metrics_are_well_formed(run, process)
-        for dashboard in DASHBOARDS:
-            for panel in dashboard.panels:
-                for one in panel.queries:
-                    with self.subTest(dashboard=dashboard.name, panel=panel.title, query=one.legend):
-                        expression = one.expression.replace("WINDOW", "10s").replace("RUN", "run")
-                        self.wait_for_value(run, address, expression)
-        for dashboard in DASHBOARDS:
-            self.assert_browser_draws(f"http://{address}/consoles/{dashboard.name}.html", dashboard.name)
+        dashboards = [dashboard for dashboard in DASHBOARDS if dashboard is not GRADIENTS]
+        self.wait_for_values(run, address, dashboards)
+        with Browser(self.root / "browser") as browser:
+            for dashboard in dashboards:
+                self.assert_browser_draws(browser, address, dashboard)
+            self.assert_browser_says(browser, address, GRADIENTS)
+            self.assert_what_was_chosen_goes_from_page_to_page(browser, address)
 
         run.signal(signal.SIGINT)
         code, output = run.wait()
@@ -65,6 +58,32 @@ class LiveTest(SystemTest):
         self.assertRegex(output, r"limits? the run: ")
         with self.assertRaises(OSError):  # it has ended with the run
             query(address, "up")
+
+    def test_a_run_whose_actors_learn_by_themselves_can_be_watched(self) -> None:
+        run, address = self.start(ASYNCHRONOUS_GRADIENTS)
+        self.wait_for_values(run, address, [GRADIENTS])
+        with Browser(self.root / "browser") as browser:
+            self.assert_browser_draws(browser, address, GRADIENTS)
+            for dashboard in (REPLAY, INFERENCE):
+                self.assert_browser_says(browser, address, dashboard)
+
+    def start(self, config: Path) -> tuple[Run, str]:
+        """The run, and where its Prometheus is."""
+        run = Run(self, *ENDLESS, config=config)
+        run.start("--prometheus")
+        run.wait_until(lambda: "Prometheus shows the run at" in run.output(), "Prometheus serves")
+        found = re.search(r"http://(\S+)/consoles/overview\.html", run.output())
+        assert found is not None
+        run.wait_until(lambda: len(run.evaluations()) >= 2 and bool(run.checkpoints()), "there is something to show")
+        return run, found[1]
+
+    def wait_for_values(self, run: Run, address: str, dashboards: list[Dashboard]) -> None:
+        for dashboard in dashboards:
+            for panel in dashboard.panels:
+                for one in panel.queries:
+                    with self.subTest(dashboard=dashboard.name, panel=panel.title, query=one.legend):
+                        expression = one.expression.replace("WINDOW", "10s").replace("RUN", "run")
+                        self.wait_for_value(run, address, expression)
 
     def wait_for_value(self, run: Run, address: str, expression: str) -> None:
         run.wait_until(lambda: bool(query(address, expression)), f"{expression} has a value")
@@ -74,30 +93,36 @@ class LiveTest(SystemTest):
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
             promtool(self, "check", "metrics", given=answer.read().decode())
 
-    def assert_browser_draws(self, page: str, name: str) -> None:
-        document = self.browse(page, "--dump-dom")
-        self.assertIn('<span id="trouble"></span>', document)
-        curves = re.findall(r'<path class="curve"[^>]* d="(M[^"]+L[^"]+)"', document)
-        self.assertGreaterEqual(len(curves), 5, f"{page} has drawn {len(curves)} curves:\n{document[-20000:]}")
-        picture = self.root / f"{name}.png"
-        self.browse(page, "--hide-scrollbars", f"--screenshot={picture}")
-        pixels = matplotlib.image.imread(picture)[:, :, :3]
+    def assert_browser_draws(self, browser: Browser, address: str, dashboard: Dashboard) -> None:
+        browser.open(f"http://{address}/consoles/{dashboard.name}.html")
+        browser.wait_until("document.querySelectorAll('path.curve[d*=L]').length >= 5")
+        self.assertEqual(browser.evaluate("document.getElementById('trouble').textContent"), "")
+        self.assertFalse(browser.evaluate("Boolean(document.getElementById('without').offsetParent)"))
+        pixels = matplotlib.image.imread(io.BytesIO(browser.picture()))[:, :, :3]
         blue = np.abs(pixels - BLUE).max(axis=2) < 0.1
-        self.assertGreater(int(blue.sum()), 500, f"{page}: no curve is to be seen")
+        self.assertGreater(int(blue.sum()), 500, f"{dashboard.name}: no curve is to be seen")
 
-    def browse(self, page: str, *arguments: str) -> str:
-        """Opens the page without a screen, and gives its script time to ask and to draw."""
-        command = [
-            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-            *(f"--user-data-dir={self.root / 'browser'}", "--window-size=1400,1800", "--virtual-time-budget=5000"),
-            *arguments,
-            f"{page}?still",
-        ]
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BROWSER_SECONDS
-        )
-        self.assertEqual(result.returncode, 0, result.stderr)
-        return result.stdout
+    def assert_browser_says(self, browser: Browser, address: str, dashboard: Dashboard) -> None:
+        """One sentence in place of curves of nothing."""
+        browser.open(f"http://{address}/consoles/{dashboard.name}.html?still=")
+        browser.wait_until("document.getElementById('without').offsetParent")
+        self.assertEqual(browser.evaluate("document.getElementById('without').textContent"), dashboard.without)
+        self.assertFalse(browser.evaluate("Boolean(document.querySelector('main').offsetParent)"))
+
+    def assert_what_was_chosen_goes_from_page_to_page(self, browser: Browser, address: str) -> None:
+        browser.open(f"http://{address}/consoles/overview.html?still=")
+        browser.wait_until("document.querySelector('path.curve')")
+        # It was drawn with rates of as many scrapes as this Prometheus makes in a window.
+        self.assertEqual(browser.evaluate("scrapeSeconds"), 1)
+        for name, value in {"range": "3600", "end": "2001-02-03T04:05:06"}.items():
+            control = f"document.getElementById('{name}')"
+            browser.evaluate(f"{control}.value = '{value}'; {control}.dispatchEvent(new Event('change'))")
+        browser.wait_until("document.getElementById('trouble').textContent === 'no run has been seen in this time'")
+        browser.evaluate("[...document.querySelectorAll('nav a')].find((a) => a.textContent === 'Replay').click()")
+        browser.wait_until("location.pathname.endsWith('/replay.html') && document.readyState === 'complete'")
+        browser.wait_until("document.getElementById('trouble').textContent === 'no run has been seen in this time'")
+        self.assertEqual(browser.evaluate("document.getElementById('range').value"), "3600")
+        self.assertEqual(browser.evaluate("document.getElementById('end').value"), "2001-02-03T04:05:06")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ class Dashboard:
     name: str
     title: str
     panels: list[Panel] = field(default_factory=list)
+    # Of what not every run has: series that are there where it is, and what to say where they are not.
+    needs: str = ""
+    without: str = ""
 
 
 def rate(metric: str, by: str = "run", labels: str = "") -> str:
@@ -92,8 +95,8 @@ ACTOR_TIME = Panel(
 POLICY_LAG = Panel(
     "Policy lag of actors",
     "updates",
-    [Query(value("headrace:policy_lag:updates"), "[process]")],
-    "How many updates the weights in use are older than the newest that were handed out.",
+    [Query(value("headrace_learner_subscriber_lag_updates"), "furthest behind")],
+    "How many updates the weights of the actor furthest behind are older than the learner's.",
 )
 FILL = Panel(
     "Replay",
@@ -120,6 +123,10 @@ ALERTS = Panel(
         Query('count(up{job=~"headrace.*", run=~"RUN"} == 0) or vector(0)', "processes that do not answer"),
         Query(total("headrace_learner_interrupted_episodes_total"), "episodes that failed"),
         Query(total("headrace_learner_lost_steps_total"), "steps lost"),
+        Query(total("headrace_learner_checkpoint_failures_total"), "checkpoints that failed"),
+        Query(total("headrace_learner_write_failures_total"), "rows and events not written"),
+        Query(total("headrace_evaluator_failures_total"), "evaluations that failed"),
+        Query(total("headrace_grpc_refusals_total"), "connections refused"),
     ],
     "All of them should be 0.",
 )
@@ -171,6 +178,7 @@ REPLAY = Dashboard(
             [
                 Query(total("headrace_replay_stored_bytes", "run, shard"), "shard [shard]"),
                 Query(total("headrace_replay_budget_bytes", "run, shard"), "budget of shard [shard]"),
+                Query(value("process_resident_memory_bytes", ', job="headrace_replay"'), "all that [process] takes"),
             ],
         ),
         Panel(
@@ -226,6 +234,9 @@ REPLAY = Dashboard(
             "Cores in use.",
         ),
     ],
+    needs=value("headrace_build_info", ', role="replay"'),
+    without="This run has no replay shards: its actors compute gradients and push them to the learner "
+    "(topology: ASYNCHRONOUS_GRADIENTS).",
 )
 
 LEARNER = Dashboard(
@@ -257,11 +268,25 @@ LEARNER = Dashboard(
             ],
             "From asking the shards for a batch until all of it is there.",
         ),
+        Panel(
+            "An update's wait for its batch",
+            "seconds",
+            [
+                Query(quantile(0.5, "headrace_learner_batch_wait_seconds"), "median"),
+                Query(quantile(0.99, "headrace_learner_batch_wait_seconds"), "99 in 100 are faster"),
+            ],
+            "Next to nothing where batches that were asked for earlier come in time.",
+        ),
         Panel("Losses", "short", [Query(value("headrace_learner_loss"), "[name]")]),
         Panel(
             "Age of sampled data",
             "updates",
             [Query(value("headrace_learner_policy_lag_updates"), "mean of a batch")],
+        ),
+        Panel(
+            "Too old to be learned from",
+            "per second",
+            [Query(rate("headrace_learner_stale_items_total"), "items of synchronous rounds")],
         ),
         Panel(
             "Bytes",
@@ -279,6 +304,11 @@ LEARNER = Dashboard(
                 Query(value("headrace_learner_checkpoint_interval_seconds"), "interval"),
                 Query(mean("headrace_learner_checkpoint_seconds"), "time that one takes"),
             ],
+        ),
+        Panel(
+            "Evaluations",
+            "seconds",
+            [Query(mean("headrace_evaluator_evaluation_seconds"), "time that one takes")],
         ),
         Panel(
             "Who is there",
@@ -360,6 +390,17 @@ ACTORS = Dashboard(
             [Query(rate("process_cpu_seconds_total", "process", ', job="headrace_actor"'), "[process]")],
             "Cores in use.",
         ),
+        Panel(
+            "Memory",
+            "bytes",
+            [Query(value("process_resident_memory_bytes", ', job="headrace_actor"'), "[process]")],
+        ),
+        Panel(
+            "Connections to replay made again",
+            "short",
+            [Query(total("headrace_actor_replay_reconnects_total", "process"), "[process]")],
+            "Since the process was started.",
+        ),
     ],
 )
 
@@ -410,6 +451,46 @@ INFERENCE = Dashboard(
             ],
         ),
     ],
+    needs=value("headrace_inference_clients"),
+    without="This run has no central inference: its actors choose their actions themselves. With "
+    "topology: CENTRAL_INFERENCE the learner does it for them.",
 )
 
-DASHBOARDS = [OVERVIEW, REPLAY, LEARNER, ACTORS, INFERENCE]
+GRADIENTS = Dashboard(
+    "gradients",
+    "Gradients",
+    [
+        Panel("Gradients", "per second", [Query(rate("headrace_gradients_total", "verdict"), "[verdict]")]),
+        Panel(
+            "Age of gradients",
+            "updates",
+            [
+                Query(quantile(0.5, "headrace_gradient_staleness_updates"), "median"),
+                Query(quantile(0.99, "headrace_gradient_staleness_updates"), "99 in 100 are younger"),
+            ],
+            "Updates between the weights that a gradient was computed with and those that it met.",
+        ),
+        Panel(
+            "Computing gradients",
+            "share",
+            [Query(rate("headrace_actor_update_seconds_total", "process"), "[process]")],
+            "Of an actor's time; the rest it acts, or waits for the answer to a gradient.",
+        ),
+        Panel(
+            "Waiting for the answer",
+            "share",
+            [Query(rate("headrace_actor_policy_wait_seconds_total", "process"), "[process]")],
+        ),
+        Panel("Clients", "short", [Query(value("headrace_gradient_clients"), "actors")]),
+        Panel(
+            "Streams refused",
+            "per second",
+            [Query(rate("headrace_gradients_refused_total"), "because of what came")],
+        ),
+    ],
+    needs=value("headrace_gradient_clients"),
+    without="In this run only the learner computes gradients. With topology: ASYNCHRONOUS_GRADIENTS the actors do, and "
+    "push them.",
+)
+
+DASHBOARDS = [OVERVIEW, REPLAY, LEARNER, ACTORS, INFERENCE, GRADIENTS]

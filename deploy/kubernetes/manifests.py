@@ -49,16 +49,23 @@ def overlays() -> list[Path]:
     return [KUBERNETES / "base", *sorted(path.parent for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))]
 
 
-def render(overlay: Path) -> list[Object]:
+def render(overlay: Path | str) -> list[Object]:
+    """Of a directory of deploy/kubernetes; or of the text of a kustomization.yaml, which then lies in a directory
+    beside deploy/, with a run.textproto."""
     return copy.deepcopy(_render(overlay))
 
 
 @functools.cache
-def _render(overlay: Path) -> list[Object]:
+def _render(overlay: Path | str) -> list[Object]:
     with tempfile.TemporaryDirectory() as folder:
         # Bazel has links to the files, which Kustomize does not follow.
-        shutil.copytree(KUBERNETES, folder, dirs_exist_ok=True)
-        command = ["kubectl", "kustomize", str(Path(folder) / overlay.relative_to(KUBERNETES))]
+        shutil.copytree(KUBERNETES, Path(folder) / KUBERNETES)
+        target = Path(folder) / (overlay if isinstance(overlay, Path) else "my_run")
+        if isinstance(overlay, str):
+            target.mkdir()
+            (target / "kustomization.yaml").write_text(overlay, encoding="utf-8")
+            shutil.copy(KUBERNETES / "base" / "run.textproto", target)
+        command = ["kubectl", "kustomize", str(target)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0 or result.stderr:
         raise AssertionError(f"{' '.join(command)}: {result.stderr}")

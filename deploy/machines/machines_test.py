@@ -1,6 +1,7 @@
 """Runs on several machines, started by the scripts of this directory. ssh, rsync and Slurm are stood in for by scripts
 that do on this machine what they would do on others."""
 
+import json
 import os
 import re
 import signal
@@ -9,19 +10,24 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 DEADLINE_SECONDS = 240.0
 STAND_INS = {
     # ssh HOST COMMAND
     "ssh": 'shift; exec bash -c "$*"',
     # rsync --archive FROM HOST:TO
-    "rsync": 'mkdir -p "${3#*:}" && cp -a "$2." "${3#*:}"',
+    "rsync": 'mkdir -p "${3#*:}" && cp -a --remove-destination "$2." "${3#*:}"',
     # scontrol show hostnames LIST
     "scontrol": "tr , '\\n' <<<\"$3\"",
     # srun --OPTION... --output=FILE ... COMMAND
-    "srun": 'while [[ "$1" == --* ]]; do [[ "$1" != --output=* ]] || out="${1#*=}"; shift; done; exec "$@" >>"$out" 2>&1',
+    "srun": (
+        'while [[ "$1" == --* ]]; do [[ "$1" != --output=* ]] || out="${1#*=}"; shift; done; exec "$@" >>"$out" 2>&1'
+    ),
 }
+PROCESSES = ("replay-0", "replay-1", "learner", "actor-0", "actor-1", "evaluator")
 CONFIG = """
 seed: 1
 environment { name: "Pendulum-v1" }
@@ -41,6 +47,26 @@ def wait_until(condition, what: str) -> None:
         time.sleep(0.05)
 
 
+def end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def pids_of(*arguments: str) -> list[int]:
+    """The processes with these arguments, without what keeps them."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (directory / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+        except OSError:
+            continue
+        if set(arguments) <= set(line) and not any(word.endswith("/keep") for word in line):
+            found.append(int(directory.name))
+    return found
+
+
 class MachinesTest(unittest.TestCase):
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory()
@@ -55,6 +81,12 @@ class MachinesTest(unittest.TestCase):
             "PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
             "HEADRACE_BINARIES": str(Path(os.environ["HEADRACE_BINARIES"]).absolute()),
         }
+        # The scripts write into the checkout that they are part of.
+        self.checkout = self.root / "checkout"
+        self.checkout.mkdir()
+        for entry in Path.cwd().iterdir():
+            (self.checkout / entry.name).symlink_to(entry)
+        self.ssh = str(self.checkout / "deploy" / "machines" / "ssh")
 
     def write(self, name: str, text: str) -> Path:
         path = self.root / name
@@ -73,65 +105,157 @@ class MachinesTest(unittest.TestCase):
         except FileNotFoundError:
             return ""
 
-    def test_a_run_by_ssh_survives_a_death_and_is_stopped_with_a_checkpoint(self) -> None:
-        directory = self.root / "machine"
-        keys = self.root / "keys"
+    def targets(self, run: str) -> list[dict[str, Any]]:
+        """What Prometheus finds of a run by deploy/prometheus/prometheus.yml."""
+        try:
+            return json.loads((self.checkout / "runs" / ".targets" / f"{run}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+
+    def assert_all_can_be_watched(self, run: str) -> None:
+        for target in self.targets(run):
+            (address,), labels = target["targets"], target["labels"]
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+                page = answer.read().decode()
+            (role,) = re.findall(r'^headrace_build_info{[^}]*role="(\w+)"', page, re.MULTILINE)
+            self.assertEqual((labels["job"], labels["run"]), (f"headrace_{role}", run))
+
+    def assert_nobody_has_the_authority(self, directory: Path) -> None:
+        self.assertEqual(
+            sorted(path.name for path in (directory / "keys").iterdir()), ["ca.crt", "tls.crt", "tls.key", "token"]
+        )
+        self.assertEqual(list(directory.rglob("ca.key")), [])
+
+    def write_cluster(self, directory: Path) -> Path:
+        """With paths that are relative to it."""
         command = "import sys; from headrace_cli.main import main; sys.exit(main(sys.argv[1:]))"
-        self.assertEqual(self.call(sys.executable, "-c", command, "certificates", str(keys))[0], 0)
-        cluster = self.write(
-            "cluster",
-            f"config {self.write('run.textproto', CONFIG % 10_000_000)}\ncertificates {keys}\ndirectory {directory}\n"
+        self.assertEqual(self.call(sys.executable, "-c", command, "certificates", str(self.root / "keys"))[0], 0)
+        self.write("run.textproto", CONFIG % 10_000_000)
+        return self.write(
+            "two_hosts.txt",
+            f"config run.textproto\ncertificates keys\ndirectory {directory}\n"
             "learner localhost\nreplay localhost\nreplay 127.0.0.1  # another name of this machine\n"
             "actor localhost 2\nevaluator localhost\n",
         )
 
+    def test_a_run_by_ssh_survives_a_death_and_is_stopped_with_a_checkpoint(self) -> None:
+        directory = self.root / "machine"
+        cluster = self.write_cluster(directory)
+
         def ssh(verb: str) -> str:
-            code, output = self.call("deploy/machines/ssh", verb, str(cluster))
+            code, output = self.call(self.ssh, verb, str(cluster))
             self.assertEqual(code, 0, output)
             return output
 
-        self.addCleanup(self.call, "deploy/machines/ssh", "stop", str(cluster))
+        self.addCleanup(self.call, self.ssh, "stop", str(cluster))
         output = ssh("start")
-        for name in ("replay-0", "replay-1", "learner", "actor-0", "actor-1", "evaluator"):
+        for name in PROCESSES:
             self.assertIn(f"starting {name} on", output)
         wait_until(lambda: "evaluation at" in self.log(directory, "learner"), "an evaluation")
-        self.assertEqual(ssh("status").count(" runs: "), 6)
-        keeper = (directory / "pids" / "actor-1").read_text(encoding="ascii").strip()
-        child = Path(f"/proc/{keeper}/task/{keeper}/children").read_text(encoding="ascii").split()[0]
-        os.kill(int(child), signal.SIGKILL)
+        self.assertEqual(ssh("status").count(" runs: "), len(PROCESSES))
+        self.assertEqual({target["labels"]["process"] for target in self.targets("two_hosts")}, set(PROCESSES))
+        self.assert_all_can_be_watched("two_hosts")
+        self.assert_nobody_has_the_authority(directory)
+        wait_until(lambda: "leased index" in self.log(directory, "actor-1"), "the actor acts")
+        os.kill(self.child_of(directory, "actor-1"), signal.SIGKILL)
         wait_until(lambda: "is started again" in self.log(directory, "actor-1"), "the actor is started again")
         wait_until(lambda: self.log(directory, "actor-1").count("leased index") == 2, "the actor is back")
+        self.assertEqual(ssh("start").count(" runs already"), len(PROCESSES))
+
+        # A learner that takes its time for the last checkpoint keeps its shards.
+        learner = self.child_of(directory, "learner")
+        os.kill(learner, signal.SIGSTOP)
+        self.addCleanup(end, learner)
+        code, output = self.call(self.ssh, "stop", str(cluster), "2")
+        self.assertEqual(code, 1, output)
+        self.assertIn("the learner has had 2 s for its last checkpoint", output)
+        self.assertEqual(len(re.findall(r"^replay-.* runs: ", ssh("status"), re.MULTILINE)), 2)
+        os.kill(learner, signal.SIGCONT)
         ssh("stop")
-        wait_until(lambda: ssh("status").count(" ended: ") == 6, "all have ended")
+        self.assertEqual(ssh("status").count(" ended: "), len(PROCESSES))
         self.assertRegex(self.log(directory, "learner"), r"checkpoint update-\d+")
+        self.assertEqual(self.targets("two_hosts"), [])
+
+        # A machine gives numbers of processes that have ended to others.
+        bystander = subprocess.Popen(["sleep", "600"])
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
+        file = directory / "pids" / "learner"
+        file.write_text(" ".join([str(bystander.pid), *file.read_text(encoding="ascii").split()[1:]]), encoding="ascii")
+        self.assertIn("learner does not run", ssh("stop"))
+        self.assertIsNone(bystander.poll())
+
+    def child_of(self, directory: Path, name: str) -> int:
+        """The process that deploy/machines/keep has started."""
+        keeper = (directory / "pids" / name).read_text(encoding="ascii").split()[0]
+        return int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text(encoding="ascii").split()[0])
 
     def test_what_is_wrong_with_a_cluster_file_is_said(self) -> None:
         for text, message in [
             ("lerner node1\n", "not known: lerner node1"),
-            ("config a\ncertificates b\ndirectory c\n", 'expected one line "learner ..."'),
-            ("config a\ncertificates b\ndirectory c\nlearner d\n", 'expected a line "replay HOST"'),
+            ("config a\ncertificates b\ndirectory /c\n", 'expected one line "learner ..."'),
+            ("config a\ncertificates b\ndirectory c\nlearner d\n", "directory c: expected a path from the root"),
+            ("config a\ncertificates b\ndirectory /c\nlearner d\n", 'expected a line "replay HOST"'),
         ]:
             with self.subTest(text):
-                code, output = self.call("deploy/machines/ssh", "status", str(self.write("cluster", text)))
+                code, output = self.call(self.ssh, "status", str(self.write("cluster", text)))
                 self.assertEqual(code, 2)
                 self.assertIn(message, output)
-        code, output = self.call("deploy/machines/ssh", "start", "/nowhere")
+        code, output = self.call(self.ssh, "start", "/nowhere")
         self.assertEqual(code, 2)
         self.assertIn("there is no file /nowhere", output)
 
-    def test_a_slurm_job_trains_to_its_end(self) -> None:
-        run = self.root / "run"
-        config = self.write("run.textproto", CONFIG % 3000)
-        self.environment |= {
-            "SLURM_SUBMIT_DIR": os.getcwd(),
+    def start_slurm(self, steps: int) -> tuple[Path, subprocess.Popen[bytes]]:
+        run = self.root / "slurm_run"
+        config = self.write("run.textproto", CONFIG % steps)
+        environment = self.environment | {
+            "SLURM_SUBMIT_DIR": str(self.checkout),
             "SLURM_JOB_NODELIST": "localhost,127.0.0.1",
             "HEADRACE_PORT": "17500",
         }
-        code, output = self.call("deploy/machines/slurm", str(config), str(run), "2")
-        self.assertEqual(code, 0, output + self.log(run, "learner"))
+        with (self.root / "job.log").open("w", encoding="utf-8") as output:
+            command = ["deploy/machines/slurm", str(config), str(run), "2"]
+            job = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        self.addCleanup(job.wait)
+        self.addCleanup(job.terminate)
+        return run, job
+
+    def end_of(self, job: subprocess.Popen[bytes]) -> str:
+        job.wait(timeout=DEADLINE_SECONDS)
+        return (self.root / "job.log").read_text(encoding="utf-8")
+
+    def test_a_slurm_job_trains_to_its_end(self) -> None:
+        run, job = self.start_slurm(3000)
+        output = self.end_of(job)
+        self.assertEqual(job.returncode, 0, output + self.log(run, "learner"))
         self.assertIn("leased index", self.log(run, "actor-127.0.0.1-1"))
         self.assertRegex(self.log(run, "learner"), r"checkpoint update-\d+")
         self.assertTrue((run / "evaluations.csv").exists())
+        self.assertEqual(json.loads((run / "targets.json").read_text(encoding="utf-8")), [])
+
+    def test_a_slurm_job_can_be_watched_and_leaves_a_checkpoint_when_told_to_end(self) -> None:
+        run, job = self.start_slurm(10_000_000)
+        wait_until(lambda: "evaluation at" in self.log(run, "learner") or job.poll() is not None, "an evaluation")
+        self.assertEqual(len(self.targets(run.name)), len(PROCESSES))
+        self.assert_all_can_be_watched(run.name)
+        self.assert_nobody_has_the_authority(run)
+        job.terminate()
+        output = self.end_of(job)
+        self.assertEqual(job.returncode, 130, output)
+        self.assertRegex(self.log(run, "learner"), r"finishing[^$]*checkpoint update-\d+")
+        self.assertEqual(self.targets(run.name), [])
+
+    def test_a_slurm_job_ends_when_a_shard_is_given_up(self) -> None:
+        run, job = self.start_slurm(10_000_000)
+        for start in (1, 2, 3):
+            ready = lambda: self.log(run, "replay-1").count(" ready: ") == start or job.poll() is not None
+            wait_until(ready, f"start {start} of the shard")
+            (shard,) = pids_of("--log_name=replay-1", f"--token_file={run}/keys/token")
+            os.kill(shard, signal.SIGKILL)
+        output = self.end_of(job)
+        self.assertEqual(job.returncode, 1, output)
+        self.assertIn("slurm: a shard has ended, and so does the run", output)
+        self.assertIn("keep: died 3 times within 60 s (last: code 137) and is given up", self.log(run, "replay-1"))
 
     def test_keep_ends_when_nothing_can_be_mended(self) -> None:
         for code in (0, 2, 130):
@@ -140,6 +264,18 @@ class MachinesTest(unittest.TestCase):
         code, output = self.call("deploy/machines/keep", "bash", "-c", f"echo x >>{marks}; (( $(wc -l <{marks}) == 3 ))")
         self.assertEqual(code, 0)
         self.assertEqual(len(re.findall("started again", output)), 2)
+
+    def test_keep_pauses_longer_each_time_and_gives_up(self) -> None:
+        code, output = self.call("deploy/machines/keep", "bash", "-c", "exit 7")
+        self.assertEqual(code, 7)
+        self.assertEqual(
+            output.splitlines(),
+            [
+                "keep: died (code 7) and is started again in 1 s",
+                "keep: died (code 7) and is started again in 2 s",
+                "keep: died 3 times within 60 s (last: code 7) and is given up",
+            ],
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from unittest import mock
 
 from headrace_cli import workspace
 from headrace_cli.metrics import parse
+from headrace_cli.prometheus import SCRAPE_INTERVAL
 from headrace_cli.run_directory import RunDirectory, write_json
 from headrace_cli.testing.verdict_recordings import Recording, page, recordings
 from headrace_cli.status import Plan, StatusTracker
@@ -40,6 +41,17 @@ class RulesTest(unittest.TestCase):
         self.addCleanup(copy.unlink)
         copy.write_text(text.replace(discovery, ""), encoding="utf-8")
         promtool(self, "check", "config", str(copy))
+
+    def test_rates_are_taken_over_four_scrapes_at_least_wherever_prometheus_runs(self) -> None:
+        monitor = Path("deploy/kubernetes/components/service_monitor/service_monitor.yaml").read_text(encoding="utf-8")
+        intervals = [seconds_of(text) for text in (SCRAPE_INTERVAL, *re.findall(r"\binterval: (\w+)", monitor))]
+        for configuration in ("prometheus.yml", "prometheus-kubernetes.yml"):
+            text = (DIRECTORY / configuration).read_text(encoding="utf-8")
+            intervals += map(seconds_of, re.findall(r"scrape_interval: (\w+)", text))
+        self.assertEqual(len(intervals), 4)
+        for rules in RULES:
+            for window in re.findall(r"\[(\w+)\]", rules.read_text(encoding="utf-8")):
+                self.assertGreaterEqual(seconds_of(window), 4 * max(intervals), rules.name)
 
     def test_it_finds_the_runs_of_the_demo_of_run_and_of_seeds(self) -> None:
         (pattern,) = re.findall(r"- files:\n\s+- (\S+)", (DIRECTORY / "prometheus.yml").read_text(encoding="utf-8"))
@@ -120,6 +132,11 @@ class VerdictRulesTest(unittest.TestCase):
             json.dump(case, file)  # JSON is YAML
             file.flush()
             promtool(self, "test", "rules", file.name)
+
+
+def seconds_of(duration: str) -> int:
+    """Of Prometheus' way to write it, in one unit."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 def verdict_of(recording: Recording) -> Verdict:

@@ -76,7 +76,7 @@ absl::Status RunStandIn(const ProcessFlags& flags) {
   lease.set_run_id(kRun);
   *lease.mutable_table() = MakeTable(flags.config, experience);
   RETURN_IF_ERROR(CreateTable(lease.table()));
-  members.Open(std::move(lease), [] { return absl::GetFlag(FLAGS_random_policy) ? UINT64_MAX : 0; });
+  members.Open(std::move(lease), [](uint64_t) { return absl::GetFlag(FLAGS_random_policy) ? UINT64_MAX : 0; });
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kPatience)) members.TakeReports();
   return absl::CancelledError("terminated");
 }

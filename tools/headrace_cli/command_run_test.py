@@ -230,6 +230,11 @@ class CommandRunTest(unittest.TestCase):
         self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
         self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
 
+    def test_the_configuration_with_which_something_was_learned_stays(self) -> None:
+        code, output = self.run_to_end(fake={"refuse": "evaluator", "progress": True})
+        self.assertEqual(code, 2, output)
+        self.assertTrue((self.run_directory / "config.textproto").exists(), "the run can be resumed")
+
     def test_a_refused_configuration_does_not_replace_that_of_the_run(self) -> None:
         self.assertEqual(self.run_to_end(fake={"finish": True})[0], 0)
         config = self.run_directory / "config.textproto"

@@ -85,7 +85,8 @@ class ReplayShard:
         columns: of one row, as a structured dtype: [("observation", "f4", (3,)), ("reward", "f4")]. Types are float32,
           float64, uint8, int32, int64; uint16 for the bits of BFLOAT16, V1 for OPAQUE bytes.
         fields: further ones of TableSpec, as in min_items=1000, or over="t" for a table over the rows of that one.
-        ReplayError: FAILED_PRECONDITION, INVALID_ARGUMENT or RESOURCE_EXHAUSTED, see proto/replay.proto.
+        ReplayError: FAILED_PRECONDITION, INVALID_ARGUMENT or, where `over` is not there, NOT_FOUND, see
+        proto/replay.proto.
         """
         spec = message("TableSpec")(
             name=name,

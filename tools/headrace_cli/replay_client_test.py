@@ -295,7 +295,7 @@ class RefusalTest(ReplayClientTest):
         self.small_table()
         with self.assertRaisesRegex(ReplayError, 'FAILED_PRECONDITION: table "small" exists with another.*max_items'):
             self.small_table(max_items=5)
-        with self.assertRaisesRegex(ReplayError, 'RESOURCE_EXHAUSTED: table "big" wants'):
+        with self.assertRaisesRegex(ReplayError, 'FAILED_PRECONDITION: table "big" wants'):
             self.shard.create_table("big", COLUMNS, max_bytes=1 << 40)
         with self.assertRaisesRegex(ValueError, "column b: expected one of the types float32, .*, got complex128"):
             self.shard.create_table("t", [("a", "f4"), ("b", "c16")], max_bytes=1 << 20)

@@ -21,11 +21,15 @@ class Scraper:
         addresses: Callable[[], Mapping[str, str]],
         last_evaluation: Callable[[], Row | None],
         fetch: Callable[[Mapping[str, str]], Answers] = fetch_all,
+        report: Callable[[str], None] = print,
     ) -> None:
-        """Called from the thread are `addresses` (where to ask now, by process name) and `last_evaluation`."""
+        """Called from the thread are `addresses` (where to ask now, by process name), `last_evaluation`, and `report`
+        with what kept it from asking."""
         self._addresses = addresses
         self._last_evaluation = last_evaluation
         self._fetch = fetch
+        self._report = report
+        self._trouble = ""
         self._tracker = StatusTracker(plan)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -73,5 +77,11 @@ class Scraper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.ask()
+            try:
+                self.ask()
+            except Exception as error:  # or all figures would stand still without a word
+                trouble = f"no new figures: {type(error).__name__}: {error}"
+                if trouble != self._trouble:
+                    self._report(trouble)
+                self._trouble = trouble
             self._stop.wait(INTERVAL_SECONDS)

@@ -1,6 +1,8 @@
 """What is known of a run while its processes come and go."""
 
+import threading
 import unittest
+from unittest import mock
 
 from headrace_cli.csv_tail import Row
 from headrace_cli.metrics import parse
@@ -56,6 +58,24 @@ class ScraperTest(unittest.TestCase):
         self.assertEqual(self.scraper.status_in("running").updates, 500)
         self.ask(replay="headrace_replay_stored_items 900\n")
         self.assertIsNone(self.scraper.status_in("running").updates)
+
+    def test_what_keeps_it_from_asking_is_said_once_and_it_goes_on(self) -> None:
+        reports: list[str] = []
+        answered = threading.Event()
+        rounds = iter(range(100))
+
+        def fetch(_: object) -> Answers:
+            if next(rounds) < 2:
+                raise ValueError("garbled")
+            answered.set()
+            return {}
+
+        with mock.patch("headrace_cli.scraper.INTERVAL_SECONDS", 0.01):
+            scraper = Scraper(Plan(), dict, lambda: None, fetch, reports.append)
+            scraper.start()
+            self.assertTrue(answered.wait(timeout=60))
+            scraper.stop()
+        self.assertEqual(reports, ["no new figures: ValueError: garbled"])
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Session:
         self._interrupted = False
         self._new = False  # the directory held no run before
         self._config_before = ""  # of the run that it held
+        self._rows_before = 0  # of progress
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -77,6 +78,7 @@ class Session:
         self.directory.check_usable()
         self.directory.create_and_lock(self._say)
         self._new = not self.directory.is_run()
+        self._rows_before = self._rows_of_progress()
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
@@ -98,7 +100,9 @@ class Session:
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
         stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
         self._supervisor = Supervisor(stages, self._say)
-        self._scraper = Scraper(self.plan, self._metrics_addresses, self.directory.last_evaluation)
+        self._scraper = Scraper(
+            self.plan, self._metrics_addresses, self.directory.last_evaluation, report=self._say
+        )
         self._supervisor.start()
         self._scraper.start()
 
@@ -130,8 +134,8 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
-            if self.outcome.exit_code == errors.BAD_USAGE:
-                self._take_back_config()  # the next one need not be like it
+            if self.outcome.exit_code == errors.BAD_USAGE and self._rows_of_progress() == self._rows_before:
+                self._take_back_config()  # nothing was learned with it, and the next one need not be like it
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
@@ -228,6 +232,9 @@ class Session:
             write_json(path, value)
         except OSError as error:
             self._say(f"{path} cannot be written: {error.strerror}")
+
+    def _rows_of_progress(self) -> int:
+        return len(self.directory.progress_rows())
 
     def _take_back_config(self) -> None:
         if self._new:

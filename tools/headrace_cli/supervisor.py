@@ -169,6 +169,9 @@ class Supervisor:
             self._done.add(child.spec.name)
             if child.spec.completes_run:
                 self._complete()
+        elif child.attempts > 1:
+            # What it was given was good once: its port may be taken for a moment, its certificates be replaced.
+            self._restart_or_fail(child, code)
         elif code == errors.BAD_USAGE:
             self._fail(child, "refused its configuration", errors.BAD_USAGE)
         elif not was_ready:

@@ -185,6 +185,21 @@ class SupervisorTest(unittest.TestCase):
         self.assertIn("did you mean learner?", supervisor.outcome.message)
         self.assertFalse(any(child.running for child in supervisor.children))
 
+    def test_exit_code_2_of_one_that_has_run_before_is_a_death_like_others(self) -> None:
+        supervisor = self.whole_run()
+        actor = supervisor.stages[2][0]
+        good = self.config.read_text(encoding="utf-8")
+        self.config.write_text('{"fake": {"refuse": "actor"}}', encoding="utf-8")
+        assert actor.pid is not None
+        os.kill(actor.pid, signal.SIGKILL)
+        wait_until(lambda: len(self.reports) == 2, supervisor.poll)
+        self.config.write_text(good, encoding="utf-8")
+        # It is given up at the third death.
+        wait_until(lambda: actor.ready or supervisor.state == State.ENDED, supervisor.poll)
+        self.assertIn("actor-0 died (exit code 2) and is started again", self.reports[1])
+        if supervisor.outcome is not None:
+            self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+
     def test_an_interrupt_drains_actors_then_the_learner_then_the_shards(self) -> None:
         supervisor = self.whole_run()
         supervisor.interrupt()

@@ -112,6 +112,8 @@ def serve(kind: str, arguments: list[str]) -> int:
     addresses = {"metrics": metrics, "health": flags.health_listen}
     if flags.listen:
         addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
+    if kind == "learner" and fake.get("progress"):
+        (Path(flags.run_dir) / "progress.csv").write_text("env_steps,updates\n100,50\n", encoding="utf-8")
     ready = Path(flags.ready_file)
     text = "{" if fake.get("garble") == name else json.dumps(addresses)
     ready.with_suffix(".tmp").write_text(text, encoding="utf-8")
