@@ -31,11 +31,13 @@ class RowNumbers {
  public:
   RowNumbers(const Table::Snapshot& snapshot, const RowStore& rows)
       : rows_per_slab_(rows.rows_per_slab()), slabs_(rows.address_end() / rows_per_slab_) {
-    for (const Item& item : snapshot.items) {
-      RowStore::Address row = item.first_row;
-      for (uint32_t left = item.rows_held(); left > 0; --left) {
-        Add(row, left > 1);
-        if (left > 1) row = rows.Next(row);
+    for (const Table::Books& books : snapshot.tables) {
+      for (const Item& item : books.items) {
+        RowStore::Address row = item.first_row;
+        for (uint32_t left = item.rows_held(); left > 0; --left) {
+          Add(row, left > 1);
+          if (left > 1) row = rows.Next(row);
+        }
       }
     }
     for (const v1::WriterCheckpoint& writer : snapshot.writers) {
@@ -110,6 +112,7 @@ class HashedFile {
   uint64_t bytes_ = 0;
 };
 
+// A table with rows of its own, and those over it.
 struct TableCut {
   const Table* table;
   Table::Snapshot snapshot;
@@ -128,12 +131,14 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
   header.set_number(number);
   header.set_journal_file(journal_file);
   for (TableCut& cut : cuts) {
-    v1::TableCheckpoint& table = *header.add_tables();
-    *table.mutable_spec() = cut.snapshot.spec;
-    *table.mutable_state() = cut.snapshot.state;
-    table.set_rows(cut.numbers->count());
-    table.set_row_bytes(cut.table->layout().stride());
-    table.set_items(cut.snapshot.items.size());
+    for (const Table::Books& books : cut.snapshot.tables) {
+      v1::TableCheckpoint& table = *header.add_tables();
+      *table.mutable_spec() = books.spec;
+      *table.mutable_state() = books.state;
+      table.set_rows(books.spec.over().empty() ? cut.numbers->count() : 0);
+      table.set_row_bytes(cut.table->layout().stride());
+      table.set_items(books.items.size());
+    }
     for (v1::WriterCheckpoint& writer : cut.snapshot.writers) {
       for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
         for (uint64_t& row : *lane.mutable_window()) row = (*cut.numbers)[row];
@@ -144,7 +149,7 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
   return header;
 }
 
-absl::Status AppendTable(const TableCut& cut, HashedFile& file) {
+absl::Status AppendTables(const TableCut& cut, HashedFile& file) {
   const size_t stride = cut.table->layout().stride();
   const RowStore& rows = cut.table->rows();
   std::string bytes(stride, '\0');
@@ -154,10 +159,12 @@ absl::Status AppendTable(const TableCut& cut, HashedFile& file) {
     std::memcpy(bytes.data() + sizeof(next), rows.Row(row) + sizeof(next), stride - sizeof(next));
     return file.Append(bytes);
   }));
-  for (const Item& item : cut.snapshot.items) {
-    const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority,
-                               item.context};
-    RETURN_IF_ERROR(file.Append(BytesOf(record)));
+  for (const Table::Books& books : cut.snapshot.tables) {
+    for (const Item& item : books.items) {
+      const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority,
+                                 item.context};
+      RETURN_IF_ERROR(file.Append(BytesOf(record)));
+    }
   }
   return absl::OkStatus();
 }
@@ -236,6 +243,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   const uint64_t journal_file = NextJournalFile(shard, directory);
   std::vector<TableCut> cuts;
   for (Table* const table : shard.Tables()) {
+    if (!table->spec().over().empty()) continue;  // it is cut with that one
     TableCut& cut = cuts.emplace_back(TableCut{table, table->TakeSnapshot(), nullptr});
     cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, table->rows());
   }
@@ -249,8 +257,8 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   RETURN_IF_ERROR(file.Append(header));
   v1::CheckpointResponse response;
   for (TableCut& cut : cuts) {
-    RETURN_IF_ERROR(AppendTable(cut, file));
-    *response.add_tables() = cut.snapshot.state;
+    RETURN_IF_ERROR(AppendTables(cut, file));
+    for (const Table::Books& books : cut.snapshot.tables) *response.add_tables() = books.state;
     cut = {};  // writers wait for its rows: they must not wait for the disk, too
   }
   const uint64_t checksum = file.checksum();

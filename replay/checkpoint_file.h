@@ -21,7 +21,7 @@
 namespace headrace {
 
 inline constexpr std::string_view kCheckpointMagic = "HEADRACE REPLAY\n";
-inline constexpr uint32_t kCheckpointFormat = 3;
+inline constexpr uint32_t kCheckpointFormat = 4;
 inline constexpr uint32_t kOldestCheckpointFormat = 1;  // that is still read
 
 struct ItemRecord {

@@ -30,14 +30,16 @@ std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snap
   std::vector<std::byte> copied(table.layout().columns()[0].bytes);
   const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 1}};
   const std::vector<std::byte*> blocks = {copied.data()};
-  for (const Item& item : snapshot.items) {
-    HEADRACE_CHECK(IsPriority(item.priority));
-    RowStore::Address row = item.first_row;
-    for (uint16_t left = item.rows; left > 0; --left) {
-      const ItemStore::Drawn one_row = {.key = 0, .first_row = row, .rows = 1, .probability = 1};
-      table.Gather({&one_row, 1}, slices, blocks);
-      rows.push_back(row);
-      row = table.rows().Next(row);
+  for (const Table::Books& books : snapshot.tables) {
+    for (const Item& item : books.items) {
+      HEADRACE_CHECK(IsPriority(item.priority));
+      RowStore::Address row = item.first_row;
+      for (uint16_t left = item.rows; left > 0; --left) {
+        const ItemStore::Drawn one_row = {.key = 0, .first_row = row, .rows = 1, .probability = 1};
+        table.Gather({&one_row, 1}, slices, blocks);
+        rows.push_back(row);
+        row = table.rows().Next(row);
+      }
     }
   }
   return rows;
@@ -76,6 +78,12 @@ void GoOn(Table& table, uint64_t writer, const v1::LaneCheckpoint& lane) {
   Insert(table, writer, chunk, segment.rows()).IgnoreError();
 }
 
+void SampleOf(Table& table) {
+  Table::Batch batch;
+  table.Sample({4, 1, /*random_key=*/1}, batch, {&table, [] {}}).IgnoreError();
+}
+
+// A table with rows of its own, when those over it have been sampled.
 void Use(Table& table) {
   const std::vector<v1::WriterCheckpoint> writers = table.TakeSnapshot().writers;
   for (const v1::WriterCheckpoint& writer : writers) {
@@ -85,10 +93,6 @@ void Use(Table& table) {
       GoOn(table, writer.writer(), lane);
       HEADRACE_CHECK(RowsOfItems(table, before) == rows);
     }
-  }
-  {
-    Table::Batch batch;
-    table.Sample({4, 1, /*random_key=*/1}, batch, {&table, [] {}}).IgnoreError();
   }
   // Nothing is left that holds a row when a new writer needs them all.
   uint64_t newcomer = 1;
@@ -174,6 +178,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   WriteFuzzFile(FuzzDirectory() + "/fuzz.replay", file);
   Shard shard(/*number=*/3, kBudget, /*incarnation=*/1);
   HEADRACE_CHECK(RestoreNewest(FuzzDirectory(), shard).ok());
-  for (Table* const table : shard.Tables()) Use(*table);
+  for (Table* const table : shard.Tables()) SampleOf(*table);
+  for (Table* const table : shard.Tables()) {
+    if (table->spec().over().empty()) Use(*table);
+  }
   return 0;
 }

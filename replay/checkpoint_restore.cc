@@ -1,5 +1,7 @@
 // A shard is filled from its newest checkpoint that is whole. Rows go from the file straight into the table, so that a
 // restart needs memory for them once; what turns out to be damaged is dropped with the shard's tables.
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,24 +15,32 @@
 namespace headrace {
 namespace {
 
+// Of each table with rows, those that tables after it may have items over.
+using RestoredRows = std::map<std::string, std::vector<RowStore::Address>>;
+
 absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayCheckpointHeader& header,
-                          CheckpointReader& file, Shard& shard) {
-  if (shard.FindTable(saved.spec().name()).ok()) return absl::DataLossError("a table is there twice");
+                          CheckpointReader& file, Shard& shard, RestoredRows& restored) {
+  const std::string& name = saved.spec().name();
+  if (shard.FindTable(name).ok()) return absl::DataLossError("a table is there twice");
   ASSIGN_OR_RETURN(Table * table,
                    shard.CreateTable(MakePeer(header.run_id(), "checkpoint " + header.name()), saved.spec()));
   if (saved.row_bytes() != table->layout().stride()) {
     return absl::DataLossError("the sizes of its rows do not fit its signature");
   }
+  const bool has_own_rows = saved.spec().over().empty();
+  if (!has_own_rows && saved.rows() > 0) return absl::DataLossError("a table over another has rows");
   // Before memory is taken for them.
   if (saved.rows() > file.bytes_left() / saved.row_bytes()) return absl::DataLossError("the file is cut off");
-  ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
-                   table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
+  if (has_own_rows) {
+    ASSIGN_OR_RETURN(restored[name],
+                     table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
+  }
   ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(header.format(), saved, file));
   std::vector<v1::WriterCheckpoint> writers;
   for (const v1::WriterCheckpoint& writer : header.writers()) {
-    if (writer.table() == saved.spec().name()) writers.push_back(writer);
+    if (writer.table() == name) writers.push_back(writer);
   }
-  return table->RestoreBooks(saved.state(), writers, items, rows);
+  return table->RestoreBooks(saved.state(), writers, items, restored[has_own_rows ? name : saved.spec().over()]);
 }
 
 // Its tables are of other sizes then, and the learner says what becomes of them.
@@ -42,8 +52,15 @@ absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, 
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
   if (OfAnotherNumber(header, shard)) return header;
-  for (const v1::TableCheckpoint& table : header.tables()) RETURN_IF_ERROR(RestoreTable(table, header, *file, shard));
+  RestoredRows restored;
+  for (const v1::TableCheckpoint& table : header.tables()) {
+    RETURN_IF_ERROR(RestoreTable(table, header, *file, shard, restored));
+  }
   RETURN_IF_ERROR(file->Finish());
+  for (const auto& [name, rows] : restored) {
+    ASSIGN_OR_RETURN(Table * table, shard.FindTable(name));
+    table->ReleaseRestored(rows);
+  }
   shard.SetRestored(header.run_id(), header.name());
   return header;
 }

@@ -32,23 +32,25 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kBudget = 4 << 20;
 
-// Everything a table holds, in words: items with their rows, and writers with their lanes' rows.
+// Everything that a table and those over it hold, in words: items with their rows, and writers with their lanes' rows.
 std::string Contents(Table& table) {
   const Table::Snapshot snapshot = table.TakeSnapshot();
-  std::string text =
-      absl::StrFormat("%d steps, %d items, %d sampled, %d removed, %d lost, priorities up to %g\n",
-                      snapshot.state.inserted_steps(), snapshot.state.inserted_items(), snapshot.state.sampled_items(),
-                      snapshot.state.removed_items(), snapshot.state.lost_chunks(), snapshot.state.max_priority());
+  std::string text;
   const size_t bytes = table.layout().payload_bytes();
   const auto row = [&](RowStore::Address address) {
     return absl::BytesToHexString({reinterpret_cast<const char*>(table.rows().Row(address)) + 4, bytes});
   };
-  for (const Item& item : snapshot.items) {
-    absl::StrAppend(&text, "item sampled ", item.times_sampled, ", priority ", item.priority, ":");
-    RowStore::Address address = item.first_row;
-    for (uint16_t i = 0; i < item.rows; ++i, address = table.rows().Next(address))
-      absl::StrAppend(&text, " ", row(address));
-    text += "\n";
+  for (const auto& [spec, state, items] : snapshot.tables) {
+    absl::StrAppendFormat(&text, "%s: %d steps, %d items, %d sampled, %d removed, %d lost, priorities up to %g\n",
+                          spec.name(), state.inserted_steps(), state.inserted_items(), state.sampled_items(),
+                          state.removed_items(), state.lost_chunks(), state.max_priority());
+    for (const Item& item : items) {
+      absl::StrAppend(&text, "item sampled ", item.times_sampled, ", priority ", item.priority, ":");
+      RowStore::Address address = item.first_row;
+      for (uint16_t i = 0; i < item.rows; ++i, address = table.rows().Next(address))
+        absl::StrAppend(&text, " ", row(address));
+      text += "\n";
+    }
   }
   std::map<uint64_t, std::string> writers;
   for (v1::WriterCheckpoint writer : snapshot.writers) {
@@ -261,6 +263,139 @@ TEST_F(CheckpointTest, WhatIsInAQueueComesOnceAndItsWritersGoOn) {
   EXPECT_EQ(again.State().items(), 1u);
 }
 
+// A table "t", and over its rows "a", whose name comes first, and a queue.
+class SharedRowsCheckpointTest : public CheckpointTest {
+ protected:
+  SharedRowsCheckpointTest() {
+    v1::TableSpec spec = TestSpec();
+    spec.set_max_items(20);
+    table_ = *shard_->CreateTable(MakePeer("run", "learner"), spec);
+    spec = SpecOver("a");
+    spec.set_sampler(v1::PROPORTIONAL);
+    spec.set_max_items(30);
+    other_ = *shard_->CreateTable(MakePeer("run", "learner"), spec);
+    spec = SpecOver("queue");
+    spec.set_queue(true);
+    spec.set_max_items(1000);
+    spec.set_max_times_sampled(1);
+    queue_ = *shard_->CreateTable(MakePeer("run", "learner"), spec);
+    for (const uint64_t id : {11, 12}) {
+      TestWriter writer(table_, id, kPattern, 1, kOthers);
+      for (const v1::EpisodeEnd end : {v1::NOT_ENDED, v1::TERMINATED, v1::NOT_ENDED}) {
+        writer.Append(0, 11, end);
+        EXPECT_TRUE(writer.Insert().ok());
+      }
+    }
+    Table::Batch batch;
+    EXPECT_TRUE(other_->Sample({25, 1, 1}, batch, {&batch, [] {}}).ok());
+    for (const ItemStore::Drawn& item : batch.items()) {
+      EXPECT_TRUE(other_->UpdatePriorities(1, {{item.key}}, {{0.5f + static_cast<float>(item.first_row)}}).ok());
+    }
+  }
+
+  const ItemPattern kPattern = {.rows = 2, .stride = 1};
+  const std::vector<TablePattern> kOthers = {{"a", {.rows = 4, .stride = 1}}, {"queue", {.rows = 3, .stride = 3}}};
+  const std::unique_ptr<Shard> shard_ = MakeShard();
+  Table* table_;
+  Table* other_;
+  Table* queue_;
+};
+
+TEST_F(SharedRowsCheckpointTest, TablesOverTheSameRowsComeBackTogether) {
+  const absl::StatusOr<v1::CheckpointResponse> written = Write(*shard_, "one");
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->tables_size(), 3);
+  const Parts parts = Split(*ReadFile(File("one")));
+  ASSERT_EQ(parts.header.tables_size(), 3);
+  EXPECT_EQ(parts.header.tables(0).spec().name(), "t");
+  EXPECT_EQ(parts.header.tables(1).rows() + parts.header.tables(2).rows(), 0u);
+  EXPECT_EQ(parts.header.tables(1).items(), other_->State().items());
+  EXPECT_EQ(parts.header.tables(2).items(), 0u) << "of a queue";
+
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "one");
+  const std::vector<Table*> tables = restored->Tables();
+  ASSERT_EQ(tables.size(), 3u);
+  const std::string before = Contents(*table_);
+  EXPECT_THAT(before, HasSubstr("\na: 64 steps, "));
+  EXPECT_THAT(before, HasSubstr("item sampled 2, priority "));
+  EXPECT_EQ(Contents(*tables[0]).substr(0, before.find("\nqueue: ")), before.substr(0, before.find("\nqueue: ")));
+  EXPECT_EQ(tables[1]->spec().name(), "a");
+  EXPECT_EQ(tables[1]->State().mass(), other_->State().mass());
+  EXPECT_EQ(tables[2]->State().inserted_items(), queue_->State().inserted_items());
+  EXPECT_EQ(tables[2]->State().removed_items(), queue_->State().inserted_items());
+  EXPECT_EQ(restored->Info().writers_size(), 2);
+  EXPECT_EQ(*WriteLastCheckpoint(*restored, directory_.path()), "") << "it has everything";
+}
+
+// The first item of each table that comes after the restore begins before it.
+TEST_F(SharedRowsCheckpointTest, LanesGoOnForAllTables) {
+  ASSERT_TRUE(Write(*shard_, "one").ok());
+  const std::unique_ptr<Shard> restored = MakeShard();
+  ASSERT_EQ(Restore(*restored), "one");
+  const std::vector<Table*> tables = restored->Tables();
+  const Table::OpenedWriter opened = tables[0]->OpenWriter(12, 1);
+  ChunkBuilder builder(tables[0]->layout(), kPattern, kOthers);
+  for (uint64_t row = 0; row < 36; ++row) {
+    if (row == 33) builder.Build(1);
+    builder.Append(0, TestRow(0, row).columns(), row == 21 ? v1::TERMINATED : v1::NOT_ENDED);
+  }
+  const uint64_t inserted[] = {tables[0]->State().inserted_items(), tables[1]->State().inserted_items(),
+                               tables[2]->State().inserted_items()};
+  ASSERT_TRUE(InsertInto(*tables[0], 12, opened.session, builder.Build(opened.last_sequence + 1)).ok());
+  EXPECT_EQ(tables[0]->State().inserted_items() - inserted[0], 3u);
+  EXPECT_EQ(tables[1]->State().inserted_items() - inserted[1], 3u);
+  EXPECT_EQ(tables[2]->State().inserted_items() - inserted[2], 1u);
+  EXPECT_EQ(tables[0]->State().lost_items() + tables[1]->State().lost_items() + tables[2]->State().lost_items(), 0u);
+}
+
+TEST_F(SharedRowsCheckpointTest, DamagedFilesArePassedOver) {
+  ASSERT_TRUE(Write(*shard_, "old").ok());
+  ASSERT_TRUE(Write(*shard_, "new").ok());
+  const std::string whole = *ReadFile(File("new"));
+  for (size_t i = 0; i < whole.size(); i += 97) {
+    std::string damaged = whole;
+    damaged[i] = static_cast<char>(damaged[i] ^ (1 << i % 8));
+    ASSERT_TRUE(WriteFileAtomically(File("new"), damaged).ok());
+    const std::unique_ptr<Shard> restored = MakeShard();
+    ASSERT_EQ(Restore(*restored), "old") << i;
+    ASSERT_EQ(restored->Tables().size(), 3u);
+  }
+}
+
+TEST_F(SharedRowsCheckpointTest, WhatDoesNotFitTogetherIsRefused) {
+  ASSERT_TRUE(Write(*shard_, "new").ok());
+  const Parts whole = Split(*ReadFile(File("new")));
+  const auto restored = [&](const v1::ReplayCheckpointHeader& header, const std::string& body) {
+    EXPECT_TRUE(WriteFileAtomically(File("new"), Join({header, body})).ok());
+    return !Restore(*MakeShard()).empty();
+  };
+  ASSERT_TRUE(restored(whole.header, whole.body));
+  using Header = v1::ReplayCheckpointHeader;
+  const std::vector<std::pair<std::string, std::function<void(Header&)>>> changes = {
+      {"a table before the one that it is over", [](Header& h) { h.mutable_tables()->SwapElements(0, 1); }},
+      {"a table over one that is not there",
+       [](Header& h) { h.mutable_tables(1)->mutable_spec()->set_over("elsewhere"); }},
+      {"a table over itself", [](Header& h) { h.mutable_tables(1)->mutable_spec()->set_over("a"); }},
+      {"a table over one that is over another", [](Header& h) { h.mutable_tables(2)->mutable_spec()->set_over("a"); }},
+      {"a table over another with rows", [](Header& h) { h.mutable_tables(1)->set_rows(1); }},
+      {"a table over another without its name", [](Header& h) { h.mutable_tables(1)->mutable_spec()->clear_over(); }},
+      {"a writer to a table over another", [](Header& h) { h.mutable_writers(0)->set_table("a"); }},
+      {"longer items than those of the rows",
+       [](Header& h) { h.mutable_tables(1)->mutable_spec()->set_max_item_rows(5); }},
+      {"more items than the file has", [](Header& h) { h.mutable_tables(2)->set_items(1); }},
+  };
+  for (const auto& [what, change] : changes) {
+    Header changed = whole.header;
+    change(changed);
+    EXPECT_FALSE(restored(changed, whole.body)) << what;
+  }
+  std::string body = whole.body;
+  const auto rows = static_cast<uint32_t>(whole.header.tables(0).rows());
+  std::memcpy(body.data() + body.size() - sizeof(ItemRecord), &rows, sizeof(rows));
+  EXPECT_FALSE(restored(whole.header, body)) << "an item of a table over another, of a row that is not there";
+}
+
 TEST_F(CheckpointTest, DamagedFilesArePassedOver) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   ASSERT_TRUE(Write(*shard, "old").ok());
@@ -301,6 +436,7 @@ TEST_F(CheckpointTest, WrongContentsWithARightChecksumAreRefused) {
     Restore(*restored);
     // What is taken can be used.
     for (Table* const table : restored->Tables()) {
+      if (!table->spec().over().empty()) continue;
       Contents(*table);
       TestWriter writer(table, 1000);
       writer.Append(0, 100);
@@ -418,14 +554,14 @@ TEST_F(CheckpointTest, ItemsOfOlderFilesGetWhatTheyHadNot) {
 
     const std::unique_ptr<Shard> restored = MakeShard();
     EXPECT_EQ(Restore(*restored), "new") << format;
-    const Table::Snapshot snapshot = restored->Tables()[0]->TakeSnapshot();
-    ASSERT_EQ(snapshot.items.size(), table.items());
-    for (size_t i = 0; i < snapshot.items.size(); ++i) {
+    const std::vector<Item> items = restored->Tables()[0]->TakeSnapshot().tables[0].items;
+    ASSERT_EQ(items.size(), table.items());
+    for (size_t i = 0; i < items.size(); ++i) {
       ItemRecord record;
       std::memcpy(&record, records.data() + i * sizeof(record), sizeof(record));
-      EXPECT_EQ(snapshot.items[i].priority, format == 1 ? 1 : record.priority);
-      EXPECT_EQ(snapshot.items[i].rows, record.rows);
-      EXPECT_EQ(snapshot.items[i].context, 0u);
+      EXPECT_EQ(items[i].priority, format == 1 ? 1 : record.priority);
+      EXPECT_EQ(items[i].rows, record.rows);
+      EXPECT_EQ(items[i].context, 0u);
     }
   }
 }

@@ -1,20 +1,29 @@
 #include "replay/chunk_builder.h"
 
 #include <cstring>
+#include <utility>
 
 #include "replay/wire.h"
 
 namespace headrace {
 
+ChunkBuilder::ChunkBuilder(RowLayout layout, ItemPattern pattern, std::vector<TablePattern> others)
+    : layout_(std::move(layout)), patterns_({{.table = "", .pattern = pattern}}) {
+  for (TablePattern& other : others) patterns_.push_back(std::move(other));
+}
+
 void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> columns, v1::EpisodeEnd end) {
-  if (number >= lanes_.size()) lanes_.resize(number + 1);
+  while (number >= lanes_.size()) lanes_.emplace_back().items.resize(patterns_.size());
   Lane& lane = lanes_[number];
   if (lane.segments.empty() || !lane.in_episode) {
     v1::Segment& segment = lane.segments.emplace_back();
     segment.set_lane(number);
     segment.set_first_row(lane.next_row);
     segment.set_episode_start(!lane.in_episode);
-    if (!lane.in_episode && !pattern_.span_episodes && !pattern_.until_cut) lane.next_item_row = lane.next_row;
+    for (size_t i = 0; i < patterns_.size() && !lane.in_episode; ++i) {
+      const ItemPattern& pattern = patterns_[i].pattern;
+      if (!pattern.span_episodes && !pattern.until_cut) lane.items[i].next_row = lane.next_row;
+    }
   }
   size_t end_of_row = lane.bytes.size();
   lane.bytes.resize(end_of_row + layout_.payload_bytes());
@@ -29,39 +38,44 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
   lane.in_episode = end == v1::NOT_ENDED;
   ++lane.next_row;
   ++rows_;
-  if (!pattern_.until_cut) {
-    AddItems(number, lane);
-  } else if (end == v1::CUT) {
-    AddItem(number, lane, static_cast<uint32_t>(lane.next_row - lane.next_item_row));
-    lane.next_item_row = lane.next_row;
+  for (size_t i = 0; i < patterns_.size(); ++i) {
+    Items& items = lane.items[i];
+    if (!patterns_[i].pattern.until_cut) {
+      AddItems(number, lane, patterns_[i], items);
+    } else if (end == v1::CUT) {
+      AddItem(number, patterns_[i], items, static_cast<uint32_t>(lane.next_row - items.next_row));
+      items.next_row = lane.next_row;
+    }
   }
 }
 
-void ChunkBuilder::AddItems(uint32_t number, Lane& lane) {
-  if (lane.next_item_row + pattern_.rows <= lane.next_row) AddItem(number, lane, pattern_.rows);
+void ChunkBuilder::AddItems(uint32_t number, const Lane& lane, const TablePattern& made, Items& items) {
+  const ItemPattern& pattern = made.pattern;
+  if (items.next_row + pattern.rows <= lane.next_row) AddItem(number, made, items, pattern.rows);
   if (lane.in_episode) return;
-  while (lane.next_item_row + pattern_.least_rows <= lane.next_row) {
-    AddItem(number, lane, static_cast<uint32_t>(lane.next_row - lane.next_item_row));
+  while (items.next_row + pattern.least_rows <= lane.next_row) {
+    AddItem(number, made, items, static_cast<uint32_t>(lane.next_row - items.next_row));
   }
 }
 
-void ChunkBuilder::AddItem(uint32_t number, Lane& lane, uint32_t rows) {
-  const bool continues =
-      !lane.items.empty() && lane.items.back().rows() == rows &&
-      lane.items.back().priorities().empty() != priority_.has_value() &&
-      lane.items.back().first_row() + uint64_t{lane.items.back().count()} * pattern_.stride == lane.next_item_row;
+void ChunkBuilder::AddItem(uint32_t number, const TablePattern& made, Items& items, uint32_t rows) {
+  const uint32_t stride = made.pattern.stride;
+  const bool continues = !items.runs.empty() && items.runs.back().rows() == rows &&
+                         items.runs.back().priorities().empty() != priority_.has_value() &&
+                         items.runs.back().first_row() + uint64_t{items.runs.back().count()} * stride == items.next_row;
   if (continues) {
-    lane.items.back().set_count(lane.items.back().count() + 1);
+    items.runs.back().set_count(items.runs.back().count() + 1);
   } else {
-    v1::ItemRun& run = lane.items.emplace_back();
+    v1::ItemRun& run = items.runs.emplace_back();
     run.set_lane(number);
-    run.set_first_row(lane.next_item_row);
+    run.set_first_row(items.next_row);
     run.set_rows(rows);
     run.set_count(1);
-    run.set_stride(pattern_.stride);
+    run.set_stride(stride);
+    run.set_table(made.table);
   }
-  if (priority_.has_value()) lane.items.back().add_priorities(*priority_);
-  lane.next_item_row += pattern_.stride;
+  if (priority_.has_value()) items.runs.back().add_priorities(*priority_);
+  items.next_row += stride;
 }
 
 grpc::Slice ChunkBuilder::Build(uint64_t sequence) {
@@ -69,7 +83,9 @@ grpc::Slice ChunkBuilder::Build(uint64_t sequence) {
   header.set_sequence(sequence);
   for (Lane& lane : lanes_) {
     for (v1::Segment& segment : lane.segments) header.add_segments()->Swap(&segment);
-    for (v1::ItemRun& run : lane.items) header.add_items()->Swap(&run);
+    for (Items& items : lane.items) {
+      for (v1::ItemRun& run : items.runs) header.add_items()->Swap(&run);
+    }
   }
   const InsertMessage message = BeginInsertRequest(header, rows_ * layout_.payload_bytes());
   std::byte* out = message.payload;
@@ -85,7 +101,7 @@ grpc::Slice ChunkBuilder::Build(uint64_t sequence) {
   for (Lane& lane : lanes_) {
     lane.bytes.clear();
     lane.segments.clear();
-    lane.items.clear();
+    for (Items& items : lane.items) items.runs.clear();
   }
   rows_ = 0;
   return message.message;

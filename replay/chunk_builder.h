@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "grpcpp/support/slice.h"
@@ -32,15 +33,21 @@ struct ItemPattern {
   bool until_cut = false;
 };
 
+// Which items they become for another table, which is over the one that is written to.
+struct TablePattern {
+  std::string table;
+  ItemPattern pattern;
+};
+
 class ChunkBuilder {
  public:
-  ChunkBuilder(RowLayout layout, ItemPattern pattern) : layout_(std::move(layout)), pattern_(pattern) {}
+  ChunkBuilder(RowLayout layout, ItemPattern pattern, std::vector<TablePattern> others = {});
 
   // One row: for each column of the layout its bytes. With an `end` it is an episode's final row.
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end);
 
-  // Of the items that rows appended from now on complete: finite and not negative. nullopt, as at first: what the table
-  // gives an item without one, its highest so far.
+  // Of the items that rows appended from now on complete, in every table: finite and not negative. nullopt, as at
+  // first: what a table gives an item without one, its highest so far.
   void SetPriority(std::optional<float> priority) { priority_ = priority; }
 
   // Rows since the last Build.
@@ -49,21 +56,25 @@ class ChunkBuilder {
   grpc::Slice Build(uint64_t sequence);
 
  private:
+  // Of one table in a lane.
+  struct Items {
+    uint64_t next_row = 0;          // where the next item starts
+    std::vector<v1::ItemRun> runs;  // since the last Build
+  };
   struct Lane {
     uint64_t next_row = 0;
-    uint64_t next_item_row = 0;  // where the next item starts
     bool in_episode = false;
+    std::vector<Items> items;  // for each of patterns_
     // Since the last Build:
     std::vector<std::byte> bytes;  // rows, packed
     std::vector<v1::Segment> segments;
-    std::vector<v1::ItemRun> items;
   };
 
-  void AddItems(uint32_t number, Lane& lane);
-  void AddItem(uint32_t number, Lane& lane, uint32_t rows);
+  void AddItems(uint32_t number, const Lane& lane, const TablePattern& made, Items& items);
+  void AddItem(uint32_t number, const TablePattern& made, Items& items, uint32_t rows);
 
   const RowLayout layout_;
-  const ItemPattern pattern_;
+  std::vector<TablePattern> patterns_;  // first that of the table which is written to, without a name
   std::vector<Lane> lanes_;
   std::optional<float> priority_;
   size_t rows_ = 0;

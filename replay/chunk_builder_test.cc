@@ -148,5 +148,28 @@ TEST_F(ChunkBuilderTest, ItemsHaveThePriorityThatIsSetWhenTheirLastRowComes) {
   EXPECT_EQ(Text(chunk.items(2)), "first_row: 3 rows: 2 count: 1 stride: 1");
 }
 
+TEST_F(ChunkBuilderTest, EachTableHasItemsOfItsOwnPattern) {
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {.rows = 2, .stride = 1},
+                       {{"unrolls", {.rows = 3, .stride = 2}}, {"rounds", {.until_cut = true}}});
+  for (int i = 0; i < 4; ++i) Append(builder, 1);
+  const v1::ChunkHeader first = Build(builder, 1).chunk();
+  ASSERT_EQ(first.items_size(), 2);
+  EXPECT_EQ(Text(first.items(0)), "lane: 1 rows: 2 count: 3 stride: 1");
+  EXPECT_EQ(Text(first.items(1)), "lane: 1 rows: 3 count: 1 stride: 2 table: \"unrolls\"");
+  builder.SetPriority(2);
+  Append(builder, 1);
+  Append(builder, 1, v1::CUT);
+  Append(builder, 1);
+  builder.SetPriority(std::nullopt);
+  Append(builder, 1, v1::TERMINATED);
+  const v1::ChunkHeader second = Build(builder, 2).chunk();
+  EXPECT_EQ(second.segments_size(), 2);
+  ASSERT_EQ(second.items_size(), 4);
+  EXPECT_EQ(Text(second.items(0)), "lane: 1 first_row: 3 rows: 2 count: 2 stride: 1 priorities: 2 priorities: 2");
+  EXPECT_EQ(Text(second.items(1)), "lane: 1 first_row: 6 rows: 2 count: 1 stride: 1");
+  EXPECT_EQ(Text(second.items(2)), "lane: 1 first_row: 2 rows: 3 count: 1 stride: 2 priorities: 2 table: \"unrolls\"");
+  EXPECT_EQ(Text(second.items(3)), "lane: 1 rows: 6 count: 1 stride: 1 priorities: 2 table: \"rounds\"");
+}
+
 }  // namespace
 }  // namespace headrace

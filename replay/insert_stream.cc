@@ -61,7 +61,7 @@ class InsertStream final : public ServerStream {
     const v1::InsertOpen& open = head_.open();
     peer_ = open.peer().name();
     RETURN_IF_ERROR(shard_->CheckPeer(open.peer()));
-    ASSIGN_OR_RETURN(Table * table, shard_->FindTable(open.table()));
+    ASSIGN_OR_RETURN(Table * table, shard_->FindTableWithRows(open.table()));
     RETURN_IF_ERROR(CheckSameSignature(table->spec().signature(), open.signature()));
     writer_ = open.writer();
     const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());

@@ -91,25 +91,25 @@ class EntryReader {
 // Writers of the life that ended, as their streams would have come.
 class Inserter {
  public:
-  explicit Inserter(Shard& shard) : shard_(shard) {}
+  explicit Inserter(Shard& shard) : shard_(shard) { SetLimited(false); }
   ~Inserter() {
     for (const auto& [writer, session] : sessions_) writer.first->CloseWriter(writer.second, session);
-    // What the learner has granted the life before is not known; it grants anew.
-    for (Table* const table : shard_.Tables()) table->SetInsertLimit(table->spec().initial_insert_limit(), 0);
+    SetLimited(true);
   }
 
   absl::Status Take(const v1::JournalEntry& entry) {
     if (entry.has_create()) {
       if (shard_.FindTable(entry.create().name()).ok()) return absl::OkStatus();
-      return shard_.CreateTable(MakePeer(entry.run_id(), "the journal"), entry.create()).status();
+      RETURN_IF_ERROR(shard_.CreateTable(MakePeer(entry.run_id(), "the journal"), entry.create()).status());
+      SetLimited(false);
+      return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(Table * table, shard_.FindTable(entry.table()));
+    ASSIGN_OR_RETURN(Table * table, shard_.FindTableWithRows(entry.table()));
     google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(entry.request().data()),
                                               static_cast<int>(entry.request().size()));
     v1::InsertRequest head;
     size_t payload_bytes;
     RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), head, payload_bytes));
-    table->SetInsertLimit(UINT64_MAX, 0);
     const auto writer = std::pair(table, entry.writer());
     uint64_t& last = last_sequences_[writer];
     if (!sessions_.contains(writer) || head.chunk().sequence() > last + 1) {
@@ -133,6 +133,10 @@ class Inserter {
   uint64_t steps() const { return steps_; }
 
  private:
+  void SetLimited(bool limited) {
+    for (Table* const table : shard_.Tables()) table->SetLimited(limited);
+  }
+
   Shard& shard_;
   std::map<std::pair<Table*, uint64_t>, uint64_t> sessions_;
   std::map<std::pair<Table*, uint64_t>, uint64_t> last_sequences_;

@@ -158,6 +158,74 @@ TEST_F(JournalTest, ACheckpointMakesOldFilesSuperfluous) {
   EXPECT_GT(NewestJournalFile(later), 2u);
 }
 
+// "a" is over the rows of "t", and its name comes first.
+TEST_F(JournalTest, TablesOverTheSameRowsComeBackTogether) {
+  const auto create = [&](v1::TableSpec spec) {
+    ASSERT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+  };
+  create(SpecOver("a"));
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.others = {{"a", {.rows = 4, .stride = 2}}};
+  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+  EpisodeWriter episodes(writer.get());
+  const auto expect_same = [&](TestShard& after) {
+    const std::vector<Table*> tables = after.shard().Tables();
+    ASSERT_EQ(tables.size(), 2u);
+    for (Table* const table : tables) {
+      const v1::TableState before = (*shard_.shard().FindTable(table->spec().name()))->State();
+      EXPECT_EQ(table->State().inserted_steps(), before.inserted_steps());
+      EXPECT_EQ(table->State().items(), before.items());
+      EXPECT_EQ(table->State().lost_chunks() + table->State().lost_items(), 0u);
+    }
+    EXPECT_EQ(tables[1]->spec().over(), "t");
+  };
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(episodes.Write(i % 3, 1 + i % 7).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  TestShard after(0, CopyOfTheDirectory(), true);
+  expect_same(after);
+  // And what follows a checkpoint: an item of the other table reaches back over it.
+  Checkpoint("one");
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(episodes.WriteStep(0).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  const std::string copy = CopyOfTheDirectory();
+  TestShard later(0, copy, true);
+  EXPECT_EQ(later.shard().restored_from(), "one");
+  expect_same(later);
+  // The newest file has both tables, without those before it.
+  std::filesystem::remove(copy + "/one.replay");
+  TestShard newest(0, copy, true);
+  ASSERT_EQ(newest.shard().Tables().size(), 2u);
+  EXPECT_EQ(newest.table().State().inserted_steps(), 3u);
+}
+
+// What a queue held had been sampled, and made room; of that the journal knows nothing.
+TEST_F(JournalTest, AQueueThatWasFullLosesNoSteps) {
+  v1::TableSpec spec = SpecOver("queue");
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_queue(true);
+  spec.set_max_items(4);
+  spec.set_max_times_sampled(1);
+  Table* const queue = *shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.others = {{"queue", {}}};
+  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+  EpisodeWriter episodes(writer.get());
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(episodes.Write(0, 4).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+    Table::Batch batch;
+    ASSERT_EQ(*queue->Sample({4, 1, 1}, batch, {&batch, [] {}}), Table::Outcome::kDone);
+  }
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.table().State().inserted_steps(), 40u);
+  EXPECT_EQ(after.table().State().items(), 40u);
+  Table& again = *after.shard().Tables().at(1);
+  EXPECT_EQ(again.State().lost_chunks(), 0u);
+  EXPECT_GE(again.State().items(), 4u) << "they may come again";
+  EXPECT_EQ(again.StepsToLimit(), 0u) << "from now on it waits";
+}
+
 TEST_F(JournalTest, ADamagedCheckpointFallsBackToTheOneBeforeAndItsJournal) {
   const std::unique_ptr<ReplayWriter> writer = StartWriter();
   EpisodeWriter episodes(writer.get());

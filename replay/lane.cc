@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "replay/item_store.h"
 
 namespace headrace {
@@ -106,13 +107,27 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, const v
   return absl::OkStatus();
 }
 
+absl::Status NoSuchTable(const v1::ItemRun& run, std::span<const v1::TableSpec* const> tables) {
+  const auto name = [](std::string* out, const v1::TableSpec* table) { out->append(table->name()); };
+  return absl::NotFoundError(
+      absl::StrFormat("items for table \"%s\", expected those of %s", run.table(), absl::StrJoin(tables, ", ", name)));
+}
+
 }  // namespace
 
 uint64_t FirstUsableRow(const v1::Segment& segment, const v1::TableSpec& spec) {
   return segment.first_row() + (segment.episode_start() ? 0 : spec.context_rows());
 }
 
-absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, const v1::TableSpec& spec) {
+size_t TableOf(const v1::ItemRun& run, std::span<const v1::TableSpec* const> tables) {
+  if (run.table().empty()) return 0;
+  const auto named = [&](const v1::TableSpec* table) { return table->name() == run.table(); };
+  return static_cast<size_t>(std::find_if(tables.begin(), tables.end(), named) - tables.begin());
+}
+
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk,
+                                     std::span<const v1::TableSpec* const> tables) {
+  const v1::TableSpec& spec = *tables.front();
   const bool span_episodes = spec.items_span_episodes();
   ChunkSize size;
   Previews lanes;
@@ -140,7 +155,9 @@ absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader
     if (size.items > kMaxRowsPerChunk) {
       return absl::InvalidArgumentError(absl::StrFormat("expected at most %d items in a chunk", kMaxRowsPerChunk));
     }
-    if (absl::Status status = CheckItems(run, lane->second, spec); !status.ok()) return status;
+    const size_t table = TableOf(run, tables);
+    if (table == tables.size()) return NoSuchTable(run, tables);
+    if (absl::Status status = CheckItems(run, lane->second, *tables[table]); !status.ok()) return status;
   }
   return size;
 }

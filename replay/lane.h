@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <span>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -51,9 +52,15 @@ inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
 // rows that they should have, or be able to look back to, nobody knows.
 uint64_t FirstUsableRow(const v1::Segment& segment, const v1::TableSpec& spec);
 
-// Whether the chunk continues the writer's lanes and its items lie within their episodes, or, where the table's may
-// span episodes, within their lanes. InvalidArgument: it does not; the message says what was expected.
-absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk, const v1::TableSpec& spec);
+// Of the table that is written to, which comes first, and those over it: the index of the one that the run's items are
+// for. tables.size(): it is none of them.
+size_t TableOf(const v1::ItemRun& run, std::span<const v1::TableSpec* const> tables);
+
+// Whether the chunk continues the writer's lanes and its items lie within their episodes, or, where the tables' may
+// span episodes, within their lanes. InvalidArgument: it does not; the message says what was expected. NotFound: it has
+// items for another table than these.
+absl::StatusOr<ChunkSize> CheckChunk(const Writer& writer, const v1::ChunkHeader& chunk,
+                                     std::span<const v1::TableSpec* const> tables);
 
 }  // namespace headrace
 

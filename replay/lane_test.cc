@@ -1,6 +1,7 @@
 #include "replay/lane.h"
 
 #include <limits>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -45,7 +46,7 @@ class CheckChunkTest : public testing::Test {
     spec_.set_max_item_rows(4);
   }
 
-  absl::StatusOr<ChunkSize> Check() { return CheckChunk(writer_, chunk_, spec_); }
+  absl::StatusOr<ChunkSize> Check() { return CheckChunk(writer_, chunk_, tables_); }
   void ExpectRefused(const std::string& why) {
     const absl::Status status = Check().status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
@@ -55,6 +56,7 @@ class CheckChunkTest : public testing::Test {
   Writer writer_;
   v1::ChunkHeader chunk_;
   v1::TableSpec spec_;
+  std::vector<const v1::TableSpec*> tables_ = {&spec_};
 };
 
 TEST_F(CheckChunkTest, CountsRowsStepsAndItems) {

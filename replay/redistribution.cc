@@ -241,6 +241,10 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
     return absl::InvalidArgumentError(
         absl::StrFormat("expected shares for shard %d, too, got %d", shard, redistribution.shares()));
   }
+  if (!table.spec().over().empty()) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "its items are over rows of table \"%s\", which of those are here is not known any more", table.spec().over()));
+  }
   std::vector<SavedTable> files;
   bool own_alone = false;
   for (const v1::ShardFile& source : redistribution.files()) {
@@ -270,7 +274,9 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
   const std::vector<Item> items = TakenItems(taken);
   LogInfo("%d items in %d rows taken from checkpoint %s of %d shards", items.size(), count, redistribution.name(),
           redistribution.files_size());
-  return table.RestoreBooks(redistribution.state(), {}, items, rows);
+  RETURN_IF_ERROR(table.RestoreBooks(redistribution.state(), {}, items, rows));
+  table.ReleaseRestored(rows);
+  return absl::OkStatus();
 }
 
 }  // namespace headrace

@@ -21,7 +21,8 @@ namespace headrace {
 // Fills `table`, which is new, with the share of shard number `shard`. What it has no room for is left out, the oldest
 // first, and logged. Where the files of others cannot be read, since they lie on other machines, the share is all of
 // this shard's own. Writers begin anew: those of the checkpoint have ended. InvalidArgument: expected at least one
-// share, and this shard to be of them. DataLoss: a file does not fit together; the table is then of no use.
+// share, and this shard to be of them. Unimplemented: the table is over another one, and is left as it is. DataLoss: a
+// file does not fit together; the table is then of no use.
 absl::Status TakeShare(const v1::Redistribution& redistribution, const std::string& run_id, uint32_t shard,
                        Table& table);
 

@@ -44,7 +44,7 @@ std::string Words(const Table& table, const Item& item) {
 std::vector<std::string> Items(Table& table) {
   const Table::Snapshot snapshot = table.TakeSnapshot();
   std::vector<std::string> words;
-  for (const Item& item : snapshot.items) words.push_back(Words(table, item));
+  for (const Item& item : snapshot.tables[0].items) words.push_back(Words(table, item));
   return words;
 }
 
@@ -209,6 +209,42 @@ TEST_F(RedistributionTest, SharesThatDoNotCoverTheShardAreRefused) {
   const absl::Status status = TakeShare(redistribution_, "run", 2, **table);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("expected shares for shard 2, too, got 2"));
+}
+
+// Which rows its items are over is known in the old files alone, and the other table has taken a part of them.
+TEST_F(RedistributionTest, ATableOverAnotherBeginsEmpty) {
+  WriteShard(0, 7);
+  Shard old(1, kBudget, 1, 2);
+  v1::TableSpec over = spec_;
+  over.set_name("a");
+  over.set_over("t");
+  Table& rows = **old.CreateTable(MakePeer("run", "learner"), spec_);
+  Table& table = **old.CreateTable(MakePeer("run", "learner"), over);
+  TestWriter writer(&rows, 1, {.rows = 4, .stride = 2}, 1, {{"a", {}}});
+  writer.Append(5, 10, v1::TERMINATED);
+  ASSERT_TRUE(writer.Insert().ok());
+  for (const std::string& words : Items(rows)) before_.push_back(words);
+  EXPECT_EQ(table.State().items(), 9u);
+  v1::CheckpointRequest request;
+  request.set_name("cut");
+  request.set_keep(1);
+  v1::ShardFile& file = *redistribution_.add_files();
+  file.set_shard(1);
+  file.set_path(WriteCheckpoint(old, Directory(1), request)->path());
+
+  const std::unique_ptr<Shard> shard = TakeInto(0, 1);
+  EXPECT_THAT(Items(*shard->Tables()[0]), UnorderedElementsAreArray(before_));
+  redistribution_.mutable_state()->set_inserted_steps(17);
+  const absl::StatusOr<Table*> taken = shard->CreateTable(MakePeer("run", "learner"), over, &redistribution_);
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ((*taken)->State().items(), 0u);
+  const absl::Status status = TakeShare(redistribution_, "run", 0, **taken);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(status.message(), HasSubstr("its items are over rows of table \"t\""));
+  TestWriter next(shard->Tables()[0], 2, {.rows = 4, .stride = 2}, 1, {{"a", {}}});
+  next.Append(0, 6);
+  ASSERT_TRUE(next.Insert().ok());
+  EXPECT_EQ((*taken)->State().items(), 5u);
 }
 
 }  // namespace

@@ -507,6 +507,57 @@ TEST(SamplerTest, WritersAndUpdatesKeepTheRatioOverSeveralShards) {
   }
 }
 
+// One samples uniformly and one by priority; the steps are stored once, and wait for both.
+TEST(SamplerTest, TwoSamplersOverTheSameRowsBothKeepTheirRatio) {
+  TestShard shard;
+  TestBatches uniform({shard.address()}, 16, 3);
+  uniform.options.table.set_initial_insert_limit(0);
+  uniform.options.ratio = {.updates_per_step = 0.5, .lead_steps = 100};
+  TestBatches prioritised({shard.address()}, 16, 3);
+  prioritised.options.table = SpecOver("prioritised");
+  prioritised.options.table.set_sampler(v1::PROPORTIONAL);
+  prioritised.options.table.set_initial_insert_limit(0);
+  prioritised.options.ratio = {.updates_per_step = 0.25, .lead_steps = 50};
+  // The one that comes first waits for the table whose rows it is over.
+  const std::unique_ptr<ReplaySampler> by_priority = StartSampler(prioritised);
+  const std::unique_ptr<ReplaySampler> by_chance = StartSampler(uniform);
+  std::thread actor([&] {
+    ReplayWriterOptions options = TestWriterOptions(shard.address());
+    options.others = {{"prioritised", {.rows = 2, .stride = 3}}};
+    const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+    EpisodeWriter episodes(writer.get());
+    // 828 steps: enough for the updates, and no more than the last of them grants.
+    for (uint32_t i = 0; i < 140; ++i) ASSERT_TRUE(episodes.Write(i % 4, 1 + i % 11).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  });
+  const auto update = [](ReplaySampler& sampler, const TestBatches& batches, uint64_t number, bool every_third) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler.Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    std::vector<float> priorities;
+    for (uint32_t i = 0; i < 16; ++i)
+      priorities.push_back(1 + static_cast<float>(batches.Check(filled->slot, i).second));
+    if (every_third) sampler.UpdatePriorities(filled->slot, priorities);
+    sampler.Done(filled->slot, number);
+  };
+  for (uint64_t number = 1; number <= 200; ++number) {
+    update(*by_chance, uniform, 2 * number - 1, false);
+    update(*by_chance, uniform, 2 * number, false);
+    update(*by_priority, prioritised, number, true);
+    // No more steps than the leads of both and a chunk of 16 allow.
+    EXPECT_LE(by_chance->stats().env_steps, 4 * number + 50 + 16);
+    EXPECT_LE(by_priority->stats().env_steps, 4 * number + 50 + 16);
+  }
+  actor.join();
+  EXPECT_EQ(shard.table().State().inserted_steps(), 828u);
+  EXPECT_EQ(shard.table().State().items(), 828u);
+  const v1::TableState state = shard.shard().Tables().at(1)->State();
+  EXPECT_EQ(state.inserted_steps(), 828u);
+  // Of an episode of n steps, one for every three.
+  EXPECT_EQ(state.items(), 12u * (1 + 1 + 1 + 2 + 2 + 2 + 3 + 3 + 3 + 4 + 4) + (1 + 1 + 1 + 2 + 2 + 2 + 3 + 3));
+  EXPECT_GT(state.max_priority(), 1);
+  EXPECT_EQ(shard.table().State().max_priority(), 1);
+}
+
 TEST(SamplerTest, AQueueOverTwoShardsGivesEachItemOnce) {
   TestShard first(0);
   TestShard second(1);

@@ -1,5 +1,7 @@
 #include "replay/shard.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/log.h"
@@ -23,6 +25,7 @@ v1::InfoResponse Shard::Info() const {
     v1::TableInfo& entry = *info.add_tables();
     *entry.mutable_spec() = table->spec();
     *entry.mutable_state() = table->State();
+    if (!table->spec().over().empty()) continue;  // its writers are those of that one
     for (const v1::WriterInfo& writer : table->Writers()) *info.add_writers() = writer;
   }
   return info;
@@ -64,15 +67,19 @@ absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, co
                                                          spec.name(), spec.max_bytes(), budget_bytes_ - taken,
                                                          budget_bytes_));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, number_, incarnation_));
+  const Table* over = nullptr;
+  if (!spec.over().empty()) {
+    ASSIGN_OR_RETURN(over, FindTable(spec.over()));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Table> table, Table::Create(spec, number_, incarnation_, over));
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
           spec.max_items());
   if (redistribution == nullptr) return table;
   const absl::Status filled = TakeShare(*redistribution, peer.run_id(), number_, *table);
   if (filled.ok()) return table;
-  LogError("checkpoint %s cannot be spread over the shards there are now, its replay is lost: %s",
-           redistribution->name(), filled.ToString());
-  return Table::Create(spec, number_, incarnation_);
+  LogError("checkpoint %s cannot be spread over the shards there are now, what table \"%s\" held is lost: %s",
+           redistribution->name(), spec.name(), filled.ToString());
+  return Table::Create(spec, number_, incarnation_, over);
 }
 
 absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec,
@@ -85,6 +92,8 @@ absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableS
   if (run_id_.empty()) run_id_ = peer.run_id();
   if (redistribution != nullptr) restored_from_ = redistribution->name();
   if (journal_ != nullptr) journal_->AddTable(run_id_, spec);
+  // The journal has it before a chunk with items for it.
+  if (!spec.over().empty()) table->Join();
   return tables_.emplace(spec.name(), std::move(table)).first->second.get();
 }
 
@@ -97,17 +106,25 @@ absl::StatusOr<Table*> Shard::FindTable(const std::string& name) const {
       absl::StrJoin(tables_, ", ", [](std::string* out, const auto& entry) { out->append(entry.first); })));
 }
 
+absl::StatusOr<Table*> Shard::FindTableWithRows(const std::string& name) const {
+  ASSIGN_OR_RETURN(Table* const table, FindTable(name));
+  const std::string& over = table->spec().over();
+  if (over.empty()) return table;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("table \"%s\" is over the rows of table \"%s\": write to that one", name, over));
+}
+
 std::vector<Table*> Shard::Tables() const {
   MutexLock lock(&mutex_);
   std::vector<Table*> tables;
   for (const auto& [name, table] : tables_) tables.push_back(table.get());
+  std::stable_partition(tables.begin(), tables.end(), [](const Table* table) { return table->spec().over().empty(); });
   return tables;
 }
 
 std::vector<v1::TableSpec> Shard::Specs() const {
-  MutexLock lock(&mutex_);
   std::vector<v1::TableSpec> specs;
-  for (const auto& [name, table] : tables_) specs.push_back(table->spec());
+  for (const Table* const table : Tables()) specs.push_back(table->spec());
   return specs;
 }
 

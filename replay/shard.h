@@ -42,7 +42,11 @@ class Shard {
       ABSL_LOCKS_EXCLUDED(creating_, mutex_);
   // NotFound: lists the tables there are. Tables live as long as the shard.
   absl::StatusOr<Table*> FindTable(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // For writers. InvalidArgument: the table is over another one, which is to be written to.
+  absl::StatusOr<Table*> FindTableWithRows(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Those with rows of their own come first.
   std::vector<Table*> Tables() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // In the same order.
   std::vector<v1::TableSpec> Specs() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Learners that grant insertion and are connected now.

@@ -64,10 +64,8 @@ void ShardMetrics::Update(const Shard& shard) {
   for (const Table* const table : shard.Tables()) {
     const v1::TableState state = table->State();
     TableMetrics& metrics = ForTable(absl::StrCat(shard.number()), table->spec().name());
-    RaiseTo(metrics.inserted_steps, state.inserted_steps());
     RaiseTo(metrics.sampled_steps, state.sampled_steps());
     RaiseTo(metrics.removed_items, state.removed_items());
-    RaiseTo(metrics.lost_chunks, state.lost_chunks());
     RaiseTo(metrics.lost_items, state.lost_items());
     RaiseTo(metrics.priority_updates, state.priority_updates());
     RaiseTo(metrics.unknown_priority_keys, state.unknown_priority_keys());
@@ -75,9 +73,13 @@ void ShardMetrics::Update(const Shard& shard) {
     metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
     metrics.stored_items.Set(static_cast<double>(state.items()));
     metrics.capacity_items.Set(static_cast<double>(table->spec().max_items()));
+    metrics.insert_limit.Set(static_cast<double>(state.insert_limit()));
+    // Steps and writers are those of the table with the rows: once is enough where shards and tables are added up.
+    if (!table->spec().over().empty()) continue;
+    RaiseTo(metrics.inserted_steps, state.inserted_steps());
+    RaiseTo(metrics.lost_chunks, state.lost_chunks());
     metrics.writers.Set(state.writers());
     metrics.blocked_writers.Set(state.blocked_writers());
-    metrics.insert_limit.Set(static_cast<double>(state.insert_limit()));
   }
 }
 

@@ -5,29 +5,42 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "common/check.h"
 #include "common/status_macros.h"
 
 namespace headrace {
 
-absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation) {
-  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec));
+absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation,
+                                                     const Table* over) {
+  const RowsTable rows = {over == nullptr ? nullptr : &over->spec_, over == nullptr ? 0 : over->rows().max_rows()};
+  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec, over == nullptr ? nullptr : &rows));
   try {
-    return std::unique_ptr<Table>(new Table(spec, std::move(plan), shard, incarnation));
+    std::shared_ptr<ChunkStore> chunks =
+        over == nullptr ? std::make_shared<ChunkStore>(std::move(plan.layout), plan.row_bytes) : over->owned_chunks_;
+    std::unique_ptr<Table> table(new Table(spec, plan.item_capacity, shard, incarnation, std::move(chunks)));
+    if (over == nullptr) table->Join();
+    return table;
   } catch (const std::bad_alloc&) {
     return absl::FailedPreconditionError(
         absl::StrFormat("table \"%s\": this machine has no address space for %d bytes", spec.name(), spec.max_bytes()));
   }
 }
 
-Table::Table(const v1::TableSpec& spec, TablePlan plan, uint32_t shard, uint64_t incarnation)
+Table::Table(const v1::TableSpec& spec, size_t item_capacity, uint32_t shard, uint64_t incarnation,
+             std::shared_ptr<ChunkStore> chunks)
     : spec_(spec),
-      layout_(std::move(plan.layout)),
       incarnation_(incarnation),
-      rows_(layout_.stride(), plan.row_bytes),
-      items_(spec, plan.item_capacity, &rows_),
+      owned_chunks_(std::move(chunks)),
+      chunks_(*owned_chunks_),
+      items_(spec, item_capacity, &chunks_.rows),
       removal_random_(incarnation, StreamRole::kReplay, shard, StreamPurpose::kRemoval),
-      writers_(&rows_),
       insert_limit_(spec.initial_insert_limit()) {}
+
+void Table::Join() {
+  MutexLock lock(&chunks_.mutex);
+  chunks_.tables.push_back(this);
+  chunks_.specs.push_back(&spec_);
+}
 
 void Table::WakeAll(const std::vector<Callback>& waiting) {
   for (const Callback& wake : waiting) wake();
@@ -38,7 +51,7 @@ void Table::WakeAll(const Callbacks& waiting) {
 }
 
 v1::TableState Table::State() const {
-  MutexLock lock(&mutex_);
+  MutexLock lock(&chunks_.mutex);
   return StateLocked();
 }
 
@@ -47,51 +60,62 @@ v1::TableState Table::StateLocked() const {
   state.set_table(spec_.name());
   state.set_items(items_.size());
   state.set_inserted_items(inserted_items_);
-  state.set_inserted_steps(durable_steps_);
+  state.set_inserted_steps(chunks_.durable_steps);
   state.set_sampled_items(sampled_items_);
   state.set_sampled_steps(sampled_steps_);
   state.set_removed_items(items_.removed());
-  state.set_stored_bytes(rows_.stored_bytes() + items_.size() * ItemStore::kBookBytes);
+  state.set_stored_bytes((has_own_rows() ? chunks_.rows.stored_bytes() : 0) + items_.size() * ItemStore::kBookBytes);
   state.set_mass(items_.mass());
-  state.set_blocked_writers(static_cast<uint32_t>(waiting_writers_.size()));
+  state.set_blocked_writers(static_cast<uint32_t>(chunks_.waiting_writers.size()));
   state.set_insert_limit(insert_limit_);
-  state.set_lost_chunks(writers_.lost_chunks());
+  state.set_lost_chunks(chunks_.writers.lost_chunks());
   state.set_lost_items(lost_items_);
   state.set_max_priority(items_.max_priority());
   state.set_priority_updates(priority_updates_);
   state.set_unknown_priority_keys(unknown_priority_keys_);
   state.set_drawable_items(items_.drawable());
   state.set_incarnation(incarnation_);
-  state.set_writers(writers_.connected());
+  state.set_writers(chunks_.writers.connected());
   return state;
 }
 
 std::vector<v1::WriterInfo> Table::Writers() const {
-  MutexLock lock(&mutex_);
-  return writers_.Infos();
+  MutexLock lock(&chunks_.mutex);
+  return chunks_.writers.Infos();
 }
 
 Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
-  MutexLock lock(&mutex_);
-  return writers_.Open(id, first_sequence);
+  HEADRACE_CHECK(has_own_rows());
+  MutexLock lock(&chunks_.mutex);
+  return chunks_.writers.Open(id, first_sequence);
 }
 
 void Table::CloseWriter(uint64_t id, uint64_t session) {
-  MutexLock lock(&mutex_);
-  writers_.Close(id, session);
+  MutexLock lock(&chunks_.mutex);
+  chunks_.writers.Close(id, session);
 }
 
 Table::Outcome Table::Acknowledge(Waiter retry) {
-  MutexLock lock(&mutex_);
-  if (!spec_.lockstep() || inserted_steps_ < insert_limit_) return Outcome::kDone;
-  waiting_acknowledgements_[retry.owner] = std::move(retry.wake);
+  MutexLock lock(&chunks_.mutex);
+  if (!spec_.lockstep() || AllHaveGranted()) return Outcome::kDone;
+  chunks_.waiting_acknowledgements[retry.owner] = std::move(retry.wake);
   return Outcome::kWait;
 }
 
-std::vector<Table::Callback> Table::TakeAdmittedWriters() { return waiting_writers_.Take(StepsToLimitLocked()); }
+std::vector<Table::Callback> Table::TakeWaitingSamplers() {
+  std::vector<Callback> samplers;
+  for (Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    for (auto& [owner, wake] : table->waiting_samplers_) samplers.push_back(std::move(wake));
+    table->waiting_samplers_.clear();
+  }
+  return samplers;
+}
+
+std::vector<Table::Callback> Table::TakeAdmittedWriters() { return chunks_.waiting_writers.Take(StepsToLimitLocked()); }
 
 absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Waiter retry) {
-  MutexLock lock(&mutex_);
+  MutexLock lock(&chunks_.mutex);
   if (draw.distinct && draw.batch_size > items_.capacity()) {
     return absl::InvalidArgumentError(
         absl::StrFormat("expected batches without replacement of up to the %d items that table \"%s\" can hold, got %d",
@@ -109,7 +133,7 @@ absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Wai
   }
   RandomStream random(draw.random_key);
   batch.table_ = this;
-  batch.read_ = rows_.BeginRead();
+  batch.read_ = chunks_.rows.BeginRead();
   batch.items_.resize(draw.batch_size);
   items_.Sample(random, draw.distinct, batch.items_);
   sampled_items_ += draw.batch_size;
@@ -132,8 +156,8 @@ Table::Batch::~Batch() {
   if (table_ == nullptr) return;
   std::vector<Callback> writers;
   {
-    MutexLock lock(&table_->mutex_);
-    table_->rows_.EndRead(read_);
+    MutexLock lock(&table_->chunks_.mutex);
+    table_->chunks_.rows.EndRead(read_);
     writers = table_->TakeAdmittedWriters();  // they may wait for slabs that this read held back
   }
   WakeAll(writers);
@@ -153,7 +177,7 @@ absl::StatusOr<Table::PriorityUpdate> Table::UpdatePriorities(uint64_t incarnati
   PriorityUpdate update;
   Callbacks samplers;
   {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&chunks_.mutex);
     for (size_t i = 0; i < keys.size() && incarnation == incarnation_; ++i) {
       update.updated += items_.SetPriority(keys[i], priorities[i]);
     }
@@ -170,22 +194,32 @@ void Table::SetInsertLimit(uint64_t insert_limit, uint64_t policy_version) {
   std::vector<Callback> writers;
   Callbacks acknowledgements;
   {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&chunks_.mutex);
     insert_limit_ = insert_limit;
     policy_version_ = policy_version;
+    for (const Table* const table : chunks_.tables) {
+      table->AssertLocked();
+      policy_version = std::max(policy_version, table->policy_version_);
+    }
+    chunks_.policy_version = policy_version;
     writers = TakeAdmittedWriters();
-    if (inserted_steps_ < insert_limit_) acknowledgements.swap(waiting_acknowledgements_);
+    if (AllHaveGranted()) acknowledgements.swap(chunks_.waiting_acknowledgements);
   }
   WakeAll(acknowledgements);
   WakeAll(writers);
 }
 
+void Table::SetLimited(bool limited) {
+  MutexLock lock(&chunks_.mutex);
+  chunks_.limited = limited;
+}
+
 void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {
   {
-    MutexLock lock(&mutex_);
-    watches_.erase(watcher.owner);
-    if (durable_steps_ < inserted_steps) {
-      watches_[watcher.owner] = {inserted_steps, std::move(watcher.wake)};
+    MutexLock lock(&chunks_.mutex);
+    chunks_.watches.erase(watcher.owner);
+    if (chunks_.durable_steps < inserted_steps) {
+      chunks_.watches[watcher.owner] = {inserted_steps, std::move(watcher.wake)};
       return;
     }
   }
@@ -195,11 +229,11 @@ void Table::WatchOnce(uint64_t inserted_steps, Waiter watcher) {
 void Table::StopWaiting(const void* owner) {
   std::vector<Callback> writers;
   {
-    MutexLock lock(&mutex_);
-    waiting_writers_.Remove(owner);
-    waiting_acknowledgements_.erase(owner);
+    MutexLock lock(&chunks_.mutex);
+    chunks_.waiting_writers.Remove(owner);
+    chunks_.waiting_acknowledgements.erase(owner);
     waiting_samplers_.erase(owner);
-    watches_.erase(owner);
+    chunks_.watches.erase(owner);
     writers = TakeAdmittedWriters();  // it may have been woken for steps that it does not take now
   }
   WakeAll(writers);
@@ -208,8 +242,8 @@ void Table::StopWaiting(const void* owner) {
 void Table::SetDurable(uint64_t journal_entries) {
   std::vector<Callback> due;
   {
-    MutexLock lock(&mutex_);
-    durable_entries_ = journal_entries;
+    MutexLock lock(&chunks_.mutex);
+    chunks_.durable_entries = journal_entries;
     due = TakeDurable();
   }
   WakeAll(due);
@@ -217,17 +251,18 @@ void Table::SetDurable(uint64_t journal_entries) {
 
 std::vector<Table::Callback> Table::TakeDurable() {
   bool tell_all = false;
-  for (; !not_durable_.empty() && not_durable_.front().journal_entry <= durable_entries_; not_durable_.pop_front()) {
-    durable_steps_ = not_durable_.front().inserted_steps;
-    tell_all |= not_durable_.front().tell_all;
+  for (; !chunks_.not_durable.empty() && chunks_.not_durable.front().journal_entry <= chunks_.durable_entries;
+       chunks_.not_durable.pop_front()) {
+    chunks_.durable_steps = chunks_.not_durable.front().inserted_steps;
+    tell_all |= chunks_.not_durable.front().tell_all;
   }
   return TakeDueWatches(tell_all);
 }
 
 std::vector<Table::Callback> Table::TakeDueWatches(bool all) {
   std::vector<Callback> due;
-  const uint64_t durable_steps = durable_steps_;
-  absl::erase_if(watches_, [&](auto& watch) {
+  const uint64_t durable_steps = chunks_.durable_steps;
+  absl::erase_if(chunks_.watches, [&](auto& watch) {
     if (!all && durable_steps < watch.second.inserted_steps) return false;
     due.push_back(std::move(watch.second.callback));
     return true;

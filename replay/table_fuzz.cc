@@ -26,6 +26,14 @@ v1::TableSpec SmallSpec() {
   return spec;
 }
 
+// A table over that one, of shorter items.
+v1::TableSpec OtherSpec() {
+  v1::TableSpec spec = SpecOver("other");
+  spec.set_max_items(7);
+  spec.set_max_item_rows(2);
+  return spec;
+}
+
 void InsertAll(Table& table, uint64_t writer, uint64_t session, const uint8_t* data, size_t size) {
   google::protobuf::io::CodedInputStream in(data, static_cast<int>(size));
   while (static_cast<size_t>(in.CurrentPosition()) < size) {
@@ -43,11 +51,10 @@ void InsertAll(Table& table, uint64_t writer, uint64_t session, const uint8_t* d
   }
 }
 
-void ReadBack(Table& table) {
-  const Table::Snapshot snapshot = table.TakeSnapshot();
-  HEADRACE_CHECK(snapshot.state.items() == snapshot.items.size());
+void ReadBack(Table& table, const Table::Books& books) {
+  HEADRACE_CHECK(books.state.items() == books.items.size());
   std::vector<ItemStore::Drawn> items;
-  for (const Item& item : snapshot.items) {
+  for (const Item& item : books.items) {
     HEADRACE_CHECK(item.rows >= 1 && item.rows <= table.spec().max_item_rows() && IsPriority(item.priority));
     RowStore::Address row = item.first_row;
     for (uint16_t left = item.rows; left > 1; --left) row = table.rows().Next(row);
@@ -75,6 +82,8 @@ void ReadBack(Table& table) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace headrace;
   const std::unique_ptr<Table> table = *Table::Create(SmallSpec(), /*shard=*/0, /*incarnation=*/1);
+  const std::unique_ptr<Table> other = *Table::Create(OtherSpec(), /*shard=*/0, /*incarnation=*/1, table.get());
+  other->Join();
   // One writer in the midst of an episode, and one whose chunk 1 is lost, so that its lanes go on anywhere.
   TestWriter first(table.get(), 1);
   first.Append(0, 3);
@@ -82,6 +91,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   HEADRACE_CHECK(first.Insert().ok());
   InsertAll(*table, 1, first.opened().session, data, size);
   InsertAll(*table, 2, table->OpenWriter(2, /*first_sequence=*/2).session, data, size);
-  ReadBack(*table);
+  const Table::Snapshot snapshot = table->TakeSnapshot();
+  ReadBack(*table, snapshot.tables[0]);
+  ReadBack(*other, snapshot.tables[1]);
   return 0;
 }

@@ -13,64 +13,72 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
                                              const ChunkPayload& payload, Waiter retry,
                                              absl::FunctionRef<uint64_t()> committed) {
   // Before anything is removed to make room for it.
-  if (payload.bytes() % layout_.payload_bytes() == 0) {
-    RETURN_IF_ERROR(CheckNumbers(payload, layout_, payload.bytes() / layout_.payload_bytes()));
+  if (payload.bytes() % chunks_.layout.payload_bytes() == 0) {
+    RETURN_IF_ERROR(CheckNumbers(payload, chunks_.layout, payload.bytes() / chunks_.layout.payload_bytes()));
   }
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
   std::vector<Callback> due;
   Outcome outcome = Outcome::kDone;
   {
-    MutexLock lock(&mutex_);
-    ASSIGN_OR_RETURN(Writer * writer, writers_.Find(id, session));
+    MutexLock lock(&chunks_.mutex);
+    ASSIGN_OR_RETURN(Writer * writer, chunks_.writers.Find(id, session));
     if (chunk.sequence() <= writer->last_sequence) return Outcome::kDone;  // a repetition after a reconnect
     if (chunk.sequence() != writer->last_sequence + 1) {
       return absl::InvalidArgumentError(
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
-    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, spec_));
-    if (payload.bytes() != size.rows * layout_.payload_bytes()) {
+    ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, chunks_.specs));
+    if (payload.bytes() != size.rows * chunks_.layout.payload_bytes()) {
       return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
-                                                        size.rows * layout_.payload_bytes(), size.rows,
-                                                        layout_.payload_bytes(), payload.bytes()));
+                                                        size.rows * chunks_.layout.payload_bytes(), size.rows,
+                                                        chunks_.layout.payload_bytes(), payload.bytes()));
     }
-    if (spec_.queue() && size.items > items_.capacity() - spec_.max_items()) {
-      return absl::FailedPreconditionError(absl::StrFormat(
-          "a chunk of %d items does not fit into the queue \"%s\" of %d", size.items, spec_.name(), spec_.max_items()));
-    }
+    RETURN_IF_ERROR(CheckQueues(chunk));
     if (StepsToLimitLocked() == 0) {
       outcome = Outcome::kWait;
     } else {
       ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
     }
-    if (outcome == Outcome::kDone) uncommitted_items_ += size.items;
+    if (outcome == Outcome::kDone) {
+      for (const v1::ItemRun& run : chunk.items()) {
+        Table& table = TableFor(run);
+        table.AssertLocked();
+        table.uncommitted_items_ += run.count();
+      }
+    }
     if (outcome == Outcome::kWait) {
-      waiting_writers_.Add(retry.owner, size.steps, std::move(retry.wake));
+      chunks_.waiting_writers.Add(retry.owner, size.steps, std::move(retry.wake));
       due = TakeDueWatches(true);
       // What these are told lacks the steps that are not durable: they are told again when those are.
-      if (!not_durable_.empty()) not_durable_.back().tell_all = true;
+      if (!chunks_.not_durable.empty()) chunks_.not_durable.back().tell_all = true;
     }
   }
   WakeAll(due);
   if (outcome == Outcome::kWait) return outcome;
 
-  ScatterChunk(payload, layout_, reserved, rows_);
+  ScatterChunk(payload, chunks_.layout, reserved, chunks_.rows);
 
-  Callbacks samplers;
+  std::vector<Callback> samplers;
   {
-    MutexLock lock(&mutex_);
-    uncommitted_items_ -= size.items;
-    const absl::StatusOr<Writer*> writer = writers_.Find(id, session);
+    MutexLock lock(&chunks_.mutex);
+    for (const v1::ItemRun& run : chunk.items()) {
+      Table& table = TableFor(run);
+      table.AssertLocked();
+      table.uncommitted_items_ -= run.count();
+    }
+    const absl::StatusOr<Writer*> writer = chunks_.writers.Find(id, session);
     if (!writer.ok()) {
-      for (const RowStore::Address row : reserved) rows_.Release(row);
+      for (const RowStore::Address row : reserved) chunks_.rows.Release(row);
       return writer.status();
     }
     Commit(**writer, chunk, size, reserved);
-    waiting_writers_.Remove(retry.owner);
-    samplers.swap(waiting_samplers_);
+    chunks_.waiting_writers.Remove(retry.owner);
+    samplers = TakeWaitingSamplers();
     // Where items come without a step, nobody who counts steps would hear of them.
     const bool tell_all = size.steps == 0 && size.items > 0;
-    not_durable_.push_back({.journal_entry = committed(), .inserted_steps = inserted_steps_, .tell_all = tell_all});
+    chunks_.not_durable.push_back(
+        {.journal_entry = committed(), .inserted_steps = chunks_.inserted_steps, .tell_all = tell_all});
     due = TakeDurable();
   }
   WakeAll(samplers);
@@ -84,9 +92,9 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
         absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
                         spec_.max_bytes(), spec_.name()));
   };
-  if (size.rows > rows_.max_rows()) return too_large();  // before anything is removed for it
+  if (size.rows > chunks_.rows.max_rows()) return too_large();  // before anything is removed for it
   while (true) {
-    switch (rows_.Reserve(size.rows, reserved)) {
+    switch (chunks_.rows.Reserve(size.rows, reserved)) {
       case RowStore::Room::kReserved:
         return Outcome::kDone;
       case RowStore::Room::kHeldBack:
@@ -94,22 +102,66 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vecto
       case RowStore::Room::kFull:
         break;
     }
-    const size_t before = rows_.used_slabs();
-    const size_t items_of_a_slab = items_.size() / before + 1;
-    size_t removed = 0;
-    while (rows_.used_slabs() == before) {
-      if (spec_.queue() && writers_.ForgetOldestLanes()) continue;  // an item that nobody has had is worth more
-      if (items_.size() > 0 && removed < items_of_a_slab) {
-        items_.RemoveOne(removal_random_);
-        ++removed;
-        continue;
-      }
+    const size_t before = chunks_.rows.used_slabs();
+    while (chunks_.rows.used_slabs() == before) {
+      const bool removed = RemoveOldItems();
+      if (chunks_.rows.used_slabs() < before) break;
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
-      // it than all items.
-      if (!writers_.ForgetOldestLanes() && items_.size() == 0) return too_large();
-      removed = 0;
+      // it than all items, or an item of a queue, which nobody has had.
+      if (!chunks_.writers.ForgetOldestLanes() && !removed && !RemoveFromQueues()) return too_large();
     }
   }
+}
+
+bool Table::RemoveOldItems() {
+  const size_t slabs = chunks_.rows.used_slabs();
+  std::vector<Table*> tables;
+  for (Table* const table : chunks_.tables) {
+    if (!table->spec_.queue()) tables.push_back(table);
+  }
+  const auto has_more = [](const Table* a, const Table* b) {
+    a->AssertLocked();
+    b->AssertLocked();
+    return a->items_.size() > b->items_.size();
+  };
+  std::stable_sort(tables.begin(), tables.end(), has_more);
+  bool removed = false;
+  for (Table* const table : tables) {
+    table->AssertLocked();
+    size_t left = table->items_.size() == 0 ? 0 : table->items_.size() / slabs + 1;
+    for (; left > 0 && table->items_.size() > 0 && chunks_.rows.used_slabs() == slabs; --left) {
+      table->items_.RemoveOne(table->removal_random_);
+      removed = true;
+    }
+  }
+  return removed;
+}
+
+bool Table::RemoveFromQueues() {
+  for (Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    if (!table->spec_.queue() || table->items_.size() == 0) continue;
+    table->items_.RemoveOne(table->removal_random_);
+    return true;
+  }
+  return false;
+}
+
+Table& Table::TableFor(const v1::ItemRun& run) const { return *chunks_.tables[TableOf(run, chunks_.specs)]; }
+
+absl::Status Table::CheckQueues(const v1::ChunkHeader& chunk) const {
+  for (const Table* const table : chunks_.tables) {
+    const v1::TableSpec& spec = table->spec_;
+    if (!spec.queue()) continue;
+    table->AssertLocked();
+    uint64_t items = 0;
+    for (const v1::ItemRun& run : chunk.items()) items += &TableFor(run) == table ? run.count() : 0;
+    if (items > table->items_.capacity() - spec.max_items()) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "a chunk of %d items does not fit into the queue \"%s\" of %d", items, spec.name(), spec.max_items()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
@@ -122,7 +174,11 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
     AppendSegment(lane->second, segment, reserved.first(segment.rows()));
     reserved = reserved.subspan(segment.rows());
   }
-  for (const v1::ItemRun& run : chunk.items()) AddItems(writer.lanes[run.lane()], run);
+  for (const v1::ItemRun& run : chunk.items()) {
+    Table& table = TableFor(run);
+    table.AssertLocked();
+    table.AddItems(writer.lanes[run.lane()], run);
+  }
   // Only now, when all items have found their rows, are those let go that no later item can have.
   for (const v1::Segment& segment : chunk.segments()) {
     Lane& lane = writer.lanes[segment.lane()];
@@ -130,12 +186,12 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
                                  : lane.in_episode           ? lane.episode_first_row
                                                              : lane.next_row;
     while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
-      rows_.Release(lane.window.front());
+      chunks_.rows.Release(lane.window.front());
       lane.window.pop_front();
     }
   }
   writer.last_sequence = chunk.sequence();
-  inserted_steps_ += size.steps;
+  chunks_.inserted_steps += size.steps;
 }
 
 void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows) {
@@ -147,9 +203,9 @@ void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<cons
   if (segment.episode_start()) lane.episode_first_row = segment.first_row();
   uint64_t age = segment.first_row() - lane.episode_first_row;
   for (const RowStore::Address row : rows) {
-    if (!lane.window.empty()) rows_.SetNext(lane.window.back(), row);
+    if (!lane.window.empty()) chunks_.rows.SetNext(lane.window.back(), row);
     lane.window.push_back(row);
-    if (spec_.context_rows() > 0) rows_.SetAge(row, age++);
+    if (spec_.context_rows() > 0) chunks_.rows.SetAge(row, age++);
   }
   lane.next_row = segment.first_row() + segment.rows();
   lane.in_episode = segment.end() == v1::NOT_ENDED;
@@ -175,20 +231,38 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
 
 uint32_t Table::ContextOf(const Lane& lane, uint64_t row) const {
   if (spec_.context_rows() == 0 || lane.window.empty() || row < lane.first_row()) return 0;
-  return std::min(spec_.context_rows(), RowStore::Age(rows_.Row(lane.window[row - lane.first_row()])));
+  return std::min(spec_.context_rows(), RowStore::Age(chunks_.rows.Row(lane.window[row - lane.first_row()])));
 }
 
 uint64_t Table::StepsToLimit() const {
-  MutexLock lock(&mutex_);
+  MutexLock lock(&chunks_.mutex);
   return StepsToLimitLocked();
 }
 
 uint64_t Table::StepsToLimitLocked() const {
-  const uint64_t granted = insert_limit_ - std::min(insert_limit_, inserted_steps_);
-  if (!spec_.queue()) return granted;
+  uint64_t steps = UINT64_MAX;
+  if (!chunks_.limited) return steps;
+  for (const Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    steps = std::min({steps, table->GrantedSteps(), table->QueuedSteps()});
+  }
+  return steps;
+}
+
+bool Table::AllHaveGranted() const {
+  return std::all_of(chunks_.tables.begin(), chunks_.tables.end(), [](const Table* table) {
+    table->AssertLocked();
+    return table->GrantedSteps() > 0;
+  });
+}
+
+uint64_t Table::GrantedSteps() const { return insert_limit_ - std::min(insert_limit_, chunks_.inserted_steps); }
+
+uint64_t Table::QueuedSteps() const {
+  if (!spec_.queue()) return UINT64_MAX;
   const uint64_t items = items_.size() + uncommitted_items_;
   const uint64_t free_items = spec_.max_items() - std::min<uint64_t>(spec_.max_items(), items);
-  return std::min(granted, free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1));
+  return free_items * std::max<uint64_t>(1, spec_.max_item_rows() - 1);
 }
 
 }  // namespace headrace

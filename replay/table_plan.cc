@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "common/status_macros.h"
 #include "replay/item_store.h"
 #include "replay/selector/selector.h"
 
@@ -14,15 +15,12 @@ namespace {
 
 constexpr uint64_t kQueueOverhang = 1024;  // items
 
-}  // namespace
+absl::Status Refuse(const v1::TableSpec& spec, const std::string& why) {
+  return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
+}
 
-absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec) {
-  const auto refuse = [&](const std::string& why) {
-    return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
-  };
-  if (spec.name().empty()) return refuse("expected a name");
-  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
-  if (!layout.ok()) return refuse(std::string(layout.status().message()));
+absl::Status CheckFields(const v1::TableSpec& spec) {
+  const auto refuse = [&](const std::string& why) { return Refuse(spec, why); };
   for (const v1::Selector selector : {spec.sampler(), spec.remover()}) {
     if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
   }
@@ -42,13 +40,53 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec) {
     return refuse(absl::StrFormat("expected max_times_sampled up to %d, got %d", ItemStore::kMaxTimesSampled,
                                   spec.max_times_sampled()));
   }
-  const uint64_t bytes_per_item = layout->stride() + ItemStore::kBookBytes;
+  return absl::OkStatus();
+}
+
+// Whether the table fits the one that it is over.
+absl::Status CheckOver(const v1::TableSpec& spec, const v1::TableSpec& over) {
+  const auto refuse = [&](const std::string& why) {
+    return Refuse(spec, absl::StrFormat("over the rows of table \"%s\": %s", over.name(), why));
+  };
+  if (!over.over().empty()) {
+    return refuse(absl::StrFormat("expected one with rows of its own, but that is over table \"%s\"", over.over()));
+  }
+  if (const absl::Status same = CheckSameSignature(over.signature(), spec.signature()); !same.ok()) {
+    return refuse(std::string(same.message()));
+  }
+  if (spec.max_item_rows() > over.max_item_rows() || spec.context_rows() > over.context_rows()) {
+    return refuse(absl::StrFormat("expected max_item_rows up to %d and context_rows up to %d, got %d and %d",
+                                  over.max_item_rows(), over.context_rows(), spec.max_item_rows(),
+                                  spec.context_rows()));
+  }
+  if (spec.items_span_episodes() != over.items_span_episodes() || spec.lockstep() != over.lockstep()) {
+    return refuse("expected the same items_span_episodes and lockstep");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* over) {
+  const auto refuse = [&](const std::string& why) { return Refuse(spec, why); };
+  if (spec.name().empty()) return refuse("expected a name");
+  absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
+  if (!layout.ok()) return refuse(std::string(layout.status().message()));
+  RETURN_IF_ERROR(CheckFields(spec));
+  if (over != nullptr) RETURN_IF_ERROR(CheckOver(spec, *over->spec));
+  const uint64_t bytes_per_item = ItemStore::kBookBytes + (over == nullptr ? layout->stride() : 0);
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
   // A queue's last chunk may bring more items than there was place for.
   const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
   const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
-  const uint64_t row_bytes = spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes);
-  if (items == 0 || row_bytes / layout->stride() < 2 * spec.max_item_rows()) {
+  const uint64_t row_bytes =
+      over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes) : 0;
+  const uint64_t rows = over == nullptr ? row_bytes / layout->stride() : over->rows;
+  if (items == 0 && over != nullptr) {
+    return refuse(absl::StrFormat("a budget of %d bytes does not hold the books of an item, which take %d",
+                                  spec.max_bytes(), ItemStore::kBookBytes));
+  }
+  if (over == nullptr && (items == 0 || rows < 2 * spec.max_item_rows())) {
     return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
                                   spec.max_bytes(), spec.max_item_rows(), layout->stride()));
   }
@@ -56,11 +94,11 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec) {
     if (spec.max_items() == 0 || spec.max_times_sampled() == 0) {
       return refuse("a queue needs max_items and max_times_sampled above 0: nothing else makes room in it");
     }
-    const uint64_t rows = row_bytes / layout->stride();
     if (spec.max_items() >= items || rows / spec.max_item_rows() < 2 * spec.max_items()) {
       return refuse(
-          absl::StrFormat("a budget of %d bytes does not hold twice a queue's %d items of %d rows of %d bytes",
-                          spec.max_bytes(), spec.max_items(), spec.max_item_rows(), layout->stride()));
+          absl::StrFormat("a budget of %d bytes%s does not hold twice a queue's %d items of %d rows of %d bytes",
+                          spec.max_bytes(), over == nullptr ? "" : absl::StrFormat(" for books, with %d rows,", rows),
+                          spec.max_items(), spec.max_item_rows(), layout->stride()));
     }
   }
   if (spec.min_items() > items) {

@@ -11,15 +11,22 @@
 
 namespace headrace {
 
-// max_bytes is shared by the books of so many items and by rows.
+// max_bytes is shared by the books of so many items and by rows, of which a table over another has none.
 struct TablePlan {
   RowLayout layout;
   size_t item_capacity;
   uint64_t row_bytes;
 };
 
-// InvalidArgument: the specification is not usable; the message says what was expected of the table named.
-absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec);
+// The table that another has its items over.
+struct RowsTable {
+  const v1::TableSpec* spec;
+  uint64_t rows;  // that it can hold
+};
+
+// `over`: the table that the specification names; null: it names none. InvalidArgument: the specification is not
+// usable; the message says what was expected of the table named.
+absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* over = nullptr);
 
 }  // namespace headrace
 

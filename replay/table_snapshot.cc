@@ -10,65 +10,80 @@
 namespace headrace {
 
 Table::Snapshot Table::TakeSnapshot() {
-  ItemStore::Copy books;
-  size_t slots = 0;
+  HEADRACE_CHECK(has_own_rows());
+  // What takes long is done without the mutex: memory for the copies before, and their order after.
+  std::vector<size_t> slots;
   {
-    MutexLock lock(&mutex_);
-    slots = items_.slots();
+    MutexLock lock(&chunks_.mutex);
+    for (const Table* const table : chunks_.tables) {
+      table->AssertLocked();
+      slots.push_back(table->spec_.queue() ? 0 : table->items_.slots());
+    }
   }
-  if (!spec_.queue()) books.Reserve(slots);
-  Snapshot snapshot = Cut(books);
-  snapshot.items = books.Items();
+  std::vector<ItemStore::Copy> copies(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) copies[i].Reserve(slots[i]);
+  Snapshot snapshot = Cut(copies);
+  for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = copies[i].Items();
   return snapshot;
 }
 
-Table::Snapshot Table::Cut(ItemStore::Copy& books) {
-  MutexLock lock(&mutex_);
+Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies) {
+  MutexLock lock(&chunks_.mutex);
   Snapshot snapshot;
-  snapshot.spec = spec_;
-  snapshot.state = StateLocked();
-  snapshot.state.set_inserted_steps(inserted_steps_);  // they are as durable as the checkpoint
-  snapshot.writers = writers_.Save();
+  copies.resize(chunks_.tables.size());
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const Table& table = *chunks_.tables[i];
+    table.AssertLocked();
+    snapshot.tables.push_back(table.CutBooks(copies[i]));
+  }
+  snapshot.writers = chunks_.writers.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
+  snapshot.pin.table_ = this;
+  snapshot.pin.read_ = chunks_.rows.BeginRead();
+  return snapshot;
+}
+
+Table::Books Table::CutBooks(ItemStore::Copy& items) const {
+  Books books = {.spec = spec_, .state = StateLocked(), .items = {}};
+  books.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
   // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
   if (spec_.queue()) {
-    snapshot.state.set_removed_items(snapshot.state.removed_items() + items_.size());
+    books.state.set_removed_items(books.state.removed_items() + items_.size());
   } else {
-    items_.CopyTo(books);
+    items_.CopyTo(items);
   }
-  snapshot.pin.table_ = this;
-  snapshot.pin.read_ = rows_.BeginRead();
-  return snapshot;
+  return books;
 }
 
 absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count, ReadBytes read) {
-  MutexLock lock(&mutex_);
-  HEADRACE_CHECK(writers_.empty() && items_.size() == 0);
+  MutexLock lock(&chunks_.mutex);
+  HEADRACE_CHECK(has_own_rows() && chunks_.writers.empty() && items_.size() == 0);
   std::vector<RowStore::Address> rows;
-  if (count > rows_.max_rows() || rows_.Reserve(count, rows) != RowStore::Room::kReserved) {
+  if (count > chunks_.rows.max_rows() || chunks_.rows.Reserve(count, rows) != RowStore::Room::kReserved) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("table \"%s\": %d rows do not fit into %d bytes", spec_.name(), count, spec_.max_bytes()));
   }
-  const size_t stride = layout_.stride();
+  const size_t stride = chunks_.layout.stride();
   for (size_t begin = 0; begin < rows.size();) {
     // Rows of one slab lie one after the other.
     size_t end = begin + 1;
-    while (end < rows.size() && rows_.Row(rows[end]) == rows_.Row(rows[begin]) + (end - begin) * stride) ++end;
-    RETURN_IF_ERROR(read({rows_.Row(rows[begin]), (end - begin) * stride}));
+    while (end < rows.size() && chunks_.rows.Row(rows[end]) == chunks_.rows.Row(rows[begin]) + (end - begin) * stride)
+      ++end;
+    RETURN_IF_ERROR(read({chunks_.rows.Row(rows[begin]), (end - begin) * stride}));
     begin = end;
   }
   for (const RowStore::Address row : rows) {
-    const uint32_t next = rows_.Next(row);
+    const uint32_t next = chunks_.rows.Next(row);
     if (next == RowStore::kNoRow) continue;
     if (next >= rows.size()) return absl::DataLossError("a row's link leads nowhere");
-    rows_.SetNext(row, rows[next]);
+    chunks_.rows.SetNext(row, rows[next]);
   }
   return rows;
 }
 
 absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<v1::WriterCheckpoint>& writers,
                                  const std::vector<Item>& items, std::span<const RowStore::Address> rows) {
-  MutexLock lock(&mutex_);
+  MutexLock lock(&chunks_.mutex);
   if (items.size() > items_.capacity()) {
     return absl::ResourceExhaustedError(absl::StrFormat("table \"%s\": %d items do not fit into %d bytes", spec_.name(),
                                                         items.size(), spec_.max_bytes()));
@@ -76,7 +91,7 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   for (const Item& item : items) {
     RowStore::Address row = item.first_row < rows.size() ? rows[item.first_row] : RowStore::kNoRow;
     const RowStore::Address first = row;
-    for (uint32_t left = item.rows_held(); left > 1 && row != RowStore::kNoRow; --left) row = rows_.Next(row);
+    for (uint32_t left = item.rows_held(); left > 1 && row != RowStore::kNoRow; --left) row = chunks_.rows.Next(row);
     if (row == RowStore::kNoRow || item.rows == 0) return absl::DataLossError("an item's rows are missing");
     if (!IsPriority(item.priority)) return absl::DataLossError("an item's priority is no priority");
     Item restored = item;
@@ -84,22 +99,30 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     items_.Add(restored);
   }
   if (!IsPriority(state.max_priority())) return absl::DataLossError("the highest priority is no priority");
-  RETURN_IF_ERROR(writers_.Restore(writers, rows));
-  for (const RowStore::Address row : rows) rows_.Release(row);
-  inserted_steps_ = state.inserted_steps();
-  durable_steps_ = inserted_steps_;
+  if (has_own_rows()) {
+    RETURN_IF_ERROR(chunks_.writers.Restore(writers, rows));
+    chunks_.writers.set_lost_chunks(state.lost_chunks());
+    chunks_.inserted_steps = state.inserted_steps();
+    chunks_.durable_steps = chunks_.inserted_steps;
+  } else if (!writers.empty()) {
+    return absl::DataLossError("a table over another has writers");
+  }
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();
-  writers_.set_lost_chunks(state.lost_chunks());
   lost_items_ = state.lost_items();
   items_.set_removed(state.removed_items());
   items_.set_max_priority(std::max(items_.max_priority(), state.max_priority()));
   priority_updates_ = state.priority_updates();
   unknown_priority_keys_ = state.unknown_priority_keys();
   // Nobody has granted anything yet in this life.
-  insert_limit_ = std::max(insert_limit_, inserted_steps_);
+  insert_limit_ = std::max(insert_limit_, chunks_.inserted_steps);
   return absl::OkStatus();
+}
+
+void Table::ReleaseRestored(std::span<const RowStore::Address> rows) {
+  MutexLock lock(&chunks_.mutex);
+  for (const RowStore::Address row : rows) chunks_.rows.Release(row);
 }
 
 }  // namespace headrace

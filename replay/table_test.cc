@@ -430,7 +430,7 @@ TEST(TableTest, StepsAreToldWhenTheJournalHasThem) {
   table->SetDurable(4);  // another table's
   EXPECT_EQ(told, 0);
   EXPECT_EQ(table->State().inserted_steps(), 0u);
-  EXPECT_EQ(table->TakeSnapshot().state.inserted_steps(), 1u) << "a checkpoint has its rows, too";
+  EXPECT_EQ(table->TakeSnapshot().tables[0].state.inserted_steps(), 1u) << "a checkpoint has its rows, too";
   table->SetDurable(5);
   EXPECT_EQ(told, 1);
   EXPECT_EQ(table->State().inserted_steps(), 1u);
@@ -722,9 +722,9 @@ TEST(TableTest, SnapshotsAreConsistentUnderLoad) {
   });
   for (int i = 0; i < 200; ++i) {
     const Table::Snapshot snapshot = table->TakeSnapshot();
-    ASSERT_EQ(snapshot.items.size(), snapshot.state.items());
+    ASSERT_EQ(snapshot.tables[0].items.size(), snapshot.tables[0].state.items());
 
-    for (const Item& item : snapshot.items) {
+    for (const Item& item : snapshot.tables[0].items) {
       std::array<float, 2> first;
       std::array<float, 2> second;
       const size_t offset = table->layout().columns()[0].offset;

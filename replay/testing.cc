@@ -45,6 +45,13 @@ v1::TableSpec TestSpec() {
   return spec;
 }
 
+v1::TableSpec SpecOver(const std::string& name) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_over(spec.name());
+  spec.set_name(name);
+  return spec;
+}
+
 TestRow::TestRow(uint32_t lane, uint64_t row)
     : observation{static_cast<float>(lane), static_cast<float>(row)},
       action(static_cast<float>(row) + 0.5f),
@@ -74,10 +81,11 @@ absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_
                       [&] { return journal_entry; });
 }
 
-TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence)
+TestWriter::TestWriter(Table* table, uint64_t id, ItemPattern pattern, uint64_t first_sequence,
+                       std::vector<TablePattern> others)
     : table_(table),
       id_(id),
-      builder_(*RowLayout::Create(table->spec().signature()), pattern),
+      builder_(*RowLayout::Create(table->spec().signature()), pattern, std::move(others)),
       opened_(table->OpenWriter(id, first_sequence)),
       next_sequence_(first_sequence) {}
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "grpcpp/support/slice.h"
@@ -34,6 +35,9 @@ struct TestRow {
   uint8_t terminated;
 };
 
+// A table of that name over TestSpec's.
+v1::TableSpec SpecOver(const std::string& name);
+
 // Inserts a message that a ChunkBuilder built. Without a `retry` the table is who waits. 0: there is no journal.
 absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
                                           Table::Waiter retry = {}, uint64_t journal_entry = 0);
@@ -41,7 +45,8 @@ absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_
 // One writer of a table, in the same process: writes chunks of whole rows.
 class TestWriter {
  public:
-  TestWriter(Table* table, uint64_t id, ItemPattern pattern = {}, uint64_t first_sequence = 1);
+  TestWriter(Table* table, uint64_t id, ItemPattern pattern = {}, uint64_t first_sequence = 1,
+             std::vector<TablePattern> others = {});
   // The table must still be there.
   ~TestWriter() { table_->StopWaiting(this); }
 

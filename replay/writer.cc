@@ -32,7 +32,7 @@ ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
       most_rows_(std::max<size_t>(chunk_rows_,
                                   std::min<uint64_t>(kGatheredBytes, options.window_bytes) / layout.payload_bytes())),
       channel_(MakeChannel(options.address)),
-      builder_(std::move(layout), options.pattern),
+      builder_(std::move(layout), options.pattern, options.others),
       holder_([this] { SendHeldRows(); }),
       connection_(absl::StrCat("the replay shard at ", options.address),
                   {.open = [this] { return OpenStream(); },

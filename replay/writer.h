@@ -21,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -42,6 +43,7 @@ struct ReplayWriterOptions {
   std::string table;
   v1::Signature signature;
   ItemPattern pattern;
+  std::vector<TablePattern> others;  // tables over that one, which get items of the same rows
   uint32_t chunk_rows = 64;  // are sent when there are so many; while the connection is busy, chunks become larger
   uint64_t window_bytes = 4 << 20;
   bool lockstep = false;  // Send waits until everything is acknowledged
@@ -57,7 +59,8 @@ class ReplayWriter final : public RowWriter {
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) override
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Send(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
-  // See ChunkBuilder. One that is not finite, or negative, is refused by the shard.
+  // See ChunkBuilder; a table that does not look at priorities does not mind them. One that is not finite, or negative,
+  // is refused by the shard.
   void SetPriority(std::optional<float> priority) ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends everything and waits until it is acknowledged.
   absl::Status Drain(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);

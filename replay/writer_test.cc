@@ -96,6 +96,40 @@ TEST_F(WriterTest, ItemsHaveThePrioritiesThatTheWriterGivesThem) {
   EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
 }
 
+TEST_F(WriterTest, EachTableOverTheRowsGetsItemsOfItsOwn) {
+  CreateTable();
+  v1::TableSpec spec = SpecOver("fours");
+  spec.set_sampler(v1::PROPORTIONAL);
+  CreateTable(spec);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.others = {{"fours", {.rows = 4, .stride = 2}}, {"later", {}}};
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(options);
+  writer->SetPriority(0.5);
+  EpisodeWriter episodes(writer.get());
+  for (int i = 0; i < 7; ++i) {
+    const TestRow row(0, static_cast<uint64_t>(i));
+    writer->Append(0, row.columns(), v1::NOT_ENDED);
+  }
+  // One of the tables is not there yet: the writer tries again until it is.
+  const absl::Status late = writer->Drain(std::chrono::steady_clock::now() + std::chrono::milliseconds(300));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late)) << late;
+  EXPECT_THAT(late.message(), HasSubstr("items for table \"later\", expected those of t, fours"));
+  CreateTable(SpecOver("later"));
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().items(), 6u);
+  const v1::TableState fours = (*shard_.shard().FindTable("fours"))->State();
+  EXPECT_EQ(fours.items(), 2u);
+  EXPECT_EQ(fours.mass(), 1);
+  EXPECT_EQ((*shard_.shard().FindTable("later"))->State().items(), 6u);
+  EXPECT_EQ(shard_.shard().Info().writers_size(), 1);
+
+  options.table = "fours";
+  options.writer = 2;
+  const absl::Status refused = Refusal(options);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(refused.message(), HasSubstr("table \"fours\" is over the rows of table \"t\": write to that one"));
+}
+
 TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
   CreateTable();
   ReplayWriterOptions options = TestWriterOptions(shard_.address());

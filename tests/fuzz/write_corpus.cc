@@ -42,6 +42,9 @@ std::string BytesOf(const grpc::Slice& slice) {
 // The chunks of one writer, of which a fuzzed table has the first already.
 class Chunks {
  public:
+  explicit Chunks(std::vector<TablePattern> others = {})
+      : builder_(*RowLayout::Create(TestSignature()), {.rows = 3, .stride = 1, .least_rows = 1}, std::move(others)) {}
+
   void Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end = v1::NOT_ENDED) {
     for (uint32_t i = 0; i < rows; ++i) {
       const TestRow row(lane, next_row_[lane]++);
@@ -51,7 +54,7 @@ class Chunks {
   std::string Build() { return BytesOf(builder_.Build(next_sequence_++)); }
 
  private:
-  ChunkBuilder builder_{*RowLayout::Create(TestSignature()), {.rows = 3, .stride = 1, .least_rows = 1}};
+  ChunkBuilder builder_;
   std::array<uint64_t, 4> next_row_{};
   uint64_t next_sequence_ = 1;
 };
@@ -86,6 +89,14 @@ void WriteChunks() {
   Write("replay/table_fuzz", "two_chunks", second + third);
   Write("replay/table_fuzz", "two_chunks_with_priorities", WithPriorities(second) + WithPriorities(third));
 
+  Chunks shared({{"other", {.rows = 2, .stride = 1}}});
+  shared.Append(0, 3);
+  shared.Append(1, 2, v1::TERMINATED);
+  shared.Build();
+  shared.Append(0, 4);
+  shared.Append(2, 3);
+  Write("replay/table_fuzz", "items_of_two_tables", shared.Build());
+
   v1::InsertRequest open;
   *open.mutable_open()->mutable_peer() = MakePeer("run", "actor");
   open.mutable_open()->set_writer(17);
@@ -118,17 +129,24 @@ void WriteJournal() {
   *create.mutable_create() = TestSpec();
   create.mutable_create()->set_max_bytes(20 << 10);
   add(create);
-  Chunks chunks;
-  for (const uint32_t lane : {0, 1, 0}) {
-    chunks.Append(lane, 4, lane == 1 ? v1::TERMINATED : v1::NOT_ENDED);
-    v1::JournalEntry chunk;
-    chunk.set_table("t");
-    chunk.set_writer(17);
-    chunk.set_request(chunks.Build());
-    add(chunk);
-  }
+  const auto add_chunks = [&](uint64_t writer, Chunks chunks) {
+    for (const uint32_t lane : {0, 1, 0}) {
+      chunks.Append(lane, 4, lane == 1 ? v1::TERMINATED : v1::NOT_ENDED);
+      v1::JournalEntry chunk;
+      chunk.set_table("t");
+      chunk.set_writer(writer);
+      chunk.set_request(chunks.Build());
+      add(chunk);
+    }
+  };
+  add_chunks(17, Chunks());
   Write("replay/journal_fuzz", "table", journal);
   Write("replay/journal_fuzz", "cut_off", journal.substr(0, journal.size() - 10));
+  *create.mutable_create() = SpecOver("other");
+  create.mutable_create()->set_max_bytes(20 << 10);
+  add(create);
+  add_chunks(18, Chunks({{"other", {.rows = 2, .stride = 2}}}));
+  Write("replay/journal_fuzz", "table_over_another", journal);
 }
 
 void WriteSampleResponse() {
@@ -196,6 +214,26 @@ void WriteWrongCheckpoints(const std::string& file) {
   write("infinite_highest_priority", [](Header& header) {
     header.mutable_tables(0)->mutable_state()->set_max_priority(std::numeric_limits<float>::infinity());
   });
+}
+
+// Two tables over the same rows.
+void WriteSharedRowsCheckpoint() {
+  Shard shard(3, 1 << 20, 1);
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20 << 10);
+  Table& table = **shard.CreateTable(MakePeer("run", "learner"), spec);
+  spec = SpecOver("other");
+  spec.set_max_bytes(4 << 10);
+  spec.set_max_items(10);
+  HEADRACE_CHECK(shard.CreateTable(MakePeer("run", "learner"), spec).ok());
+  TestWriter writer(&table, 11, {.rows = 3, .stride = 1}, 1, {{"other", {.rows = 2, .stride = 2}}});
+  writer.Append(0, 6, v1::TERMINATED);
+  writer.Append(0, 3);
+  HEADRACE_CHECK(writer.Insert().ok());
+  const std::string file = CheckpointOf(shard);
+  Write("replay/checkpoint_fuzz", "tables_over_the_same_rows", file);
+  Write("replay/checkpoint_fuzz", "table_before_its_rows",
+        With([](v1::ReplayCheckpointHeader& header) { header.mutable_tables()->SwapElements(0, 1); }, file));
 }
 
 void WriteCheckpoints() {
@@ -267,5 +305,6 @@ int main() {
   WriteJournal();
   WriteSampleResponse();
   WriteCheckpoints();
+  WriteSharedRowsCheckpoint();
   WriteWeights();
 }

@@ -104,6 +104,11 @@ class ViewTest(unittest.TestCase):
             plain_lines(before, before), ["shard 0 at replay-2:6000 | incarnation 3 | budget 0 B | tables none yet"]
         )
 
+    def test_a_table_over_another_names_it(self) -> None:
+        now = answer(12)
+        now.info.tables[0].spec.over = "steps"
+        self.assertIn(" | table experience over steps | ", plain_lines(self.BEFORE, now)[0])
+
     def test_no_insert_limit_is_no_number(self) -> None:
         (line,) = plain_lines(self.BEFORE, answer(12, insert_limit=NO_INSERT_LIMIT))
         self.assertIn(" | insert limit none | ", line)

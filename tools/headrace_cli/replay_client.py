@@ -84,8 +84,9 @@ class ReplayShard:
 
         columns: of one row, as a structured dtype: [("observation", "f4", (3,)), ("reward", "f4")]. Types are float32,
           float64, uint8, int32, int64; uint16 for the bits of BFLOAT16, V1 for OPAQUE bytes.
-        fields: further ones of TableSpec, as in min_items=1000.
-        ReplayError: FAILED_PRECONDITION or INVALID_ARGUMENT, see proto/replay.proto.
+        fields: further ones of TableSpec, as in min_items=1000, or over="t" for a table over the rows of that one.
+        ReplayError: FAILED_PRECONDITION, INVALID_ARGUMENT or, where `over` is not there, NOT_FOUND, see
+        proto/replay.proto.
         """
         spec = message("TableSpec")(
             name=name,
@@ -135,7 +136,8 @@ class ReplayTable:
         return self.spec.name
 
     def writer(self) -> "ReplayWriter":
-        """A new writer; nothing is inserted twice by one and the same."""
+        """A new writer; nothing is inserted twice by one and the same. A table over another has none: that one's
+        writers give it items, see `others` of ReplayWriter.insert."""
         return ReplayWriter(self._channel, self.spec)
 
     def sample(

@@ -15,7 +15,7 @@ import numpy as np
 from headrace_cli import replay_client
 from headrace_cli.replay_channel import ReplayError
 from headrace_cli.replay_messages import message, peer
-from headrace_cli.replay_writer import CHUNK_ROWS
+from headrace_cli.replay_writer import CHUNK_ROWS, Items
 from headrace_cli.testing.replay_shard import start_shard
 
 PAGE = Path("docs/replay_client.md")
@@ -149,6 +149,32 @@ class RoundTripTest(ReplayClientTest):
             table.sample({"n": range(1)}, 10, without_replacement=True, timeout_seconds=0)
         with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: expected batches without .* 10 items .* got 11"):
             table.sample({"n": range(1)}, 11, without_replacement=True)
+
+    def test_a_table_over_another_has_its_own_items_of_the_same_rows(self) -> None:
+        table = self.small_table(max_item_rows=4)
+        recent = self.shard.create_table(
+            "recent",
+            [("x", "f4", 2), ("n", "i4")],
+            max_bytes=1 << 20,
+            max_item_rows=4,
+            sampler="FIRST_IN_FIRST_OUT",
+            max_times_sampled=1,
+            over="small",
+        )
+        rows = 2 * CHUNK_ROWS + 1
+        items = table.writer().insert(small_episode(rows), others={"recent": Items(item_rows=4, stride=3)})
+        self.assertEqual(items, rows - 1)
+        batch = recent.sample({"n": range(4), "x": range(1)}, 40)
+        np.testing.assert_array_equal(batch.columns["n"], np.arange(0, 120, 3)[:, None] + np.arange(4))
+        np.testing.assert_array_equal(batch.columns["x"][:, 0, 1], np.arange(0, 120, 3) + 0.5)
+        self.assertEqual(self.state(recent).items, (rows - 4) // 3 + 1 - 40)
+        self.assertEqual(self.state(table).items, rows - 1)
+        with self.assertRaisesRegex(ReplayError, 'INVALID_ARGUMENT: table "recent" is over the rows of table "small"'):
+            recent.writer().insert(small_episode(5))
+        with self.assertRaisesRegex(ReplayError, 'NOT_FOUND: items for table "old", expected those of small, recent'):
+            table.writer().insert(small_episode(5), others={"old": Items()})
+        with self.assertRaisesRegex(ReplayError, 'NOT_FOUND: there is no table "big"'):
+            self.shard.create_table("small-2", [("n", "i4")], max_bytes=1 << 20, over="big")
 
     def test_a_table_that_exists_is_found_with_its_columns(self) -> None:
         self.shard.create_table("t", COLUMNS, max_bytes=4 << 20).writer().insert(episode(0, 5))

@@ -64,7 +64,7 @@ def _figures(spec: Any, before: Any, state: Any, seconds: float) -> list[Figure]
     of_most = f" of {number(spec.max_items)}" if spec.max_items else ""
     samples_per_insert = state.sampled_steps / state.inserted_steps if state.inserted_steps else None
     return [
-        ("table", spec.name),
+        ("table", f"{spec.name} over {spec.over}" if spec.over else spec.name),
         ("sampler", _selector(spec, "sampler")),
         ("remover", _selector(spec, "remover")),
         ("items", number(state.items) + of_most),

@@ -7,6 +7,7 @@ payload, which is the rows' columns one after the other in the order of the sign
 import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -32,6 +33,15 @@ _FINAL = (
 )
 
 
+@dataclass(frozen=True)
+class Items:
+    """Which items an episode becomes in another table, over the one that is written to; see `ReplayWriter.insert`."""
+
+    item_rows: int = 2
+    stride: int = 1
+    priorities: ArrayLike | None = None
+
+
 class ReplayWriter:
     """Inserts episodes, each exactly once, whatever becomes of the connection. Not thread-safe."""
 
@@ -54,13 +64,15 @@ class ReplayWriter:
         item_rows: int = 2,
         stride: int = 1,
         priorities: ArrayLike | None = None,
+        others: Mapping[str, Items] | None = None,
     ) -> int:
-        """Inserts a whole episode and waits until the shard has it. Returns the number of its items.
+        """Inserts a whole episode and waits until the shard has it. Returns the number of its items in this table.
 
         columns: of each column of the table an array [rows, shape of the column...] of the column's type.
         end: TERMINATED, TRUNCATED or INTERRUPTED.
         item_rows, stride: item k is the rows from k * stride to k * stride + item_rows - 1, for all k that fit.
         priorities: [items]; not given: the highest that any item of the table has had.
+        others: which items of the same rows the tables over this one get, by their names.
         ValueError: the arrays do not fit the table or each other. ReplayError: INVALID_ARGUMENT (numbers that are not
         finite, items longer than the table's, negative priorities) and whatever else will not change: the writer is of
         no more use; otherwise, as after DEADLINE_EXCEEDED, `flush` goes on where this has stopped.
@@ -70,14 +82,16 @@ class ReplayWriter:
         if end not in _ENDS:
             raise ValueError(f"expected an end of {', '.join(_ENDS)}, got {end}")
         arrays = self._arrays(columns)
-        items = _Items(len(arrays[0]), item_rows, stride, priorities)
+        rows = len(arrays[0])
+        items = {"": _EpisodeItems(rows, Items(item_rows, stride, priorities))}
+        items |= {name: _EpisodeItems(rows, wanted) for name, wanted in (others or {}).items()}
         for header, begin, until in self._chunks(items, end):
             payload = b"".join(array[begin:until].tobytes() for array in arrays)
             self._pending.append((header.sequence, _insert_request(header, payload)))
         self._next_sequence = self._pending[-1][0] + 1
-        self._next_row += items.episode_rows
+        self._next_row += rows
         self.flush()
-        return items.count
+        return items[""].count
 
     def flush(self) -> None:
         """Sends what is not acknowledged, and waits until it is; for after an error. ReplayError: see `insert`."""
@@ -113,30 +127,36 @@ class ReplayWriter:
                 )
         return arrays
 
-    def _chunks(self, items: "_Items", end: str) -> Iterator[tuple[Any, int, int]]:
-        """The headers of an episode's chunks, and of each from which row of the episode until which row it goes."""
+    def _chunks(self, items: "dict[str, _EpisodeItems]", end: str) -> Iterator[tuple[Any, int, int]]:
+        """The headers of an episode's chunks, and of each from which row of the episode until which row it goes.
+
+        items: of each table by its name, and under "" of the one that is written to.
+        """
+        episode_rows = items[""].episode_rows
         most = max(1, min(CHUNK_ROWS, CHUNK_BYTES // self._columns.itemsize))
-        for number, begin in enumerate(range(0, items.episode_rows, most)):
-            until = min(begin + most, items.episode_rows)
+        for number, begin in enumerate(range(0, episode_rows, most)):
+            until = min(begin + most, episode_rows)
             header = message("ChunkHeader")(sequence=self._next_sequence + number)
             header.segments.add(
                 lane=_LANE,
                 first_row=self._next_row + begin,
                 rows=until - begin,
                 episode_start=begin == 0,
-                end=end if until == items.episode_rows else "NOT_ENDED",
+                end=end if until == episode_rows else "NOT_ENDED",
             )
-            # Those that end in it: all their rows have arrived then.
-            first, last = items.within(begin), items.within(until)
-            if last > first:
-                header.items.add(
-                    lane=_LANE,
-                    first_row=self._next_row + first * items.stride,
-                    rows=items.rows,
-                    count=last - first,
-                    stride=items.stride,
-                    priorities=items.priorities[first:last],
-                )
+            for table, of_table in items.items():
+                # Those that end in it: all their rows have arrived then.
+                first, last = of_table.within(begin), of_table.within(until)
+                if last > first:
+                    header.items.add(
+                        lane=_LANE,
+                        first_row=self._next_row + first * of_table.stride,
+                        rows=of_table.rows,
+                        count=last - first,
+                        stride=of_table.stride,
+                        priorities=of_table.priorities[first:last],
+                        table=table,
+                    )
             yield header, begin, until
 
     def _send_pending(self) -> None:
@@ -160,11 +180,12 @@ class ReplayWriter:
             self._pending.popleft()
 
 
-class _Items:
+class _EpisodeItems:
     """The items of an episode, in order: each has `rows` rows and begins `stride` rows after the one before."""
 
-    def __init__(self, episode_rows: int, rows: int, stride: int, priorities: ArrayLike | None) -> None:
+    def __init__(self, episode_rows: int, wanted: Items) -> None:
         """ValueError: there are none, or not as many priorities."""
+        rows, stride, priorities = wanted.item_rows, wanted.stride, wanted.priorities
         if not 1 <= rows <= episode_rows or stride < 1:
             expected = f"items of 1 to {episode_rows} rows, as the episode has, and a stride of 1 or more"
             raise ValueError(f"expected {expected}, got {rows} and {stride}")
