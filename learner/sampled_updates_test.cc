@@ -211,6 +211,7 @@ TEST_F(SampledUpdatesTest, PrioritiesThatAreNoNumbersEndTraining) {
   algorithm_.priority_of_two = std::nan("");
   Start();
   WriteStep(2, 0);
+  WriteStep(2, 0);
   ASSERT_TRUE(Next({}));
   const absl::Status updated = updates_->Update({});
   EXPECT_TRUE(absl::IsInternal(updated));

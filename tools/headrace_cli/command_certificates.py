@@ -88,7 +88,9 @@ def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, 
         _openssl("req", "-new", *key, "-subj", "/CN=headrace", "-out", request)
         extensions.write_text(
             f"subjectAltName={alternatives}\nbasicConstraints=critical,CA:FALSE\n"
-            "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n",
+            "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
+            # Every authority has the same name: while one takes over from another, only the key tells them apart.
+            "authorityKeyIdentifier=keyid\n",
             encoding="utf-8",
         )
         signer = ("-CA", authority.certificate, "-CAkey", authority.key, "-set_serial", f"0x{secrets.token_hex(16)}")

@@ -71,6 +71,15 @@ class CertificatesTest(unittest.TestCase):
         self.assertEqual(self.contents(), before)
         self.assertEqual(certificates(str(self.directory), "--days", "9")[0], 0)
 
+    def test_beside_another_authority_of_the_same_name_it_is_known_by_its_key(self) -> None:
+        certificates(str(self.directory))
+        other = self.directory.parent / "other"
+        certificates(str(other))
+        both = [(directory / "ca.crt").read_text(encoding="ascii") for directory in (other, self.directory)]
+        (self.directory / "both.crt").write_text("".join(both), encoding="ascii")
+        self.openssl("verify", "-CAfile", "both.crt", "tls.crt")
+        self.openssl("verify", "-CAfile", "both.crt", str(other / "tls.crt"))
+
     def test_mistakes_are_named(self) -> None:
         occupied = self.directory.parent / "file"
         occupied.write_text("", encoding="ascii")
