@@ -72,7 +72,7 @@ void ChunkBuilder::AddItem(uint32_t number, const TablePattern& made, Items& ite
     run.set_rows(rows);
     run.set_count(1);
     run.set_stride(stride);
-    run.set_table(made.table);
+    if (!made.table.empty()) run.set_table(made.table);
   }
   if (priority_.has_value()) items.runs.back().add_priorities(*priority_);
   items.next_row += stride;
