@@ -10,7 +10,7 @@
 //                                     Coordinate, WatchOnce
 //
 // Chunks are inserted into the table with the rows, and bring items for it and those over it; they wait for the limits
-// of all of them. Tables over the same rows are destroyed together.
+// of all of them. Tables over the same rows are destroyed together: none is used once another is gone.
 //
 // Thread-safe.
 #ifndef HEADRACE_REPLAY_TABLE_H_
