@@ -22,9 +22,9 @@
 #include "actor/actor_metrics.h"
 #include "actor/gradient_client.h"
 #include "algorithm/algorithm.h"
+#include "algorithm/batch_slots.h"
 #include "algorithm/gradient_sink.h"
 #include "common/random.h"
-#include "learner/batch_slots.h"
 #include "proto/gradient.pb.h"
 #include "replay/row_writer.h"
 

@@ -22,6 +22,7 @@
 #include "actor/remote_action_source.h"
 #include "algorithm/recorded_columns.h"
 #include "algorithm/registry.h"
+#include "common/checkpoint.h"
 #include "common/log.h"
 #include "common/process.h"
 #include "common/protocol.h"
@@ -30,7 +31,6 @@
 #include "common/shards.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "learner/checkpoint.h"
 #include "model/weights.h"
 #include "nlohmann/json.hpp"
 

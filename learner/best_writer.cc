@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 
 namespace headrace {
 

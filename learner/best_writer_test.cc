@@ -8,10 +8,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint.h"
 #include "common/file.h"
 #include "common/test_directory.h"
 #include "gtest/gtest.h"
-#include "learner/checkpoint.h"
 
 namespace headrace {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/checkpoint.h"
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/log.h"
@@ -13,7 +14,6 @@
 #include "common/sign_of_life.h"
 #include "common/status_macros.h"
 #include "grpcpp/client_context.h"
-#include "learner/checkpoint.h"
 #include "proto/replay.grpc.pb.h"
 
 namespace headrace {

@@ -5,13 +5,13 @@
 #include <memory>
 #include <string>
 
+#include "common/checkpoint.h"
 #include "common/file.h"
 #include "common/metrics.h"
 #include "common/protocol.h"
 #include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "learner/checkpoint.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_split.h"
 #include "common/byte_buffer.h"
+#include "common/checkpoint.h"
 #include "common/client_stream.h"
 #include "common/clock.h"
 #include "common/config.h"
@@ -16,7 +17,6 @@
 #include "common/protocol.h"
 #include "common/test_directory.h"
 #include "gtest/gtest.h"
-#include "learner/checkpoint.h"
 #include "learner/run_end.h"
 
 namespace headrace {

@@ -22,7 +22,7 @@
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
 #include "algorithm/local_optimizer.h"
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 #include "model/named_tensor.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"

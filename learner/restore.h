@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 #include "model/named_tensor.h"
 #include "proto/replay.pb.h"
 

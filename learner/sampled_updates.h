@@ -10,9 +10,9 @@
 
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
+#include "algorithm/batch_slots.h"
 #include "algorithm/local_optimizer.h"
-#include "learner/batch_slots.h"
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 #include "learner/learner_metrics.h"
 #include "learner/update_source.h"
 #include "proto/config.pb.h"

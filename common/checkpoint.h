@@ -2,8 +2,8 @@
 // manifest that is written last and makes the rest count. docs/formats/checkpoint.md describes the files.
 //
 // Not thread-safe; one process at a time uses a directory of checkpoints.
-#ifndef HEADRACE_LEARNER_CHECKPOINT_H_
-#define HEADRACE_LEARNER_CHECKPOINT_H_
+#ifndef HEADRACE_COMMON_CHECKPOINT_H_
+#define HEADRACE_COMMON_CHECKPOINT_H_
 
 #include <map>
 #include <optional>
@@ -53,4 +53,4 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
 
 }  // namespace headrace
 
-#endif  // HEADRACE_LEARNER_CHECKPOINT_H_
+#endif  // HEADRACE_COMMON_CHECKPOINT_H_

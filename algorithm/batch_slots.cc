@@ -1,4 +1,4 @@
-#include "learner/batch_slots.h"
+#include "algorithm/batch_slots.h"
 
 #include <algorithm>
 #include <exception>

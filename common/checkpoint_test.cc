@@ -1,4 +1,4 @@
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 
 #include <map>
 #include <string>

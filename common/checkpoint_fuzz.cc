@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_format.h"
 #include "common/check.h"
+#include "common/checkpoint.h"
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/fuzz_files.h"
-#include "learner/checkpoint.h"
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   using namespace headrace;

@@ -7,8 +7,8 @@
 //   slots->Release(slot);      // now the sampler may fill it again
 //
 // Thread-safety: a slot belongs to the sampler between Done and Next, and to the learner's thread otherwise.
-#ifndef HEADRACE_LEARNER_BATCH_SLOTS_H_
-#define HEADRACE_LEARNER_BATCH_SLOTS_H_
+#ifndef HEADRACE_ALGORITHM_BATCH_SLOTS_H_
+#define HEADRACE_ALGORITHM_BATCH_SLOTS_H_
 
 #include <memory>
 #include <optional>
@@ -63,4 +63,4 @@ class BatchSlots {
 
 }  // namespace headrace
 
-#endif  // HEADRACE_LEARNER_BATCH_SLOTS_H_
+#endif  // HEADRACE_ALGORITHM_BATCH_SLOTS_H_

@@ -1,4 +1,4 @@
-#include "learner/checkpoint.h"
+#include "common/checkpoint.h"
 
 #include <algorithm>
 #include <string_view>
