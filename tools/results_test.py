@@ -38,6 +38,17 @@ class ResultsTest(unittest.TestCase):
             evaluations.write_text(evaluations.read_text().replace("10,1,9,4", "11,1,9,4"))
             self.assertEqual(run("--root", name, "--check").returncode, 1)
 
+    def test_runs_of_no_known_revision_are_not_taken_over(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            self.make_runs(root / "runs")
+            path = root / "runs" / "seed-2" / "metadata.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"revision": "not known: built by hand"}))
+            result = run("--root", name, "--add", "task", str(root / "runs"))
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn("seed-2: of which revision", result.stderr)
+            self.assertFalse((root / "docs/results/task").exists())
+
     def test_seeds_that_were_typed_for_differently_have_commands_of_their_own(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             root = Path(name)
