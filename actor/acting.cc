@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two looks at should_stop
 constexpr std::chrono::milliseconds kReportInterval{100};
+constexpr int kMostFailures = 100;
+constexpr std::chrono::seconds kInterruptionInterval{1};
 constexpr size_t kRecentEpisodes = 20;
 
 using Clock = std::chrono::steady_clock;
@@ -160,6 +162,7 @@ absl::Status Acting::StepOnce() {
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
   for (int lane = 0; lane < lanes_->size(); ++lane) RecordLane(lane);
+  RETURN_IF_ERROR(CheckFailures());
   const uint32_t round_steps = options_.experience.round_steps;
   if (round_steps > 0 && ++round_steps_ == round_steps) return EndRound();
   RETURN_IF_ERROR(AsFailure(Send()));
@@ -181,8 +184,18 @@ absl::Status Acting::EndRound() {
   return status;
 }
 
+// One that does nothing but fail would go on like that for ever, and nobody would learn from it.
+absl::Status Acting::CheckFailures() {
+  if (failures_ < kMostFailures) return absl::OkStatus();
+  const auto& steps = lanes_->steps();
+  const auto failed = std::ranges::find_if(steps, [](const LaneStep& step) { return step.interrupted; });
+  return absl::InternalError(absl::StrFormat("%s has failed at each of its last %d steps: %s", lanes_->facts().name,
+                                             failures_, failed == steps.end() ? "" : failed->cause));
+}
+
 void Acting::RecordLane(int lane) {
   const LaneStep& step = lanes_->steps()[lane];
+  failures_ = step.interrupted ? failures_ + 1 : 0;
   const std::byte* const observation = RowOf(observations_, lane);
   AddMoments(lane);
   if (drop_episodes_ && !writer_->HasRoom() && !dropping_[lane]) {
@@ -242,7 +255,11 @@ void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   metrics_->episodes.Increment();
   if (end == v1::INTERRUPTED) {
     (step.threw ? metrics_->interrupted_episodes.exception : metrics_->interrupted_episodes.not_a_number).Increment();
-    LogWarning("lane %d: episode interrupted after %d steps: %s", lane, step.episode_length, step.cause);
+    ++untold_interruptions_;
+    if (Clock::now() - interruption_told_ < kInterruptionInterval) return;
+    LogWarning("%d episodes interrupted, the last of them in lane %d after %d steps: %s",
+               std::exchange(untold_interruptions_, 0), lane, step.episode_length, step.cause);
+    interruption_told_ = Clock::now();
     return;
   }
   recent_returns_.push_back(step.episode_return);

@@ -71,6 +71,7 @@ class Acting {
 
   absl::Status StepUntilStopped();
   absl::Status StepOnce();
+  absl::Status CheckFailures();
   void RecordLane(int lane);
   void AddMoments(int lane);
   void AppendFinal(int lane, const std::byte* observation, v1::EpisodeEnd end);
@@ -121,6 +122,9 @@ class Acting {
 
   v1::AttendRequest report_;
   Time last_report_{};
+  int failures_ = 0;  // steps in a row, of all lanes
+  int untold_interruptions_ = 0;
+  Time interruption_told_{};
   std::deque<double> recent_returns_;
 };
 

@@ -24,6 +24,7 @@
 #include "algorithm/registry.h"
 #include "common/checkpoint.h"
 #include "common/log.h"
+#include "common/printable.h"
 #include "common/process.h"
 #include "common/protocol.h"
 #include "common/random.h"
@@ -249,7 +250,7 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports, Eval
       *report.mutable_evaluation() = *std::move(result);
     } else {
       LogError("evaluation failed: %s", result.status().ToString());
-      report.mutable_evaluation()->set_error(result.status().ToString());
+      report.mutable_evaluation()->set_error(Printable(result.status().ToString()));
     }
     report.mutable_evaluation()->set_version(order->version());
     member.attendance->Report(std::move(report));

@@ -114,6 +114,14 @@ void StoreFramesOnce(uint32_t frames, Experience& experience) {
   }
 }
 
+void CompressImages(uint64_t from_bytes, Experience& experience) {
+  for (v1::Column& column : *experience.signature.mutable_columns()) {
+    uint64_t bytes = 1;
+    for (const uint32_t dimension : column.shape()) bytes *= dimension;
+    if (column.data_type() == v1::UINT8 && from_bytes > 0 && bytes >= from_bytes) column.set_compression(v1::LZ4);
+  }
+}
+
 // What LibTorch throws while networks are built ends here.
 template <typename Make>
 auto CatchExceptions(const std::string& name, const Make& make) -> decltype(make()) {
@@ -165,6 +173,7 @@ absl::StatusOr<Experience> MakeExperience(const v1::RunConfig& config, const v1:
   RETURN_IF_ERROR(CheckFlow(config, experience));
   // What comes in rounds is gone after one: it is not worth the trouble, and a round begins in mid-episode.
   if (experience.round_steps == 0) StoreFramesOnce(config.environment().frame_stack(), experience);
+  CompressImages(config.replay().compress_from_bytes(), experience);
   return experience;
 }
 

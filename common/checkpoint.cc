@@ -1,6 +1,7 @@
 #include "common/checkpoint.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string_view>
 
 #include "absl/strings/match.h"
@@ -9,6 +10,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/random.h"
+#include "common/seconds.h"
 #include "common/status_macros.h"
 #include "google/protobuf/text_format.h"
 
@@ -71,6 +73,7 @@ absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest man
     entry.set_bytes(contents.size());
     entry.set_xxh3(Checksum(contents));
   }
+  manifest.set_committed_seconds(Seconds(std::chrono::system_clock::now().time_since_epoch()));
   const std::string text = PrintText(manifest);
   return WriteFileAtomically(directory + "/" + kManifestFile, text + ChecksumLine(text));
 }
@@ -153,6 +156,10 @@ absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::str
   return absl::OkStatus();
 }
 
+absl::Status RemoveCheckpoint(const std::string& checkpoints, const std::string& name) {
+  return RemoveTree(checkpoints + "/" + name);
+}
+
 absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints) {
   const std::string path = checkpoints + kIdentityFile;
   absl::StatusOr<v1::LearnerIdentity> identity = ReadText<v1::LearnerIdentity>(path);
@@ -164,6 +171,13 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
   identity->set_incarnation(identity->incarnation() + 1);
   RETURN_IF_ERROR(WriteFileAtomically(path, PrintText(*identity)));
   return identity;
+}
+
+absl::Status CountDivergence(const std::string& checkpoints) {
+  const std::string path = checkpoints + kIdentityFile;
+  ASSIGN_OR_RETURN(v1::LearnerIdentity identity, ReadText<v1::LearnerIdentity>(path));
+  identity.set_divergences(identity.divergences() + 1);
+  return WriteFileAtomically(path, PrintText(identity));
 }
 
 }  // namespace headrace

@@ -50,6 +50,10 @@ absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::str
 
 // Who this learner is: the same run as at the last start, and an incarnation more. Remembered before it returns.
 absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints);
+// One that another has taken the place of.
+absl::Status RemoveCheckpoint(const std::string& checkpoints, const std::string& name);
+// Counts that this start ended because training had diverged.
+absl::Status CountDivergence(const std::string& checkpoints);
 
 }  // namespace headrace
 

@@ -28,6 +28,10 @@ constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxHeaderBytes = 4 << 10;
 constexpr int kMaxHealthMessageBytes = 4 << 10;
+// A probe is over in a moment; whoever stays longer keeps others from asking.
+constexpr int kHealthIdleMs = 10'000;
+constexpr int kHealthAgeMs = 60'000;
+constexpr int kHealthGraceMs = 5'000;
 constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20};
 
 // Every server of the process has it otherwise.
@@ -97,6 +101,9 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   // A server needs a service of ours to be polled.
   auto nothing = std::make_unique<grpc::CallbackGenericService>();  // answers UNIMPLEMENTED
   builder.RegisterCallbackGenericService(nothing.get());
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kHealthIdleMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kHealthAgeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kHealthGraceMs);
   std::unique_ptr<grpc::Server> server;
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate =
       BindAndStart(listen, grpc::InsecureServerCredentials(), kHealthLimits, builder, server);

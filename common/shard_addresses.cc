@@ -27,6 +27,7 @@ bool HasAddress(const std::string& host) {
 absl::StatusOr<std::vector<std::string>> ShardAddresses(
     const std::vector<std::string>& given, uint32_t shards,
     const std::function<bool(const std::string& host)>& has_address) {
+  if (shards == 0) return std::vector<std::string>();  // of whatever there is, such a run needs none
   if (given.size() != 1 || !absl::StrContains(given[0], kNumber)) {
     if (given.size() == shards) return given;
     return absl::InvalidArgumentError(

@@ -23,6 +23,11 @@ TEST(ShardAddressesTest, AListIsTakenAsItIs) {
   EXPECT_THAT(*ShardAddresses({"a:1", "b:2"}, 2, Knows(0)), ElementsAre("a:1", "b:2"));
 }
 
+TEST(ShardAddressesTest, ARunWithoutShardsNeedsNone) {
+  EXPECT_THAT(*ShardAddresses({}, 0, Knows(0)), ElementsAre());
+  EXPECT_THAT(*ShardAddresses({"replay-{}.replay:7000"}, 0, Knows(2)), ElementsAre());
+}
+
 TEST(ShardAddressesTest, AListOfAnotherLengthIsRefused) {
   const absl::Status status = ShardAddresses({"a:1", "b:2"}, 3, Knows(0)).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));

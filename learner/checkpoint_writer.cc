@@ -92,7 +92,6 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   for (size_t i = 0; i < answers.size(); ++i) {
     absl::StatusOr<v1::CheckpointResponse> answer = answers[i].get();
     if (!answer.ok()) {
-      if (!cut.last) return answer.status();
       failed.Update(answer.status());
       continue;
     }
@@ -104,12 +103,20 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
     }
     *manifest.mutable_shards(static_cast<int>(i)) = *std::move(answer);
   }
+  shard_failures_ = failed.ok() ? 0 : shard_failures_ + 1;
+  if (!failed.ok() && !cut.last && shard_failures_ < kPatientFailures) return failed;
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
   RETURN_IF_ERROR(
       SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
   committed_ = manifest.name();
-  if (failed.ok()) RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
+  if (failed.ok()) {
+    RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
+  } else if (!incomplete_.empty()) {
+    // Those that have everything stay until there is another one; of these the newest is enough.
+    RETURN_IF_ERROR(RemoveCheckpoint(checkpoints_, incomplete_));
+  }
+  incomplete_ = failed.ok() ? "" : manifest.name();
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           Seconds(std::chrono::steady_clock::now() - start));
   if (failed.ok()) return absl::OkStatus();

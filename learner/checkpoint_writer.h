@@ -25,6 +25,9 @@ namespace headrace {
 class CheckpointWriter {
  public:
   static constexpr std::chrono::seconds kShardPatience{120};
+  // So often in a row a checkpoint may fail for want of a shard; then what was learned is saved without what that shard
+  // held. Restarted, it brings what it has.
+  static constexpr int kPatientFailures = 3;
 
   struct Cut {
     v1::CheckpointManifest manifest;           // name and counters
@@ -63,7 +66,10 @@ class CheckpointWriter {
   const std::vector<std::string> shards_;
   const v1::Peer peer_;
   const uint32_t keep_;
-  std::string committed_;  // touched by the writing thread alone
+  // Touched by the writing thread alone:
+  std::string committed_;
+  std::string incomplete_;  // the newest checkpoint, if it lacks what a shard held
+  int shard_failures_ = 0;  // in a row
   LearnerMetrics* const metrics_;
   const std::chrono::milliseconds connect_patience_;
   std::chrono::steady_clock::time_point started_{};

@@ -163,6 +163,33 @@ TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) 
   EXPECT_THAT(files, testing::Contains(HasSubstr(CheckpointName(1))));
 }
 
+// While a shard is away for hours, what is learned meanwhile must not hang on it.
+TEST_F(CheckpointWriterTest, AfterSomeAttemptsWhatWasLearnedIsSavedWithoutTheShard) {
+  CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);
+  writer.Start(Cut(1, 0));
+  ASSERT_TRUE(writer.Wait().ok());
+  first_.StopServing();
+  CheckpointWriter impatient = ImpatientWriter();
+  const auto attempt = [&](uint64_t updates) {
+    impatient.Start(Cut(updates, 0));
+    EXPECT_FALSE(impatient.Wait().ok());
+    return *ListDirectory(Checkpoints());
+  };
+  for (int failed = 1; failed < CheckpointWriter::kPatientFailures; ++failed) {
+    EXPECT_THAT(attempt(2), ElementsAre(CheckpointName(1)));
+  }
+  EXPECT_THAT(attempt(3), ElementsAre(CheckpointName(1), CheckpointName(3)));
+  EXPECT_EQ(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(3))->manifest.shards(0).path(), "");
+  EXPECT_THAT(attempt(4), ElementsAre(CheckpointName(1), CheckpointName(4)));
+  first_.Serve();
+  // However long a connection takes on a busy machine.
+  CheckpointWriter::Cut cut = Cut(5, 0);
+  do {
+    impatient.Start(cut);
+  } while (!impatient.Wait().ok());
+  EXPECT_THAT(*ListDirectory(Checkpoints()), ElementsAre(CheckpointName(5)));
+}
+
 // A learner that is told to end has no more time than whoever kills it leaves.
 TEST_F(CheckpointWriterTest, AShardThatTakesTooLongIsNamed) {
   CheckpointWriter writer = Writer({first_.address()});

@@ -12,7 +12,12 @@
 
 namespace headrace {
 
-// Internal: one of them is not finite, after so many updates, the last of them with these losses. Waits for the device.
+// Internal, with which training ends; IsDivergence tells it from others.
+absl::Status DivergedError(const std::string& how);
+bool IsDivergence(const absl::Status& status);
+
+// DivergedError: one of them is not finite, after so many updates, the last of them with these losses. Waits for the
+// device.
 absl::Status CheckFinite(const std::vector<NamedTensor>& tensors, uint64_t updates,
                          const std::vector<std::string>& loss_names, const at::Tensor& losses);
 

@@ -86,8 +86,11 @@ void Evaluations::TakeOne(const v1::EvaluationResult& result) {
   around_.metrics->evaluation_return.Set(row.mean_return);
   around_.metrics->CountWrite(around_.progress->WriteEvaluation(subject.position, row));
   counters.set_last_evaluation(row.mean_return);
-  const bool reached = stop_.has_score() && row.mean_return >= stop_.score();
-  counters.set_evaluations_at_score(reached ? counters.evaluations_at_score() + 1 : 0);
+  if (stop_.has_score()) {
+    const uint32_t before = counters.counted_score() == stop_.score() ? counters.evaluations_at_score() : 0;
+    counters.set_evaluations_at_score(row.mean_return >= stop_.score() ? before + 1 : 0);
+    counters.set_counted_score(stop_.score());
+  }
   KeepIfBest(subject, row.mean_return);
 }
 

@@ -57,14 +57,21 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       last_checkpoint_(start_) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
-  if (!resume_from_.has_value()) return;
-  counters_ = resume_from_->manifest.counters();
-  // Before anybody reads them: a jump would look like an enormous rate.
-  metrics_->updates.Increment(static_cast<double>(counters_.updates()));
-  metrics_->env_steps.Increment(static_cast<double>(counters_.env_steps()));
+  metrics_->divergences.Set(identity_.divergences());
+  if (resume_from_.has_value()) {
+    counters_ = resume_from_->manifest.counters();
+    const double committed = resume_from_->manifest.committed_seconds();
+    if (committed > 0) metrics_->checkpoint_timestamp.Set(committed);
+  }
+  TellPosition();
 }
 
 Learner::~Learner() = default;
+
+void Learner::TellPosition() {
+  metrics_->run_updates.Set(static_cast<double>(counters_.updates()));
+  metrics_->run_env_steps.Set(static_cast<double>(counters_.env_steps()));
+}
 
 RunPosition Learner::Position() const {
   return {.env_steps = counters_.env_steps(), .wall_seconds = WallSeconds(), .updates = counters_.updates()};
@@ -238,10 +245,15 @@ UpdateSource::Moment Learner::Moment() const {
   return {.version = PackedVersion(), .published_version = published_version_, .progress = Progress()};
 }
 
-absl::Status Learner::BeginAnotherRound() {
-  if (!updates_->RoundLost()) return absl::OkStatus();
+void Learner::CountUpdate() {
   counters_.set_updates(counters_.updates() + 1);
   metrics_->updates.Increment();
+  TellPosition();
+}
+
+absl::Status Learner::BeginAnotherRound() {
+  if (!updates_->RoundLost()) return absl::OkStatus();
+  CountUpdate();
   return Publish();
 }
 
@@ -256,13 +268,12 @@ absl::Status Learner::UpdateOnce(const UpdateSource::Arrival& arrival) {
   waiting_.Count(ReplaySampler::Wait::kBatch, begin);
   RETURN_IF_ERROR(updates_->Update(Moment()));
   updated_ = true;
-  counters_.set_updates(counters_.updates() + 1);
+  CountUpdate();
   const Time end = std::chrono::steady_clock::now();
   metrics_->update.Observe(Seconds(end - begin));
   const int threads = threads_.threads();
   threads_.Add(Seconds(end - begin));
   if (threads_.threads() != threads) at::set_num_threads(threads_.threads());
-  metrics_->updates.Increment();
 
   const bool awaited = config_.deterministic() || experience_.round_steps > 0;
   if (awaited || Seconds(end - last_publish_) >= config_.learner().publish_interval_seconds()) {
@@ -291,8 +302,10 @@ absl::Status Learner::Publish() {
 absl::Status Learner::KeepHouse() {
   last_housekeeping_ = std::chrono::steady_clock::now();
   const uint64_t env_steps = updates_->env_steps();
-  metrics_->env_steps.Increment(std::max(0.0, static_cast<double>(env_steps) - metrics_->env_steps.Value()));
+  const uint64_t before = counters_.env_steps();
+  metrics_->env_steps.Increment(static_cast<double>(env_steps - std::min(env_steps, before)));
   counters_.set_env_steps(env_steps);
+  TellPosition();
   TakeReports();
   RETURN_IF_ERROR(BeginAnotherRound());
   if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
@@ -314,14 +327,22 @@ void Learner::TakeReports() {
   // Asked before the reports are taken: a result that comes in between is then not mistaken for one that will not come.
   const bool evaluating = members_->Evaluating();
   const RunService::Reports reports = members_->TakeReports();
+  uint64_t interrupted = 0;
+  const v1::Episode* newest_interrupted = nullptr;
   for (const v1::Episode& episode : reports.episodes) {
     counters_.set_episodes(counters_.episodes() + 1);
     metrics_->episodes.Increment();
     progress_->AddEpisode(episode);
     if (episode.end() == v1::INTERRUPTED) {
       metrics_->interrupted_episodes.Increment();
-      LogWarning("an episode was interrupted after %d steps: %s", episode.length(), episode.cause());
+      ++interrupted;
+      newest_interrupted = &episode;
     }
+  }
+  // A simulator that always fails does so many times a second.
+  if (newest_interrupted != nullptr) {
+    LogWarning("%d episodes were interrupted, the last of them after %d steps: %s", interrupted,
+               newest_interrupted->length(), newest_interrupted->cause());
   }
   learned_->MergeMoments(reports.moments, reports.return_moments);
   evaluations_->Take(reports.evaluations, evaluating);

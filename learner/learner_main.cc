@@ -11,6 +11,7 @@
 #include "common/shard_addresses.h"
 #include "common/shards.h"
 #include "common/status_macros.h"
+#include "learner/divergence.h"
 #include "learner/gradient_service.h"
 #include "learner/inference_service.h"
 #include "learner/learner.h"
@@ -98,7 +99,10 @@ absl::Status RunLearner(const ProcessFlags& flags) {
     LogInfo("this run has ended: %s", end);
     members.Stop(end);
   } else {
-    RETURN_IF_ERROR(learner.Run());
+    const absl::Status status = learner.Run();
+    // The metrics of this start are gone before anybody has read of it.
+    if (IsDivergence(status)) metrics.CountWrite(CountDivergence(run->checkpoints()));
+    RETURN_IF_ERROR(status);
   }
   metrics.run_ended.Set(1);
   return Stay(flags, absl::OkStatus());

@@ -10,9 +10,15 @@ namespace headrace {
 
 struct LearnerMetrics {
   explicit LearnerMetrics(MetricRegistry& r)
-      : updates(r.AddCounter("headrace_learner_updates_total", "Updates done, over all starts of the run.")),
+      : updates(r.AddCounter("headrace_learner_updates_total", "Updates done since this process started.")),
+        run_updates(
+            r.AddGauge("headrace_learner_run_updates", "Updates of the run, over all its starts.", kNotKnownYet)),
         env_steps(r.AddCounter("headrace_learner_env_steps_total",
-                               "Environment steps inserted into replay, over all starts of the run.")),
+                               "Environment steps inserted into replay since this process started.")),
+        run_env_steps(r.AddGauge("headrace_learner_run_env_steps", "Environment steps of the run, over all its starts.",
+                                 kNotKnownYet)),
+        divergences(r.AddGauge("headrace_learner_divergences",
+                               "Starts of the run that ended because numbers were no longer finite.")),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
         stale_items(r.AddCounter("headrace_learner_stale_items_total",
@@ -86,7 +92,10 @@ struct LearnerMetrics {
   }
 
   prometheus::Counter& updates;
+  prometheus::Gauge& run_updates;
   prometheus::Counter& env_steps;
+  prometheus::Gauge& run_env_steps;
+  prometheus::Gauge& divergences;
   prometheus::Counter& lost_steps;
   prometheus::Counter& stale_items;
   prometheus::Counter& episodes;

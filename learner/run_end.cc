@@ -24,7 +24,9 @@ std::string RunEnd(const v1::StopConfig& stop, const v1::Counters& counters, dou
 }
 
 bool ScoreReached(const v1::StopConfig& stop, const v1::Counters& counters) {
-  return stop.has_score() && counters.evaluations_at_score() >= stop.consecutive();
+  // It may have been another one before the run was resumed.
+  const bool counted = !counters.has_counted_score() || counters.counted_score() == stop.score();
+  return stop.has_score() && counted && counters.evaluations_at_score() >= stop.consecutive();
 }
 
 double ProgressAfter(const v1::StopConfig& stop, uint64_t env_steps) {

@@ -52,6 +52,18 @@ TEST(RunEndTest, IsThatOfItsScoreReachedAsOftenInARowAsIsAskedFor) {
   EXPECT_EQ(RunEnd(stop, counters, 0, std::nullopt), "the score of -150 is reached: -140.2");
 }
 
+TEST(RunEndTest, WhatWasCountedForAnotherScoreDoesNotCount) {
+  v1::StopConfig stop = AfterSteps(0);
+  stop.set_score(-180);
+  stop.set_consecutive(3);
+  v1::Counters counters = Counted(50, 25);
+  counters.set_evaluations_at_score(3);
+  counters.set_counted_score(-180);
+  EXPECT_NE(RunEnd(stop, counters, 0, std::nullopt), "");
+  stop.set_score(-100);  // on a resume
+  EXPECT_EQ(RunEnd(stop, counters, 0, std::nullopt), "");
+}
+
 TEST(ProgressTest, IsTheShareOfTheStepsAndNoneWithoutAnEnd) {
   EXPECT_EQ(ProgressAfter(AfterSteps(200), 50), 0.25);
   EXPECT_EQ(ProgressAfter(AfterSteps(200), 203), 1);

@@ -18,6 +18,22 @@ namespace {
 // Far above the number of actors that a run may have, and low enough for the lanes of all of them to be numbered.
 constexpr uint32_t kMaxIndex = 1 << 16;
 
+// What is kept of a member until it leaves, and of reports until the learner takes them.
+constexpr size_t kMaxNameBytes = 1 << 10;
+constexpr size_t kMaxReports = 1 << 20;
+
+absl::Status CheckJoin(const v1::Join& join) {
+  if (join.role() != v1::ACTOR && join.role() != v1::EVALUATOR) {
+    return absl::InvalidArgumentError("expected the role ACTOR or EVALUATOR");
+  }
+  if (join.host().size() > kMaxNameBytes || join.peer().name().size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected names of host and peer of up to %d bytes, got %d and %d", kMaxNameBytes,
+                        join.host().size(), join.peer().name().size()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckReport(const v1::AttendRequest& report) {
   for (const v1::Episode& episode : report.episodes()) {
     if (!std::isfinite(episode.episode_return())) {
@@ -84,9 +100,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RunService::Attend(
 absl::Status RunService::Join(uint64_t stream, const v1::Join& join, const std::string& address,
                               std::weak_ptr<AttendStream> member_stream) {
   if (absl::Status status = CheckPeer(join.peer(), run_id_); !status.ok()) return status;
-  if (join.role() != v1::ACTOR && join.role() != v1::EVALUATOR) {
-    return absl::InvalidArgumentError("expected the role ACTOR or EVALUATOR");
-  }
+  if (absl::Status status = CheckJoin(join); !status.ok()) return status;
   if (absl::Status status = check_environment_(join.environment()); !status.ok()) return status;
   MutexLock lock(&mutex_);
   if (!environment_.has_value()) {
@@ -102,6 +116,7 @@ absl::Status RunService::Join(uint64_t stream, const v1::Join& join, const std::
   }
   Member& member = members_[stream];
   member.join = join;
+  member.join.clear_environment();  // it is environment_, and may be large
   member.address = address;
   member.stream = std::move(member_stream);
   if (stopped_) {
@@ -148,6 +163,9 @@ uint32_t RunService::FreeIndex(const Member& member) const {
 absl::Status RunService::Report(uint64_t stream, v1::AttendRequest& report) {
   if (absl::Status status = CheckReport(report); !status.ok()) return status;
   MutexLock lock(&mutex_);
+  if (reports_.episodes.size() + reports_.moments.size() + reports_.return_moments.size() > kMaxReports) {
+    return absl::ResourceExhaustedError("the learner has not taken the reports it was given; try again");
+  }
   for (v1::Episode& episode : *report.mutable_episodes()) reports_.episodes.push_back(std::move(episode));
   if (report.has_observation_moments()) reports_.moments.push_back(std::move(*report.mutable_observation_moments()));
   if (report.has_return_moments()) reports_.return_moments.push_back(std::move(*report.mutable_return_moments()));

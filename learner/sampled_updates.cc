@@ -11,6 +11,7 @@
 #include "common/protocol.h"
 #include "common/seconds.h"
 #include "common/status_macros.h"
+#include "learner/divergence.h"
 #include "learner/importance_weights.h"
 #include "learner/restore.h"
 #include "learner/stale_items.h"
@@ -157,8 +158,7 @@ absl::Status SampledUpdates::UpdatePriorities(size_t slot) {
   const at::Tensor priorities = algorithm_->Priorities();
   if (!priorities.defined()) return absl::OkStatus();
   const at::Tensor host = priorities.cpu();
-  if (!host.isfinite().all().item<bool>())
-    return absl::InternalError("training has diverged: the priorities are not finite");
+  if (!host.isfinite().all().item<bool>()) return DivergedError("the priorities are not finite");
   sampler_->UpdatePriorities(slot, {host.data_ptr<float>(), static_cast<size_t>(host.numel())});
   return absl::OkStatus();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -15,6 +16,7 @@
 #include "common/protocol.h"
 #include "common/status_macros.h"
 #include "proto/checkpoint.pb.h"
+#include "replay/cell.h"
 #include "replay/checkpoint_file.h"
 #include "replay/journal.h"
 
@@ -119,6 +121,19 @@ struct TableCut {
   std::unique_ptr<RowNumbers> numbers;
 };
 
+uint64_t CellBytes(const TableCut& cut) {
+  uint64_t bytes = 0;
+  const RowLayout& layout = cut.table->layout();
+  if (layout.compressed_columns() == 0) return bytes;
+  cut.numbers
+      ->ForEach([&](RowStore::Address row, bool) {
+        bytes += layout.CellBytes(cut.table->rows().Row(row));
+        return absl::OkStatus();
+      })
+      .IgnoreError();
+  return bytes;
+}
+
 v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& name, uint64_t number,
                                       uint64_t journal_file, std::vector<TableCut>& cuts) {
   v1::ReplayCheckpointHeader header;
@@ -137,6 +152,7 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
       *table.mutable_state() = books.state;
       table.set_rows(books.spec.over().empty() ? cut.numbers->count() : 0);
       table.set_row_bytes(cut.table->layout().stride());
+      table.set_cell_bytes(books.spec.over().empty() ? CellBytes(cut) : 0);
       table.set_items(books.items.size());
     }
     for (v1::WriterCheckpoint& writer : cut.snapshot.writers) {
@@ -153,11 +169,20 @@ absl::Status AppendTables(const TableCut& cut, HashedFile& file) {
   const size_t stride = cut.table->layout().stride();
   const RowStore& rows = cut.table->rows();
   std::string bytes(stride, '\0');
+  std::string cells;
   RETURN_IF_ERROR(cut.numbers->ForEach([&](RowStore::Address row, bool linked) {
     const uint32_t next = linked ? (*cut.numbers)[rows.Next(row)] : RowStore::kNoRow;
     std::memcpy(bytes.data(), &next, sizeof(next));
     std::memcpy(bytes.data() + sizeof(next), rows.Row(row) + sizeof(next), stride - sizeof(next));
-    return file.Append(bytes);
+    cells.clear();
+    for (const RowLayout::ColumnLayout& column : cut.table->layout().columns()) {
+      if (!column.compressed) continue;
+      const Cell cell = Cell::Load(rows.Row(row) + column.offset);
+      Cell{nullptr, cell.bytes}.Store(reinterpret_cast<std::byte*>(bytes.data()) + column.offset);
+      cells.append(reinterpret_cast<const char*>(cell.data), cell.bytes);
+    }
+    RETURN_IF_ERROR(file.Append(bytes));
+    return cells.empty() ? absl::OkStatus() : file.Append(cells);
   }));
   for (const Table::Books& books : cut.snapshot.tables) {
     for (const Item& item : books.items) {
@@ -296,6 +321,10 @@ uint64_t NewestJournalFile(const std::string& directory) {
   return newest;
 }
 
+uint64_t ClockIncarnation() {
+  return static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch() / std::chrono::microseconds(1));
+}
+
 absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory) {
   RETURN_IF_ERROR(MakeDirectories(directory));
   const std::string path = directory + "/incarnation";
@@ -305,8 +334,10 @@ absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory) {
   } else if (!absl::IsNotFound(text.status())) {
     return text.status();
   }
-  RETURN_IF_ERROR(WriteFileAtomically(path, absl::StrCat(last + 1, "\n")));
-  return last + 1;
+  // By the clock, so that it is higher than those before also where the directory is another one, or empty again.
+  const uint64_t next = std::max(last + 1, ClockIncarnation());
+  RETURN_IF_ERROR(WriteFileAtomically(path, absl::StrCat(next, "\n")));
+  return next;
 }
 
 }  // namespace headrace

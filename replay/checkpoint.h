@@ -33,6 +33,8 @@ absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& s
 // The highest that a checkpoint of this directory names; 0: none does.
 uint64_t NewestJournalFile(const std::string& directory);
 
+// What a shard without a directory has in its place: later lives have higher ones.
+uint64_t ClockIncarnation();
 // An incarnation higher than any that this directory has seen, remembered there before it is returned.
 absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory);
 

@@ -1,8 +1,10 @@
 #include "replay/chunk_builder.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "replay/cell.h"
 #include "replay/wire.h"
 
 namespace headrace {
@@ -13,7 +15,11 @@ ChunkBuilder::ChunkBuilder(RowLayout layout, ItemPattern pattern, std::vector<Ta
 }
 
 void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> columns, v1::EpisodeEnd end) {
-  while (number >= lanes_.size()) lanes_.emplace_back().items.resize(patterns_.size());
+  while (number >= lanes_.size()) {
+    Lane& added = lanes_.emplace_back();
+    added.items.resize(patterns_.size());
+    added.cells.resize(layout_.compressed_columns());
+  }
   Lane& lane = lanes_[number];
   if (lane.segments.empty() || !lane.in_episode) {
     v1::Segment& segment = lane.segments.emplace_back();
@@ -26,11 +32,17 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
     }
   }
   size_t end_of_row = lane.bytes.size();
-  lane.bytes.resize(end_of_row + layout_.payload_bytes());
+  lane.bytes.resize(end_of_row + layout_.fixed_bytes());
+  auto cells = lane.cells.begin();
   for (size_t i = 0; i < columns.size(); ++i) {
-    const size_t bytes = layout_.columns()[i].bytes;
-    std::memcpy(lane.bytes.data() + end_of_row, columns[i], bytes);
-    end_of_row += bytes;
+    const RowLayout::ColumnLayout& column = layout_.columns()[i];
+    if (column.compressed) {
+      cells->sizes.push_back(Deflate({columns[i], column.bytes}, cells->bytes));
+      ++cells;
+      continue;
+    }
+    std::memcpy(lane.bytes.data() + end_of_row, columns[i], column.bytes);
+    end_of_row += column.bytes;
   }
   v1::Segment& segment = lane.segments.back();
   segment.set_rows(segment.rows() + 1);
@@ -81,25 +93,42 @@ void ChunkBuilder::AddItem(uint32_t number, const TablePattern& made, Items& ite
 grpc::Slice ChunkBuilder::Build(uint64_t sequence) {
   v1::ChunkHeader header;
   header.set_sequence(sequence);
+  size_t payload_bytes = rows_ * layout_.fixed_bytes();
   for (Lane& lane : lanes_) {
     for (v1::Segment& segment : lane.segments) header.add_segments()->Swap(&segment);
     for (Items& items : lane.items) {
       for (v1::ItemRun& run : items.runs) header.add_items()->Swap(&run);
     }
+    for (const Cells& cells : lane.cells) payload_bytes += cells.bytes.size();
   }
-  const InsertMessage message = BeginInsertRequest(header, rows_ * layout_.payload_bytes());
+  for (size_t i = 0; i < layout_.compressed_columns(); ++i) {
+    for (const Lane& lane : lanes_) {
+      header.mutable_cell_bytes()->Add(lane.cells[i].sizes.begin(), lane.cells[i].sizes.end());
+    }
+  }
+  const InsertMessage message = BeginInsertRequest(header, payload_bytes);
   std::byte* out = message.payload;
-  size_t offset = 0;  // of the column in a packed row
+  size_t offset = 0;      // of the column in a packed row
+  size_t compressed = 0;  // columns before it
   for (const RowLayout::ColumnLayout& column : layout_.columns()) {
     for (const Lane& lane : lanes_) {
-      for (size_t row = offset; row < lane.bytes.size(); row += layout_.payload_bytes(), out += column.bytes) {
-        std::memcpy(out, lane.bytes.data() + row, column.bytes);
+      if (column.compressed) {
+        out = std::ranges::copy(lane.cells[compressed].bytes, out).out;
+      } else {
+        for (size_t row = offset; row < lane.bytes.size(); row += layout_.fixed_bytes(), out += column.bytes) {
+          std::memcpy(out, lane.bytes.data() + row, column.bytes);
+        }
       }
     }
-    offset += column.bytes;
+    if (column.compressed) {
+      ++compressed;
+    } else {
+      offset += column.bytes;
+    }
   }
   for (Lane& lane : lanes_) {
     lane.bytes.clear();
+    for (Cells& cells : lane.cells) cells.sizes.clear(), cells.bytes.clear();
     lane.segments.clear();
     for (Items& items : lane.items) items.runs.clear();
   }

@@ -1,5 +1,5 @@
 // Rows of several lanes on their way into a chunk: collected as they come, then laid out as whole columns with the
-// segments and items that describe them.
+// segments and items that describe them. Compressed columns are compressed here, row by row.
 //
 //   builder.Append(lane, columns, v1::NOT_ENDED);      // row t: observation, action, reward, flags
 //   builder.Append(lane, columns, v1::TERMINATED);     // the final observation ends the episode
@@ -56,6 +56,10 @@ class ChunkBuilder {
   grpc::Slice Build(uint64_t sequence);
 
  private:
+  struct Cells {
+    std::vector<uint32_t> sizes;
+    std::vector<std::byte> bytes;
+  };
   // Of one table in a lane.
   struct Items {
     uint64_t next_row = 0;          // where the next item starts
@@ -66,7 +70,8 @@ class ChunkBuilder {
     bool in_episode = false;
     std::vector<Items> items;  // for each of patterns_
     // Since the last Build:
-    std::vector<std::byte> bytes;  // rows, packed
+    std::vector<std::byte> bytes;  // rows, packed, without compressed columns
+    std::vector<Cells> cells;      // of each compressed column
     std::vector<v1::Segment> segments;
   };
 

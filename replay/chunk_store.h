@@ -46,7 +46,10 @@ struct ChunkStore {
   };
 
   ChunkStore(RowLayout row_layout, uint64_t row_bytes)
-      : layout(std::move(row_layout)), rows(layout.stride(), row_bytes), writers(&rows) {}
+      : layout(std::move(row_layout)),
+        rows({.stride = layout.stride(), .least = layout.least_row_bytes(), .most = layout.most_row_bytes()},
+             row_bytes),
+        writers(&rows) {}
 
   const RowLayout layout;
   std::atomic<uint64_t> policy_version = 0;

@@ -30,27 +30,43 @@ class CoordinateStream final : public ServerStream {
       shard_->CoordinatorCame();
     }
     table_->SetInsertLimit(request.insert_limit(), request.policy_version());
-    uint64_t newest;
     {
       MutexLock lock(&mutex_);
-      newest = ++request_;
+      ++request_;
+      notify_at_ = request.notify_at();
     }
     // First the watch, then the state: a writer that begins to wait in between is in one of them.
-    Watch(newest, request.notify_at());
+    Watch();
     SendState();
     return absl::OkStatus();
   }
 
-  // Sends the state when the table wakes this, and goes on watching for writers that begin to wait.
-  void Watch(uint64_t request, uint64_t notify_at) {
-    std::weak_ptr<ServerStream> weak = weak_from_this();
-    table_->WatchOnce(notify_at, {this, [this, weak, request, notify_at] {
-                                    const auto alive = weak.lock();
-                                    if (alive == nullptr || !IsNewest(request)) return;
-                                    const bool reached = table_->State().inserted_steps() >= notify_at;
-                                    Watch(request, reached ? UINT64_MAX : notify_at);
-                                    SendState();
-                                  }});
+  // Sends the state when the table wakes this, and goes on watching for writers that begin to wait. A stream has one
+  // watch: that of an older request, which two threads may set at the same time, must not replace the newest one's.
+  void Watch() {
+    uint64_t request;
+    do {
+      uint64_t notify_at;
+      {
+        MutexLock lock(&mutex_);
+        request = request_;
+        notify_at = notify_at_;
+      }
+      std::weak_ptr<ServerStream> weak = weak_from_this();
+      table_->WatchOnce(notify_at, {this, [this, weak, request, notify_at] {
+                                      if (const auto alive = weak.lock()) OnWatched(request, notify_at);
+                                    }});
+    } while (!IsNewest(request));
+  }
+
+  void OnWatched(uint64_t request, uint64_t notify_at) {
+    const bool reached = table_->State().inserted_steps() >= notify_at;
+    {
+      MutexLock lock(&mutex_);
+      if (reached && request_ == request) notify_at_ = UINT64_MAX;
+    }
+    Watch();
+    SendState();
   }
 
   bool IsNewest(uint64_t request) {
@@ -81,8 +97,9 @@ class CoordinateStream final : public ServerStream {
   Shard* const shard_;
   Table* table_ = nullptr;
 
-  Mutex mutex_;                                   // taken before the table's and ServerStream's own
-  uint64_t request_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the newest
+  Mutex mutex_;                                     // taken before the table's and ServerStream's own
+  uint64_t request_ ABSL_GUARDED_BY(mutex_) = 0;    // number of the newest
+  uint64_t notify_at_ ABSL_GUARDED_BY(mutex_) = 0;  // its; once that is reached, never
   bool pending_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

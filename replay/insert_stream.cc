@@ -184,9 +184,10 @@ class InsertStream final : public ServerStream {
 
   void OnClosed() override {
     if (table_ == nullptr) return;
+    // First: a chunk that is being tried again at this moment is refused then, and waits for nothing.
+    table_->CloseWriter(writer_, session_);
     table_->StopWaiting(this);
     if (shard_->journal() != nullptr) shard_->journal()->StopWaiting(this);
-    table_->CloseWriter(writer_, session_);
   }
 
   Shard* const shard_;

@@ -33,7 +33,7 @@ class ItemStoreTest : public testing::Test {
     for (const RowStore::Address row : addresses_) rows_.Release(row);
   }
 
-  RowStore rows_{16, 17 * 4 * 16};
+  RowStore rows_{{.stride = 16}, 17 * 4 * 16};
   std::vector<RowStore::Address> addresses_;
   RandomStream random_{1, StreamRole::kTest, 0, StreamPurpose::kSampling};
 };

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "replay/cell.h"
 
 namespace headrace {
 namespace {
@@ -54,6 +56,20 @@ class ValueReader {
     at_ += whole * bytes;
     return whole > 0 ? Values{data, whole} : Values{Gathered(bytes), 1};
   }
+  // Copies the next `bytes`; without a target it only passes over them.
+  void Copy(size_t bytes, std::byte* target) {
+    while (bytes > 0) {
+      if (pieces_[piece_].size() == at_) {
+        NextPiece();
+        continue;
+      }
+      const ChunkPayload::Piece left = pieces_[piece_].subspan(at_);
+      const size_t taken = std::min(left.size(), bytes);
+      if (target != nullptr) target = std::copy_n(left.data(), taken, target);
+      at_ += taken;
+      bytes -= taken;
+    }
+  }
 
  private:
   void NextPiece() {
@@ -83,6 +99,7 @@ struct ColumnCopy {
   size_t offset;
   size_t bytes;
   std::byte* target;
+  std::byte* cell_sizes = nullptr;  // of a compressed column: where its next cell's belongs
 };
 
 // Where the rows of an item are, and those of its context before them.
@@ -111,10 +128,15 @@ class ItemRows {
   uint32_t context_ = 0;
 };
 
+// Of the rows before `row` in its stack, how many there are.
+uint32_t RowsInStack(const ItemRows& rows, uint32_t row, const Slice& slice) {
+  return std::min({slice.stack - 1, RowStore::Age(rows[row]), rows.RowsBefore(row)});
+}
+
 // The values of the rows before `row` in its stack. Returns where the row's own belong.
 std::byte* FillStack(const ItemRows& rows, uint32_t row, const ColumnCopy& copy) {
   const uint32_t before = copy.slice.stack - 1;
-  const uint32_t there = std::min({before, RowStore::Age(rows[row]), rows.RowsBefore(row)});
+  const uint32_t there = RowsInStack(rows, row, copy.slice);
   std::byte* target = copy.target;
   std::memset(target, 0, (before - there) * copy.bytes);
   target += (before - there) * copy.bytes;
@@ -124,19 +146,75 @@ std::byte* FillStack(const ItemRows& rows, uint32_t row, const ColumnCopy& copy)
   return target;
 }
 
+// Calls `visit` with each cell of an item's slice in the order in which they are sampled.
+template <typename Visit>
+void ForEachCell(const ItemRows& rows, const Slice& slice, size_t offset, Visit visit) {
+  uint32_t row = slice.first_row;
+  for (uint32_t k = 0; k < slice.rows; ++k, row += slice.stride) {
+    const uint32_t there = slice.stack > 1 ? RowsInStack(rows, row, slice) : 0;
+    for (uint32_t missing = slice.stack - 1; missing > there; --missing) visit(Cell{nullptr, 0});
+    for (uint32_t back = there + 1; back-- > 0;) visit(Cell::Load(rows.Before(row, back) + offset));
+  }
+}
+
+void CopyCells(const ItemRows& rows, ColumnCopy& copy) {
+  ForEachCell(rows, copy.slice, copy.offset, [&](const Cell& cell) {
+    std::memcpy(copy.cell_sizes, &cell.bytes, sizeof(cell.bytes));
+    copy.cell_sizes += sizeof(cell.bytes);
+    copy.target = std::copy_n(cell.data, cell.bytes, copy.target);
+  });
+}
+
+void CopyValues(const ItemRows& rows, ColumnCopy& copy) {
+  uint32_t from = copy.slice.first_row;
+  for (uint32_t k = 0; k < copy.slice.rows; ++k, from += copy.slice.stride) {
+    if (copy.slice.stack > 1) copy.target = FillStack(rows, from, copy);
+    Copy(copy.target, rows[from] + copy.offset, copy.bytes);
+    copy.target += copy.bytes;
+  }
+}
+
 }  // namespace
 
 size_t BytesPerItem(const Slice& slice, const RowLayout& layout) {
-  return layout.columns()[slice.column].bytes * slice.rows * slice.stack;
+  return layout.columns()[slice.column].bytes * slice.cells();
 }
 
 ChunkPayload::ChunkPayload(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
   for (const Piece& piece : pieces_) bytes_ += piece.size();
 }
 
-absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows) {
+absl::Status CheckSizes(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells) {
+  if (rows > payload.bytes() || cells.size() != rows * layout.compressed_columns()) {
+    return absl::InvalidArgumentError(absl::StrFormat("expected the sizes of %d cells for each of %d rows, got %d",
+                                                      layout.compressed_columns(), rows, cells.size()));
+  }
+  size_t expected = rows * layout.fixed_bytes();
+  size_t next = 0;
+  for (const RowLayout::ColumnLayout& column : layout.columns()) {
+    for (size_t row = 0; column.compressed && row < rows; ++row, ++next) {
+      if (cells[next] == 0 || cells[next] > column.bytes) {
+        return absl::InvalidArgumentError(
+            absl::StrFormat("expected cells of 1 to %d bytes, got %d in column %s, row %d", column.bytes, cells[next],
+                            column.name, row));
+      }
+      expected += cells[next];
+    }
+  }
+  if (payload.bytes() == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d%s, got %d", expected, rows,
+                                                    layout.fixed_bytes(), cells.empty() ? "" : " and their cells",
+                                                    payload.bytes()));
+}
+
+absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells) {
   ValueReader reader(payload);
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
+    if (column.compressed) {
+      reader.Copy(std::accumulate(cells.begin(), cells.begin() + static_cast<ptrdiff_t>(rows), size_t{0}), nullptr);
+      cells = cells.subspan(rows);
+      continue;
+    }
     for (size_t row = 0; row < rows;) {
       auto [values, count] = reader.Next(column.bytes, rows - row);
       if (!AllFinite(values, count * column.bytes, column.type)) {
@@ -149,10 +227,19 @@ absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, 
   return absl::OkStatus();
 }
 
-void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, std::span<const RowStore::Address> rows,
-                  const RowStore& store) {
+void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, CellSizes cells,
+                  std::span<const RowStore::Address> rows, const RowStore& store, std::byte* cell_block) {
   ValueReader reader(payload);
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
+    if (column.compressed) {
+      for (size_t row = 0; row < rows.size(); ++row) {
+        reader.Copy(cells[row], cell_block);
+        Cell{cell_block, cells[row]}.Store(store.Row(rows[row]) + column.offset);
+        cell_block += cells[row];
+      }
+      cells = cells.subspan(rows.size());
+      continue;
+    }
     for (size_t row = 0; row < rows.size();) {
       auto [values, count] = reader.Next(column.bytes, rows.size() - row);
       for (const size_t end = row + count; row < end; ++row, values += column.bytes) {
@@ -160,6 +247,19 @@ void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, std::spa
       }
     }
   }
+}
+
+size_t GatheredBytes(std::span<const ItemStore::Drawn> items, const Slice& slice, const RowLayout& layout,
+                     const RowStore& store) {
+  const RowLayout::ColumnLayout& column = layout.columns()[slice.column];
+  if (!column.compressed) return items.size() * BytesPerItem(slice, layout);
+  size_t bytes = items.size() * slice.cells() * sizeof(Cell::bytes);
+  ItemRows rows(slice.last_row() + 1);
+  for (const ItemStore::Drawn& item : items) {
+    rows.Find(item, store);
+    ForEachCell(rows, slice, column.offset, [&](const Cell& cell) { bytes += cell.bytes; });
+  }
+  return bytes;
 }
 
 void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,
@@ -170,7 +270,11 @@ void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice>
   std::vector<ColumnCopy> copies;
   for (size_t s = 0; s < slices.size(); ++s) {
     const RowLayout::ColumnLayout& column = layout.columns()[slices[s].column];
-    copies.push_back({slices[s], column.offset, column.bytes, blocks[s]});
+    ColumnCopy& copy = copies.emplace_back(ColumnCopy{slices[s], column.offset, column.bytes, blocks[s]});
+    if (column.compressed) {
+      copy.cell_sizes = copy.target;
+      copy.target += items.size() * slices[s].cells() * sizeof(Cell::bytes);
+    }
   }
   ItemRows rows(rows_needed);
   for (size_t i = 0; i < items.size(); ++i) {
@@ -180,12 +284,7 @@ void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice>
     }
     rows.Find(items[i], store);
     for (ColumnCopy& copy : copies) {
-      uint32_t from = copy.slice.first_row;
-      for (uint32_t k = 0; k < copy.slice.rows; ++k, from += copy.slice.stride) {
-        if (copy.slice.stack > 1) copy.target = FillStack(rows, from, copy);
-        Copy(copy.target, rows[from] + copy.offset, copy.bytes);
-        copy.target += copy.bytes;
-      }
+      copy.cell_sizes != nullptr ? CopyCells(rows, copy) : CopyValues(rows, copy);
     }
   }
 }

@@ -1,5 +1,5 @@
 // Rows between wire and memory. A chunk comes as whole columns and is scattered into rows; a batch is gathered from
-// rows into whole columns. Each byte is copied once.
+// rows into whole columns. Each byte is copied once. What is compressed stays so.
 //
 // Thread-safe on different rows; no locks are held while copying.
 #ifndef HEADRACE_REPLAY_PAYLOAD_H_
@@ -25,8 +25,11 @@ struct Slice {
   uint32_t stack = 1;  // at most the table's context_rows + 1
 
   uint32_t last_row() const { return first_row + (rows - 1) * stride; }
+  // Values of an item: of one row each, before they are stacked.
+  size_t cells() const { return size_t{rows} * stack; }
 };
 
+// Not compressed.
 size_t BytesPerItem(const Slice& slice, const RowLayout& layout);
 
 // A chunk's payload where it lies, in one piece or several, which must outlive this.
@@ -45,15 +48,22 @@ class ChunkPayload {
   size_t bytes_ = 0;
 };
 
-// Both expect payload.bytes() to be those of so many rows. InvalidArgument: a number is not finite; column and row are
-// named.
-absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows);
-// Copies the payload into `rows`.
-void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, std::span<const RowStore::Address> rows,
-                  const RowStore& store);
+// ChunkHeader.cell_bytes; empty where no column is compressed.
+using CellSizes = std::span<const uint32_t>;
 
-// Copies the slices of items into `blocks`, one block [items, slice rows, stack, column] for each slice. Beyond an
-// item's end its last row is repeated.
+// InvalidArgument: the payload's bytes, or the sizes of its cells, are not those of so many rows.
+absl::Status CheckSizes(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells);
+// The rest is for payloads whose sizes are right. InvalidArgument: a number is not finite; column and row are named.
+absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells);
+// Copies the payload into `rows`, and its cells into the block that was reserved with them.
+void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, CellSizes cells,
+                  std::span<const RowStore::Address> rows, const RowStore& store, std::byte* cell_block);
+
+// Bytes that a slice of the items takes when it is gathered.
+size_t GatheredBytes(std::span<const ItemStore::Drawn> items, const Slice& slice, const RowLayout& layout,
+                     const RowStore& store);
+// Copies the slices of items into `blocks`, one block [items, slice rows, stack, column] for each slice; of a
+// compressed column its cells, as Frame in proto/replay.proto has them. Beyond an item's end its last row is repeated.
 void GatherItems(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices, const RowLayout& layout,
                  const RowStore& store, std::span<std::byte* const> blocks);
 

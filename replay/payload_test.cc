@@ -52,7 +52,7 @@ class PayloadTest : public testing::Test {
   }
 
   const RowLayout layout_ = *RowLayout::Create(TestSignature());
-  RowStore store_{layout_.stride(), 1 << 16};
+  RowStore store_{{.stride = layout_.stride()}, 1 << 16};
   std::vector<RowStore::Address> rows_;
   std::string payload_;
 };

@@ -21,6 +21,7 @@ constexpr uint32_t kNone = RowStore::kNoRow;
 struct Piece {
   uint32_t first_row = 0;
   uint32_t rows = 0;
+  uint64_t cell_bytes = 0;
   std::vector<uint32_t> items;  // oldest first
 };
 
@@ -30,8 +31,9 @@ struct SavedTable {
   uint32_t shard = 0;
   v1::TableCheckpoint books;
   uint64_t bytes_before_rows = 0;
-  std::vector<uint32_t> links;  // of each row
-  std::vector<Item> items;      // oldest first
+  std::vector<uint32_t> links;       // of each row
+  std::vector<uint32_t> cell_bytes;  // of each row
+  std::vector<Item> items;           // oldest first
 
   std::vector<bool> joined;  // an item holds the row and the next one
   std::vector<Piece> pieces;
@@ -49,13 +51,26 @@ absl::Status Skip(CheckpointReader& file, uint64_t bytes) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLinks(CheckpointReader& file, const v1::TableCheckpoint& books, std::vector<uint32_t>& links) {
-  if (books.rows() > file.bytes_left() / books.row_bytes()) return absl::DataLossError("the file is cut off");
-  std::vector<std::byte> row(books.row_bytes());
-  links.resize(books.rows());
-  for (uint32_t& link : links) {
-    RETURN_IF_ERROR(file.Read(row));
-    std::memcpy(&link, row.data(), sizeof(link));
+// Reads a row, and how many bytes its cells have, which come next.
+absl::Status ReadRow(CheckpointReader& file, const RowLayout& layout, std::span<std::byte> row, size_t& cell_bytes) {
+  RETURN_IF_ERROR(file.Read(row));
+  if (!layout.CellsFit(row.data())) return absl::DataLossError("a row's cell has a size that it cannot have");
+  cell_bytes = layout.CellBytes(row.data());
+  return absl::OkStatus();
+}
+
+absl::Status ReadLinks(CheckpointReader& file, const RowLayout& layout, SavedTable& saved) {
+  const uint64_t rows = saved.books.rows();
+  if (rows > file.bytes_left() / layout.stride()) return absl::DataLossError("the file is cut off");
+  std::vector<std::byte> row(layout.stride());
+  saved.links.resize(rows);
+  saved.cell_bytes.resize(rows);
+  for (uint64_t number = 0; number < rows; ++number) {
+    size_t cell_bytes;
+    RETURN_IF_ERROR(ReadRow(file, layout, row, cell_bytes));
+    RETURN_IF_ERROR(Skip(file, cell_bytes));
+    std::memcpy(&saved.links[number], row.data(), sizeof(uint32_t));
+    saved.cell_bytes[number] = static_cast<uint32_t>(cell_bytes);
   }
   return absl::OkStatus();
 }
@@ -76,7 +91,8 @@ absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redi
   saved.shard = source.shard();
   for (const v1::TableCheckpoint& books : header.tables()) {
     if (books.spec().name() != table.spec().name()) {
-      RETURN_IF_ERROR(Skip(*file, books.rows() * books.row_bytes() + books.items() * ItemBytes(header.format())));
+      RETURN_IF_ERROR(Skip(
+          *file, books.rows() * books.row_bytes() + books.cell_bytes() + books.items() * ItemBytes(header.format())));
       continue;
     }
     if (books.row_bytes() != table.layout().stride()) {
@@ -85,7 +101,7 @@ absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redi
     }
     saved.books = books;
     saved.bytes_before_rows = all_bytes - file->bytes_left();
-    RETURN_IF_ERROR(ReadLinks(*file, books, saved.links));
+    RETURN_IF_ERROR(ReadLinks(*file, table.layout(), saved));
     ASSIGN_OR_RETURN(saved.items, ReadItems(header.format(), books, *file));
   }
   RETURN_IF_ERROR(file->Finish());
@@ -117,6 +133,7 @@ absl::Status FindPieces(SavedTable& saved) {
     for (uint32_t row = first;; row = saved.links[row]) {
       piece_of[row] = static_cast<uint32_t>(saved.pieces.size());
       ++piece.rows;
+      piece.cell_bytes += saved.cell_bytes[row];
       if (!saved.joined[row]) break;
     }
     saved.pieces.push_back(std::move(piece));
@@ -141,12 +158,15 @@ void LeaveOutOldest(const Table& table, std::vector<Candidate>& candidates) {
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.age() > b.age(); });
   uint64_t rows = 0;
+  uint64_t cell_bytes = 0;
   uint64_t items = 0;
   size_t fitting = 0;
   for (; fitting < candidates.size(); ++fitting) {
     rows += candidates[fitting].piece->rows;
+    cell_bytes += candidates[fitting].piece->cell_bytes;
     items += candidates[fitting].piece->items.size();
-    if (rows > table.rows().max_rows() || (table.spec().max_items() > 0 && items > table.spec().max_items())) break;
+    if (!table.rows().CanHold(rows, cell_bytes) || (table.spec().max_items() > 0 && items > table.spec().max_items()))
+      break;
   }
   if (fitting < candidates.size()) {
     LogWarning("there is no room for the %d oldest of %d pieces of the checkpoint: they are left out",
@@ -158,19 +178,21 @@ void LeaveOutOldest(const Table& table, std::vector<Candidate>& candidates) {
 // The rows of several files that are taken, one after the other as a checkpoint of their own would have them.
 class TakenRows {
  public:
-  explicit TakenRows(std::span<const SavedTable> files) : files_(files) {}
+  TakenRows(std::span<const SavedTable> files, const RowLayout& layout) : files_(files), layout_(layout) {}
 
   absl::Status Read(std::span<std::byte> piece) {
     while (!piece.empty()) {
-      ASSIGN_OR_RETURN(const std::span<const std::byte> row, Next());
-      std::memcpy(piece.data(), row.data(), row.size());
-      piece = piece.subspan(row.size());
+      if (left_.empty()) RETURN_IF_ERROR(Next());
+      const size_t taken = std::min(left_.size(), piece.size());
+      std::memcpy(piece.data(), left_.data(), taken);
+      piece = piece.subspan(taken);
+      left_ = left_.subspan(taken);
     }
     return absl::OkStatus();
   }
 
  private:
-  absl::StatusOr<std::span<const std::byte>> Next() {
+  absl::Status Next() {
     while (true) {
       const SavedTable& saved = files_[file_];
       if (number_ == saved.links.size()) {
@@ -183,21 +205,27 @@ class TakenRows {
         ASSIGN_OR_RETURN(reader_, CheckpointReader::Open(saved.path));
         RETURN_IF_ERROR(Skip(*reader_, saved.bytes_before_rows));
       }
-      row_.resize(saved.books.row_bytes());
-      RETURN_IF_ERROR(reader_->Read(row_));
+      row_.resize(layout_.stride());
+      size_t cell_bytes;
+      RETURN_IF_ERROR(ReadRow(*reader_, layout_, row_, cell_bytes));
+      row_.resize(layout_.stride() + cell_bytes);
+      RETURN_IF_ERROR(reader_->Read(std::span(row_).subspan(layout_.stride())));
       const uint32_t number = number_++;
       if (saved.new_numbers[number] == kNone) continue;
       const uint32_t next = saved.joined[number] ? saved.new_numbers[saved.links[number]] : kNone;
       std::memcpy(row_.data(), &next, sizeof(next));
-      return std::span<const std::byte>(row_);
+      left_ = row_;
+      return absl::OkStatus();
     }
   }
 
   const std::span<const SavedTable> files_;
+  const RowLayout& layout_;
   size_t file_ = 0;
   uint32_t number_ = 0;  // of the file's next row
   std::unique_ptr<CheckpointReader> reader_;
-  std::vector<std::byte> row_;
+  std::vector<std::byte> row_;              // with its cells
+  std::span<const std::byte> left_ = row_;  // of the row
 };
 
 uint32_t NumberTakenRows(std::span<const Candidate> taken, std::span<SavedTable> files) {
@@ -268,7 +296,7 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
   }
   LeaveOutOldest(table, taken);
   const uint32_t count = NumberTakenRows(taken, files);
-  TakenRows source(files);
+  TakenRows source(files, table.layout());
   ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
                    table.RestoreRows(count, [&](std::span<std::byte> piece) { return source.Read(piece); }));
   const std::vector<Item> items = TakenItems(taken);

@@ -79,9 +79,8 @@ absl::Status RunReplay(const ProcessFlags& flags) {
     return absl::InvalidArgumentError(
         absl::StrFormat("expected --shard below %d (replay.shards), got %d", config.shards(), number));
   }
-  // Keys of an earlier life must not fit: without a directory to remember it in, the clock serves as incarnation.
   const std::string directory = absl::GetFlag(FLAGS_checkpoint_dir);
-  uint64_t incarnation = std::chrono::system_clock::now().time_since_epoch() / std::chrono::microseconds(1);
+  uint64_t incarnation = ClockIncarnation();
   if (!directory.empty()) {
     ASSIGN_OR_RETURN(incarnation, NextIncarnation(directory));
   }

@@ -1,10 +1,12 @@
 #include "replay/row_layout.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "replay/cell.h"
 
 namespace headrace {
 namespace {
@@ -24,6 +26,8 @@ bool AllFiniteWords(const std::byte* values, size_t bytes) {
   }
   return infinite == 0;
 }
+
+bool IsFloatingPoint(v1::DataType type) { return type == v1::FLOAT32 || type == v1::FLOAT64 || type == v1::BFLOAT16; }
 
 }  // namespace
 
@@ -54,8 +58,9 @@ size_t BytesOf(const v1::Column& column) {
 }
 
 std::string Describe(const v1::Column& column) {
-  return absl::StrCat(column.name(), " ", v1::DataType_Name(column.data_type()), " [",
-                      absl::StrJoin(column.shape(), ", "), "]");
+  return absl::StrCat(
+      column.name(), " ", v1::DataType_Name(column.data_type()), " [", absl::StrJoin(column.shape(), ", "), "]",
+      column.compression() == v1::UNCOMPRESSED ? "" : absl::StrCat(" ", v1::Compression_Name(column.compression())));
 }
 
 absl::Status CheckSameSignature(const v1::Signature& expected, const v1::Signature& actual) {
@@ -85,7 +90,7 @@ bool AllFinite(const std::byte* values, size_t bytes, v1::DataType type) {
 absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature, bool with_age) {
   if (signature.columns().empty()) return absl::InvalidArgumentError("expected a signature with columns, got none");
   RowLayout layout;
-  const size_t head_bytes = kLinkBytes + (with_age ? 1 : 0);
+  size_t end = kLinkBytes + (with_age ? 1 : 0);  // of the row so far
   for (const v1::Column& column : signature.columns()) {
     const size_t bytes = BytesOf(column);
     if (column.name().empty() || bytes == 0 || bytes > kMaxRowBytes) {
@@ -95,16 +100,40 @@ absl::StatusOr<RowLayout> RowLayout::Create(const v1::Signature& signature, bool
     if (layout.Find(column.name()) >= 0) {
       return absl::InvalidArgumentError(absl::StrCat("the column ", column.name(), " stands twice in the signature"));
     }
-    layout.columns_.push_back({column.name(), column.data_type(), head_bytes + layout.payload_bytes_, bytes});
-    layout.payload_bytes_ += bytes;
+    const bool compressed = column.compression() != v1::UNCOMPRESSED;
+    if (compressed && (column.compression() != v1::LZ4 || IsFloatingPoint(column.data_type()))) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "expected a column that is not compressed, or by LZ4 if its values are no floating-point numbers, got ",
+          Describe(column)));
+    }
+    layout.columns_.push_back({column.name(), column.data_type(), end, bytes, compressed});
+    end += compressed ? Cell::kSlotBytes : bytes;
+    (compressed ? layout.inflated_bytes_ : layout.fixed_bytes_) += bytes;
+    layout.compressed_columns_ += compressed ? 1 : 0;
   }
-  if (layout.payload_bytes_ > kMaxRowBytes) {
+  if (layout.payload_bytes() > kMaxRowBytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat("expected rows of at most ", kMaxRowBytes, " bytes, got ", layout.payload_bytes_));
+        absl::StrCat("expected rows of at most ", kMaxRowBytes, " bytes, got ", layout.payload_bytes()));
   }
   // Rounded up so that the links stay aligned.
-  layout.stride_ = (head_bytes + layout.payload_bytes_ + kLinkBytes - 1) / kLinkBytes * kLinkBytes;
+  layout.stride_ = (end + kLinkBytes - 1) / kLinkBytes * kLinkBytes;
   return layout;
+}
+
+size_t RowLayout::CellBytes(const std::byte* row) const {
+  size_t bytes = 0;
+  for (const ColumnLayout& column : columns_) {
+    if (column.compressed) bytes += Cell::Load(row + column.offset).bytes;
+  }
+  return bytes;
+}
+
+bool RowLayout::CellsFit(const std::byte* row) const {
+  return std::ranges::all_of(columns_, [&](const ColumnLayout& column) {
+    if (!column.compressed) return true;
+    const uint32_t bytes = Cell::Load(row + column.offset).bytes;
+    return bytes > 0 && bytes <= column.bytes;
+  });
 }
 
 int RowLayout::Find(const std::string& name) const {

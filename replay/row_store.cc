@@ -9,9 +9,9 @@ namespace {
 constexpr size_t kSlabBytes = 1 << 20;
 // A small budget is cut into enough slabs that removing old items frees some. A power of two: a row's slab is then
 // found by a shift.
-size_t RowsPerSlab(size_t stride, uint64_t max_bytes) {
+size_t RowsPerSlab(size_t row_bytes, uint64_t max_bytes) {
   const size_t bytes = std::min<uint64_t>(kSlabBytes, max_bytes / 16);
-  return std::bit_floor(std::max<size_t>(1, bytes / stride));
+  return std::bit_floor(std::max<size_t>(1, bytes / row_bytes));
 }
 
 size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
@@ -21,13 +21,18 @@ size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
 // Of the budget, slabs that reads in progress may hold back while others are filled.
 size_t SpareSlabs(size_t slabs) { return std::clamp<size_t>(slabs / 16, 1, 16); }
 
+// The same with cells, which make a slab's bytes a matter of its rows.
+uint64_t SpareBytes(uint64_t max_bytes) { return std::min<uint64_t>(max_bytes / 16, 16 * kSlabBytes); }
+
 }  // namespace
 
-RowStore::RowStore(size_t stride, uint64_t max_bytes)
-    : stride_(stride),
-      rows_per_slab_(RowsPerSlab(stride, max_bytes)),
+RowStore::RowStore(const RowBytes& row, uint64_t max_bytes)
+    : stride_(row.stride),
+      row_bytes_(row),
+      max_bytes_(max_bytes),
+      rows_per_slab_(RowsPerSlab(row.most, max_bytes)),
       slab_shift_(std::countr_zero(rows_per_slab_)),
-      slabs_(Slabs(slab_bytes(), rows_per_slab_, max_bytes)),
+      slabs_(Slabs(rows_per_slab_ * row.least, rows_per_slab_, max_bytes)),
       memory_(static_cast<std::byte*>(AllocateHugePages(slabs_.size() * slab_bytes()))),
       max_used_slabs_(slabs_.size() - SpareSlabs(slabs_.size())) {}
 
@@ -35,17 +40,44 @@ RowStore::~RowStore() { FreeHugePages(memory_, slabs_.size() * slab_bytes()); }
 
 uint64_t RowStore::stored_bytes() const {
   const size_t held_back = free_.size() - ReusableSlabs();
-  return (used_slabs_ + held_back) * slab_bytes();
+  return (used_slabs_ + held_back) * slab_bytes() + cell_bytes_;
 }
 
-RowStore::Room RowStore::Reserve(size_t count, std::vector<Address>& rows) {
+bool RowStore::CanHold(size_t rows, uint64_t cell_bytes) const {
+  if (rows > max_rows()) return false;
+  // Rows may begin in the middle of a slab.
+  const size_t slabs = rows / rows_per_slab_ + 2;
+  return cell_bytes == 0 || slabs * slab_bytes() + cell_bytes <= max_bytes_ - SpareBytes(max_bytes_);
+}
+
+size_t RowStore::sure_rows() const {
+  if (row_bytes_.most == stride_) return max_rows();
+  return std::min<size_t>(max_rows(), (max_bytes_ - SpareBytes(max_bytes_)) / row_bytes_.most);
+}
+
+RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells) {
+  DropCells();
   const size_t left = open_ == kNoSlab ? 0 : rows_per_slab_ - slabs_[open_].written;
   const size_t slabs = count <= left ? 0 : (count - left + rows_per_slab_ - 1) / rows_per_slab_;
   if (slabs > max_used_slabs_ - used_slabs_) return Room::kFull;
   if (slabs > ReusableSlabs() + slabs_.size() - touched_slabs_) return Room::kHeldBack;
+  std::shared_ptr<CellBlock> block;
+  if (cell_bytes > 0) {
+    const uint64_t used = (used_slabs_ + slabs) * slab_bytes() + used_cell_bytes_ + cell_bytes;
+    if (used > max_bytes_ - SpareBytes(max_bytes_)) return Room::kFull;
+    if (stored_bytes() + slabs * slab_bytes() + cell_bytes > max_bytes_) return Room::kHeldBack;
+    block = std::make_shared<CellBlock>(cell_bytes);
+    cells = block->memory.get();
+    used_cell_bytes_ += cell_bytes;
+    cell_bytes_ += cell_bytes;
+  }
   for (size_t i = 0; i < count; ++i) {
     if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) OpenSlab();
     Slab& slab = slabs_[open_];
+    if (block != nullptr && (slab.cells.empty() || slab.cells.back() != block)) {
+      slab.cells.push_back(block);
+      ++block->slabs;
+    }
     const Address row = static_cast<Address>(open_ * rows_per_slab_ + slab.written++);
     ++slab.references;
     SetNext(row, kNoRow);
@@ -82,6 +114,19 @@ void RowStore::OpenSlab() {
 void RowStore::Free(uint32_t slab) {
   --used_slabs_;
   free_.push_back({slab, time_});
+  for (std::shared_ptr<CellBlock>& block : slabs_[slab].cells) {
+    if (--block->slabs > 0) continue;
+    used_cell_bytes_ -= block->bytes;
+    free_cells_.push_back({std::move(block), time_});
+  }
+  slabs_[slab].cells.clear();
+}
+
+void RowStore::DropCells() {
+  while (!free_cells_.empty() && (reads_.empty() || free_cells_.front().freed_at < *reads_.begin())) {
+    cell_bytes_ -= free_cells_.front().block->bytes;
+    free_cells_.pop_front();
+  }
 }
 
 uint64_t RowStore::BeginRead() {
@@ -89,6 +134,9 @@ uint64_t RowStore::BeginRead() {
   return time_;
 }
 
-void RowStore::EndRead(uint64_t read) { reads_.erase(reads_.find(read)); }
+void RowStore::EndRead(uint64_t read) {
+  reads_.erase(reads_.find(read));
+  DropCells();
+}
 
 }  // namespace headrace

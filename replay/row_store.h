@@ -8,6 +8,9 @@
 // one for each row being written. When none is left it is free, and it is reused once every read that had begun before
 // then has ended.
 //
+// Cells, what rows hold of compressed columns, lie in blocks of their own, one for the rows that were reserved
+// together. A block goes with the last slab that has rows of it, and as late as that is reused.
+//
 // Thread-safety: the table's mutex guards every method but Row, Next and their use: a row may be read without it
 // between BeginRead and EndRead, if it was referenced when the read began.
 #ifndef HEADRACE_REPLAY_ROW_STORE_H_
@@ -17,6 +20,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -29,9 +33,16 @@ class RowStore {
   using Address = uint32_t;
   static constexpr Address kNoRow = UINT32_MAX;
 
+  struct RowBytes {
+    size_t stride;
+    // With cells: at least, as far as rows are counted, and at most. Otherwise both are the stride.
+    size_t least = stride;
+    size_t most = stride;
+  };
   // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one. Memory is taken as
-  // slabs are first used, and kept. Throws std::bad_alloc where there is no address space for so much.
-  RowStore(size_t stride, uint64_t max_bytes);
+  // slabs are first used, and kept; that of cells comes and goes. Throws std::bad_alloc where there is no address space
+  // for so much.
+  RowStore(const RowBytes& row, uint64_t max_bytes);
   ~RowStore();
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
@@ -41,8 +52,13 @@ class RowStore {
     kFull,      // something must be removed first
     kHeldBack,  // there is room, but reads that are going on still use it
   };
-  // Appends the addresses of `count` new rows, each with one reference; or none.
-  Room Reserve(size_t count, std::vector<Address>& rows);
+  // Appends the addresses of `count` new rows, each with one reference, and gives them a block for all their cells; or
+  // none.
+  Room Reserve(size_t count, std::vector<Address>& rows) {
+    std::byte* no_cells;
+    return Reserve(count, 0, rows, no_cells);
+  }
+  Room Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells);
   void Reference(Address row) { ++slabs_[row >> slab_shift_].references; }
   void Release(Address row);
 
@@ -67,22 +83,36 @@ class RowStore {
 
   // That hold referenced rows.
   size_t used_slabs() const { return used_slabs_; }
-  // Of these slabs, and of those that reads hold back.
+  // Of these slabs, and of those that reads hold back, and of cells.
   uint64_t stored_bytes() const;
   size_t slab_bytes() const { return rows_per_slab_ * stride_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
   // More can never be reserved.
   size_t max_rows() const { return max_used_slabs_ * rows_per_slab_; }
+  // Whether so many rows can, with cells of so many bytes in all; and how many, whatever their cells take.
+  bool CanHold(size_t rows, uint64_t cell_bytes) const;
+  size_t sure_rows() const;
   // Every address is below this.
   size_t address_end() const { return slabs_.size() * rows_per_slab_; }
 
  private:
+  struct CellBlock {
+    explicit CellBlock(size_t size) : bytes(size), memory(new std::byte[size]) {}
+    const size_t bytes;
+    const std::unique_ptr<std::byte[]> memory;
+    uint32_t slabs = 0;  // that have rows of it, and are used
+  };
   struct Slab {
     uint32_t written = 0;
     uint64_t references = 0;
+    std::vector<std::shared_ptr<CellBlock>> cells;
   };
   struct FreeSlab {
     uint32_t slab;
+    uint64_t freed_at;
+  };
+  struct FreeCells {
+    std::shared_ptr<CellBlock> block;
     uint64_t freed_at;
   };
   static constexpr uint32_t kNoSlab = UINT32_MAX;
@@ -91,8 +121,12 @@ class RowStore {
   size_t ReusableSlabs() const;
   void OpenSlab();
   void Free(uint32_t slab);
+  // Those that no read in progress may see.
+  void DropCells();
 
   const size_t stride_;
+  const RowBytes row_bytes_;
+  const uint64_t max_bytes_;
   const size_t rows_per_slab_;
   const int slab_shift_;  // of its logarithm
   std::vector<Slab> slabs_;
@@ -102,6 +136,9 @@ class RowStore {
   size_t used_slabs_ = 0;
   size_t touched_slabs_ = 0;  // that have been used
   std::deque<FreeSlab> free_;
+  uint64_t used_cell_bytes_ = 0;  // of used slabs
+  uint64_t cell_bytes_ = 0;       // with those that reads hold back
+  std::deque<FreeCells> free_cells_;
   uint64_t time_ = 0;  // counts reads
   std::multiset<uint64_t> reads_;
 };

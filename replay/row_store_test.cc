@@ -22,13 +22,13 @@ void ReleaseAll(RowStore& store, Rows& rows) {
 }
 
 TEST(RowStoreTest, CutsASmallBudgetIntoSixteenSlabs) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   EXPECT_EQ(store.rows_per_slab(), 4u);
   EXPECT_EQ(store.slab_bytes(), 64u);
 }
 
 TEST(RowStoreTest, GivesEveryRowMemoryOfItsOwn) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   Rows rows;
   ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
   std::set<std::byte*> places;
@@ -42,7 +42,7 @@ TEST(RowStoreTest, GivesEveryRowMemoryOfItsOwn) {
 }
 
 TEST(RowStoreTest, IsFullAtItsBudgetAndTakesNothingThen) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   Rows rows;
   ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
   EXPECT_EQ(store.Reserve(1, rows), Room::kFull);
@@ -55,7 +55,7 @@ TEST(RowStoreTest, IsFullAtItsBudgetAndTakesNothingThen) {
 }
 
 TEST(RowStoreTest, ASlabIsFreeWhenItsLastReferenceIsGone) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   Rows rows;
   ASSERT_EQ(store.Reserve(8, rows), Room::kReserved);
   EXPECT_EQ(store.stored_bytes(), 128u);
@@ -69,7 +69,7 @@ TEST(RowStoreTest, ASlabIsFreeWhenItsLastReferenceIsGone) {
 // A table could refuse a chunk as too large although everything else had been removed: the slab being filled had no
 // references left, but was not given back.
 TEST(RowStoreTest, ASlabIsFreeAtOnceAlsoWhileItIsBeingFilled) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   for (const size_t count : {4, 3}) {
     Rows rows;
     ASSERT_EQ(store.Reserve(count, rows), Room::kReserved);
@@ -82,7 +82,7 @@ TEST(RowStoreTest, ASlabIsFreeAtOnceAlsoWhileItIsBeingFilled) {
 
 // It used to take the rest of the slab being filled with it: a quarter of a small table.
 TEST(RowStoreTest, AReservationThatFailsTakesNothing) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   EXPECT_EQ(store.max_rows(), 64u);
   Rows rows;
   EXPECT_EQ(store.Reserve(65, rows), Room::kFull);
@@ -94,7 +94,7 @@ TEST(RowStoreTest, AReservationThatFailsTakesNothing) {
 }
 
 TEST(RowStoreTest, ReusesASlabOnlyAfterTheReadsThatMaySeeIt) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   Rows rows;
   ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
   std::byte* const first = store.Row(rows[0]);
@@ -113,7 +113,7 @@ TEST(RowStoreTest, ReusesASlabOnlyAfterTheReadsThatMaySeeIt) {
 }
 
 TEST(RowStoreTest, IsHeldBackWhenReadsKeepAllSpareSlabs) {
-  RowStore store(kStride, kBudget);
+  RowStore store({.stride = kStride}, kBudget);
   const uint64_t read = store.BeginRead();
   // Each round frees a slab that the read may see; 16 slabs and the spare one are soon used up.
   Room room = Room::kReserved;
@@ -134,7 +134,7 @@ TEST(RowStoreTest, IsHeldBackWhenReadsKeepAllSpareSlabs) {
 }
 
 TEST(RowStoreTest, HoldsTwoRowsHoweverSmallTheBudget) {
-  RowStore store(1000, 1);
+  RowStore store({.stride = 1000}, 1);
   Rows rows;
   EXPECT_EQ(store.Reserve(2, rows), Room::kReserved);
   EXPECT_EQ(store.Reserve(1, rows), Room::kFull);

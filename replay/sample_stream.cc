@@ -167,8 +167,15 @@ class SampleStream final : public ServerStream {
         }
       }
       for (uint32_t s = 0; s < slices_.size(); ++s) {
-        const size_t bytes = BytesPerItem(slices_[s], table_->layout());
-        frames[s] = {s, first * bytes, count * bytes};
+        const std::span<const ItemStore::Drawn> of_message(items.data() + first, count);
+        const RowLayout::ColumnLayout& column = table_->layout().columns()[slices_[s].column];
+        frames[s] = {.slice = s,
+                     .offset = first * BytesPerItem(slices_[s], table_->layout()),
+                     .bytes = table_->GatheredBytes(of_message, slices_[s])};
+        if (column.compressed) {
+          frames[s].cells = static_cast<uint32_t>(count * slices_[s].cells());
+          frames[s].cell_bytes = static_cast<uint32_t>(column.bytes);
+        }
       }
       const SampleMessage message = BeginSampleResponse(head, frames);
       table_->Gather({items.data() + first, count}, slices_, message.payloads);

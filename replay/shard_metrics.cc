@@ -7,8 +7,10 @@ namespace {
 
 const std::vector<std::string> kLabels = {"shard", "table"};
 
-void RaiseTo(prometheus::Counter& counter, uint64_t total) {
-  const double difference = static_cast<double>(total) - counter.Value();
+// To what has come since this life began. A counter that went on from a checkpoint, which is of a moment before the
+// last life's end, would fall, and everybody takes a counter that falls for one that has begun at 0 again.
+void RaiseTo(prometheus::Counter& counter, uint64_t total, uint64_t restored) {
+  const double difference = static_cast<double>(total) - static_cast<double>(restored) - counter.Value();
   if (difference > 0) counter.Increment(difference);
 }
 
@@ -16,11 +18,16 @@ void RaiseTo(prometheus::Counter& counter, uint64_t total) {
 
 ShardMetrics::ShardMetrics(MetricRegistry& registry)
     : inserted_steps_(registry.AddCounterFamily("headrace_replay_inserted_steps_total",
-                                                "Environment steps stored, over all lives of the table.", kLabels)),
+                                                "Environment steps stored since this process started.", kLabels)),
       sampled_steps_(registry.AddCounterFamily("headrace_replay_sampled_steps_total",
-                                               "Environment steps of the items handed to samplers, over all lives of "
-                                               "the table.",
+                                               "Environment steps of the items handed to samplers since this process "
+                                               "started.",
                                                kLabels)),
+      table_inserted_steps_(registry.AddGaugeFamily("headrace_replay_table_inserted_steps",
+                                                    "Environment steps stored, over all lives of the table.", kLabels)),
+      table_sampled_steps_(registry.AddGaugeFamily(
+          "headrace_replay_table_sampled_steps",
+          "Environment steps of the items handed to samplers, over all lives of the table.", kLabels)),
       removed_items_(registry.AddCounterFamily("headrace_replay_removed_items_total",
                                                "Items removed to make room, or because they were sampled often enough.",
                                                kLabels)),
@@ -51,12 +58,13 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   if (found != tables_.end()) return found->second;
   const std::vector<std::string> labels = {shard, table};
   return tables_
-      .emplace(table,
-               TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels), removed_items_.With(labels),
-                            lost_chunks_.With(labels), lost_items_.With(labels), priority_updates_.With(labels),
-                            unknown_priority_keys_.With(labels), stored_bytes_.With(labels), budget_bytes_.With(labels),
-                            stored_items_.With(labels), capacity_items_.With(labels), writers_.With(labels),
-                            blocked_writers_.With(labels), insert_limit_.With(labels)})
+      .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
+                                   table_inserted_steps_.With(labels), table_sampled_steps_.With(labels),
+                                   removed_items_.With(labels), lost_chunks_.With(labels), lost_items_.With(labels),
+                                   priority_updates_.With(labels), unknown_priority_keys_.With(labels),
+                                   stored_bytes_.With(labels), budget_bytes_.With(labels), stored_items_.With(labels),
+                                   capacity_items_.With(labels), writers_.With(labels), blocked_writers_.With(labels),
+                                   insert_limit_.With(labels)})
       .first->second;
 }
 
@@ -64,11 +72,13 @@ void ShardMetrics::Update(const Shard& shard) {
   for (const Table* const table : shard.Tables()) {
     const v1::TableState state = table->State();
     TableMetrics& metrics = ForTable(absl::StrCat(shard.number()), table->spec().name());
-    RaiseTo(metrics.sampled_steps, state.sampled_steps());
-    RaiseTo(metrics.removed_items, state.removed_items());
-    RaiseTo(metrics.lost_items, state.lost_items());
-    RaiseTo(metrics.priority_updates, state.priority_updates());
-    RaiseTo(metrics.unknown_priority_keys, state.unknown_priority_keys());
+    const v1::TableState restored = table->RestoredState();
+    RaiseTo(metrics.sampled_steps, state.sampled_steps(), restored.sampled_steps());
+    RaiseTo(metrics.removed_items, state.removed_items(), restored.removed_items());
+    RaiseTo(metrics.lost_items, state.lost_items(), restored.lost_items());
+    RaiseTo(metrics.priority_updates, state.priority_updates(), restored.priority_updates());
+    RaiseTo(metrics.unknown_priority_keys, state.unknown_priority_keys(), restored.unknown_priority_keys());
+    metrics.table_sampled_steps.Set(static_cast<double>(state.sampled_steps()));
     metrics.stored_bytes.Set(static_cast<double>(state.stored_bytes()));
     metrics.budget_bytes.Set(static_cast<double>(table->spec().max_bytes()));
     metrics.stored_items.Set(static_cast<double>(state.items()));
@@ -76,8 +86,9 @@ void ShardMetrics::Update(const Shard& shard) {
     metrics.insert_limit.Set(static_cast<double>(state.insert_limit()));
     // Steps and writers are those of the table with the rows: once is enough where shards and tables are added up.
     if (!table->spec().over().empty()) continue;
-    RaiseTo(metrics.inserted_steps, state.inserted_steps());
-    RaiseTo(metrics.lost_chunks, state.lost_chunks());
+    RaiseTo(metrics.inserted_steps, state.inserted_steps(), restored.inserted_steps());
+    RaiseTo(metrics.lost_chunks, state.lost_chunks(), restored.lost_chunks());
+    metrics.table_inserted_steps.Set(static_cast<double>(state.inserted_steps()));
     metrics.writers.Set(state.writers());
     metrics.blocked_writers.Set(state.blocked_writers());
   }

@@ -18,10 +18,11 @@ class ShardMetrics {
   void Update(const Shard& shard);
 
  private:
-  // Counters only go up: a table's totals are added as differences.
   struct TableMetrics {
     prometheus::Counter& inserted_steps;
     prometheus::Counter& sampled_steps;
+    prometheus::Gauge& table_inserted_steps;
+    prometheus::Gauge& table_sampled_steps;
     prometheus::Counter& removed_items;
     prometheus::Counter& lost_chunks;
     prometheus::Counter& lost_items;
@@ -39,6 +40,8 @@ class ShardMetrics {
 
   const CounterFamily inserted_steps_;
   const CounterFamily sampled_steps_;
+  const GaugeFamily table_inserted_steps_;
+  const GaugeFamily table_sampled_steps_;
   const CounterFamily removed_items_;
   const CounterFamily lost_chunks_;
   const CounterFamily lost_items_;

@@ -12,7 +12,7 @@ namespace headrace {
 
 absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation,
                                                      const Table* over) {
-  const RowsTable rows = {over == nullptr ? nullptr : &over->spec_, over == nullptr ? 0 : over->rows().max_rows()};
+  const RowsTable rows = {over == nullptr ? nullptr : &over->spec_, over == nullptr ? 0 : over->rows().sure_rows()};
   ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec, over == nullptr ? nullptr : &rows));
   try {
     std::shared_ptr<ChunkStore> chunks =
@@ -53,6 +53,11 @@ void Table::WakeAll(const Callbacks& waiting) {
 v1::TableState Table::State() const {
   MutexLock lock(&chunks_.mutex);
   return StateLocked();
+}
+
+v1::TableState Table::RestoredState() const {
+  MutexLock lock(&chunks_.mutex);
+  return restored_state_;
 }
 
 v1::TableState Table::StateLocked() const {

@@ -59,6 +59,8 @@ class Table {
   const RowLayout& layout() const { return chunks_.layout; }
   // Of the steps only those that are durable.
   v1::TableState State() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  // With which this life began: that of a checkpoint, or of an empty table.
+  v1::TableState RestoredState() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
 
   using OpenedWriter = WriterBook::Opened;
@@ -117,6 +119,9 @@ class Table {
               std::span<std::byte* const> blocks) const {
     GatherItems(items, slices, chunks_.layout, chunks_.rows, blocks);
   }
+  size_t GatheredBytes(std::span<const ItemStore::Drawn> items, const Slice& slice) const {
+    return headrace::GatheredBytes(items, slice, chunks_.layout, chunks_.rows);
+  }
 
   struct PriorityUpdate {
     uint64_t updated = 0;
@@ -154,9 +159,10 @@ class Table {
 
   // An empty table is filled from a checkpoint in three steps. First its rows: `read` is asked to fill pieces of memory
   // with so many rows of layout().stride() bytes, one after the other, each with the number of the next row as its
-  // link. Then its books and those of the tables over it, where items and windows hold numbers of rows; `rows` is what
-  // the first step has returned. At last the rows to which nothing refers are let go. ResourceExhausted: they do not
-  // fit. DataLoss: they do not fit together. After an error the table is of no use.
+  // link, and followed by its cells, of which the slots have the sizes. Then its books and those of the tables over it,
+  // where items and windows hold numbers of rows; `rows` is what the first step has returned. At last the rows to which
+  // nothing refers are let go. ResourceExhausted: they do not fit. DataLoss: they do not fit together. After an error
+  // the table is of no use.
   using ReadBytes = absl::FunctionRef<absl::Status(std::span<std::byte>)>;
   absl::StatusOr<std::vector<RowStore::Address>> RestoreRows(uint64_t count, ReadBytes read)
       ABSL_LOCKS_EXCLUDED(chunks_.mutex);
@@ -179,6 +185,11 @@ class Table {
   bool has_own_rows() const { return spec_.over().empty(); }
 
   v1::TableState StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  // The bytes of rows that have been reserved, or of `count` rows with their cells, which it reserves.
+  absl::Status FillRows(std::span<const RowStore::Address> rows, ReadBytes read)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  absl::Status AddRowsWithCells(size_t count, ReadBytes read, std::vector<RowStore::Address>& rows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Books whose items lie in a copy, of each table one.
   Snapshot Cut(std::vector<ItemStore::Copy>& copies) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   Books CutBooks(ItemStore::Copy& items) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
@@ -190,8 +201,8 @@ class Table {
   bool AllHaveGranted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   Table& TableFor(const v1::ItemRun& run) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   absl::Status CheckQueues(const v1::ChunkHeader& chunk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
-  absl::StatusOr<Outcome> MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  absl::StatusOr<Outcome> MakeRoom(size_t rows, size_t cell_bytes, std::vector<RowStore::Address>& reserved,
+                                   std::byte*& cell_block) ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Removes items until fewer slabs are used, but of each table no more than lie in one, and none of a queue. Whether
   // there were any.
   bool RemoveOldItems() ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
@@ -216,6 +227,7 @@ class Table {
 
   ItemStore items_ ABSL_GUARDED_BY(chunks_.mutex);
   RandomStream removal_random_ ABSL_GUARDED_BY(chunks_.mutex);
+  v1::TableState restored_state_ ABSL_GUARDED_BY(chunks_.mutex);
   uint64_t insert_limit_ ABSL_GUARDED_BY(chunks_.mutex);
   uint64_t policy_version_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   uint64_t uncommitted_items_ ABSL_GUARDED_BY(chunks_.mutex) = 0;  // of chunks that have room and are being copied

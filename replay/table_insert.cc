@@ -12,12 +12,15 @@ namespace headrace {
 absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, const v1::ChunkHeader& chunk,
                                              const ChunkPayload& payload, Waiter retry,
                                              absl::FunctionRef<uint64_t()> committed) {
+  const CellSizes cells(chunk.cell_bytes().data(), static_cast<size_t>(chunk.cell_bytes_size()));
+  size_t rows = 0;
+  for (const v1::Segment& segment : chunk.segments()) rows += segment.rows();
+  const absl::Status sizes = CheckSizes(payload, chunks_.layout, rows, cells);
   // Before anything is removed to make room for it.
-  if (payload.bytes() % chunks_.layout.payload_bytes() == 0) {
-    RETURN_IF_ERROR(CheckNumbers(payload, chunks_.layout, payload.bytes() / chunks_.layout.payload_bytes()));
-  }
+  if (sizes.ok()) RETURN_IF_ERROR(CheckNumbers(payload, chunks_.layout, rows, cells));
   ChunkSize size;
   std::vector<RowStore::Address> reserved;
+  std::byte* cell_block = nullptr;
   std::vector<Callback> due;
   Outcome outcome = Outcome::kDone;
   {
@@ -29,16 +32,13 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
           absl::StrFormat("expected chunk %d next, got %d", writer->last_sequence + 1, chunk.sequence()));
     }
     ASSIGN_OR_RETURN(size, CheckChunk(*writer, chunk, chunks_.specs));
-    if (payload.bytes() != size.rows * chunks_.layout.payload_bytes()) {
-      return absl::InvalidArgumentError(absl::StrFormat("expected %d bytes for %d rows of %d, got %d",
-                                                        size.rows * chunks_.layout.payload_bytes(), size.rows,
-                                                        chunks_.layout.payload_bytes(), payload.bytes()));
-    }
+    RETURN_IF_ERROR(sizes);
     RETURN_IF_ERROR(CheckQueues(chunk));
     if (StepsToLimitLocked() == 0) {
       outcome = Outcome::kWait;
     } else {
-      ASSIGN_OR_RETURN(outcome, MakeRoom(size, reserved));
+      const size_t cell_bytes = payload.bytes() - size.rows * chunks_.layout.fixed_bytes();
+      ASSIGN_OR_RETURN(outcome, MakeRoom(size.rows, cell_bytes, reserved, cell_block));
     }
     if (outcome == Outcome::kDone) {
       for (const v1::ItemRun& run : chunk.items()) {
@@ -57,7 +57,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
   WakeAll(due);
   if (outcome == Outcome::kWait) return outcome;
 
-  ScatterChunk(payload, chunks_.layout, reserved, chunks_.rows);
+  ScatterChunk(payload, chunks_.layout, cells, reserved, chunks_.rows, cell_block);
 
   std::vector<Callback> samplers;
   {
@@ -86,15 +86,17 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
   return Outcome::kDone;
 }
 
-absl::StatusOr<Table::Outcome> Table::MakeRoom(const ChunkSize& size, std::vector<RowStore::Address>& reserved) {
+absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, std::vector<RowStore::Address>& reserved,
+                                               std::byte*& cell_block) {
   const auto too_large = [&] {
     return absl::FailedPreconditionError(
-        absl::StrFormat("a chunk of %d rows does not fit into the budget of %d bytes of table \"%s\"", size.rows,
+        absl::StrFormat("a chunk of %d rows%s does not fit into the budget of %d bytes of table \"%s\"", rows,
+                        cell_bytes == 0 ? "" : absl::StrFormat(" with cells of %d bytes", cell_bytes),
                         spec_.max_bytes(), spec_.name()));
   };
-  if (size.rows > chunks_.rows.max_rows()) return too_large();  // before anything is removed for it
+  if (!chunks_.rows.CanHold(rows, cell_bytes)) return too_large();  // before anything is removed for it
   while (true) {
-    switch (chunks_.rows.Reserve(size.rows, reserved)) {
+    switch (chunks_.rows.Reserve(rows, cell_bytes, reserved, cell_block)) {
       case RowStore::Room::kReserved:
         return Outcome::kDone;
       case RowStore::Room::kHeldBack:

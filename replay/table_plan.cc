@@ -74,21 +74,21 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
   if (!layout.ok()) return refuse(std::string(layout.status().message()));
   RETURN_IF_ERROR(CheckFields(spec));
   if (over != nullptr) RETURN_IF_ERROR(CheckOver(spec, *over->spec));
-  const uint64_t bytes_per_item = ItemStore::kBookBytes + (over == nullptr ? layout->stride() : 0);
+  const uint64_t bytes_per_item = ItemStore::kBookBytes + (over == nullptr ? layout->least_row_bytes() : 0);
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
   // A queue's last chunk may bring more items than there was place for.
   const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
   const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
   const uint64_t row_bytes =
       over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes) : 0;
-  const uint64_t rows = over == nullptr ? row_bytes / layout->stride() : over->rows;
+  const uint64_t rows = over == nullptr ? row_bytes / layout->most_row_bytes() : over->rows;
   if (items == 0 && over != nullptr) {
     return refuse(absl::StrFormat("a budget of %d bytes does not hold the books of an item, which take %d",
                                   spec.max_bytes(), ItemStore::kBookBytes));
   }
   if (over == nullptr && (items == 0 || rows < 2 * spec.max_item_rows())) {
     return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",
-                                  spec.max_bytes(), spec.max_item_rows(), layout->stride()));
+                                  spec.max_bytes(), spec.max_item_rows(), layout->most_row_bytes()));
   }
   if (spec.queue()) {
     if (spec.max_items() == 0 || spec.max_times_sampled() == 0) {
@@ -98,7 +98,7 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
       return refuse(
           absl::StrFormat("a budget of %d bytes%s does not hold twice a queue's %d items of %d rows of %d bytes",
                           spec.max_bytes(), over == nullptr ? "" : absl::StrFormat(" for books, with %d rows,", rows),
-                          spec.max_items(), spec.max_item_rows(), layout->stride()));
+                          spec.max_items(), spec.max_item_rows(), layout->most_row_bytes()));
     }
   }
   if (spec.min_items() > items) {

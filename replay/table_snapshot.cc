@@ -1,10 +1,12 @@
 // How a table is saved, and how it is filled again.
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "replay/cell.h"
 #include "replay/table.h"
 
 namespace headrace {
@@ -55,14 +57,7 @@ Table::Books Table::CutBooks(ItemStore::Copy& items) const {
   return books;
 }
 
-absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count, ReadBytes read) {
-  MutexLock lock(&chunks_.mutex);
-  HEADRACE_CHECK(has_own_rows() && chunks_.writers.empty() && items_.size() == 0);
-  std::vector<RowStore::Address> rows;
-  if (count > chunks_.rows.max_rows() || chunks_.rows.Reserve(count, rows) != RowStore::Room::kReserved) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("table \"%s\": %d rows do not fit into %d bytes", spec_.name(), count, spec_.max_bytes()));
-  }
+absl::Status Table::FillRows(std::span<const RowStore::Address> rows, ReadBytes read) {
   const size_t stride = chunks_.layout.stride();
   for (size_t begin = 0; begin < rows.size();) {
     // Rows of one slab lie one after the other.
@@ -71,6 +66,59 @@ absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count
       ++end;
     RETURN_IF_ERROR(read({chunks_.rows.Row(rows[begin]), (end - begin) * stride}));
     begin = end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Table::AddRowsWithCells(size_t count, ReadBytes read, std::vector<RowStore::Address>& rows) {
+  const RowLayout& layout = chunks_.layout;
+  std::vector<std::byte> images(count * layout.stride());
+  std::vector<std::byte> cells;
+  for (size_t i = 0; i < count; ++i) {
+    const std::span<std::byte> image = std::span(images).subspan(i * layout.stride(), layout.stride());
+    RETURN_IF_ERROR(read(image));
+    if (!layout.CellsFit(image.data())) return absl::DataLossError("a row's cell has a size that it cannot have");
+    const size_t before = cells.size();
+    cells.resize(before + layout.CellBytes(image.data()));
+    RETURN_IF_ERROR(read(std::span(cells).subspan(before)));
+  }
+  const size_t first = rows.size();
+  std::byte* block = nullptr;
+  if (chunks_.rows.Reserve(count, cells.size(), rows, block) != RowStore::Room::kReserved) {
+    return absl::ResourceExhaustedError("they do not fit");
+  }
+  std::ranges::copy(cells, block);
+  for (size_t i = 0; i < count; ++i) {
+    std::byte* const row = chunks_.rows.Row(rows[first + i]);
+    std::memcpy(row, images.data() + i * layout.stride(), layout.stride());
+    for (const RowLayout::ColumnLayout& column : layout.columns()) {
+      if (!column.compressed) continue;
+      const Cell cell = {block, Cell::Load(row + column.offset).bytes};
+      cell.Store(row + column.offset);
+      block += cell.bytes;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count, ReadBytes read) {
+  MutexLock lock(&chunks_.mutex);
+  HEADRACE_CHECK(has_own_rows() && chunks_.writers.empty() && items_.size() == 0);
+  const auto too_many = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("table \"%s\": %d rows do not fit into %d bytes", spec_.name(), count, spec_.max_bytes()));
+  };
+  std::vector<RowStore::Address> rows;
+  if (count > chunks_.rows.max_rows()) return too_many();
+  while (chunks_.layout.compressed_columns() > 0 && rows.size() < count) {
+    const size_t added = std::min<uint64_t>(chunks_.rows.rows_per_slab(), count - rows.size());
+    const absl::Status status = AddRowsWithCells(added, read, rows);
+    if (absl::IsResourceExhausted(status)) return too_many();
+    RETURN_IF_ERROR(status);
+  }
+  if (chunks_.layout.compressed_columns() == 0) {
+    if (chunks_.rows.Reserve(count, rows) != RowStore::Room::kReserved) return too_many();
+    RETURN_IF_ERROR(FillRows(rows, read));
   }
   for (const RowStore::Address row : rows) {
     const uint32_t next = chunks_.rows.Next(row);
@@ -107,6 +155,7 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   } else if (!writers.empty()) {
     return absl::DataLossError("a table over another has writers");
   }
+  restored_state_ = state;
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();

@@ -1,11 +1,14 @@
 #include "replay/wire.h"
 
 #include <climits>
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "google/protobuf/wire_format_lite.h"
 #include "grpc/slice.h"
 #include "grpcpp/support/proto_buffer_reader.h"
+#include "replay/cell.h"
 
 namespace headrace {
 namespace {
@@ -27,6 +30,8 @@ constexpr uint32_t kRequestTag = VarintTag(v1::SampleResponse::kRequestFieldNumb
 constexpr uint32_t kFramesTag = LengthTag(v1::SampleResponse::kFramesFieldNumber);
 constexpr uint32_t kFrameSliceTag = VarintTag(v1::Frame::kSliceFieldNumber);
 constexpr uint32_t kFrameOffsetTag = VarintTag(v1::Frame::kOffsetFieldNumber);
+constexpr uint32_t kFrameCellsTag = VarintTag(v1::Frame::kCellsFieldNumber);
+constexpr uint32_t kFrameCellBytesTag = VarintTag(v1::Frame::kCellBytesFieldNumber);
 constexpr uint32_t kFrameDataTag = LengthTag(v1::Frame::kDataFieldNumber);
 
 size_t VarintBytes(uint64_t value) { return CodedOutputStream::VarintSize64(value); }
@@ -35,8 +40,11 @@ uint8_t* WriteVarint(uint64_t value, uint8_t* out) { return CodedOutputStream::W
 
 // The fields of a frame before its bytes.
 size_t FrameHeadBytes(const FrameSpec& frame) {
+  const size_t cells = frame.cells == 0 ? 0
+                                        : VarintBytes(kFrameCellsTag) + VarintBytes(frame.cells) +
+                                              VarintBytes(kFrameCellBytesTag) + VarintBytes(frame.cell_bytes);
   return VarintBytes(kFrameSliceTag) + VarintBytes(frame.slice) + VarintBytes(kFrameOffsetTag) +
-         VarintBytes(frame.offset) + VarintBytes(kFrameDataTag) + VarintBytes(frame.bytes);
+         VarintBytes(frame.offset) + cells + VarintBytes(kFrameDataTag) + VarintBytes(frame.bytes);
 }
 
 // Reads a length and limits `in` to so many bytes. CodedInputStream takes lengths as int, and keeps silent about those
@@ -60,25 +68,63 @@ bool ReadMessage(CodedInputStream& in, MessageLite& message) {
   return BeginMessage(in, limit) && message.MergeFromCodedStream(&in) && EndMessage(in, limit);
 }
 
+// Where a frame belongs, and what it has.
+struct FrameHead {
+  uint32_t slice = 0;
+  uint64_t offset = 0;
+  uint32_t cells = 0;
+  uint32_t cell_bytes = 0;
+};
+
+absl::Status InflateFrame(const std::string& data, const FrameHead& frame, std::span<std::byte> target) {
+  const auto broken = [] { return absl::DataLossError("a frame's cells cannot be inflated"); };
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(data));
+  size_t at = frame.cells * sizeof(uint32_t);
+  if (at > bytes.size()) return broken();
+  for (size_t cell = 0; cell < frame.cells; ++cell) {
+    uint32_t size;
+    std::memcpy(&size, bytes.data() + cell * sizeof(size), sizeof(size));
+    if (size > bytes.size() - at) return broken();
+    if (!Inflate(bytes.subspan(at, size), target.subspan(cell * frame.cell_bytes, frame.cell_bytes))) return broken();
+    at += size;
+  }
+  return at == bytes.size() ? absl::OkStatus() : broken();
+}
+
+absl::Status ReadFrameData(CodedInputStream& in, const FrameHead& frame, std::span<const std::span<std::byte>> blocks) {
+  const auto refuse = [](const char* what) { return absl::InvalidArgumentError(what); };
+  uint32_t bytes;
+  if (!in.ReadVarint32(&bytes)) return refuse("a frame's size is cut off");
+  const uint64_t needed = frame.cells == 0 ? bytes : uint64_t{frame.cells} * frame.cell_bytes;
+  if (bytes > INT_MAX || frame.slice >= blocks.size() || frame.offset > blocks[frame.slice].size() ||
+      needed > blocks[frame.slice].size() - frame.offset) {
+    return refuse("a frame lies outside its block");
+  }
+  const std::span<std::byte> target = blocks[frame.slice].subspan(frame.offset, needed);
+  if (frame.cells == 0) {
+    return in.ReadRaw(target.data(), static_cast<int>(bytes)) ? absl::OkStatus() : refuse("a frame is cut off");
+  }
+  std::string data;
+  if (!in.ReadString(&data, static_cast<int>(bytes))) return refuse("a frame is cut off");
+  return InflateFrame(data, frame, target);
+}
+
 absl::Status ReadFrame(CodedInputStream& in, std::span<const std::span<std::byte>> blocks) {
   const auto refuse = [](const char* what) { return absl::InvalidArgumentError(what); };
   CodedInputStream::Limit limit;
   if (!BeginMessage(in, limit)) return refuse("a frame without a length");
-  uint32_t slice = 0;
-  uint64_t offset = 0;
+  FrameHead frame;
   while (const uint32_t tag = in.ReadTag()) {
     if (tag == kFrameSliceTag) {
-      if (!in.ReadVarint32(&slice)) return refuse("a frame's slice is cut off");
+      if (!in.ReadVarint32(&frame.slice)) return refuse("a frame's slice is cut off");
     } else if (tag == kFrameOffsetTag) {
-      if (!in.ReadVarint64(&offset)) return refuse("a frame's offset is cut off");
+      if (!in.ReadVarint64(&frame.offset)) return refuse("a frame's offset is cut off");
+    } else if (tag == kFrameCellsTag) {
+      if (!in.ReadVarint32(&frame.cells)) return refuse("a frame's number of cells is cut off");
+    } else if (tag == kFrameCellBytesTag) {
+      if (!in.ReadVarint32(&frame.cell_bytes)) return refuse("a frame's cells' size is cut off");
     } else if (tag == kFrameDataTag) {
-      uint32_t bytes;
-      if (!in.ReadVarint32(&bytes)) return refuse("a frame's size is cut off");
-      if (bytes > INT_MAX || slice >= blocks.size() || offset > blocks[slice].size() ||
-          bytes > blocks[slice].size() - offset) {
-        return refuse("a frame lies outside its block");
-      }
-      if (!in.ReadRaw(blocks[slice].data() + offset, static_cast<int>(bytes))) return refuse("a frame is cut off");
+      if (absl::Status status = ReadFrameData(in, frame, blocks); !status.ok()) return status;
     } else if (!WireFormatLite::SkipField(&in, tag)) {
       return refuse("a frame with a broken field");
     }
@@ -147,6 +193,12 @@ SampleMessage BeginSampleResponse(const v1::SampleResponse& head, std::span<cons
     out = WriteVarint(frame.slice, out);
     out = WriteVarint(kFrameOffsetTag, out);
     out = WriteVarint(frame.offset, out);
+    if (frame.cells > 0) {
+      out = WriteVarint(kFrameCellsTag, out);
+      out = WriteVarint(frame.cells, out);
+      out = WriteVarint(kFrameCellBytesTag, out);
+      out = WriteVarint(frame.cell_bytes, out);
+    }
     out = WriteVarint(kFrameDataTag, out);
     out = WriteVarint(frame.bytes, out);
     sample.payloads.push_back(reinterpret_cast<std::byte*>(out));

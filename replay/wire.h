@@ -32,6 +32,8 @@ struct FrameSpec {
   uint32_t slice;
   uint64_t offset;
   size_t bytes;
+  uint32_t cells = 0;  // of a compressed column, each of so many bytes when it is inflated
+  uint32_t cell_bytes = 0;
 };
 struct SampleMessage {
   grpc::Slice message;
@@ -39,8 +41,9 @@ struct SampleMessage {
 };
 SampleMessage BeginSampleResponse(const v1::SampleResponse& head, std::span<const FrameSpec> frames);
 
-// Reads a SampleResponse and copies each frame to its place in `blocks`, one block for each slice; `head` gets the
-// rest. InvalidArgument: it is none, or a frame lies outside its block.
+// Reads a SampleResponse and copies each frame to its place in `blocks`, one block for each slice, inflated where it is
+// compressed; `head` gets the rest. InvalidArgument: it is none, or a frame lies outside its block. DataLoss: a frame's
+// cells cannot be inflated.
 absl::Status ReadSampleResponse(const grpc::ByteBuffer& message, v1::SampleResponse& head,
                                 std::span<const std::span<std::byte>> blocks);
 

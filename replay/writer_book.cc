@@ -60,6 +60,7 @@ absl::StatusOr<Writer*> WriterBook::Find(uint64_t id, uint64_t session) {
   if (found == writers_.end() || found->second.session != session) {
     return absl::AbortedError("a newer stream of this writer took over");
   }
+  if (!found->second.connected) return absl::AbortedError("the writer's stream has ended");
   return &found->second;
 }
 

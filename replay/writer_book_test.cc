@@ -24,7 +24,7 @@ class WriterBookTest : public testing::Test {
     lane.next_row = lane.window.size();
   }
 
-  RowStore rows_{64, 1 << 20};
+  RowStore rows_{{.stride = 64}, 1 << 20};
   WriterBook writers_{&rows_};
 };
 

@@ -46,11 +46,11 @@ absl::StatusOr<Estimate> EstimateRun(const v1::RunConfig& config, const v1::Envi
   uint64_t replay_bytes = 0, replay_memory_bytes = 0;
   if (!gradients) {
     const v1::ReplayConfig& replay = config.replay();
-    const uint64_t per_item = layout.stride() * experience.item_stride + ItemStore::kBookBytes;
+    const uint64_t per_item = layout.most_row_bytes() * experience.item_stride + ItemStore::kBookBytes;
     const uint64_t capacity = MakeTableSpec(config, experience).max_items() * replay.shards();
     replay_bytes = std::min(capacity * per_item, replay.budget_bytes());
     replay_memory_bytes = replay.shards() * kReplayProcessBytes + replay_bytes;
-    estimate.replay = {.row_bytes = layout.stride(),
+    estimate.replay = {.row_bytes = layout.most_row_bytes(),
                        .capacity = capacity,
                        .capacity_bytes = capacity * per_item,
                        .fitting = replay.budget_bytes() / per_item,

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "actor/env/frame_stack.h"
 #include "actor/env/registry.h"
+#include "common/printable.h"
 #include "common/sign_of_life.h"
 #include "common/status_macros.h"
 
@@ -44,7 +45,7 @@ std::string CauseOfFailure(Function&& function) {
   try {
     return function();
   } catch (const std::exception& error) {
-    return *error.what() == '\0' ? "an exception without a message" : error.what();
+    return *error.what() == '\0' ? "an exception without a message" : Printable(error.what());
   } catch (...) {
     return "an exception that is not a std::exception";
   }

@@ -286,7 +286,7 @@ class GarbageTest(SystemTest):
             self.assertIn(refused.exception.code(), wanted, refused.exception.details())
 
     def assert_unhurt(self, run: Run) -> None:
-        now = run.metric("learner", "headrace_learner_env_steps_total")
+        now = run.metric("learner", "headrace_learner_run_env_steps")
         assert now is not None
         run.wait_for_env_steps(now + 200)
         for name, process in run.processes().items():

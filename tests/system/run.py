@@ -172,7 +172,7 @@ class Run:
         return scrapes[0]
 
     def wait_for_env_steps(self, at_least: float) -> None:
-        self.wait_for_metric("learner", "headrace_learner_env_steps_total", at_least)
+        self.wait_for_metric("learner", "headrace_learner_run_env_steps", at_least)
 
     def log(self, process: str) -> str:
         return (self.path / "logs" / f"{process}.log").read_text(encoding="utf-8", errors="replace")

@@ -25,7 +25,7 @@ class SecurityTest(SystemTest):
         run.wait_for_metric("replay-0", "headrace_grpc_refusals_total", 1)
         # A token may be replaced while processes run.
         (own / "token").write_text((foreign / "token").read_text(encoding="ascii"), encoding="ascii")
-        now = run.metric("learner", "headrace_learner_env_steps_total") or 0
+        now = run.metric("learner", "headrace_learner_run_env_steps") or 0
         run.wait_for_env_steps(now + 500)
         for process in run.processes().values():
             self.assertEqual(process["attempts"], 1)

@@ -12,12 +12,12 @@ import unittest
 from run import Run, SystemTest
 
 SHARDS = ("replay-0", "replay-1")
-INSERTED = "headrace_replay_inserted_steps_total"
-SAMPLED = "headrace_replay_sampled_steps_total"
+INSERTED = "headrace_replay_table_inserted_steps"
+SAMPLED = "headrace_replay_table_sampled_steps"
 LOST_CHUNKS = "headrace_replay_lost_chunks_total"
 CONNECTED_SHARDS = "headrace_learner_connected_shards"
 LOST_STEPS = "headrace_learner_lost_steps_total"
-UPDATES = "headrace_learner_updates_total"
+UPDATES = "headrace_learner_run_updates"
 WRITERS = "headrace_replay_writers"
 
 # No end but the one it is told, and no checkpoints but those that a process writes because it ends.

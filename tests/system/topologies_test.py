@@ -25,15 +25,15 @@ class TopologiesTest(SystemTest):
 
     def kill_one_after_the_other(self, run: Run, *names: str) -> None:
         for name in names:
-            run.wait_for_env_steps(run.metric("learner", "headrace_learner_env_steps_total") or 0)
+            run.wait_for_env_steps(run.metric("learner", "headrace_learner_run_env_steps") or 0)
             run.wait_until(lambda name=name: bool(run.processes()[name]["addresses"]), f"{name} serves")
             run.kill_process(name)
             run.wait_until(lambda name=name: run.processes()[name]["attempts"] == 2, f"{name} is started again")
-            updates = run.metric("learner", "headrace_learner_updates_total") or 0
-            run.wait_for_metric("learner", "headrace_learner_updates_total", updates + 20)
+            updates = run.metric("learner", "headrace_learner_run_updates") or 0
+            run.wait_for_metric("learner", "headrace_learner_run_updates", updates + 20)
 
     def assert_learns(self, run: Run) -> None:
-        since = run.metric("learner", "headrace_learner_env_steps_total") or 0
+        since = run.metric("learner", "headrace_learner_run_env_steps") or 0
 
         def learned() -> bool:
             return any(row["env_steps"] > since and row["mean_return"] >= LEARNED for row in run.evaluations())
@@ -72,8 +72,8 @@ class TopologiesTest(SystemTest):
         self.kill_one_after_the_other(run, "actor-0")
         scrape = run.wait_for_metric("learner", trials, (run.metric("learner", trials) or 0) + 2)
         self.assertGreater(scrape.total("headrace_inference_rollbacks_total") or 0, 0)
-        updates = run.metric("learner", "headrace_learner_updates_total") or 0
-        run.wait_for_metric("learner", "headrace_learner_updates_total", updates + 20)
+        updates = run.metric("learner", "headrace_learner_run_updates") or 0
+        run.wait_for_metric("learner", "headrace_learner_run_updates", updates + 20)
         run.signal(signal.SIGINT)
         self.assertEqual(run.wait()[0], 130)
         self.assertTrue(run.is_deserted())

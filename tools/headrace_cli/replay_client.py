@@ -16,7 +16,7 @@ gRPC, for what the shard refuses and for a shard that does not answer.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from headrace_cli.replay_cells import inflate_frame
 from headrace_cli.replay_channel import ReplayChannel, ReplayError
 from headrace_cli.replay_messages import NO_INSERT_LIMIT, column_of, columns_of, message, peer, signature_of
 from headrace_cli.replay_writer import ReplayWriter
@@ -78,19 +79,22 @@ class ReplayShard:
         remover: str = "FIRST_IN_FIRST_OUT",
         max_item_rows: int = 2,
         initial_insert_limit: int = NO_INSERT_LIMIT,
+        compressed: Collection[str] = (),
         **fields: Any,
     ) -> "ReplayTable":
         """Creates a table, or confirms that it exists with this specification.
 
         columns: of one row, as a structured dtype: [("observation", "f4", (3,)), ("reward", "f4")]. Types are float32,
           float64, uint8, int32, int64; uint16 for the bits of BFLOAT16, V1 for OPAQUE bytes.
+        compressed: columns whose rows are each compressed, from the writer to the reader; such as images, and none of
+          floating-point numbers.
         fields: further ones of TableSpec, as in min_items=1000, or over="t" for a table over the rows of that one.
         ReplayError: FAILED_PRECONDITION, INVALID_ARGUMENT or, where `over` is not there, NOT_FOUND, see
         proto/replay.proto.
         """
         spec = message("TableSpec")(
             name=name,
-            signature=signature_of(np.dtype(columns)),
+            signature=signature_of(np.dtype(columns), compressed),
             sampler=sampler,
             remover=remover,
             max_bytes=max_bytes,
@@ -227,4 +231,5 @@ def _place(frames: Sequence[Any], blocks: list[NDArray[Any]]) -> None:
     """Copies pieces of the payload to where they belong. blocks: one for each slice."""
     for frame in frames:
         block = blocks[frame.slice].reshape(-1).view(np.uint8)
-        block[frame.offset : frame.offset + len(frame.data)] = np.frombuffer(frame.data, dtype=np.uint8)
+        data = inflate_frame(frame) if frame.cells else frame.data
+        block[frame.offset : frame.offset + len(data)] = np.frombuffer(data, dtype=np.uint8)

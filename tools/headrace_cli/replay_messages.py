@@ -5,7 +5,7 @@ generated code that would have to fit the protobuf that is installed.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,9 @@ def peer(name: str = "Python client") -> Any:
     return message("Peer")(protocol_version=PROTOCOL_VERSION, name=name)
 
 
-def signature_of(columns: np.dtype) -> Any:
-    """Of a structured dtype. ValueError: it is none, or numbers of that type cannot be stored."""
+def signature_of(columns: np.dtype, compressed: Collection[str] = ()) -> Any:
+    """Of a structured dtype, with these of its columns compressed. ValueError: it is none, numbers of that type cannot
+    be stored, or there is no such column."""
     if not columns.names:
         raise ValueError(f"expected a structured dtype, one field for each column, got {columns}")
     signature = message("Signature")()
@@ -68,7 +69,11 @@ def signature_of(columns: np.dtype) -> Any:
         if data_type is None:
             known = ", ".join(str(numpy_type) for numpy_type in _DATA_TYPES)
             raise ValueError(f"column {name}: expected one of the types {known}, got {column.base}")
-        signature.columns.add(name=name, data_type=data_type, shape=column.shape)
+        compression = "LZ4" if name in compressed else "UNCOMPRESSED"
+        signature.columns.add(name=name, data_type=data_type, shape=column.shape, compression=compression)
+    unknown = set(compressed) - set(columns.names)
+    if unknown:
+        raise ValueError(f"no column {', '.join(sorted(unknown))} to be compressed; columns: {', '.join(columns.names)}")
     return signature
 
 

@@ -1,7 +1,8 @@
 """Inserts episodes into a table of a replay shard; see replay_client.py.
 
 An episode travels as chunks, each a message of its own: a header that says where its rows and items belong, and the
-payload, which is the rows' columns one after the other in the order of the signature, each C-contiguous.
+payload, which is the rows' columns one after the other in the order of the signature, each C-contiguous, or as cells
+where the column is compressed.
 """
 
 import secrets
@@ -14,6 +15,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headrace_cli.replay_cells import deflate
 from headrace_cli.replay_channel import ReplayChannel, ReplayError
 from headrace_cli.replay_messages import column_of, columns_of, message, peer
 
@@ -86,8 +88,13 @@ class ReplayWriter:
         items = {"": _EpisodeItems(rows, Items(item_rows, stride, priorities))}
         items |= {name: _EpisodeItems(rows, wanted) for name, wanted in (others or {}).items()}
         for header, begin, until in self._chunks(items, end):
-            payload = b"".join(array[begin:until].tobytes() for array in arrays)
-            self._pending.append((header.sequence, _insert_request(header, payload)))
+            payload = []
+            for array, column in zip(arrays, self._spec.signature.columns, strict=True):
+                values = array[begin:until]
+                cells = [deflate(row.tobytes()) for row in values] if column.compression else []
+                header.cell_bytes.extend(len(cell) for cell in cells)
+                payload.extend(cells or [values.tobytes()])
+            self._pending.append((header.sequence, _insert_request(header, b"".join(payload))))
         self._next_sequence = self._pending[-1][0] + 1
         self._next_row += rows
         self.flush()

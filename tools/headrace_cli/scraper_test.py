@@ -21,7 +21,7 @@ class ScraperTest(unittest.TestCase):
         self.scraper.ask()
 
     def test_of_a_run_that_is_leaving_the_learners_last_figures_hold(self) -> None:
-        learner = "headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 1000\n"
+        learner = "headrace_learner_run_updates 500\nheadrace_learner_run_env_steps 1000\n"
         replay = "headrace_replay_stored_items 900\n"
         self.ask(learner=learner, replay=replay)
         for _ in range(2):
@@ -33,18 +33,18 @@ class ScraperTest(unittest.TestCase):
 
     def test_an_evaluation_is_shown_with_the_steps_of_its_time(self) -> None:
         self.evaluation = {"env_steps": 4000}
-        self.ask(learner="headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 4900\n")
+        self.ask(learner="headrace_learner_run_updates 500\nheadrace_learner_run_env_steps 4900\n")
         self.evaluation = {"env_steps": 5007}  # written between two answers
         status = self.scraper.status_in("running")
         self.assertEqual((status.env_steps, status.evaluation), (4900, {"env_steps": 4000}))
-        self.ask(learner="headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 5300\n")
+        self.ask(learner="headrace_learner_run_updates 500\nheadrace_learner_run_env_steps 5300\n")
         status = self.scraper.status_in("running")
         self.assertEqual((status.env_steps, status.evaluation), (5300, {"env_steps": 5007}))
 
     def test_an_evaluation_that_is_written_during_the_answers_waits_for_the_next(self) -> None:
         def fetch(_: object) -> Answers:
             self.evaluation = {"env_steps": 5007}
-            return {"learner": parse("headrace_learner_updates_total 500\n")}
+            return {"learner": parse("headrace_learner_run_updates 500\n")}
 
         scraper = Scraper(Plan(), dict, lambda: self.evaluation, fetch)
         scraper.ask()
@@ -53,7 +53,7 @@ class ScraperTest(unittest.TestCase):
         self.assertEqual(scraper.status_in("running").evaluation, {"env_steps": 5007})
 
     def test_while_it_runs_a_learner_that_is_away_has_no_figures_from_the_second_time_on(self) -> None:
-        self.ask(learner="headrace_learner_updates_total 500\n")
+        self.ask(learner="headrace_learner_run_updates 500\n")
         self.ask(replay="headrace_replay_stored_items 900\n")
         self.assertEqual(self.scraper.status_in("running").updates, 500)
         self.ask(replay="headrace_replay_stored_items 900\n")

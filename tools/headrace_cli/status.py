@@ -120,9 +120,9 @@ class StatusTracker:
         names = tuple(self._history[-1][1])
         actors = [name for name in names if name.startswith("actor")]
         shards = [name for name in names if name.startswith("replay")]
-        inserted = self._sum(shards, "headrace_replay_inserted_steps_total")
-        sampled = self._sum(shards, "headrace_replay_sampled_steps_total")
-        env_steps = self._sum(["learner"], "headrace_learner_env_steps_total")
+        inserted = self._sum(shards, "headrace_replay_table_inserted_steps")
+        sampled = self._sum(shards, "headrace_replay_table_sampled_steps")
+        env_steps = self._sum(["learner"], "headrace_learner_run_env_steps")
         updates_per_second = self._rate(["learner"], "headrace_learner_updates_total")
         wait_share = self._rate(["learner"], "headrace_learner_batch_wait_seconds_sum")
         blocked = self._rate(actors, "headrace_actor_inserts_blocked_seconds_total")
@@ -131,7 +131,7 @@ class StatusTracker:
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
             lost_steps=self._sum(["learner"], "headrace_learner_lost_steps_total"),
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
-            updates=self._sum(["learner"], "headrace_learner_updates_total"),
+            updates=self._sum(["learner"], "headrace_learner_run_updates"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
             actors_policy_lag=self._policy_lag_of(actors),
@@ -155,7 +155,7 @@ class StatusTracker:
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
 
     def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
-        updates = self._sum(["learner"], "headrace_learner_updates_total")
+        updates = self._sum(["learner"], "headrace_learner_run_updates")
         # One that is held back will have the newest weights when it acts again.
         acting = [actor for actor in actors if not self._sum([actor], "headrace_actor_held_back")]
         versions = self._values(acting, "headrace_actor_policy_version")

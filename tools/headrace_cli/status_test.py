@@ -49,7 +49,7 @@ class StatusTest(unittest.TestCase):
     def test_the_learner_knows_the_steps_of_a_resumed_run(self) -> None:
         answers = {
             "actor-0": "headrace_actor_env_steps_total 10\n",
-            "learner": "headrace_learner_env_steps_total 5010\n",
+            "learner": "headrace_learner_env_steps_total 10\nheadrace_learner_run_env_steps 5010\n",
         }
         self.assertEqual(status_of((0, answers)).env_steps, 5010)
 
@@ -57,7 +57,7 @@ class StatusTest(unittest.TestCase):
         self.assertEqual(status_of((0, {"learner": "headrace_learner_lost_steps_total 101\n"})).lost_steps, 101)
 
     def test_the_policy_lag_of_actors_is_that_of_the_one_furthest_behind(self) -> None:
-        learner = "headrace_learner_updates_total 1000\nheadrace_learner_policy_lag_updates 450\n"
+        learner = "headrace_learner_run_updates 1000\nheadrace_learner_policy_lag_updates 450\n"
         version = "headrace_actor_policy_version "
         status = status_of((0, {"learner": learner, "actor-0": version + "990\n", "actor-1": version + "960\n"}))
         self.assertEqual(status.actors_policy_lag, 40)
@@ -66,7 +66,7 @@ class StatusTest(unittest.TestCase):
 
     def test_an_actor_that_is_held_back_is_counted_and_not_behind(self) -> None:
         answers = {
-            "learner": "headrace_learner_updates_total 1000\nheadrace_inference_held_back 1\n",
+            "learner": "headrace_learner_run_updates 1000\nheadrace_inference_held_back 1\n",
             "actor-0": "headrace_actor_policy_version 990\nheadrace_actor_held_back 0\n",
             "actor-1": "headrace_actor_policy_version 10\nheadrace_actor_held_back 1\n",
         }
@@ -75,18 +75,18 @@ class StatusTest(unittest.TestCase):
         self.assertEqual(status.actors_policy_lag, 10)
 
     def test_an_actor_that_was_asked_after_the_learner_is_not_behind(self) -> None:
-        learner = "headrace_learner_updates_total 1000\n"
+        learner = "headrace_learner_run_updates 1000\n"
         answers = {"learner": learner, "actor-0": "headrace_actor_policy_version 1003\n"}
         self.assertEqual(status_of((0, answers)).actors_policy_lag, 0)
 
     def test_an_actor_without_weights_has_no_policy_lag(self) -> None:
-        learner = "headrace_learner_updates_total 1000\n"
+        learner = "headrace_learner_run_updates 1000\n"
         answers = {"learner": learner, "actor-0": "headrace_actor_policy_version Nan\n"}
         self.assertIsNone(status_of((0, answers)).actors_policy_lag)
 
     def test_samples_per_insert_is_over_all_shards(self) -> None:
         def shard(inserted: int, sampled: int) -> str:
-            return f"headrace_replay_inserted_steps_total {inserted}\nheadrace_replay_sampled_steps_total {sampled}\n"
+            return f"headrace_replay_table_inserted_steps {inserted}\nheadrace_replay_table_sampled_steps {sampled}\n"
 
         status = status_of((0, {"replay-0": shard(100, 500), "replay-1": shard(300, 1100)}))
         self.assertEqual(status.samples_per_insert, 4)
@@ -121,7 +121,7 @@ class StatusTest(unittest.TestCase):
             return {
                 "learner": "headrace_learner_updates_total 0\n" + "".join(waits),
                 "actor-0": f"headrace_actor_env_steps_total {500 + share * actor_steps}\n",
-                "replay-0": f"headrace_replay_inserted_steps_total {inserted}\n",
+                "replay-0": f"headrace_replay_table_inserted_steps {inserted}\n",
             }
 
         return status_of((0, answers(0)), (2, answers(1)), plan=Plan(min_steps=1000)).waiting
@@ -140,7 +140,7 @@ class StatusTest(unittest.TestCase):
         sentences = []
         for now, (waited, updates) in enumerate(answers):
             waits = f'headrace_learner_waiting_seconds_total{{what="first_actor"}} {waited}\n'
-            learner = parse(f"headrace_learner_updates_total {updates}\n{waits}")
+            learner = parse(f"headrace_learner_updates_total {updates}\nheadrace_learner_run_updates {updates}\n{waits}")
             actor = parse(f"headrace_actor_env_steps_total {updates}\n")
             tracker.add(now, {"learner": learner, "actor-0": actor})
             sentences.append(tracker.status().waiting)

@@ -28,8 +28,8 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 METRICS = {
-    "replay": "headrace_replay_inserted_steps_total 1000\nheadrace_replay_sampled_steps_total 8000\n",
-    "learner": "headrace_learner_updates_total 500\nheadrace_learner_env_steps_total 1000\n",
+    "replay": "headrace_replay_table_inserted_steps 1000\nheadrace_replay_table_sampled_steps 8000\n",
+    "learner": "headrace_learner_run_updates 500\nheadrace_learner_run_env_steps 1000\n",
     "actor": 'headrace_actor_env_steps_total{actor="0"} 500\nheadrace_actor_episode_return{actor="0"} -200\n',
 }
 
