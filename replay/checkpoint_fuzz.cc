@@ -27,16 +27,16 @@ constexpr size_t kHeaderAt = kLengthAt + sizeof(uint64_t);
 // Every item's rows, which are there, and can be copied.
 std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snapshot& snapshot) {
   std::vector<RowStore::Address> rows;
-  std::vector<std::byte> copied(table.layout().columns()[0].bytes);
+  std::vector<std::byte> copied;
   const std::vector<Slice> slices = {{.column = 0, .first_row = 0, .rows = 1}};
-  const std::vector<std::byte*> blocks = {copied.data()};
   for (const Table::Books& books : snapshot.tables) {
     for (const Item& item : books.items) {
       HEADRACE_CHECK(IsPriority(item.priority));
       RowStore::Address row = item.first_row;
       for (uint16_t left = item.rows; left > 0; --left) {
         const ItemStore::Drawn one_row = {.key = 0, .first_row = row, .rows = 1, .probability = 1};
-        table.Gather({&one_row, 1}, slices, blocks);
+        copied.resize(table.GatheredBytes({&one_row, 1}, slices[0]));
+        table.Gather({&one_row, 1}, slices, {{copied.data()}});
         rows.push_back(row);
         row = table.rows().Next(row);
       }
@@ -46,7 +46,9 @@ std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snap
 }
 
 absl::Status Insert(Table& table, uint64_t writer, v1::ChunkHeader chunk, size_t rows) {
-  const std::vector<uint8_t> payload(rows * table.layout().payload_bytes());
+  const size_t cells = rows * table.layout().compressed_columns();  // of a byte each
+  for (size_t i = 0; i < cells; ++i) chunk.add_cell_bytes(1);
+  const std::vector<uint8_t> payload(rows * table.layout().fixed_bytes() + cells);
   const Table::OpenedWriter opened = table.OpenWriter(writer, /*first_sequence=*/0);
   chunk.set_sequence(opened.last_sequence + 1);
   const absl::Status status =
@@ -100,7 +102,8 @@ void Use(Table& table) {
   while (std::any_of(writers.begin(), writers.end(), is_taken)) ++newcomer;
   v1::ChunkHeader chunk;
   v1::Segment& segment = *chunk.add_segments();
-  segment.set_rows(static_cast<uint32_t>(table.rows().max_rows()));
+  const bool fixed = table.layout().compressed_columns() == 0;
+  segment.set_rows(static_cast<uint32_t>(fixed ? table.rows().max_rows() : table.rows().sure_rows() / 2));
   segment.set_episode_start(true);
   HEADRACE_CHECK(Insert(table, newcomer, chunk, segment.rows()).ok());
 }

@@ -1,5 +1,5 @@
 // Chunks on their way into a table. An input is one or more InsertRequests, one after the other, the first of them
-// chunk 2 of its writer. What a table takes it can also give.
+// chunk 2 of its writer, or the first chunk of frames. What a table takes it can also give.
 #include <algorithm>
 #include <array>
 #include <span>
@@ -23,6 +23,13 @@ v1::TableSpec SmallSpec() {
   spec.set_max_items(5);
   spec.set_max_bytes(16 << 10);
   spec.set_max_times_sampled(3);
+  return spec;
+}
+
+v1::TableSpec SmallFramesSpec() {
+  v1::TableSpec spec = FramesSpec();
+  spec.set_max_items(5);
+  spec.set_max_bytes(16 << 10);
   return spec;
 }
 
@@ -61,11 +68,13 @@ void ReadBack(Table& table, const Table::Books& books) {
     HEADRACE_CHECK(row < table.rows().address_end());
     items.push_back({.key = 0, .first_row = item.first_row, .rows = item.rows, .probability = 1});
   }
-  const std::vector<Slice> slices = {{.column = 2, .first_row = 0, .rows = table.spec().max_item_rows()}};
-  std::vector<double> rewards(items.size() * slices[0].rows);
-  const std::array<std::byte*, 1> blocks = {reinterpret_cast<std::byte*>(rewards.data())};
+  const int column = static_cast<int>(table.layout().columns().size()) / 2;
+  const std::vector<Slice> slices = {{.column = column, .first_row = 0, .rows = table.spec().max_item_rows()}};
+  // Of exactly its size, so that a step beyond it is seen.
+  std::vector<std::byte> gathered(table.GatheredBytes(items, slices[0]));
+  const std::array<std::byte*, 1> blocks = {gathered.data()};
   table.Gather(items, slices, blocks);
-  HEADRACE_CHECK(AllFinite(blocks[0], rewards.size() * sizeof(double), v1::FLOAT64));
+  HEADRACE_CHECK(AllFinite(blocks[0], gathered.size(), table.layout().columns()[column].type));
 
   Table::Batch batch;
   for (uint64_t key = 0; key < 4; ++key) {
@@ -91,6 +100,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   HEADRACE_CHECK(first.Insert().ok());
   InsertAll(*table, 1, first.opened().session, data, size);
   InsertAll(*table, 2, table->OpenWriter(2, /*first_sequence=*/2).session, data, size);
+  const std::unique_ptr<Table> frames = *Table::Create(SmallFramesSpec(), /*shard=*/0, /*incarnation=*/1);
+  InsertAll(*frames, 1, frames->OpenWriter(1, /*first_sequence=*/1).session, data, size);
+  ReadBack(*frames, frames->TakeSnapshot().tables[0]);
   const Table::Snapshot snapshot = table->TakeSnapshot();
   ReadBack(*table, snapshot.tables[0]);
   ReadBack(*other, snapshot.tables[1]);

@@ -45,6 +45,18 @@ v1::TableSpec TestSpec() {
   return spec;
 }
 
+v1::TableSpec FramesSpec() {
+  v1::TableSpec spec = TestSpec();
+  spec.set_name("frames");
+  spec.mutable_signature()->clear_columns();
+  v1::Column& frame = *spec.mutable_signature()->add_columns();
+  frame.set_name("frame");
+  frame.set_data_type(v1::UINT8);
+  frame.add_shape(24);
+  frame.set_compression(v1::LZ4);
+  return spec;
+}
+
 v1::TableSpec SpecOver(const std::string& name) {
   v1::TableSpec spec = TestSpec();
   spec.set_over(spec.name());

@@ -22,6 +22,9 @@ v1::Signature TestSignature();
 // insert limit.
 v1::TableSpec TestSpec();
 
+// A table "frames" with a compressed column alone: frame UINT8 [24].
+v1::TableSpec FramesSpec();
+
 // Row `row` of `lane`: every column says so.
 struct TestRow {
   TestRow(uint32_t lane, uint64_t row);

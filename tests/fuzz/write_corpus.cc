@@ -177,6 +177,41 @@ std::string CheckpointOf(const Shard& shard) {
   return file.substr(0, file.size() - sizeof(uint64_t));
 }
 
+// Some of equal bytes, some of others.
+grpc::Slice FramesChunk() {
+  ChunkBuilder builder(*RowLayout::Create(FramesSpec().signature()), {.rows = 2});
+  for (uint8_t row = 0; row < 6; ++row) {
+    std::array<std::byte, 24> frame;
+    for (size_t i = 0; i < frame.size(); ++i) frame[i] = static_cast<std::byte>(row % 2 == 0 ? row : row * i * i);
+    const std::array<const std::byte*, 1> columns = {frame.data()};
+    builder.Append(0, columns, row == 3 ? v1::TERMINATED : v1::NOT_ENDED);
+  }
+  return builder.Build(1);
+}
+
+void WriteFrames() {
+  Write("replay/table_fuzz", "frames", BytesOf(FramesChunk()));
+  Shard shard(3, 1 << 20, 1);
+  v1::TableSpec spec = FramesSpec();
+  spec.set_max_bytes(20 << 10);
+  Table& table = **shard.CreateTable(MakePeer("run", "learner"), spec);
+  HEADRACE_CHECK(InsertInto(table, 11, table.OpenWriter(11, 1).session, FramesChunk()).ok());
+  Write("replay/checkpoint_fuzz", "frames", CheckpointOf(shard));
+
+  v1::SampleResponse head;
+  head.set_request(7);
+  const std::vector<FrameSpec> frames = {
+      {.slice = 0, .offset = 100, .bytes = 3 * sizeof(uint32_t) + 24 + 10, .cells = 3, .cell_bytes = 24}};
+  const SampleMessage message = BeginSampleResponse(head, frames);
+  std::memset(message.payloads[0], 1, frames[0].bytes);
+  const uint32_t sizes[] = {0, 24, 10};
+  std::memcpy(message.payloads[0], sizes, sizeof(sizes));
+  // Twenty-four bytes 0, as LZ4 has them: a literal, a copy of eighteen from it, and five literals.
+  const uint8_t block[] = {0x1e, 0, 1, 0, 0x50, 0, 0, 0, 0, 0};
+  std::memcpy(message.payloads[0] + sizeof(sizes) + 24, block, sizeof(block));
+  Write("replay/wire_fuzz", "sample_of_cells", BytesOf(message.message));
+}
+
 // The file with another header.
 std::string With(const std::function<void(v1::ReplayCheckpointHeader&)>& change, const std::string& file) {
   const size_t length_at = kCheckpointMagic.size();
@@ -306,5 +341,6 @@ int main() {
   WriteSampleResponse();
   WriteCheckpoints();
   WriteSharedRowsCheckpoint();
+  WriteFrames();
   WriteWeights();
 }

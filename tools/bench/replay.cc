@@ -1,6 +1,6 @@
 // Inserting into and sampling from one replay shard, beside raw gRPC streaming of the same bytes.
 //
-//   replay [--json] [--seconds=2] [--rounds=5] [--items=1000000] [--megabytes=256] [--part=insert|sample|proportional]
+//   replay [--json] [--seconds=2] [--rounds=5] [--items=1000000] [--megabytes=256] [--part=insert|sample|proportional|crowd]
 //   replay --certificates=DIR
 //
 // Server and client are two processes, each on a core of its own where there are two. The reference is the fastest that
@@ -13,7 +13,9 @@
 //
 // Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference.
 #include <algorithm>
+#include <future>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -33,7 +35,7 @@ ABSL_FLAG(double, seconds, 2, "seconds for each round");
 ABSL_FLAG(int, rounds, 5, "rounds of each figure, the two sides in turn; the median counts");
 ABSL_FLAG(uint64_t, items, 1'000'000, "stored where batches are sampled");
 ABSL_FLAG(uint64_t, megabytes, 256, "size of the table that is inserted into");
-ABSL_FLAG(std::string, part, "", "insert, sample or proportional: only that; default: all");
+ABSL_FLAG(std::string, part, "", "insert, sample, proportional or crowd: only that; default: all");
 ABSL_FLAG(std::string, certificates, "", "measure with the certificates and token of this directory, and without");
 ABSL_FLAG(std::string, serve, "", "for the process that is measured: shard or raw");
 
@@ -71,6 +73,9 @@ size_t RowBytes(const v1::Signature& signature) { return RowLayout::Create(signa
 uint64_t StoredRows(const v1::Signature& signature) {
   return std::min(absl::GetFlag(FLAGS_items), kBudget / 4 / RowBytes(signature));
 }
+
+double PerSecond(Inserting& writer, double seconds) { return writer.Measure(seconds).per_second; }
+double PerSecond(Sampling& sampler, double seconds) { return sampler.Measure(seconds); }
 
 void BenchInsert() {
   const v1::Signature signature = TransitionSignature(17, 2);  // 17*4 + 2*4 + 4 + 1 + 1 + 8 = 90 bytes
@@ -121,6 +126,65 @@ void BenchProportional() {
   Report(
       absl::StrFormat("replay/sample/%d_bytes/batches_of_%d/proportional_beside_uniform", RowBytes(signature), kBatch),
       "batches/s", Median(ours), Median(theirs));
+}
+
+// What each of several measures at the same time, on a thread of its own.
+template <typename Client>
+std::vector<std::future<double>> MeasureAll(std::vector<std::unique_ptr<Client>>& clients, double seconds) {
+  std::vector<std::future<double>> rates;
+  for (const std::unique_ptr<Client>& client : clients) {
+    rates.push_back(std::async(std::launch::async, [&client, seconds] { return PerSecond(*client, seconds); }));
+  }
+  return rates;
+}
+
+std::vector<double> Values(std::vector<std::future<double>> rates) {
+  std::vector<double> values;
+  for (std::future<double>& rate : rates) values.push_back(rate.get());
+  return values;
+}
+
+double Sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+double LeastOfMean(const std::vector<double>& values) {
+  return *std::ranges::min_element(values) * static_cast<double>(values.size()) / Sum(values);
+}
+
+// Many writers and samplers at once: whether they get as much done as one of a kind alone, and each of them its share.
+void BenchCrowd() {
+  constexpr int kWriters = 8, kSamplers = 4;
+  constexpr uint32_t kStepsAtATime = 64;
+  const v1::Signature signature = TransitionSignature(17, 2);
+  const v1::TableSpec table = HalfOfTheBudget(signature);
+  const ServerProcess shard("shard");
+  CreateTable(shard, table);
+  Fill(shard, signature, StoredRows(signature));
+  std::vector<std::unique_ptr<Inserting>> writers;
+  std::vector<std::unique_ptr<Sampling>> samplers;
+  while (writers.size() < kWriters) writers.push_back(std::make_unique<Inserting>(shard, signature, kStepsAtATime));
+  const double seconds = absl::GetFlag(FLAGS_seconds);
+  std::vector<double> work, of_writers, of_samplers;
+  for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
+    const double inserted_alone = PerSecond(*writers.front(), seconds);
+    // Samplers come late and go, for what they have asked for would keep the server busy while others are measured alone.
+    const auto add_sampler = [&] {
+      samplers.push_back(std::make_unique<Sampling>(std::vector<const ServerProcess*>{&shard}, table, 8));
+    };
+    add_sampler();
+    const double sampled_alone = PerSecond(*samplers.front(), seconds);
+    while (samplers.size() < kSamplers) add_sampler();
+    auto writing = MeasureAll(writers, seconds);
+    const std::vector<double> sampled = Values(MeasureAll(samplers, seconds));
+    const std::vector<double> inserted = Values(std::move(writing));
+    work.push_back(Sum(inserted) / inserted_alone + Sum(sampled) / sampled_alone);
+    of_writers.push_back(LeastOfMean(inserted));
+    of_samplers.push_back(LeastOfMean(sampled));
+    samplers.clear();
+  }
+  const std::string name = absl::StrFormat("replay/crowd/%d_writers_%d_samplers", kWriters, kSamplers);
+  Report(name + "/work_beside_one_of_a_kind", "of its work", Median(work), 1);
+  Report(name + "/slowest_writer", "of the mean", Median(of_writers), 1);
+  Report(name + "/slowest_sampler", "of the mean", Median(of_samplers), 1);
 }
 
 void BenchSample() {
@@ -200,6 +264,7 @@ int Run() {
   if (part.empty() || part == "insert") BenchInsert();
   if (part.empty() || part == "sample") BenchSample();
   if (part.empty() || part == "proportional") BenchProportional();
+  if (part.empty() || part == "crowd") BenchCrowd();
   return 0;
 }
 
