@@ -1,7 +1,7 @@
 // Inserting into and sampling from one replay shard, beside raw gRPC streaming of the same bytes.
 //
-//   replay [--json] [--seconds=2] [--rounds=5] [--items=1000000] [--megabytes=256] [--part=insert|sample|proportional|crowd]
-//   replay --certificates=DIR
+//   replay [--json] [--seconds=2] [--rounds=5] [--items=1000000] [--megabytes=256]
+//   [--part=insert|sample|proportional|crowd] replay --certificates=DIR
 //
 // Server and client are two processes, each on a core of its own where there are two. The reference is the fastest that
 // gRPC offers: completion queues, byte buffers, hints, malloc's thresholds raised, and no work on either side but, for
@@ -166,7 +166,8 @@ void BenchCrowd() {
   std::vector<double> work, of_writers, of_samplers;
   for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
     const double inserted_alone = PerSecond(*writers.front(), seconds);
-    // Samplers come late and go, for what they have asked for would keep the server busy while others are measured alone.
+    // Samplers come late and go, for what they have asked for would keep the server busy while others are measured
+    // alone.
     const auto add_sampler = [&] {
       samplers.push_back(std::make_unique<Sampling>(std::vector<const ServerProcess*>{&shard}, table, 8));
     };
