@@ -42,7 +42,7 @@ class PayloadTest : public testing::Test {
     }
     return ChunkPayload(pieces);
   }
-  void Scatter(size_t piece_bytes) { ScatterChunk(Pieces(payload_, piece_bytes), layout_, rows_, store_); }
+  void Scatter(size_t piece_bytes) { ScatterChunk(Pieces(payload_, piece_bytes), layout_, {}, rows_, store_, nullptr); }
 
   template <typename T>
   std::string With(T value, size_t offset) {
@@ -104,13 +104,13 @@ TEST_F(PayloadTest, ScatteringLeavesTheLinksAlone) {
 
 TEST_F(PayloadTest, NamesColumnAndRowOfNumbersThatAreNotFinite) {
   const auto error = [&](const std::string& payload, size_t piece_bytes) {
-    const absl::Status status = CheckNumbers(Pieces(payload, piece_bytes), layout_, kRows);
+    const absl::Status status = CheckNumbers(Pieces(payload, piece_bytes), layout_, kRows, {});
     EXPECT_TRUE(absl::IsInvalidArgument(status));
     return std::string(status.message());
   };
   // Columns begin at 0 (8 bytes a row), 56 (4) and 84 (8).
   for (size_t bytes = 1; bytes <= payload_.size(); ++bytes) {
-    EXPECT_TRUE(CheckNumbers(Pieces(payload_, bytes), layout_, kRows).ok());
+    EXPECT_TRUE(CheckNumbers(Pieces(payload_, bytes), layout_, kRows, {}).ok());
     EXPECT_THAT(error(With(std::numeric_limits<float>::infinity(), 5 * 8 + 4), bytes),
                 HasSubstr("column observation, row 5"));
     EXPECT_THAT(error(With(std::numeric_limits<float>::quiet_NaN(), 56 + 2 * 4), bytes),
