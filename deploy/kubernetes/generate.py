@@ -1,4 +1,5 @@
-"""Writes the PrometheusRule of the Prometheus operator from the rules of deploy/prometheus.
+"""Writes what Prometheus needs in a cluster from deploy/prometheus: the operator's PrometheusRule, and the configuration
+of the component monitoring.
 
 python3 deploy/kubernetes/generate.py
 """
@@ -7,7 +8,10 @@ from pathlib import Path
 
 DEPLOY = Path("deploy")
 RULES = DEPLOY / "prometheus" / "rules"
-PROMETHEUS_RULE = DEPLOY / "kubernetes" / "components" / "prometheus_rule" / "prometheus_rule.yaml"
+CONFIGURATION = DEPLOY / "prometheus" / "prometheus-kubernetes.yml"
+COMPONENTS = DEPLOY / "kubernetes" / "components"
+PROMETHEUS_RULE = COMPONENTS / "prometheus_rule" / "prometheus_rule.yaml"
+MONITORING = COMPONENTS / "monitoring" / "prometheus.yml"
 
 HEAD = """\
 # Written by deploy/kubernetes/generate.py from deploy/prometheus/rules.
@@ -33,5 +37,19 @@ def prometheus_rule() -> str:
     return HEAD + "\n".join(groups) + "\n"
 
 
+def monitoring() -> str:
+    """With the pods of its own namespace alone, which is what its Role allows."""
+    head = "# Written by deploy/kubernetes/generate.py from deploy/prometheus/prometheus-kubernetes.yml.\n"
+    before, found, after = CONFIGURATION.read_text(encoding="utf-8").partition("      - role: pod\n")
+    assert found, f"{CONFIGURATION} discovers no pods"
+    return head + before + found + "        namespaces: {own_namespace: true}\n" + after
+
+
+def written() -> dict[Path, str]:
+    """Every file that is generated, with its text."""
+    return {PROMETHEUS_RULE: prometheus_rule(), MONITORING: monitoring()}
+
+
 if __name__ == "__main__":
-    PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
+    for path, text in written().items():
+        path.write_text(text, encoding="utf-8")

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-KUBERNETES = Path("deploy/kubernetes")
+DEPLOY = Path("deploy")
+KUBERNETES = DEPLOY / "kubernetes"
 WORKLOADS = ("StatefulSet", "Deployment")
 Object = dict[str, Any]
 
@@ -58,8 +59,8 @@ def render(overlay: Path | str) -> list[Object]:
 @functools.cache
 def _render(overlay: Path | str) -> list[Object]:
     with tempfile.TemporaryDirectory() as folder:
-        # Bazel has links to the files, which Kustomize does not follow.
-        shutil.copytree(KUBERNETES, Path(folder) / KUBERNETES)
+        # Bazel has links to the files, which Kustomize does not follow. Some of them lie elsewhere in deploy/.
+        shutil.copytree(DEPLOY, Path(folder) / DEPLOY)
         target = Path(folder) / (overlay if isinstance(overlay, Path) else "my_run")
         if isinstance(overlay, str):
             target.mkdir()
@@ -150,5 +151,8 @@ class Container:
 
 
 def containers(objects: list[Object]) -> Iterator[Container]:
+    """Of a run's own processes; images of others have commands of their own."""
     for workload in of_kind(objects, *WORKLOADS):
-        yield Container(workload)
+        container = Container(workload)
+        if "command" in container.spec:
+            yield container

@@ -5,24 +5,44 @@ import functools
 import json
 import re
 import subprocess
+import tempfile
 import textwrap
 import unittest
 from pathlib import Path
+from typing import Any
 
 import generate
 import kubernetes_validate
 import yaml
-from manifests import KUBERNETES, Container, Object, containers, named, of_kind, overlays, render, require_kubectl
+from manifests import (
+    DEPLOY,
+    KUBERNETES,
+    WORKLOADS,
+    Container,
+    Object,
+    containers,
+    named,
+    of_kind,
+    overlays,
+    render,
+    require_kubectl,
+)
+from tool import promtool
 
 # Of the Prometheus operator, whose schemas come with it.
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 PROMETHEUS = Path("deploy/prometheus/prometheus-kubernetes.yml")
+SHARED_CLAIM = yaml.safe_load((KUBERNETES / "replay_claim.yaml").read_text(encoding="utf-8"))
 PAGE = Path("docs/kubernetes.md")
 RUNBOOK = Path("docs/runbook.md")
 LEARNER = Path("learner/learner.cc")
+CHECKPOINT_WRITER = Path("learner/checkpoint_writer.h")
 PATIENCES = ("kLastCheckpointsPatience", "kLeavePatience")
 ESTIMATE = "tools/estimate.h"
+DNS = {53, 5353}
+API_SERVER = {443, 6443}
 CONNECTING = 10  # to a shard, for a checkpoint: learner/checkpoint_writer.h
+LARGE_SHARD_BYTES = 16 << 30
 KEYS = {"headrace-tls": {"ca.crt", "tls.crt", "tls.key"}, "headrace-token": {"token"}}
 
 
@@ -62,8 +82,8 @@ def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
 
-def composed(*names: str, shards: int, actors: int) -> str:
-    """An overlay of one's own, of components in this order."""
+def composed(*names: str, shards: int, actors: int, **more: Any) -> str:
+    """An overlay of one's own, of components in this order, with what else it is to say."""
     kubernetes = f"../{KUBERNETES}"
     return yaml.safe_dump(
         {
@@ -74,6 +94,7 @@ def composed(*names: str, shards: int, actors: int) -> str:
             "components": [f"{kubernetes}/components/{name}" for name in names],
             "replicas": [{"name": "headrace-replay", "count": shards}, {"name": "headrace-actor", "count": actors}],
             "transformers": [f"{kubernetes}/transformers/replicas"],
+            **more,
         }
     )
 
@@ -84,11 +105,22 @@ class ManifestsTest(unittest.TestCase):
     def setUp(self) -> None:
         require_kubectl(self)
         self.objects = render(self.overlay)
-        self.containers = list(containers(self.objects))
+        self.all_containers = [Container(workload) for workload in of_kind(self.objects, *WORKLOADS)]
+        self.containers = list(containers(self.objects))  # of the run
 
     def container(self, name: str) -> Container:
         (found,) = (one for one in self.containers if one.name == name)
         return found
+
+    def run_of_the_cluster(self) -> Object:
+        (found,) = (m for m in of_kind(self.objects, "ConfigMap") if m["metadata"]["name"].startswith("headrace-run-"))
+        return found
+
+    def configuration(self) -> Path:
+        """A file with what the processes read."""
+        path = Path(f"{self.id()}.textproto").absolute()
+        path.write_text(self.run_of_the_cluster()["data"]["run.textproto"], encoding="utf-8")
+        return path
 
     def test_kubernetes_knows_every_object(self) -> None:
         for one in self.objects:
@@ -105,20 +137,15 @@ class ManifestsTest(unittest.TestCase):
                 self.assertEqual(len(names) - names.count("set") + 1, len(set(names)))
 
     def test_the_binaries_accept_the_configuration_as_the_cluster_changes_it(self) -> None:
-        data = next(one for one in of_kind(self.objects, "ConfigMap"))["data"]
         for container in self.containers:
             with self.subTest(container.name):
                 path = Path(container.flag("config"))
                 mount, volume = container.mount_of(str(path))
-                self.assertRegex(volume["configMap"]["name"], r"^headrace-run-")
-                self.assertEqual(str(path), f"{mount['mountPath']}/{path.name}")
-                self.assertIn(path.name, data)
-                with open(f"{self.id()}.textproto", "w", encoding="utf-8") as file:
-                    file.write(data[path.name])
-                local = Path(file.name).absolute()
+                self.assertEqual(volume["configMap"]["name"], self.run_of_the_cluster()["metadata"]["name"])
+                self.assertEqual(str(path), f"{mount['mountPath']}/run.textproto")
                 overrides = [word for word in container.arguments() if word.startswith("--set=")]
                 # A mistake further on: what comes before it, the configuration, was accepted.
-                command = [f"./{container.binary}", f"--config={local}", *overrides, "--token_file=only"]
+                command = [f"./{container.binary}", f"--config={self.configuration()}", *overrides, "--token_file=only"]
                 result = subprocess.run(command, capture_output=True, text=True, check=False)
                 self.assertEqual(result.returncode, 2)
                 self.assertIn("--certificates and --token_file belong together", result.stderr)
@@ -142,7 +169,7 @@ class ManifestsTest(unittest.TestCase):
 
     def test_services_lead_to_ports_of_pods(self) -> None:
         for service in of_kind(self.objects, "Service"):
-            found = [one for one in self.containers if matches(service["spec"]["selector"], one.labels)]
+            found = [one for one in self.all_containers if matches(service["spec"]["selector"], one.labels)]
             self.assertTrue(found, service["metadata"]["name"])
             for container in found:
                 ports = {port["name"]: port["containerPort"] for port in container.spec["ports"]}
@@ -174,15 +201,10 @@ class ManifestsTest(unittest.TestCase):
     def test_memory_holds_what_a_process_takes_and_what_clients_may_make_it_hold(self) -> None:
         """What it takes is asked for. Before it takes more than its limit it turns a client away: one that sends
         without pause, or one that does not read."""
-        (data,) = (one["data"] for one in of_kind(self.objects, "ConfigMap"))
-        with open(f"{self.id()}.textproto", "w", encoding="utf-8") as file:
-            file.write(data["run.textproto"])
-        shards = named(self.objects, "StatefulSet", "headrace-replay")["spec"]["replicas"]
-        actors = named(self.objects, "Deployment", "headrace-actor")["spec"]["replicas"]
-        estimate = estimate_of(file.name, (f"replay.shards={shards}", f"actor.processes={actors}"))
+        estimate = self.estimate()
         libraries = estimate["shared_libraries"]["memory_bytes"]
         takes = {
-            "headrace-replay": constant(ESTIMATE, "kReplayProcessBytes") + estimate["replay"]["budget_bytes"] // shards,
+            "headrace-replay": constant(ESTIMATE, "kReplayProcessBytes") + self.budget_of_a_shard(estimate),
             "headrace-learner": estimate["learner"]["memory_bytes"],
             "headrace-actor": estimate["actors_and_evaluators"]["memory_bytes_each"],
             "headrace-evaluator": estimate["actors_and_evaluators"]["memory_bytes_each"],
@@ -197,6 +219,24 @@ class ManifestsTest(unittest.TestCase):
                 resources = container.spec["resources"]
                 self.assertGreaterEqual(amount(resources["requests"]["memory"]), takes_here)
                 self.assertGreaterEqual(amount(resources["limits"]["memory"]), takes_here + more)
+
+    def estimate(self) -> Object:
+        shards = named(self.objects, "StatefulSet", "headrace-replay")["spec"]["replicas"]
+        actors = named(self.objects, "Deployment", "headrace-actor")["spec"]["replicas"]
+        return estimate_of(str(self.configuration()), (f"replay.shards={shards}", f"actor.processes={actors}"))
+
+    def budget_of_a_shard(self, estimate: Object) -> int:
+        return estimate["replay"]["budget_bytes"] // self.container("headrace-replay").workload["spec"]["replicas"]
+
+    def test_a_claim_holds_the_checkpoints_that_are_kept_the_one_that_is_written_and_the_journal(self) -> None:
+        estimate = self.estimate()
+        copies = estimate["disk"]["checkpoints_kept"] + 1 + (estimate["disk"]["journal_bytes"] > 0)
+        shard = self.container("headrace-replay")
+        _, volume = shard.mount_of(shard.flag("checkpoint_dir"))
+        shared = "claim" not in volume
+        claim = SHARED_CLAIM if shared else volume["claim"]
+        budget = estimate["replay"]["budget_bytes"] if shared else self.budget_of_a_shard(estimate)
+        self.assertGreaterEqual(amount(claim["spec"]["resources"]["requests"]["storage"]), copies * budget)
 
     def test_files_lie_on_volumes_and_what_is_written_on_ones_that_last(self) -> None:
         for container in self.containers:
@@ -260,18 +300,28 @@ class ManifestsTest(unittest.TestCase):
         self.assertGreaterEqual(int(shard.flag("drain_seconds")), learner)
         self.assertGreaterEqual(shard.pod["terminationGracePeriodSeconds"], int(shard.flag("drain_seconds")) + 60)
 
+    def test_a_pod_that_never_becomes_ready_is_replaced_by_a_mended_one(self) -> None:
+        for one in of_kind(self.objects, "StatefulSet"):
+            self.assertEqual(one["spec"]["podManagementPolicy"], "Parallel", one["metadata"]["name"])
+
+    def test_names_are_found_wherever_the_clusters_dns_is(self) -> None:
+        egress = named(self.objects, "NetworkPolicy", "headrace-isolated")["spec"]["egress"]
+        (anywhere,) = (rule for rule in egress if "to" not in rule)
+        expected = {(port, protocol) for port in DNS for protocol in ("UDP", "TCP")}
+        self.assertEqual({(port["port"], port["protocol"]) for port in anywhere["ports"]}, expected)
+
     def test_a_shard_knows_its_number(self) -> None:
         self.assertEqual(self.container("headrace-replay").arguments(3).count("--shard=3"), 1)
 
     def test_policies_and_budgets_select_pods_that_there_are(self) -> None:
         for one in of_kind(self.objects, "NetworkPolicy", "PodDisruptionBudget"):
             selector = one["spec"].get("podSelector", one["spec"].get("selector"))["matchLabels"]
-            self.assertTrue([c for c in self.containers if matches(selector, c.labels)], one["metadata"]["name"])
-        names = {port["name"] for container in self.containers for port in container.spec["ports"]}
-        numbers = {port["containerPort"] for container in self.containers for port in container.spec["ports"]}
+            self.assertTrue([c for c in self.all_containers if matches(selector, c.labels)], one["metadata"]["name"])
+        names = {port["name"] for container in self.all_containers for port in container.spec["ports"]}
+        numbers = {port["containerPort"] for container in self.all_containers for port in container.spec["ports"]}
         for policy in of_kind(self.objects, "NetworkPolicy"):
             for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
-                self.assertTrue({port["port"] for port in rule["ports"]} <= names | numbers | {53})
+                self.assertTrue({port["port"] for port in rule["ports"]} <= names | numbers | DNS | API_SERVER)
 
     def test_who_calls_whom_is_what_the_policies_allow(self) -> None:
         for callee, flag in (("replay", "replay"), ("learner", "learner")):
@@ -283,10 +333,10 @@ class ManifestsTest(unittest.TestCase):
             self.assertEqual(allowed, callers - ({"evaluator"} if callee == "replay" else set()))
 
     def test_pods_may_do_nothing_that_they_need_not(self) -> None:
-        for container in self.containers:
+        for container in self.all_containers:
             with self.subTest(container.name):
                 self.assertTrue(container.pod["securityContext"]["runAsNonRoot"])
-                self.assertFalse(container.pod["automountServiceAccountToken"])
+                self.assertEqual(container.pod["automountServiceAccountToken"], "serviceAccountName" in container.pod)
                 security = container.spec["securityContext"]
                 self.assertTrue(security["readOnlyRootFilesystem"])
                 self.assertFalse(security["allowPrivilegeEscalation"])
@@ -344,11 +394,6 @@ class ServiceMonitorTest(ManifestsTest):
         self.assertEqual(self.endpoint["interval"], self.prometheus["global"]["scrape_interval"])
 
     def test_rules_and_alerts_are_those_of_every_prometheus(self) -> None:
-        self.assertEqual(
-            generate.PROMETHEUS_RULE.read_text(encoding="utf-8"),
-            generate.prometheus_rule(),
-            "run python3 deploy/kubernetes/generate.py",
-        )
         groups = [
             group
             for path in sorted(generate.RULES.glob("*.yml"))
@@ -394,15 +439,92 @@ class SharedReplayTest(ManifestsTest):
     overlay = composed("shared_replay", shards=3, actors=4)
 
     def test_every_shard_sees_the_files_of_all_and_writes_its_own(self) -> None:
-        claim = yaml.safe_load((KUBERNETES / "replay_claim.yaml").read_text(encoding="utf-8"))
-        validate(json.dumps(claim))
-        self.assertEqual(claim["spec"]["accessModes"], ["ReadWriteMany"])
+        validate(json.dumps(SHARED_CLAIM))
+        self.assertEqual(SHARED_CLAIM["spec"]["accessModes"], ["ReadWriteMany"])
         shard = self.container("headrace-replay")
         _, volume = shard.mount_of(shard.flag("checkpoint_dir"))
-        self.assertEqual(volume["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"])
+        self.assertEqual(volume["persistentVolumeClaim"]["claimName"], SHARED_CLAIM["metadata"]["name"])
         self.assertNotIn("volumeClaimTemplates", shard.workload["spec"])
         for number in range(3):
             self.assertIn(f"--checkpoint_dir=/data/replay-{number}", shard.arguments(number))
+
+
+class MonitoringTest(ManifestsTest):
+    overlay = composed("monitoring", "grafana_dashboards", shards=2, actors=4)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.prometheus = Container(named(self.objects, "StatefulSet", "headrace-prometheus"))
+
+    def data(self, path: str) -> dict[str, str]:
+        """Of the ConfigMap that is mounted there."""
+        mount, volume = self.prometheus.mount_of(path)
+        self.assertEqual(mount["mountPath"], path)
+        return named(self.objects, "ConfigMap", volume["configMap"]["name"])["data"]
+
+    def test_prometheus_has_the_configuration_the_rules_and_the_pages_of_all(self) -> None:
+        path = Path(self.prometheus.flag("config.file"))
+        configuration = self.data(str(path))[path.name]
+        self.assertEqual(configuration, generate.monitoring())
+        flags = ("web.console.templates", "web.console.libraries")
+        directories = [path.parent / "rules", *(Path(self.prometheus.flag(flag)) for flag in flags)]
+        for directory in directories:
+            files = (DEPLOY / "prometheus" / directory.name).iterdir()
+            expected = {file.name: file.read_text(encoding="utf-8") for file in files}
+            self.assertEqual(self.data(str(directory)), expected)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "rules").mkdir()
+            for name, text in self.data(str(directories[0])).items():
+                (Path(folder) / "rules" / name).write_text(text, encoding="utf-8")
+            # Debian's Prometheus is built without the discovery of pods.
+            parsed = yaml.safe_load(configuration)
+            del parsed["scrape_configs"][0]["kubernetes_sd_configs"]
+            (Path(folder) / path.name).write_text(yaml.safe_dump(parsed), encoding="utf-8")
+            self.assertIn("3 rule files found", promtool(self, "check", "config", f"{folder}/{path.name}"))
+
+    def test_prometheus_finds_the_pods_of_its_namespace(self) -> None:
+        (job,) = yaml.safe_load(generate.MONITORING.read_text(encoding="utf-8"))["scrape_configs"]
+        self.assertEqual(job["kubernetes_sd_configs"], [{"role": "pod", "namespaces": {"own_namespace": True}}])
+        role = named(self.objects, "Role", "headrace-prometheus")
+        self.assertEqual(role["rules"], [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}])
+        binding = named(self.objects, "RoleBinding", "headrace-prometheus")
+        self.assertEqual((binding["roleRef"]["kind"], binding["roleRef"]["name"]), ("Role", role["metadata"]["name"]))
+        account = {"kind": "ServiceAccount", "name": self.prometheus.pod["serviceAccountName"], "namespace": "headrace"}
+        self.assertEqual(binding["subjects"], [account])
+        named(self.objects, "ServiceAccount", account["name"])
+
+    def test_prometheus_may_ask_every_process_of_the_run(self) -> None:
+        served = named(self.objects, "NetworkPolicy", "headrace-metrics")["spec"]
+        (ingress,) = served["ingress"]
+        (peer,) = ingress["from"]
+        self.assertTrue(matches(peer["podSelector"]["matchLabels"], self.prometheus.labels))
+        asks = named(self.objects, "NetworkPolicy", "headrace-prometheus")["spec"]
+        self.assertTrue(matches(asks["podSelector"]["matchLabels"], self.prometheus.labels))
+        (to_pods,) = (rule for rule in asks["egress"] if "to" in rule)
+        for container in self.containers:
+            ports = {port["name"]: port["containerPort"] for port in container.spec["ports"]}
+            self.assertTrue(matches(served["podSelector"]["matchLabels"], container.labels))
+            self.assertTrue(matches(to_pods["to"][0]["podSelector"]["matchLabels"], container.labels))
+            self.assertEqual(ingress["ports"], [{"port": "metrics"}])
+            self.assertEqual(to_pods["ports"], [{"port": ports["metrics"]}])
+        # It is no process of the run.
+        self.assertNotIn("metrics", {port["name"] for port in self.prometheus.spec["ports"]})
+
+    def test_what_prometheus_keeps_has_place_on_its_claim(self) -> None:
+        _, volume = self.prometheus.mount_of(self.prometheus.flag("storage.tsdb.path"))
+        storage = amount(volume["claim"]["spec"]["resources"]["requests"]["storage"])
+        self.assertGreater(storage, int(self.prometheus.flag("storage.tsdb.retention.size").removesuffix("GB")) << 30)
+
+    def test_the_page_says_where_the_curves_are(self) -> None:
+        service, port = re.search(r"port-forward service/(\S+) (\d+)", PAGE.read_text(encoding="utf-8")).groups()
+        self.assertEqual(named(self.objects, "Service", service)["spec"]["ports"][0]["port"], int(port))
+        self.assertIn(f"http://localhost:{port}/consoles/overview.html", PAGE.read_text(encoding="utf-8"))
+
+    def test_grafana_gets_every_dashboard(self) -> None:
+        dashboards = named(self.objects, "ConfigMap", "headrace-dashboards")
+        self.assertEqual(dashboards["metadata"]["labels"]["grafana_dashboard"], "1")
+        files = (DEPLOY / "grafana" / "dashboards").iterdir()
+        self.assertEqual(dashboards["data"], {file.name: file.read_text(encoding="utf-8") for file in files})
 
 
 class OfThePageTest(ManifestsTest):
@@ -412,19 +534,48 @@ class OfThePageTest(ManifestsTest):
         text = PAGE.read_text(encoding="utf-8")
         found = re.search(r"kustomization\.yaml <<END\n(.*?)\n *END\n", text, re.DOTALL)
         self.assertIsNotNone(found)
-        self.overlay = textwrap.dedent(found[1])
+        self.overlay = textwrap.dedent(found[1]).replace("$REVISION", "abc")  # as the shell does
         super().setUp()
 
     def test_it_is_as_the_page_says(self) -> None:
         self.assertEqual(named(self.objects, "StatefulSet", "headrace-replay")["spec"]["replicas"], 4)
         images = {container.spec["image"] for container in self.containers}
-        self.assertEqual(images, {"registry.example.org/headrace", "registry.example.org/headrace-cuda"})
+        self.assertEqual(images, {"registry.example.org/headrace:abc", "registry.example.org/headrace-cuda:abc"})
         self.assertIn("nvidia.com/gpu", self.container("headrace-learner").spec["resources"]["limits"])
+
+
+class LargeShardsOfThePageTest(ManifestsTest):
+    """What docs/kubernetes.md sets for shards of 16 GiB."""
+
+    def setUp(self) -> None:
+        found = re.search(r"^patches:\n(?:  .*\n)+", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+        self.assertIsNotNone(found)
+        run = (KUBERNETES / "base" / "run.textproto").read_text(encoding="utf-8")
+        run = re.sub(r"budget_bytes: \d+", f"budget_bytes: {2 * LARGE_SHARD_BYTES}", run)
+        generator = {"name": "headrace-run", "behavior": "replace", "literals": [f"run.textproto={run}"]}
+        self.overlay = composed(shards=2, actors=4, configMapGenerator=[generator], **yaml.safe_load(found[0]))
+        super().setUp()
+        self.assertEqual(self.budget_of_a_shard(self.estimate()), LARGE_SHARD_BYTES)
+
+    def test_a_disk_that_writes_a_checkpoint_in_time_writes_the_last_one_too_and_reads_everything(self) -> None:
+        text = CHECKPOINT_WRITER.read_text(encoding="utf-8")
+        patience = re.search(r"kShardPatience{(\d+)}", text)[1]
+        self.assertIn(f"{LARGE_SHARD_BYTES / int(patience) / 1e6:.0f} MB/s", PAGE.read_text(encoding="utf-8"))
+        shard = self.container("headrace-replay")
+        rest = shard.pod["terminationGracePeriodSeconds"] - int(shard.flag("drain_seconds"))
+        self.assertGreaterEqual(rest, int(patience))
+        probe = shard.spec["startupProbe"]
+        # Of a checkpoint and a journal of its size.
+        self.assertGreaterEqual(probe["periodSeconds"] * probe["failureThreshold"], 2 * int(patience))
 
 
 class OverlaysTest(unittest.TestCase):
     def setUp(self) -> None:
         require_kubectl(self)
+
+    def test_generated_files_are_current(self) -> None:
+        for path, text in generate.written().items():
+            self.assertEqual(path.read_text(encoding="utf-8"), text, "run python3 deploy/kubernetes/generate.py")
 
     def test_each_has_its_tests(self) -> None:
         classes = (ManifestsTest, SmallTest, GpuLearnerTest, ServiceMonitorTest, InsecureTest, LargeTest)
@@ -438,6 +589,13 @@ class OverlaysTest(unittest.TestCase):
         self.assertEqual((namespace["kind"], namespace["metadata"]["name"]), ("Namespace", "headrace"))
         self.assertIn(f"kubectl apply -f {KUBERNETES}/namespace.yaml", PAGE.read_text(encoding="utf-8"))
 
+    def test_keys_and_overlays_of_the_page_get_neither_into_git_nor_into_an_image(self) -> None:
+        text = PAGE.read_text(encoding="utf-8")
+        for pattern in (r"headrace certificates (\w+) ", r"mkdir -p (\w+) "):
+            directory = re.search(pattern, text)[1]
+            self.assertIn(f"{directory}*", Path(".dockerignore").read_text(encoding="utf-8").split())
+            self.assertIn(f"/{directory}*/", Path(".gitignore").read_text(encoding="utf-8").split())
+
     def test_the_pages_name_metrics_and_sections_that_there_are(self) -> None:
         metrics = set(re.findall(r"^\| `(\w+)`", Path("docs/metrics.md").read_text(encoding="utf-8"), re.MULTILINE))
         headings = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
@@ -450,11 +608,18 @@ class OverlaysTest(unittest.TestCase):
 
     def test_components_come_together_in_any_order(self) -> None:
         names = sorted(path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml"))
-        forwards, backwards = (
-            sorted(render(composed(*order, shards=3, actors=5)), key=lambda one: (one["kind"], one["metadata"]["name"]))
-            for order in (names, names[::-1])
-        )
+        names.remove("no_replay")
+
+        def together(*order: str) -> list[Object]:
+            objects = render(composed(*order, shards=3, actors=5))
+            return sorted(objects, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+        forwards, backwards = together(*names), together(*names[::-1])
         self.assertEqual(forwards, backwards)
+        without = [one for one in forwards if one["metadata"]["name"] != "headrace-replay"]
+        self.assertLess(len(without), len(forwards))
+        self.assertEqual(together("no_replay", *names), without)
+        self.assertEqual(together(*names, "no_replay"), without)
         for container in containers(forwards):
             self.assertIn("--set=replay.shards=3", container.arguments())
             self.assertIn("--set=actor.processes=5", container.arguments())

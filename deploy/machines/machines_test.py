@@ -11,6 +11,7 @@ import tempfile
 import time
 import unittest
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ learner { threads: 1 }
 evaluation { interval_steps: 1000 episodes: 1 }
 stop { env_steps: %d }
 sac { hidden: 32 hidden: 32 batch_size: 16 random_steps: 500 }
+"""
+WITHOUT_SHARDS = """
+seed: 1
+topology: ASYNCHRONOUS_GRADIENTS
+environment { name: "CartPole-v1" }
+learner { threads: 1 }
+evaluation { interval_steps: 1000 episodes: 1 }
+stop { env_steps: %d }
+actor_critic { correction: NO_CORRECTION unroll_length: 20 network { hidden: 16 } }
 """
 
 
@@ -126,28 +136,31 @@ class MachinesTest(unittest.TestCase):
         )
         self.assertEqual(list(directory.rglob("ca.key")), [])
 
-    def write_cluster(self, directory: Path) -> Path:
+    def write_cluster(self, directory: Path, config: str, replay: str) -> Path:
         """With paths that are relative to it."""
         command = "import sys; from headrace_cli.main import main; sys.exit(main(sys.argv[1:]))"
         self.assertEqual(self.call(sys.executable, "-c", command, "certificates", str(self.root / "keys"))[0], 0)
-        self.write("run.textproto", CONFIG % 10_000_000)
+        self.write("run.textproto", config)
         return self.write(
             "two_hosts.txt",
             f"config run.textproto\ncertificates keys\ndirectory {directory}\n"
-            "learner localhost\nreplay localhost\nreplay 127.0.0.1  # another name of this machine\n"
-            "actor localhost 2\nevaluator localhost\n",
+            f"learner localhost\n{replay}actor localhost 2\nevaluator localhost\n",
         )
 
-    def test_a_run_by_ssh_survives_a_death_and_is_stopped_with_a_checkpoint(self) -> None:
-        directory = self.root / "machine"
-        cluster = self.write_cluster(directory)
-
+    def ssh_of(self, cluster: Path) -> Callable[[str], str]:
         def ssh(verb: str) -> str:
             code, output = self.call(self.ssh, verb, str(cluster))
             self.assertEqual(code, 0, output)
             return output
 
         self.addCleanup(self.call, self.ssh, "stop", str(cluster))
+        return ssh
+
+    def test_a_run_by_ssh_survives_a_death_and_is_stopped_with_a_checkpoint(self) -> None:
+        directory = self.root / "machine"
+        replay = "replay localhost\nreplay 127.0.0.1  # another name of this machine\n"
+        cluster = self.write_cluster(directory, CONFIG % 10_000_000, replay)
+        ssh = self.ssh_of(cluster)
         output = ssh("start")
         for name in PROCESSES:
             self.assertIn(f"starting {name} on", output)
@@ -185,6 +198,14 @@ class MachinesTest(unittest.TestCase):
         self.assertIn("learner does not run", ssh("stop"))
         self.assertIsNone(bystander.poll())
 
+    def test_a_run_without_shards_by_ssh_trains_to_its_end(self) -> None:
+        directory = self.root / "machine"
+        ssh = self.ssh_of(self.write_cluster(directory, WITHOUT_SHARDS % 3000, replay=""))
+        self.assertNotIn("replay", ssh("start"))
+        wait_until(lambda: "learner on localhost ended: " in ssh("status"), "the run ends")
+        self.assertRegex(self.log(directory, "learner"), r"checkpoint update-\d+")
+        self.assertIn("leased index", self.log(directory, "actor-1"))
+
     def child_of(self, directory: Path, name: str) -> int:
         """The process that deploy/machines/keep has started."""
         keeper = (directory / "pids" / name).read_text(encoding="ascii").split()[0]
@@ -195,7 +216,6 @@ class MachinesTest(unittest.TestCase):
             ("lerner node1\n", "not known: lerner node1"),
             ("config a\ncertificates b\ndirectory /c\n", 'expected one line "learner ..."'),
             ("config a\ncertificates b\ndirectory c\nlearner d\n", "directory c: expected a path from the root"),
-            ("config a\ncertificates b\ndirectory /c\nlearner d\n", 'expected a line "replay HOST"'),
         ]:
             with self.subTest(text):
                 code, output = self.call(self.ssh, "status", str(self.write("cluster", text)))
@@ -205,9 +225,9 @@ class MachinesTest(unittest.TestCase):
         self.assertEqual(code, 2)
         self.assertIn("there is no file /nowhere", output)
 
-    def start_slurm(self, steps: int) -> tuple[Path, subprocess.Popen[bytes]]:
+    def start_slurm(self, steps: int, text: str = CONFIG) -> tuple[Path, subprocess.Popen[bytes]]:
         run = self.root / "slurm_run"
-        config = self.write("run.textproto", CONFIG % steps)
+        config = self.write("run.textproto", text % steps)
         environment = self.environment | {
             "SLURM_SUBMIT_DIR": str(self.checkout),
             "SLURM_JOB_NODELIST": "localhost,127.0.0.1",
@@ -232,6 +252,13 @@ class MachinesTest(unittest.TestCase):
         self.assertRegex(self.log(run, "learner"), r"checkpoint update-\d+")
         self.assertTrue((run / "evaluations.csv").exists())
         self.assertEqual(json.loads((run / "targets.json").read_text(encoding="utf-8")), [])
+
+    def test_a_slurm_job_without_shards_trains_to_its_end(self) -> None:
+        run, job = self.start_slurm(3000, WITHOUT_SHARDS)
+        output = self.end_of(job)
+        self.assertEqual(job.returncode, 0, output + self.log(run, "learner"))
+        self.assertRegex(self.log(run, "learner"), r"checkpoint update-\d+")
+        self.assertFalse((run / "logs" / "replay-0.log").exists())
 
     def test_a_slurm_job_can_be_watched_and_leaves_a_checkpoint_when_told_to_end(self) -> None:
         run, job = self.start_slurm(10_000_000)
