@@ -638,8 +638,14 @@ TEST_F(CheckpointTest, AnEmptyDirectoryRestoresNothing) {
 
 TEST_F(CheckpointTest, EveryLifeHasAHigherIncarnation) {
   const std::string directory = directory_.path() + "/shard-0";
-  EXPECT_EQ(*NextIncarnation(directory), 1u);
-  EXPECT_EQ(*NextIncarnation(directory), 2u);
+  const uint64_t first = *NextIncarnation(directory);
+  const uint64_t second = *NextIncarnation(directory);
+  EXPECT_GT(second, first);
+  // A directory that is new, or was lost, does not begin with numbers that there were before.
+  EXPECT_GT(*NextIncarnation(directory_.path() + "/another"), second);
+  // Nor does a clock that goes wrong bring them back.
+  ASSERT_TRUE(WriteFileAtomically(directory + "/incarnation", "9000000000000000000\n").ok());
+  EXPECT_EQ(*NextIncarnation(directory), 9000000000000000001u);
   ASSERT_TRUE(WriteFileAtomically(directory + "/incarnation", "seven").ok());
   EXPECT_TRUE(absl::IsDataLoss(NextIncarnation(directory).status()));
 }
