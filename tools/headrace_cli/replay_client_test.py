@@ -66,6 +66,34 @@ def small_episode(rows: int, first: int = 0) -> dict[str, Any]:
     return {"x": np.stack([n, n + 0.5], axis=1).astype("f4"), "n": n}
 
 
+class CompressionTest(ReplayClientTest):
+    def test_compressed_rows_come_out_as_they_went_in(self) -> None:
+        columns = [("n", "i8"), ("frame", "u1", (32, 32)), ("reward", "f4")]
+        table = self.shard.create_table(
+            "frames", columns, max_bytes=4 << 20, max_item_rows=4, context_rows=2, compressed=("frame",)
+        )
+        rows = 200
+        frames = np.zeros((rows, 32, 32), dtype="u1")
+        frames[:, 3, :] = np.arange(rows, dtype="u1")[:, None]
+        noise = np.random.default_rng(1).integers(0, 256, size=(rows, 32, 32), dtype="u1")
+        frames[::5] = noise[::5]  # these cannot be made smaller
+        numbers = np.arange(rows)
+        table.writer().insert({"n": numbers, "frame": frames, "reward": np.zeros(rows, dtype="f4")})
+        batch = table.sample({"n": range(2), "frame": range(2)}, batch_size=500, stacks={"frame": 3})
+        for item, (n, stacks) in enumerate(zip(batch.columns["n"], batch.columns["frame"], strict=True)):
+            for row, stack in zip(n, stacks, strict=True):
+                for back in range(3):
+                    expected = frames[row - back] if row >= back else np.zeros((32, 32), dtype="u1")
+                    np.testing.assert_array_equal(stack[2 - back], expected, f"item {item}, row {row} - {back}")
+        self.assertLess(self.state(table).stored_bytes, frames.nbytes / 2)
+
+    def test_what_cannot_be_compressed_is_refused(self) -> None:
+        with self.assertRaisesRegex(ValueError, "no column picture to be compressed; columns: n, x"):
+            self.shard.create_table("t", [("n", "i8"), ("x", "f4")], max_bytes=1 << 20, compressed=("picture",))
+        with self.assertRaisesRegex(ReplayError, "floating-point numbers, got x FLOAT32"):
+            self.shard.create_table("t", [("n", "i8"), ("x", "f4")], max_bytes=1 << 20, compressed=("x",))
+
+
 class RoundTripTest(ReplayClientTest):
     def test_every_sampled_transition_is_one_that_was_inserted(self) -> None:
         table = self.shard.create_table("t", COLUMNS, max_bytes=4 << 20)
