@@ -7,7 +7,7 @@ import stat
 import unittest
 from pathlib import Path
 
-from run import Run, SystemTest
+from run import TINY, Run, SystemTest
 
 LOST_CHUNKS = "headrace_replay_lost_chunks_total"
 LOST_STEPS = "headrace_learner_lost_steps_total"
@@ -110,6 +110,15 @@ class FaultsTest(SystemTest):
         self.assert_mentions(output, "actor-1 died 3 times within 60 s (last: killed by SIGKILL)")
         self.assert_mentions(output, "actor-1.log", "leased index")
         self.assertTrue(run.is_deserted())
+
+    def test_training_that_diverges_is_counted_and_ends_the_run(self) -> None:
+        run = Run(self, *TINY, "sac.temperature_learning_rate=100", "stop.env_steps=1000000")
+        code, output = run.to_end()
+        self.assertEqual(code, 1)
+        self.assert_mentions(output, "learner died 3 times", "training has diverged")
+        # For the metrics of the next start: nobody sees those of one that ends so.
+        identity = (run.directory / "checkpoints/IDENTITY.textproto").read_text(encoding="utf-8")
+        self.assertIn("divergences: 3", identity)
 
     def test_an_actor_whose_environment_hangs_ends_and_says_where(self) -> None:
         run = Run(self, "environment.step_delay_seconds=3600", "hang_seconds=8", "actor.processes=1")

@@ -45,6 +45,8 @@ class BenchmarkTest(unittest.TestCase):
         names = {f"replay/{name}{figure}" for name in inserts for figure in ("", "/server_cpu")}
         names |= {f"replay/{name}/{way}" for name in samples for way in ways}
         names.add("replay/sample/90_bytes/batches_of_256/proportional_beside_uniform")
+        crowd = ("work_beside_one_of_a_kind", "slowest_writer", "slowest_sampler")
+        names |= {f"replay/crowd/8_writers_4_samplers/{figure}" for figure in crowd}
         self.assert_prints(["tools/bench/replay", *TINY, "--items=1000", "--megabytes=8"], names)
 
     def test_replay_growth(self) -> None:
