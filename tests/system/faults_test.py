@@ -117,7 +117,7 @@ class FaultsTest(SystemTest):
         self.assertEqual(code, 1)
         self.assert_mentions(output, "learner died 3 times", "training has diverged")
         # For the metrics of the next start: nobody sees those of one that ends so.
-        identity = (run.directory / "checkpoints/IDENTITY.textproto").read_text(encoding="utf-8")
+        identity = (run.path / "checkpoints/IDENTITY.textproto").read_text(encoding="utf-8")
         self.assertIn("divergences: 3", identity)
 
     def test_an_actor_whose_environment_hangs_ends_and_says_where(self) -> None:
