@@ -4,10 +4,12 @@ import math
 import re
 import signal
 import unittest
+from pathlib import Path
 
 from run import Run, SystemTest, wait_until
 from safetensors.numpy import load_file
 
+BREAKOUT = Path("deploy/run/minatar_breakout_dqn.textproto").absolute()
 # Two of each, and evaluations; no score, so that runs are as long as they are told to be.
 PARTS = ("stop.score=", "evaluation.episodes=2", "evaluation.interval_steps=500", "learner.log_interval_seconds=0.1")
 
@@ -121,6 +123,33 @@ class ResumeTest(SystemTest):
         self.assertGreaterEqual(after["env_steps"], 2500)
         self.assertGreater(after["updates"], before["updates"])
         self.assert_unbroken(run)
+
+
+    def test_a_score_that_was_reached_may_be_raised(self) -> None:
+        run = Run(self, *PARTS, "stop.env_steps=100000", "stop.score=-10000", "stop.consecutive=1")
+        code, output = run.to_end()
+        self.assertEqual(code, 0)
+        self.assertIn("the score of -10000 is reached", run.log("learner"))
+        before = run.counters()
+        # A score that nothing reaches: the steps end it.
+        run.overrides += ["stop.score=0", f"stop.env_steps={before['env_steps'] + 500}"]
+        self.assertEqual(run.to_end()[0], 0)
+        self.assertGreaterEqual(run.counters()["env_steps"], before["env_steps"] + 500)
+        self.assertNotIn("the score of 0 is reached", run.log("learner"))
+
+    def test_compressed_images_are_learned_from_and_spread(self) -> None:
+        run = Run(
+            self, "replay.compress_from_bytes=100", "environment.frame_stack=2", "replay.min_steps=200",
+            "dqn.batch_size=16", "evaluation.processes=0", "stop.env_steps=600", config=BREAKOUT,
+        )
+        self.assertEqual(run.to_end()[0], 0)
+        items = stored_items(run)
+        run.overrides += ["replay.shards=2", "stop.env_steps=1000"]
+        self.assertEqual(run.to_end()[0], 0)
+        logs = run.log("replay-0") + run.log("replay-1")
+        taken = re.findall(r"(\d+) items in \d+ rows taken from checkpoint", logs)
+        self.assertEqual(sum(int(count) for count in taken), items)
+        self.assertGreater(stored_items(run), items)
 
 
 def stored_items(run: Run) -> int:
