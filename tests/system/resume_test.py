@@ -132,7 +132,7 @@ class ResumeTest(SystemTest):
         self.assertIn("the score of -10000 is reached", run.log("learner"))
         before = run.counters()
         # A score that nothing reaches: the steps end it.
-        run.overrides += ["stop.score=0", f"stop.env_steps={before['env_steps'] + 500}"]
+        run.overrides += ["stop.score=0", f"stop.env_steps={int(before['env_steps']) + 500}"]
         self.assertEqual(run.to_end()[0], 0)
         self.assertGreaterEqual(run.counters()["env_steps"], before["env_steps"] + 500)
         self.assertNotIn("the score of 0 is reached", run.log("learner"))
