@@ -121,6 +121,7 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, 
       log_probs_(at::zeros({lanes_->size()}, at::kFloat)),
       in_episode_(lanes_->size()),
       dropping_(lanes_->size()),
+      failures_(lanes_->size()),
       rewards_(lanes_->size()),
       random_steps_left_(options_.lease.random_steps()) {
   metrics_->window_bytes.Set(static_cast<double>(options_.config.actor().window_bytes()));
@@ -186,16 +187,16 @@ absl::Status Acting::EndRound() {
 
 // One that does nothing but fail would go on like that for ever, and nobody would learn from it.
 absl::Status Acting::CheckFailures() {
-  if (failures_ < kMostFailures) return absl::OkStatus();
-  const auto& steps = lanes_->steps();
-  const auto failed = std::ranges::find_if(steps, [](const LaneStep& step) { return step.interrupted; });
-  return absl::InternalError(absl::StrFormat("%s has failed at each of its last %d steps: %s", lanes_->facts().name,
-                                             failures_, failed == steps.end() ? "" : failed->cause));
+  const auto failing = std::ranges::find_if(failures_, [](int failures) { return failures >= kMostFailures; });
+  if (failing == failures_.end()) return absl::OkStatus();
+  const auto lane = static_cast<int>(failing - failures_.begin());
+  return absl::InternalError(absl::StrFormat("lane %d of %s has failed at each of its last %d steps: %s", lane,
+                                             lanes_->facts().name, *failing, lanes_->steps()[lane].cause));
 }
 
 void Acting::RecordLane(int lane) {
   const LaneStep& step = lanes_->steps()[lane];
-  failures_ = step.interrupted ? failures_ + 1 : 0;
+  failures_[lane] = step.interrupted ? failures_[lane] + 1 : 0;
   const std::byte* const observation = RowOf(observations_, lane);
   AddMoments(lane);
   if (drop_episodes_ && !writer_->HasRoom() && !dropping_[lane]) {

@@ -105,6 +105,7 @@ class Acting {
   at::Tensor final_observation_;  // of one lane
   std::vector<bool> in_episode_;  // the lane has rows of its episode in replay
   std::vector<bool> dropping_;    // the rest of the lane's episode is not recorded
+  std::vector<int> failures_;     // steps in a row at which the lane's environment failed
   std::vector<double> rewards_;   // of the lane's episode so far, discounted, where moments of it are asked for
   uint32_t round_steps_ = 0;      // since the last round
   uint64_t random_steps_left_;
@@ -122,7 +123,6 @@ class Acting {
 
   v1::AttendRequest report_;
   Time last_report_{};
-  int failures_ = 0;  // steps in a row, of all lanes
   int untold_interruptions_ = 0;
   Time interruption_told_{};
   std::deque<double> recent_returns_;

@@ -62,6 +62,8 @@ absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
   return names;
 }
 
+double SecondsSince1970() { return Seconds(std::chrono::system_clock::now().time_since_epoch()); }
+
 absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest manifest,
                         const std::map<std::string, std::string_view>& files) {
   RETURN_IF_ERROR(MakeDirectories(directory));
@@ -73,7 +75,7 @@ absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest man
     entry.set_bytes(contents.size());
     entry.set_xxh3(Checksum(contents));
   }
-  manifest.set_committed_seconds(Seconds(std::chrono::system_clock::now().time_since_epoch()));
+  manifest.set_committed_seconds(SecondsSince1970());
   const std::string text = PrintText(manifest);
   return WriteFileAtomically(directory + "/" + kManifestFile, text + ChecksumLine(text));
 }
@@ -177,6 +179,7 @@ absl::Status CountDivergence(const std::string& checkpoints) {
   const std::string path = checkpoints + kIdentityFile;
   ASSIGN_OR_RETURN(v1::LearnerIdentity identity, ReadText<v1::LearnerIdentity>(path));
   identity.set_divergences(identity.divergences() + 1);
+  identity.set_diverged_seconds(SecondsSince1970());
   return WriteFileAtomically(path, PrintText(identity));
 }
 

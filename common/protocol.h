@@ -10,7 +10,7 @@
 
 namespace headrace {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 // How the names of checkpoints begin that a shard writes when it is told to end (docs/formats/replay.md).
 inline constexpr char kEndOfALife[] = "end-";

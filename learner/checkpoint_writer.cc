@@ -104,19 +104,21 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
     *manifest.mutable_shards(static_cast<int>(i)) = *std::move(answer);
   }
   shard_failures_ = failed.ok() ? 0 : shard_failures_ + 1;
-  if (!failed.ok() && !cut.last && shard_failures_ < kPatientFailures) return failed;
+  // One of the same updates, with or without what the shards held, has nothing to gain by this.
+  const bool saved = manifest.name() == committed_ || manifest.name() == incomplete_;
+  if (!failed.ok() && !cut.last && (saved || shard_failures_ < kPatientFailures)) return failed;
   manifest.mutable_counters()->set_env_steps(env_steps);
   for (const auto& [name, contents] : cut.files) bytes += contents.size();
   RETURN_IF_ERROR(
       SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
-  committed_ = manifest.name();
+  const std::string superseded = std::exchange(incomplete_, failed.ok() ? "" : manifest.name());
   if (failed.ok()) {
+    committed_ = manifest.name();
     RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
-  } else if (!incomplete_.empty()) {
+  } else if (!superseded.empty() && superseded != manifest.name()) {
     // Those that have everything stay until there is another one; of these the newest is enough.
-    RETURN_IF_ERROR(RemoveCheckpoint(checkpoints_, incomplete_));
+    RETURN_IF_ERROR(RemoveCheckpoint(checkpoints_, superseded));
   }
-  incomplete_ = failed.ok() ? "" : manifest.name();
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           Seconds(std::chrono::steady_clock::now() - start));
   if (failed.ok()) return absl::OkStatus();

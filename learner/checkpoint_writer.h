@@ -67,8 +67,8 @@ class CheckpointWriter {
   const v1::Peer peer_;
   const uint32_t keep_;
   // Touched by the writing thread alone:
-  std::string committed_;
-  std::string incomplete_;  // the newest checkpoint, if it lacks what a shard held
+  std::string committed_;   // the newest that has everything
+  std::string incomplete_;  // a newer one, which lacks what a shard held
   int shard_failures_ = 0;  // in a row
   LearnerMetrics* const metrics_;
   const std::chrono::milliseconds connect_patience_;

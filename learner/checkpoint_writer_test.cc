@@ -178,9 +178,15 @@ TEST_F(CheckpointWriterTest, AfterSomeAttemptsWhatWasLearnedIsSavedWithoutTheSha
   for (int failed = 1; failed < CheckpointWriter::kPatientFailures; ++failed) {
     EXPECT_THAT(attempt(2), ElementsAre(CheckpointName(1)));
   }
-  EXPECT_THAT(attempt(3), ElementsAre(CheckpointName(1), CheckpointName(3)));
+  // Before that one is replaced by less, there must be something new.
+  EXPECT_THAT(attempt(1), ElementsAre(CheckpointName(1)));
+  EXPECT_NE(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1))->manifest.shards(0).path(), "");
+  for (int again = 0; again < 3; ++again) {
+    EXPECT_THAT(attempt(3), ElementsAre(CheckpointName(1), CheckpointName(3)));
+  }
   EXPECT_EQ(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(3))->manifest.shards(0).path(), "");
   EXPECT_THAT(attempt(4), ElementsAre(CheckpointName(1), CheckpointName(4)));
+  EXPECT_THAT(*ListDirectory(second_directory_.path()), testing::Contains(HasSubstr(CheckpointName(1))));
   first_.Serve();
   // However long a connection takes on a busy machine.
   CheckpointWriter::Cut cut = Cut(5, 0);

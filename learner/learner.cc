@@ -58,6 +58,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   metrics_->divergences.Set(identity_.divergences());
+  if (identity_.divergences() > 0) metrics_->diverged_timestamp.Set(identity_.diverged_seconds());
   if (resume_from_.has_value()) {
     counters_ = resume_from_->manifest.counters();
     const double committed = resume_from_->manifest.committed_seconds();

@@ -19,6 +19,8 @@ struct LearnerMetrics {
                                  kNotKnownYet)),
         divergences(r.AddGauge("headrace_learner_divergences",
                                "Starts of the run that ended because numbers were no longer finite.")),
+        diverged_timestamp(r.AddGauge("headrace_learner_diverged_timestamp_seconds",
+                                      "When the last of these ended, in seconds since 1970.", kNotKnownYet)),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
         stale_items(r.AddCounter("headrace_learner_stale_items_total",
@@ -96,6 +98,7 @@ struct LearnerMetrics {
   prometheus::Counter& env_steps;
   prometheus::Gauge& run_env_steps;
   prometheus::Gauge& divergences;
+  prometheus::Gauge& diverged_timestamp;
   prometheus::Counter& lost_steps;
   prometheus::Counter& stale_items;
   prometheus::Counter& episodes;

@@ -137,7 +137,9 @@ uint64_t CellBytes(const TableCut& cut) {
 v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& name, uint64_t number,
                                       uint64_t journal_file, std::vector<TableCut>& cuts) {
   v1::ReplayCheckpointHeader header;
-  header.set_format(kCheckpointFormat);
+  const bool compressed =
+      std::ranges::any_of(cuts, [](const TableCut& cut) { return cut.table->layout().compressed_columns() > 0; });
+  header.set_format(compressed ? kCheckpointFormat : kFormatWithoutCells);
   header.set_run_id(shard.run_id());
   header.set_name(name);
   header.set_shard(shard.number());

@@ -21,7 +21,8 @@
 namespace headrace {
 
 inline constexpr std::string_view kCheckpointMagic = "HEADRACE REPLAY\n";
-inline constexpr uint32_t kCheckpointFormat = 4;
+inline constexpr uint32_t kCheckpointFormat = 5;
+inline constexpr uint32_t kFormatWithoutCells = 4;      // of files without compressed columns
 inline constexpr uint32_t kOldestCheckpointFormat = 1;  // that is still read
 
 struct ItemRecord {

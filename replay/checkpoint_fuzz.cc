@@ -46,9 +46,12 @@ std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snap
 }
 
 absl::Status Insert(Table& table, uint64_t writer, v1::ChunkHeader chunk, size_t rows) {
-  const size_t cells = rows * table.layout().compressed_columns();  // of a byte each
-  for (size_t i = 0; i < cells; ++i) chunk.add_cell_bytes(1);
-  const std::vector<uint8_t> payload(rows * table.layout().fixed_bytes() + cells);
+  const std::vector<uint8_t> payload(rows * table.layout().payload_bytes());  // cells are not made smaller
+  for (const RowLayout::ColumnLayout& column : table.layout().columns()) {
+    for (size_t row = 0; column.compressed && row < rows; ++row) {
+      chunk.add_cell_bytes(static_cast<uint32_t>(column.bytes));
+    }
+  }
   const Table::OpenedWriter opened = table.OpenWriter(writer, /*first_sequence=*/0);
   chunk.set_sequence(opened.last_sequence + 1);
   const absl::Status status =
@@ -103,7 +106,8 @@ void Use(Table& table) {
   v1::ChunkHeader chunk;
   v1::Segment& segment = *chunk.add_segments();
   const bool fixed = table.layout().compressed_columns() == 0;
-  segment.set_rows(static_cast<uint32_t>(fixed ? table.rows().max_rows() : table.rows().sure_rows() / 2));
+  segment.set_rows(
+      static_cast<uint32_t>(fixed ? table.rows().max_rows() : std::max<size_t>(1, table.rows().sure_rows() / 2)));
   segment.set_episode_start(true);
   HEADRACE_CHECK(Insert(table, newcomer, chunk, segment.rows()).ok());
 }

@@ -68,6 +68,7 @@ absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, 
 absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& shard) {
   ASSIGN_OR_RETURN(const uint64_t steps, ReplayJournal(directory, first, shard));
   if (steps > 0) LogInfo("%d steps restored from the journal", steps);
+  for (Table* const table : shard.Tables()) table->BeginLife();
   return absl::OkStatus();
 }
 

@@ -220,6 +220,25 @@ TEST_F(CompressionOnDiskTest, ACheckpointHasTheCells) {
   CheckSample(table, 500);
 }
 
+TEST_F(CompressionOnDiskTest, AFullTableIsRestored) {
+  v1::TableSpec spec = ImageSpec();
+  spec.set_max_bytes(256 << 10);
+  Shard shard(0, 1 << 20, 1, 1);
+  Table& table = **shard.CreateTable(MakePeer("run", "learner"), spec);
+  ImageWriter(&table).Write(200);
+  ASSERT_GT(table.State().removed_items(), 0u);
+  v1::CheckpointRequest request;
+  request.set_name("full");
+  request.set_keep(1);
+  ASSERT_TRUE(WriteCheckpoint(shard, directory_.path(), request).ok());
+  Shard restored(0, 1 << 20, 2, 1);
+  ASSERT_EQ(*RestoreNewest(directory_.path(), restored), "full");
+  EXPECT_EQ(restored.Tables()[0]->State().items(), table.State().items());
+  CheckSample(*restored.Tables()[0], 200);
+  ImageWriter(restored.Tables()[0], 2).Write(200);
+  CheckSample(*restored.Tables()[0], 200);
+}
+
 TEST_F(CompressionOnDiskTest, ACheckpointIsSpreadWithItsCells) {
   v1::Redistribution redistribution;
   redistribution.set_name("one");
@@ -286,6 +305,9 @@ class CompressionRefusalTest : public testing::Test {
  protected:
   // A chunk of two rows with cells of these sizes, first of `frame`, then of `mask`.
   absl::Status Insert(const std::vector<uint32_t>& sizes, size_t payload_bytes) {
+    return Insert(sizes, std::vector<std::byte>(payload_bytes));
+  }
+  absl::Status Insert(const std::vector<uint32_t>& sizes, const std::vector<std::byte>& payload) {
     const std::unique_ptr<Table> table = *Table::Create(ImageSpec(), 0, 1);
     v1::ChunkHeader chunk;
     chunk.set_sequence(1);
@@ -293,7 +315,6 @@ class CompressionRefusalTest : public testing::Test {
     segment.set_rows(2);
     segment.set_episode_start(true);
     chunk.mutable_cell_bytes()->Add(sizes.begin(), sizes.end());
-    const std::vector<std::byte> payload(payload_bytes);
     const absl::StatusOr<Table::Outcome> outcome = table->Insert(
         1, table->OpenWriter(1, 1).session, chunk, ChunkPayload(payload), {&table, [] {}}, [] { return 0; });
     EXPECT_EQ(table->State().inserted_steps(), outcome.ok() ? 2u : 0u);
@@ -303,8 +324,22 @@ class CompressionRefusalTest : public testing::Test {
   static constexpr size_t kFixedBytes = 2 * (4 + 16);
 };
 
-TEST_F(CompressionRefusalTest, TakesSizesThatFit) {
-  EXPECT_EQ(Insert({1, kFrameBytes, 64, 2}, kFixedBytes + 1 + kFrameBytes + 64 + 2), absl::OkStatus());
+TEST_F(CompressionRefusalTest, TakesCellsThatFitAndRefusesThoseThatCannotBeInflated) {
+  std::vector<std::byte> payload(2 * 4);  // rewards
+  const size_t frame_at = payload.size();
+  const uint32_t frame = Deflate(std::vector<std::byte>(kFrameBytes), payload);
+  payload.resize(payload.size() + kFrameBytes + 2 * 16 + 64);  // one as it is, `which`, and a mask as it is
+  const uint32_t mask = Deflate(std::vector<std::byte>(64), payload);
+  ASSERT_LT(frame, kFrameBytes);
+  ASSERT_LT(mask, 64u);
+  EXPECT_EQ(Insert({frame, kFrameBytes, 64, mask}, payload), absl::OkStatus());
+  std::vector<std::byte> damaged = payload;
+  damaged[damaged.size() - mask] = std::byte{0xff};
+  EXPECT_THAT(Insert({frame, kFrameBytes, 64, mask}, damaged).message(),
+              HasSubstr("expected a cell of 64 bytes by LZ4, got another in column mask, row 1"));
+  damaged = payload;
+  damaged[frame_at] = std::byte{0};
+  EXPECT_THAT(Insert({frame, kFrameBytes, 64, mask}, damaged).message(), HasSubstr("column frame, row 0"));
 }
 
 TEST_F(CompressionRefusalTest, RefusesSizesThatDoNot) {

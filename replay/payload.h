@@ -53,7 +53,8 @@ using CellSizes = std::span<const uint32_t>;
 
 // InvalidArgument: the payload's bytes, or the sizes of its cells, are not those of so many rows.
 absl::Status CheckSizes(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells);
-// The rest is for payloads whose sizes are right. InvalidArgument: a number is not finite; column and row are named.
+// The rest is for payloads whose sizes are right. InvalidArgument: a number is not finite, or a cell cannot be
+// inflated; column and row are named.
 absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, size_t rows, CellSizes cells);
 // Copies the payload into `rows`, and its cells into the block that was reserved with them.
 void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, CellSizes cells,

@@ -304,6 +304,7 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
           redistribution.files_size());
   RETURN_IF_ERROR(table.RestoreBooks(redistribution.state(), {}, items, rows));
   table.ReleaseRestored(rows);
+  table.BeginLife();
   return absl::OkStatus();
 }
 

@@ -38,7 +38,7 @@ class RowLayout {
   };
 
   // A row takes at least so much of what its compressed columns would take uncompressed, as far as memory is planned.
-  static constexpr size_t kMostCompression = 32;
+  static constexpr size_t kMostCompression = 8;
 
   // with_age: rows have one, see RowStore::Age. InvalidArgument: no columns, two of one name, an unknown type or
   // compression, a compressed column of floating-point numbers, an empty one, or a row over 16 MiB.

@@ -1,5 +1,6 @@
 #include "replay/row_store.h"
 
+#include <cstring>
 #include <set>
 
 #include "gmock/gmock.h"
@@ -138,6 +139,29 @@ TEST(RowStoreTest, HoldsTwoRowsHoweverSmallTheBudget) {
   Rows rows;
   EXPECT_EQ(store.Reserve(2, rows), Room::kReserved);
   EXPECT_EQ(store.Reserve(1, rows), Room::kFull);
+}
+
+// Four rows of cells that are a quarter of the budget each.
+TEST(RowStoreCellsTest, CountTowardsTheBudgetAndGoWithTheLastSlabThatHasRowsOfTheirs) {
+  constexpr size_t kCells = kBudget / 4;
+  RowStore store({.stride = kStride, .least = 2 * kStride, .most = kBudget / 16}, kBudget);
+  ASSERT_EQ(store.rows_per_slab(), 1u) << "so that two rows are in two slabs";
+  EXPECT_FALSE(store.CanHold(1, kBudget));
+  Rows first, second, third;
+  std::byte* cells = nullptr;
+  ASSERT_EQ(store.Reserve(2, kCells, first, cells), RowStore::Room::kReserved);
+  std::memset(cells, 1, kCells);
+  ASSERT_EQ(store.Reserve(1, 2 * kCells, second, cells), RowStore::Room::kReserved);
+  EXPECT_EQ(store.stored_bytes(), 3 * store.slab_bytes() + 3 * kCells);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kFull);
+  store.Release(first[0]);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kFull) << "another row has cells of the block";
+  const uint64_t read = store.BeginRead();
+  store.Release(first[1]);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kHeldBack);
+  store.EndRead(read);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kReserved);
+  EXPECT_EQ(store.stored_bytes(), 2 * store.slab_bytes() + 3 * kCells);
 }
 
 }  // namespace

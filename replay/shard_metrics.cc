@@ -29,7 +29,8 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
           "headrace_replay_table_sampled_steps",
           "Environment steps of the items handed to samplers, over all lives of the table.", kLabels)),
       removed_items_(registry.AddCounterFamily("headrace_replay_removed_items_total",
-                                               "Items removed to make room, or because they were sampled often enough.",
+                                               "Items removed since this process started, to make room or because they "
+                                               "were sampled often enough.",
                                                kLabels)),
       lost_chunks_(registry.AddCounterFamily(
           "headrace_replay_lost_chunks_total",
@@ -39,7 +40,8 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
           "Items that reach back to lost chunks, or to rows that had to make room while their writer was gone.",
           kLabels)),
       priority_updates_(registry.AddCounterFamily("headrace_replay_priority_updates_total",
-                                                  "Priorities that learners have set.", kLabels)),
+                                                  "Priorities that learners have set since this process started.",
+                                                  kLabels)),
       unknown_priority_keys_(registry.AddCounterFamily("headrace_replay_unknown_priority_keys_total",
                                                        "Priorities that came for items which were gone.", kLabels)),
       stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),

@@ -55,6 +55,11 @@ v1::TableState Table::State() const {
   return StateLocked();
 }
 
+void Table::BeginLife() {
+  MutexLock lock(&chunks_.mutex);
+  restored_state_ = StateLocked();
+}
+
 v1::TableState Table::RestoredState() const {
   MutexLock lock(&chunks_.mutex);
   return restored_state_;

@@ -59,7 +59,8 @@ class Table {
   const RowLayout& layout() const { return chunks_.layout; }
   // Of the steps only those that are durable.
   v1::TableState State() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
-  // With which this life began: that of a checkpoint, or of an empty table.
+  // What is there now is what this life begins with; without it, that of an empty table.
+  void BeginLife() ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   v1::TableState RestoredState() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
 

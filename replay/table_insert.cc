@@ -1,5 +1,6 @@
 // How a table takes chunks in.
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -95,8 +96,16 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, s
                         spec_.max_bytes(), spec_.name()));
   };
   if (!chunks_.rows.CanHold(rows, cell_bytes)) return too_large();  // before anything is removed for it
+  const auto reserve = [&]() -> absl::StatusOr<RowStore::Room> {
+    try {
+      return chunks_.rows.Reserve(rows, cell_bytes, reserved, cell_block);
+    } catch (const std::bad_alloc&) {  // rows have their memory from the start, cells have not
+      return absl::ResourceExhaustedError(absl::StrFormat("there is no memory left for cells of %d bytes", cell_bytes));
+    }
+  };
   while (true) {
-    switch (chunks_.rows.Reserve(rows, cell_bytes, reserved, cell_block)) {
+    ASSIGN_OR_RETURN(const RowStore::Room room, reserve());
+    switch (room) {
       case RowStore::Room::kReserved:
         return Outcome::kDone;
       case RowStore::Room::kHeldBack:

@@ -155,7 +155,6 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
   } else if (!writers.empty()) {
     return absl::DataLossError("a table over another has writers");
   }
-  restored_state_ = state;
   inserted_items_ = state.inserted_items();
   sampled_items_ = state.sampled_items();
   sampled_steps_ = state.sampled_steps();

@@ -14,17 +14,25 @@ def deflate(values: bytes) -> bytes:
 
 
 def inflate(cell: bytes, size: int) -> bytes:
-    """The `size` bytes of values that a cell was made of; of an empty one zeros."""
-    if not cell:
-        return bytes(size)
-    return cell if len(cell) == size else lz4.block.decompress(cell, uncompressed_size=size)
+    """The `size` bytes of values that a cell was made of; of an empty one zeros. ValueError: it is no such cell."""
+    if not cell or len(cell) == size:
+        return cell or bytes(size)
+    try:
+        values = lz4.block.decompress(cell, uncompressed_size=size)
+    except lz4.block.LZ4BlockError as error:
+        raise ValueError(f"a cell cannot be inflated: {error}") from error
+    if len(values) != size:
+        raise ValueError(f"expected a cell of {size} bytes, got one of {len(values)}")
+    return values
 
 
 def inflate_frame(frame: Any) -> bytes:
-    """What belongs at the frame's offset."""
+    """What belongs at the frame's offset. ValueError: its cells are damaged."""
     sizes: NDArray[np.uint32] = np.frombuffer(frame.data, dtype="<u4", count=frame.cells)
     values, begin = [], sizes.nbytes
     for size in sizes.tolist():
         values.append(inflate(frame.data[begin : begin + size], frame.cell_bytes))
         begin += size
+    if begin != len(frame.data):
+        raise ValueError(f"expected cells of {begin} bytes in all, got {len(frame.data)}")
     return b"".join(values)

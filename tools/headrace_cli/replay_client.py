@@ -195,8 +195,11 @@ class ReplayTable:
             np.empty((batch_size, len(part), *([stacks[name]] if name in stacks else [])), dtype=columns[name])
             for name, part in rows.items()
         ]
-        for answer in answers:
-            _place(answer.frames, blocks)
+        try:
+            for answer in answers:
+                _place(answer.frames, blocks)
+        except ValueError as error:
+            raise ReplayError(grpc.StatusCode.DATA_LOSS, f"{self._channel.address}: {error}") from error
         rows_needed = max(part[-1] for part in rows.values()) + 1
         return Batch(
             columns=dict(zip(rows, blocks, strict=True)),

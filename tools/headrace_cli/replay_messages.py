@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from headrace_cli import workspace
 
 SERVICE = "headrace.v1.Replay"
-PROTOCOL_VERSION = 1  # of handshake.proto; a shard refuses others
+PROTOCOL_VERSION = 2  # of handshake.proto; a shard refuses others
 NO_INSERT_LIMIT = 2**64 - 1
 
 # By their names in column.proto. Numpy has no BFLOAT16: its bits stand for it.
