@@ -201,7 +201,8 @@ def _progress(run: RunView, label_width: int) -> Table:
         done = min(run.elapsed_seconds, plan.stop_seconds)
         grid.add_row("ends after", ProgressBar(plan.stop_seconds, done), duration(plan.stop_seconds))
     if plan.stop_score is not None:
-        grid.add_row("ends at score", number(plan.stop_score))
+        times = f", {plan.stop_consecutive} times in a row" if plan.stop_consecutive > 1 else ""
+        grid.add_row("ends at score", number(plan.stop_score) + times)
     return grid
 
 

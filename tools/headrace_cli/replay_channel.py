@@ -43,6 +43,7 @@ class ReplayChannel:
             raise UsageError(f"expected the address of a replay shard as HOST:PORT, got {address!r}")
         self.address = address
         self.timeout_seconds = timeout_seconds
+        self._certificates = certificates
         self._channel = security.connect(address, certificates, _OPTIONS)
 
     def close(self) -> None:
@@ -66,7 +67,8 @@ class ReplayChannel:
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.UNAVAILABLE:
             reason = details.rpartition("last error: ")[2]
-            return ReplayError(code, f"no replay shard answers at {self.address}: {reason}")
+            hint = "" if self._certificates else " (one with certificates answers only where --certificates are given)"
+            return ReplayError(code, f"no replay shard answers at {self.address}: {reason}{hint}")
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return ReplayError(code, f"what serves at {self.address} is no replay shard: it has no {method}")
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:

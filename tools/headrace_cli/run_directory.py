@@ -73,7 +73,8 @@ class RunDirectory:
             raise UsageError(f"{self.path} holds the runs of several seeds, {_listed(seeds)}: name one, or give --seeds")
         names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
         if others := sorted(names - _BEFORE_A_RUN):
-            raise UsageError(f"{self.path} holds no run, but {_listed(others)}: expected a directory that is empty or new")
+            expected = "expected a directory that is empty or new; what a refused start has left may be deleted"
+            raise UsageError(f"{self.path} holds no run, but {_listed(others)}: {expected}")
 
     def create_and_lock(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Makes the directory and takes it for this launcher and the processes that inherit the lock.

@@ -47,6 +47,7 @@ class Plan:
     stop_env_steps: int = 0
     stop_seconds: float = 0.0
     stop_score: float | None = None
+    stop_consecutive: int = 1  # evaluations in a row that must reach it
     min_steps: int = 0
     capacity: int = 0
     queue: bool = False  # experience travels through a queue, where each item is used once
@@ -60,6 +61,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         stop_env_steps=int(stop.get("env_steps", 0)),
         stop_seconds=float(stop.get("wall_seconds", 0.0)),
         stop_score=float(stop["score"]) if "score" in stop else None,
+        stop_consecutive=int(stop.get("consecutive", 1)),
         min_steps=int(replay.get("min_steps", 0)),
         capacity=int(replay.get("capacity", 0)),
         queue=config.get("experience", {}).get("used_once", False),

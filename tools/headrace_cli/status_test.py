@@ -203,6 +203,8 @@ class StatusTest(unittest.TestCase):
     def test_the_plan_reads_64_bit_integers_from_strings(self) -> None:
         plan = plan_of({"stop": {"env_steps": "20000", "score": -180.0}, "replay": {"min_steps": "1000"}})
         self.assertEqual((plan.stop_env_steps, plan.stop_score, plan.min_steps), (20000, -180.0, 1000))
+        self.assertEqual(plan.stop_consecutive, 1)
+        self.assertEqual(plan_of({"stop": {"score": -180.0, "consecutive": 3}}).stop_consecutive, 3)
 
     def test_the_plan_knows_whether_experience_is_used_once(self) -> None:
         self.assertTrue(plan_of({"experience": {"used_once": True}}).queue)
