@@ -62,23 +62,31 @@ VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Le
           .frame_stack = static_cast<int>(config.environment().frame_stack())};
 }
 
-absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
-                                                                const std::vector<std::string>& addresses) {
-  return ReplayWriter::Start(
-      {.address = addresses[options.lease.index() % addresses.size()],
-       .peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
-       .writer = RandomId(),
-       .table = options.lease.table().name(),
-       .signature = options.experience.signature,
-       .pattern = {.rows = options.experience.item_rows,
-                   .stride = options.experience.item_stride,
-                   .least_rows = options.experience.least_item_rows > 0 ? options.experience.least_item_rows
-                                                                        : options.experience.item_rows,
-                   .span_episodes = options.experience.span_episodes,
-                   .until_cut = options.experience.round_steps > 0},
-       .chunk_rows = options.config.actor().chunk_rows(),
-       .window_bytes = options.config.actor().window_bytes(),
-       .lockstep = options.config.deterministic()});
+absl::StatusOr<std::unique_ptr<MovingWriter>> StartReplayWriter(const ActingOptions& options,
+                                                                std::vector<std::string> addresses) {
+  const size_t home = options.lease.index() % addresses.size();
+  const size_t second = options.lease.index() / addresses.size();
+  const bool in_rounds = options.experience.round_steps > 0;
+  // What a round or a step in lockstep waits for is with one shard.
+  const bool stays = in_rounds || options.config.deterministic() || options.config.actor().move_after_seconds() == 0;
+  if (stays) addresses = {std::move(addresses[home])};
+  return MovingWriter::Start(
+      {.writer = {.peer = MakePeer(options.lease.run_id(), absl::StrCat("actor ", options.lease.index())),
+                  .table = options.lease.table().name(),
+                  .signature = options.experience.signature,
+                  .pattern = {.rows = options.experience.item_rows,
+                              .stride = options.experience.item_stride,
+                              .least_rows = options.experience.least_item_rows > 0 ? options.experience.least_item_rows
+                                                                                   : options.experience.item_rows,
+                              .span_episodes = options.experience.span_episodes,
+                              .until_cut = in_rounds},
+                  .chunk_rows = options.config.actor().chunk_rows(),
+                  .window_bytes = options.config.actor().window_bytes(),
+                  .lockstep = options.config.deterministic()},
+       .addresses = std::move(addresses),
+       .home = stays ? 0 : home,
+       .second = second,
+       .patience = std::chrono::duration<double>(options.config.actor().move_after_seconds())});
 }
 
 absl::StatusOr<std::unique_ptr<Acting>> Acting::Create(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes,
@@ -167,6 +175,7 @@ absl::Status Acting::StepOnce() {
   const uint32_t round_steps = options_.experience.round_steps;
   if (round_steps > 0 && ++round_steps_ == round_steps) return EndRound();
   RETURN_IF_ERROR(AsFailure(Send()));
+  MoveIfNeeded();
   Report(false);
   return absl::OkStatus();
 }
@@ -279,6 +288,7 @@ absl::Status Acting::Send() {
   if (drop_episodes_) return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
   while (absl::IsDeadlineExceeded(status)) {
     if (should_stop_()) return absl::CancelledError("stopping");
+    MoveIfNeeded();
     const Time begin = Clock::now();
     status = writer_->Send(begin + kPatience);
     // Counted while it lasts, so that whoever looks sees it.
@@ -289,6 +299,19 @@ absl::Status Acting::Send() {
   }
   RETURN_IF_ERROR(status);
   return options_.config.deterministic() ? action_source_->WaitFor(writer_->policy_version()) : absl::OkStatus();
+}
+
+void Acting::MoveIfNeeded() {
+  if (!writer_->ShouldMove()) return;
+  CopyObservations(lanes_->observations(), lanes_->facts().observation.data_type, observations_);
+  for (int lane = 0; lane < lanes_->size(); ++lane) {
+    if (!in_episode_[lane]) continue;
+    AppendFinal(lane, RowOf(observations_, lane), v1::CUT);
+    // After a row that is no step the learner begins with no state, too.
+    if (recurrent_state_.defined()) recurrent_state_[lane].zero_();
+  }
+  writer_->Move();
+  metrics_->moves.Increment();
 }
 
 absl::Status Acting::HandInAll() {

@@ -24,8 +24,8 @@
 #include "model/moments_accumulator.h"
 #include "proto/config.pb.h"
 #include "proto/run.pb.h"
+#include "replay/moving_writer.h"
 #include "replay/row_writer.h"
-#include "replay/writer.h"
 
 namespace headrace {
 
@@ -46,9 +46,9 @@ RandomStream ExplorationStream(const v1::RunConfig& config, const v1::Lease& lea
 // The lanes of the actor that holds this lease: their numbers follow from its index.
 VectorEnvironment::Options LaneOptions(const v1::RunConfig& config, const v1::Lease& lease);
 
-// To one of the shards. InvalidArgument: a signature that is not usable.
-absl::StatusOr<std::unique_ptr<ReplayWriter>> StartReplayWriter(const ActingOptions& options,
-                                                                const std::vector<std::string>& addresses);
+// To one of the shards, by the lease's index. InvalidArgument: a signature that is not usable.
+absl::StatusOr<std::unique_ptr<MovingWriter>> StartReplayWriter(const ActingOptions& options,
+                                                                std::vector<std::string> addresses);
 
 class Acting {
  public:
@@ -79,6 +79,8 @@ class Acting {
   // Cuts off what all lanes have experienced since the last round, hands it in, and waits for a newer policy.
   absl::Status EndRound();
   absl::Status Send();
+  // To another shard, if this one has been away for long.
+  void MoveIfNeeded();
   absl::Status HandInAll();
   void Report(bool now);
   void CountTimes();

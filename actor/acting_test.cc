@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -168,7 +169,7 @@ class ActingTest : public testing::Test {
     action_sources_.push_back(std::make_unique<LocalActionSource>(
         std::move(policy), parameters, ExplorationStream(config_, lease_),
         LocalActionSource::Options{.round_steps = experience_.round_steps}, &metrics_, should_stop));
-    writers_.push_back(*StartReplayWriter(options, {shard_.address()}));
+    writers_.push_back(*StartReplayWriter(options, shards_));
     absl::StatusOr<std::unique_ptr<Acting>> acting =
         Acting::Create(options, *VectorEnvironment::Create(std::move(environments), LaneOptions(config_, lease_)),
                        action_sources_.back().get(), writers_.back().get(), attendance_.get(), &metrics_, should_stop);
@@ -236,6 +237,7 @@ class ActingTest : public testing::Test {
   std::unique_ptr<ParameterSubscriber> subscriber_;
   v1::Lease lease_;
   std::vector<std::unique_ptr<ActionSource>> action_sources_;  // of all actors so far
+  std::vector<std::string> shards_{shard_.address()};
   std::vector<std::unique_ptr<RowWriter>> writers_;
   std::unique_ptr<Acting> acting_;
 };
@@ -431,6 +433,19 @@ TEST_F(ActingTest, ACrashInTheFirstStepOfAnEpisodeLeavesNothingOfIt) {
   EXPECT_EQ(shard_.table().State().inserted_steps(), 4);
 }
 
+TEST_F(ActingTest, AnEnvironmentThatDoesNothingButFailEndsTheLoopWithTheCause) {
+  std::vector<int> crashes(200);
+  std::iota(crashes.begin(), crashes.end(), 0);
+  std::erase(crashes, 60);  // after which it has failed 60 times, and is counted anew
+  Start(/*episode_steps=*/3, crashes, /*insert_limit=*/1000);
+  Publish(0, 1);
+  const absl::Status status = acting_->Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(status.message(), "lane 0 of Counting has failed at each of its last 100 steps: crash in step 160");
+  EXPECT_EQ(metrics_.env_steps.Value(), 161);
+  EXPECT_EQ(metrics_.interrupted_episodes.exception.Value(), 160);
+}
+
 TEST_F(ActingTest, AnEnvironmentThatCannotBeResetEndsTheLoopWithTheCause) {
   class Hopeless : public CountingEnvironment {
    public:
@@ -568,6 +583,32 @@ TEST_F(ActingTest, AReplayThatIsFullBlocksTheEnvironmentUntilItGoesOn) {
     ++i;
   }
   EXPECT_EQ(i, 500);
+}
+
+// The environment stands still until its shard has been away for long; what follows goes to the other one.
+TEST_F(ActingTest, NoStepIsLostAlthoughItsShardIsAwayForAWhile) {
+  TestShard other{1};
+  shards_.push_back(other.address());
+  config_.mutable_actor()->set_move_after_seconds(0.01);
+  drain_patience_ = std::chrono::seconds(0);
+  Start(/*episode_steps=*/50, {}, /*insert_limit=*/1'000'000);
+  ASSERT_TRUE(other.shard().CreateTable(MakePeer("run", "learner"), lease_.table()).ok());
+  Publish(0, 1);
+  Act(20);
+  shard_.StopServing();
+  Act(500);
+  EXPECT_EQ(metrics_.moves.Value(), 1);
+  EXPECT_GT(other.table().State().inserted_steps(), 0);
+  shard_.Serve();
+  const auto end = Soon();
+  while (metrics_.moves.Value() == 1 && std::chrono::steady_clock::now() < end) Act(10);
+  Act(20);
+  ASSERT_TRUE(writers_.back()->Drain(Soon()).ok());
+  const v1::TableState here = shard_.table().State(), there = other.table().State();
+  EXPECT_EQ(static_cast<double>(here.inserted_steps() + there.inserted_steps()), metrics_.env_steps.Value());
+  EXPECT_EQ(here.inserted_items() + there.inserted_items(), here.inserted_steps() + there.inserted_steps())
+      << "where an episode is cut it has its last observation, too";
+  EXPECT_EQ(metrics_.moves.Value(), 2);
 }
 
 TEST_F(ActingTest, StopEndsALoopThatIsBlocked) {

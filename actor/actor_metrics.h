@@ -47,7 +47,9 @@ struct ActorMetrics {
         window_bytes(r.AddGauge("headrace_actor_window_bytes",
                                 "Bytes that may be unacknowledged before stepping stands still.")),
         reconnects(
-            r.AddCounter("headrace_actor_replay_reconnects_total", "Times the connection to replay was made again.")) {}
+            r.AddCounter("headrace_actor_replay_reconnects_total", "Times the connection to replay was made again.")),
+        moves(r.AddCounter("headrace_actor_replay_moves_total",
+                           "Times experience went to another replay shard, or back, because one was away.")) {}
 
   // Weights that have just come into use.
   void CountPolicy(uint64_t updates) {
@@ -82,6 +84,7 @@ struct ActorMetrics {
   prometheus::Gauge& unacknowledged_bytes;
   prometheus::Gauge& window_bytes;
   prometheus::Counter& reconnects;
+  prometheus::Counter& moves;
 };
 
 // Of a process that evaluates.

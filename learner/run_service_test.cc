@@ -271,6 +271,10 @@ TEST_F(RunServiceTest, AnEnvironmentThatDoesNotSuitTheRunIsRefusedAndNotRemember
 TEST_F(RunServiceTest, WhatIsNoJoinIsRefused) {
   Open();
   EXPECT_EQ(Refusal(Join(v1::ROLE_UNSPECIFIED)).code(), absl::StatusCode::kInvalidArgument);
+  v1::AttendRequest wordy = Join(v1::ACTOR);
+  wordy.mutable_join()->set_host(std::string(2000, 'x'));
+  EXPECT_EQ(Refusal(wordy),
+            absl::InvalidArgumentError("expected names of host and peer of up to 1024 bytes, got 2000 and 18"));
   EXPECT_EQ(Refusal(Result(1, 1)).code(), absl::StatusCode::kInvalidArgument);
   const absl::Status another_run = Refusal(Join(v1::ACTOR, "another"));
   EXPECT_EQ(another_run.code(), absl::StatusCode::kFailedPrecondition);

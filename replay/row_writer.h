@@ -36,6 +36,9 @@ class RowWriter {
   virtual uint64_t sent_bytes() const = 0;
   // How often the connection was made again.
   virtual uint64_t reconnects() const = 0;
+  // Whether rows should go elsewhere from now on: then cut every lane's episode (v1::CUT), and call Move.
+  virtual bool ShouldMove() { return false; }
+  virtual void Move() {}
 };
 
 }  // namespace headrace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/grpc_server.h"
+#include "replay/row_writer.h"
 #include "replay/sampler.h"
 #include "replay/shard.h"
 #include "replay/writer.h"
@@ -53,16 +54,16 @@ ReplayWriterOptions TestWriterOptions(const std::string& address, uint64_t write
 // Writes episodes of rows that say which they are (TestRow).
 class EpisodeWriter {
  public:
-  explicit EpisodeWriter(ReplayWriter* writer) : writer_(writer) {}
+  explicit EpisodeWriter(RowWriter* writer) : writer_(writer) {}
   // `steps` environment steps of `lane`, and the final observation.
   absl::Status Write(uint32_t lane, uint32_t steps, v1::EpisodeEnd end = v1::TERMINATED);
   // One step of an episode that goes on.
   absl::Status WriteStep(uint32_t lane);
-
- private:
+  // The same without waiting for room, or, with an `end`, the episode's final observation.
   void Append(uint32_t lane, v1::EpisodeEnd end);
 
-  ReplayWriter* const writer_;
+ private:
+  RowWriter* const writer_;
   std::vector<uint64_t> next_row_;
 };
 

@@ -219,6 +219,16 @@ void ReplayWriter::Cancel() {
   changed_.NotifyAll();
 }
 
+bool ReplayWriter::connected() const {
+  MutexLock lock(&mutex_);
+  return opened_;
+}
+
+bool ReplayWriter::empty() const {
+  MutexLock lock(&mutex_);
+  return window_.empty() && builder_.rows() == 0;
+}
+
 bool ReplayWriter::HasRoom() const {
   MutexLock lock(&mutex_);
   return HasRoomLocked();

@@ -9,7 +9,7 @@
 // together with what comes until then, or until the chunk is full. Chunks are kept until acknowledged and sent again
 // after a reconnect. The window of what is not acknowledged is bounded in bytes, and in rows by the room that the shard
 // says it has; Send waits while it is full: that is how a full queue or a closed rate limiter reaches the environment
-// loop. A shard that is gone is tried again with growing pauses, for ever.
+// loop. A shard that is gone is tried again with growing pauses, for ever; replay/moving_writer.h goes on elsewhere.
 //
 // Thread-safety: Append and Send belong to one thread; the rest may be called from any.
 #ifndef HEADRACE_REPLAY_WRITER_H_
@@ -66,6 +66,11 @@ class ReplayWriter final : public RowWriter {
   absl::Status Drain(Deadline deadline) override ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends all waits, now and later.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The shard has answered, and the connection has not been lost since.
+  bool connected() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Nothing that was appended is still to be acknowledged.
+  bool empty() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   bool HasRoom() const override ABSL_LOCKS_EXCLUDED(mutex_);
   // The newest InsertResponse.policy_version.

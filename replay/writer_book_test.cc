@@ -40,6 +40,15 @@ TEST_F(WriterBookTest, ANewerStreamTakesOver) {
   EXPECT_EQ(writers_.connected(), 0u);
 }
 
+TEST_F(WriterBookTest, AStreamThatHasEndedWritesNothingMore) {
+  const WriterBook::Opened first = writers_.Open(7, 1);
+  writers_.Close(7, first.session);
+  const absl::Status ended = writers_.Find(7, first.session).status();
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_EQ(ended.message(), "the writer's stream has ended");
+  EXPECT_TRUE(writers_.Find(7, writers_.Open(7, 1).session).ok());
+}
+
 TEST_F(WriterBookTest, ChunksThatNobodyHasAreLostAndWithThemTheLanes) {
   const WriterBook::Opened first = writers_.Open(7, 1);
   EXPECT_EQ(first.last_sequence, 0u);

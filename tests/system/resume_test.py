@@ -47,9 +47,11 @@ class ResumeTest(SystemTest):
         self.assertGreaterEqual(before["env_steps"], 2000)
         self.assertGreater(before["updates"], 0)
         items = stored_items(run)
+        checkpoint = run.checkpoints()[-1].name
 
-        code, _ = run.to_end()
+        code, output = run.to_end()
         self.assertEqual(code, 0)
+        self.assert_mentions(output, f"goes on from checkpoint {checkpoint}")
         self.assertIn(
             f"resumed at {before['env_steps']:.0f} environment steps and {before['updates']:.0f} updates",
             run.log("learner"),

@@ -33,7 +33,7 @@
 #include "common/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "replay/row_layout.h"
-#include "replay/writer.h"
+#include "replay/moving_writer.h"
 
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
 ABSL_FLAG(std::string, replay, "", "HOST:PORT of a shard");
@@ -87,7 +87,7 @@ class LightActor {
 
   Attendance attendance_;
   std::unique_ptr<ParameterSubscriber> parameters_;
-  std::unique_ptr<ReplayWriter> writer_;
+  std::unique_ptr<MovingWriter> writer_;
   uint64_t steps_ = 0;
 };
 

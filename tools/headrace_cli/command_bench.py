@@ -11,14 +11,15 @@ run in turn, and `ratio` is the median of one over the median of the other.
 import argparse
 import json
 import shlex
+import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from headrace_cli import benchmark, errors, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import number
+from headrace_cli.output import plain_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     known = benchmark.load_all(benchmark.DIRECTORY)
-    console = Console(stderr=arguments.json == Path("-"))
+    console = plain_console(sys.stderr if arguments.json == Path("-") else None)
     if arguments.name is None:
         console.print(_list_table(known))
         return errors.DONE
@@ -55,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     repeats = arguments.repeats or chosen.repeats
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: expected 1 or more")
-    figures = benchmark.run(chosen, repeats, lambda text: console.print(text, highlight=False))
+    figures = benchmark.run(chosen, repeats, lambda text: console.print(text))
     console.print(_figures_table(chosen, figures, repeats))
     if arguments.json is not None:
         _write(arguments.json, figures)

@@ -10,13 +10,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import UsageError
 from headrace_cli.live_view import number, size
 from headrace_cli.machine import free_disk, free_memory
+from headrace_cli.output import plain_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,16 +37,16 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.resolved:
         print(resolved, end="")
         return errors.DONE
-    console = Console()
-    console.print(f"{arguments.config} is valid", highlight=False)
+    console = plain_console()
+    console.print(f"{arguments.config} is valid")
     estimate = inspector.estimate(arguments.config, arguments.overrides)
     warnings = estimate.pop("warnings")
     console.print(estimate_table(estimate))
     directory = arguments.dir.absolute()
     for line in comparison(estimate["total"], free_memory(), free_disk(directory), directory):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"warning: {warning}", soft_wrap=True)
     return errors.DONE
 
 

@@ -12,13 +12,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from headrace_cli import errors, workspace
 from headrace_cli.errors import BAD_USAGE, CommandError, UsageError
 from headrace_cli.live_view import number
 from headrace_cli.log_lines import without_prefix
+from headrace_cli.output import plain_console
 from headrace_cli.run_directory import open_run
 from headrace_cli.summary import shown
 
@@ -47,8 +47,8 @@ def execute(arguments: argparse.Namespace) -> int:
     checkpoint = run.checkpoint(arguments.checkpoint or ("best" if run.has_best() else "latest"))
     workspace.ensure_built((workspace.ACTOR,), build=not arguments.no_build)
     result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed, arguments.environment)
-    console = Console()
-    console.print(f"{shown(checkpoint)}, {len(result['returns'])} episodes", highlight=False, soft_wrap=True)
+    console = plain_console()
+    console.print(f"{shown(checkpoint)}, {len(result['returns'])} episodes", soft_wrap=True)
     console.print(result_table(result))
     return errors.DONE
 

@@ -7,10 +7,10 @@
 import argparse
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from headrace_cli import errors, inspector, workspace
+from headrace_cli.output import plain_console
 
 KINDS = ("algorithms", "environments", "selectors", "topologies")
 _SINGULARS = ("algorithm", "environment", "selector", "topology")
@@ -28,7 +28,7 @@ def _kind(text: str) -> str:
 def execute(arguments: argparse.Namespace) -> int:
     workspace.ensure_built((workspace.INSPECT,), build=not arguments.no_build)
     facts = inspector.facts()
-    console = Console()
+    console = plain_console()
     for kind in [arguments.kind] if arguments.kind else KINDS:
         console.print(Text(kind, style="bold"))
         for entry in facts.get(kind, []):

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from headrace_cli import errors, security, workspace
 from headrace_cli.errors import CommandError
+from headrace_cli.output import plain_console
 from headrace_cli.replay_client import ReplayShard
 from headrace_cli.replay_view import Answer, panels, plain_lines
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     workspace.ensure_built((workspace.REPLAY_DESCRIPTORS,), build=not arguments.no_build)
-    console = Console()
+    console = plain_console()
     shards = [
         _WatchedShard(ReplayShard(address, TIMEOUT_SECONDS, arguments.certificates))
         for address in arguments.addresses

@@ -73,7 +73,7 @@ def execute(arguments: argparse.Namespace) -> int:
             for session in sessions:
                 session.close()
     for session in sessions:
-        console.print("\n".join(summary_lines(session)), highlight=False, soft_wrap=True)
+        console.print("\n".join(summary_lines(session)), soft_wrap=True)
     if arguments.seeds:
         finish_seeds(requests[0].directory.parent, [session.directory for session in sessions], console)
     return exit_code

@@ -144,6 +144,15 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("had finished before", output)
         self.assertEqual(self.count_events("learner serves"), started)
 
+    def test_the_configuration_of_a_finished_run_stays_what_ran(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        config = self.run_directory / "config.textproto"
+        before = config.read_text(encoding="utf-8")
+        code, output = self.run_to_end("--set", 'actor={"processes": 3}', fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("had finished before", output)
+        self.assertEqual(config.read_text(encoding="utf-8"), before)
+
     def test_another_configuration_in_the_directory_is_refused_by_name(self) -> None:
         self.run_to_end(fake={"finish": True})
         code, output = self.run_to_end("--set", 'environment={"name": "Hopper-v5"}', fake={"finish": True})
@@ -163,11 +172,11 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("cannot be written", output)
 
     def test_a_run_directory_that_cannot_be_written_is_bad_usage(self) -> None:
-        self.run_to_end(fake={"finish": True})
-        (self.run_directory / "config.textproto.new").mkdir()  # in the way
+        new = self.run_directory / "config.textproto.new"
+        new.mkdir(parents=True)  # in the way
         code, output = self.run_to_end(fake={"finish": True})
         self.assertEqual(code, 2, output)
-        self.assertIn(f"the run directory {self.run_directory} cannot be used: Is a directory", output)
+        self.assertIn(f"the run directory {self.run_directory} cannot be used: {new}: Is a directory", output)
         self.assertNotIn("Traceback", output)
 
     def test_a_directory_that_holds_something_else_is_bad_usage(self) -> None:
@@ -222,6 +231,7 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("did you mean learner?", output)
         self.assertNotIn("interrupted", output)
         self.assertIn("run/seed-3 failed: not started, because another run was refused", output)
+        self.assertEqual(list(self.run_directory.glob("seed-*/config.textproto")), [], "the next ones may have another")
 
     def test_a_process_that_refuses_its_configuration_ends_the_run(self) -> None:
         code, output = self.run_to_end(fake={"refuse": "evaluator"})
@@ -229,6 +239,13 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("did you mean learner?", output)
         self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
         self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
+
+    def test_brackets_in_what_processes_say_are_shown_as_they_are(self) -> None:
+        says = "loading [error] of the [red]simulator, see [/opt/sim/lib.so]"
+        code, output = self.run_to_end(fake={"refuse": "learner", "says": says})
+        self.assertEqual(code, 2, output)
+        self.assertIn(says, output)
+        self.assertNotIn("Traceback", output)
 
     def test_the_configuration_with_which_something_was_learned_stays(self) -> None:
         code, output = self.run_to_end(fake={"refuse": "evaluator", "progress": True})

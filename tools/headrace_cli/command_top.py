@@ -14,6 +14,7 @@ from rich.console import Console
 from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import CommandError
 from headrace_cli.live_view import RunView, View
+from headrace_cli.output import plain_console
 from headrace_cli.run_directory import RunDirectory, open_run, read_json
 from headrace_cli.scraper import Scraper
 from headrace_cli.session import group_label_of
@@ -29,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.directory)
-    console = Console()
+    console = plain_console()
     if is_running(run):
         _watch(run, console)
     ended = "running" if is_running(run) else "finished" if run.result.exists() else "not running"
     lines = [f"{group_label_of(run.path)}: {ended}", *run_lines(run)]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)
     return errors.DONE
 
 

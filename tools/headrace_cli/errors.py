@@ -6,6 +6,11 @@ BAD_USAGE = 2
 INTERRUPTED = 130
 
 
+def of_file(error: OSError) -> str:
+    """The file that a system call was refused, and why."""
+    return f"{error.filename2 or error.filename}: {error.strerror}"
+
+
 class CommandError(Exception):
     """Ends the command with its text on stderr and exit code 1: something failed."""
 

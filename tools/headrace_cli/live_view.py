@@ -127,7 +127,7 @@ def panel(run: RunView, console: Console) -> Panel:
         rows.append(Text(run.status.waiting, style="yellow"))
     elif run.state == "running" and run.status.verdict:
         rows.append(Text(run.status.verdict.text, style="dim"))
-    title = f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}"
+    title = Text(f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}")
     return Panel(Group(*rows), title=title, title_align="left", expand=False)
 
 

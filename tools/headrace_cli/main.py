@@ -62,6 +62,11 @@ def _main(arguments: list[str]) -> int:
     except errors.CommandError as error:
         print(f"headrace {parsed.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is None:
+            raise
+        print(f"headrace {parsed.command}: {errors.of_file(error)}", file=sys.stderr)
+        return errors.BAD_USAGE
 
 
 def _module(command: str) -> ModuleType:

@@ -7,9 +7,14 @@ from typing import TextIO
 from rich.console import Console
 
 
+def plain_console(file: TextIO | None = None) -> Console:
+    """A console that shows text as it is: brackets in a log line or a path are no markup. Default: standard output."""
+    return Console(file=file, markup=False, emoji=False, highlight=False)
+
+
 def lasting_console() -> Console:
     """A console on standard output. What cannot be written is dropped; whoever prints never learns of it."""
-    return Console(file=_LastingOutput(sys.stdout))  # type: ignore[arg-type]
+    return plain_console(_LastingOutput(sys.stdout))  # type: ignore[arg-type]
 
 
 class _LastingOutput:

@@ -16,6 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", ":")
 
 AXES = ("steps", "time")
+SUFFIXES = (".png", ".svg", ".pdf")
 
 # The longest run decides the unit of wall time: from so many seconds on.
 _TIME_UNITS = ((2 * 3600.0, "h", 3600.0), (600.0, "min", 60.0))
@@ -29,6 +30,7 @@ _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "grid.alpha": 0.3,
     "legend.frameon": False,
+    "text.parse_math": False,  # labels are names, and a dollar sign is one
 }
 
 
@@ -37,6 +39,8 @@ def draw(groups: list[Group], output: Path, title: str, against: Sequence[str] =
 
     UsageError: no run has anything to draw yet, or the file cannot be written.
     """
+    if output.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{output}: expected a file name that ends in {' or '.join(SUFFIXES)}")
     if not any(_drawable(run) for group in groups for run in group.runs):
         raise UsageError("there is nothing to draw yet: no run has a finished evaluation or episode")
     # Imported here: it takes most of a second, which only those who draw should wait for.

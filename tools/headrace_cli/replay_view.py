@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from headrace_cli.live_view import Figure, counted, figures_grid, number, size
 from headrace_cli.replay_messages import NO_INSERT_LIMIT
@@ -22,7 +23,7 @@ class Answer:
 def panels(before: Answer, now: Answer, console: Console) -> list[Panel]:
     """One for each table; one for a shard without. Rates are of the time between the two answers."""
     return [
-        Panel(figures_grid(figures, console)[0], title=_title(now), title_align="left", expand=False)
+        Panel(figures_grid(figures, console)[0], title=Text(_title(now)), title_align="left", expand=False)
         for figures in _figures_of_tables(before, now)
     ]
 

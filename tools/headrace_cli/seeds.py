@@ -43,10 +43,10 @@ def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> No
         interval = bootstrap_interval(np.array(last_returns)[:, None])
         low, high = number(float(interval.low[0])), number(float(interval.high[0]))
         mean = number(float(interval.mean[0]))
-        console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}", highlight=False)
+        console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}")
     picture = parent / "learning_curve.png"
     try:
         draw(load_groups([str(run.path) for run in runs]), picture, parent.name)
-        console.print(f"picture: {shown(picture.absolute())}", highlight=False, soft_wrap=True)
+        console.print(f"picture: {shown(picture.absolute())}", soft_wrap=True)
     except UsageError as error:
-        console.print(f"no picture: {error}", highlight=False)
+        console.print(f"no picture: {error}")

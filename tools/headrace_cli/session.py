@@ -56,6 +56,7 @@ class Session:
         self._interrupted = False
         self._new = False  # the directory held no run before
         self._config_before = ""  # of the run that it held
+        self._config_written = False
         self._rows_before = 0  # of progress
 
     def prepare(self) -> None:
@@ -67,7 +68,7 @@ class Session:
         try:
             self._prepare()
         except OSError as error:
-            text = f"the run directory {self.directory.path} cannot be used: {error.strerror} ({error.filename})"
+            text = f"the run directory {self.directory.path} cannot be used: {errors.of_file(error)}"
             raise UsageError(text) from error
 
     def _prepare(self) -> None:
@@ -82,9 +83,11 @@ class Session:
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
-        write_atomically(self.directory.config, resolved)
         result = read_json(self.directory.result)
         self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        if not self.finished_before:  # what ran is what the file says
+            write_atomically(self.directory.config, resolved)
+            self._config_written = True
         if read_json(self.directory.targets):
             self._say(f"{self.directory.targets} names processes whose launcher was killed: it is emptied")
         # Whoever scrapes what it names would find nobody, or somebody else.
@@ -95,6 +98,8 @@ class Session:
 
     def start(self) -> None:
         self._started_at = time.monotonic()
+        if not self._new:
+            self._say(f"goes on from {self._newest_checkpoint()}")
         request = self._request
         specs = stages_of(self._config, self.directory, request.init_from, request.revision, request.certificates)
         logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
@@ -134,8 +139,7 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
-            if self.outcome.exit_code == errors.BAD_USAGE and self._rows_of_progress() == self._rows_before:
-                self._take_back_config()  # nothing was learned with it, and the next one need not be like it
+        self._take_back_config()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self.directory.unlock()
@@ -189,6 +193,12 @@ class Session:
         finally:
             new.unlink()
 
+    def _newest_checkpoint(self) -> str:
+        try:
+            return f"checkpoint {self.directory.checkpoint('latest').name}"
+        except UsageError:
+            return "its start: there is no checkpoint yet"
+
     def _metrics_addresses(self) -> Mapping[str, str]:
         assert self._supervisor is not None
         return {
@@ -237,6 +247,10 @@ class Session:
         return len(self.directory.progress_rows())
 
     def _take_back_config(self) -> None:
+        """Of a start with which nothing was learned: the next one need not be like it."""
+        refused = self._supervisor is None or self.outcome.exit_code == errors.BAD_USAGE
+        if not self._config_written or not refused or self._rows_of_progress() != self._rows_before:
+            return
         if self._new:
             self.directory.config.unlink(missing_ok=True)
         else:

@@ -6,8 +6,9 @@ final checkpoint while the shards are still there, and the shards go last.
 
     STARTING -> RUNNING -> DRAINING -> ENDED        `outcome` says how it ended
 
-A child that dies is started again with the addresses it had. The run fails if one dies before it serves, dies too
-often, or says by exit code 2 that its configuration is wrong. It is done when the child that completes it exits with
+A child that dies is started again with the addresses it had, at once, and the next time after a pause, in which whoever
+holds its port may let go of it. The run fails if one dies before it has ever served, dies too often, or says by exit code
+2 that its configuration is wrong. It is done when the child that completes it exits with
 code 0. A drain in which that child fails has left no checkpoint, and is a failure too. What a child calls an error in
 its log is reported.
 """
@@ -30,7 +31,8 @@ class Limits:
     """When to give up on a child; all in seconds but `deaths`."""
 
     deaths: int = 3  # so many ...
-    within: float = 60.0  # ... in this time end the run
+    within: float = 60.0  # ... in this time, or without having served in between, end the run
+    pause: float = 5.0  # before a child that has died twice so is started again
     ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
     leave: float = 15.0  # children still running this long after the run is done are told to end
     # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 150 s for their part of
@@ -74,6 +76,7 @@ class Supervisor:
         self._stage = -1  # the last one that was started; while draining: the one that is told to end
         self._deadline = 0.0  # of LEAVING and DRAINING
         self._deaths: dict[str, deque[float]] = {child.spec.name: deque() for child in self.children}
+        self._pauses: dict[str, float] = {}  # until when children that died wait for their next start
         self._done: set[str] = set()  # children that ended because the run is over
 
     @property
@@ -160,6 +163,11 @@ class Supervisor:
     def _look_after(self, child: Child) -> None:
         if child.spec.name in self._done:
             return
+        if child.spec.name in self._pauses:
+            if self._clock() >= self._pauses[child.spec.name]:
+                del self._pauses[child.spec.name]
+                self._start(child)
+            return
         was_ready = child.check_ready()
         code = child.exit_code()
         if code is None:
@@ -171,27 +179,30 @@ class Supervisor:
                 self._complete()
         elif child.attempts > 1:
             # What it was given was good once: its port may be taken for a moment, its certificates be replaced.
-            self._restart_or_fail(child, code)
+            self._restart_or_fail(child, code, was_ready)
         elif code == errors.BAD_USAGE:
             self._fail(child, "refused its configuration", errors.BAD_USAGE)
         elif not was_ready:
             self._fail(child, f"ended before it served ({describe_exit(code)})")
         else:
-            self._restart_or_fail(child, code)
+            self._restart_or_fail(child, code, was_ready)
 
-    def _restart_or_fail(self, child: Child, code: int) -> None:
+    def _restart_or_fail(self, child: Child, code: int, was_ready: bool) -> None:
         now = self._clock()
         deaths = self._deaths[child.spec.name]
         deaths.append(now)
-        while deaths[0] < now - self._limits.within:
+        while was_ready and deaths[0] < now - self._limits.within:
             deaths.popleft()
         if len(deaths) >= self._limits.deaths:
-            times = f"died {len(deaths)} times within {self._limits.within:.0f} s"
-            self._fail(child, f"{times} (last: {describe_exit(code)})")
+            since = f"within {self._limits.within:.0f} s" if was_ready else "and did not serve again"
+            self._fail(child, f"died {len(deaths)} times {since} (last: {describe_exit(code)})")
             return
         self.restarts += 1
-        self._report(f"{child.spec.name} died ({describe_exit(code)}) and is started again; its log: {child.log}")
-        self._start(child)
+        pause = self._limits.pause if len(deaths) > 1 else 0.0
+        when = f"started again in {pause:.0f} s" if pause else "started again"
+        self._report(f"{child.spec.name} died ({describe_exit(code)}) and is {when}; its log: {child.log}")
+        child.ready = False
+        self._pauses[child.spec.name] = now + pause
         if child.spec.completes_run:
             self._recall_done()
 

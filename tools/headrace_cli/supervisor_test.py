@@ -67,6 +67,9 @@ class SupervisorTest(unittest.TestCase):
         attempts = child.attempts
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: not child.running, supervisor.poll)
+        supervisor.poll()
+        self.now += Limits().pause
         wait_until(lambda: child.attempts > attempts and child.ready, supervisor.poll)
 
     def test_a_stage_starts_when_the_one_before_it_serves(self) -> None:
@@ -101,7 +104,7 @@ class SupervisorTest(unittest.TestCase):
         actor = supervisor.stages[2][0]
         for _ in range(4):
             self.kill_and_wait_for_restart(supervisor, actor)
-            self.now += 31.0  # two deaths within any minute
+            self.now += 26.0  # two deaths within any minute
         self.assertEqual(supervisor.state, State.RUNNING)
         self.assertEqual(supervisor.restarts, 4)
 
@@ -194,11 +197,26 @@ class SupervisorTest(unittest.TestCase):
         os.kill(actor.pid, signal.SIGKILL)
         wait_until(lambda: len(self.reports) == 2, supervisor.poll)
         self.config.write_text(good, encoding="utf-8")
-        # It is given up at the third death.
-        wait_until(lambda: actor.ready or supervisor.state == State.ENDED, supervisor.poll)
-        self.assertIn("actor-0 died (exit code 2) and is started again", self.reports[1])
-        if supervisor.outcome is not None:
-            self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("actor-0 died (exit code 2) and is started again in 5 s", self.reports[1])
+        for _ in range(10):
+            supervisor.poll()
+        self.assertEqual(actor.attempts, 2, "the pause is not over")
+        self.now += Limits().pause
+        wait_until(lambda: actor.attempts == 3 and actor.ready, supervisor.poll)
+        self.assertEqual(supervisor.state, State.RUNNING)
+
+    def test_one_that_never_serves_again_ends_the_run_however_long_it_takes_to_die(self) -> None:
+        supervisor = self.whole_run()
+        actor = supervisor.stages[2][0]
+        self.config.write_text('{"fake": {"refuse": "actor"}}', encoding="utf-8")
+        assert actor.pid is not None
+        os.kill(actor.pid, signal.SIGKILL)
+        wait_until(lambda: len(self.reports) == 2, supervisor.poll)
+        self.now += 1000.0
+        self.poll_until(supervisor, State.ENDED)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+        self.assertIn("actor-0 died 3 times and did not serve again (last: exit code 2)", supervisor.outcome.message)
 
     def test_an_interrupt_drains_actors_then_the_learner_then_the_shards(self) -> None:
         supervisor = self.whole_run()

@@ -8,6 +8,7 @@ what happens to it in $FAKE_EVENTS.
 A configuration is JSON here. Fields of its `fake` object change behaviour:
   finish: the learner finishes the run at once, and the actors leave
   refuse: the name of a process that exits with code 2
+  says: what it says before it does
   garble: the name of a process whose ready file is no JSON
   lost_steps: how many the learner has lost
   complain: the name of a process that logs an error before it serves
@@ -104,7 +105,7 @@ def serve(kind: str, arguments: list[str]) -> int:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     if fake.get("refuse") == name:
-        print(f"config.textproto:1: {name} knows no field lerner, did you mean learner?", flush=True)
+        print(fake.get("says", f"config.textproto:1: {name} knows no field lerner, did you mean learner?"), flush=True)
         return 2
     if fake.get("complain") == name:
         print(f"2026-11-22 11:18:40.315 E {name}] checkpoint 5 is not usable", flush=True)

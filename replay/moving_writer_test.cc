@@ -1,0 +1,150 @@
+// Writers against real shards that go away and come back.
+#include "replay/moving_writer.h"
+
+#include <chrono>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "common/protocol.h"
+#include "gtest/gtest.h"
+#include "replay/service_testing.h"
+#include "replay/testing.h"
+
+namespace headrace {
+namespace {
+
+using std::chrono_literals::operator""ms;
+
+class MovingWriterTest : public testing::Test {
+ protected:
+  static void CreateTable(TestShard& shard) {
+    ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  }
+
+  // To these shards, first to the first, with no patience.
+  void Start(std::vector<std::string> addresses, size_t second = 0) {
+    MovingWriterOptions options;
+    options.writer = TestWriterOptions("");
+    options.addresses = std::move(addresses);
+    options.second = second;
+    options.patience = 0ms;
+    absl::StatusOr<std::unique_ptr<MovingWriter>> writer = MovingWriter::Start(std::move(options));
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    writer_ = *std::move(writer);
+    rows_ = std::make_unique<EpisodeWriter>(writer_.get());
+  }
+
+  void Write(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      rows_->Append(0, v1::NOT_ENDED);
+      const absl::Status sent = writer_->Send(Now());
+      ASSERT_TRUE(sent.ok() || absl::IsDeadlineExceeded(sent)) << sent;
+    }
+    steps_ += static_cast<uint64_t>(steps);
+  }
+
+  // Waits until rows should go elsewhere, and lets them, as an actor does.
+  void ExpectMove() {
+    for (const auto end = Soon(); !writer_->ShouldMove(); std::this_thread::sleep_for(10ms)) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "it stays where it is";
+    }
+    rows_->Append(0, v1::CUT);
+    writer_->Move();
+  }
+
+  void ExpectNoMove() {
+    for (int i = 0; i < 5; ++i, std::this_thread::sleep_for(120ms)) EXPECT_FALSE(writer_->ShouldMove());
+  }
+
+  TestShard home_{0};
+  TestShard other_{1};
+  std::unique_ptr<MovingWriter> writer_;
+  std::unique_ptr<EpisodeWriter> rows_;
+  uint64_t steps_ = 0;  // written
+};
+
+TEST_F(MovingWriterTest, EveryStepArrivesOnceAlthoughItsShardWasAway) {
+  CreateTable(home_);
+  CreateTable(other_);
+  Start({home_.address(), other_.address()});
+  for (int life = 0; life < 3; ++life) {
+    SCOPED_TRACE(life);
+    const uint64_t elsewhere = other_.table().State().inserted_steps();
+    Write(40);
+    // Chunks are on their way at this moment, and acknowledgements.
+    home_.StopServing();
+    Write(20);
+    ExpectMove();
+    Write(30);
+    EXPECT_TRUE(absl::IsDeadlineExceeded(writer_->Drain(std::chrono::steady_clock::now() + 200ms)))
+        << "what the home shard was sent first waits for it";
+    EXPECT_EQ(other_.table().State().inserted_steps(), elsewhere + 30);
+    ExpectNoMove();
+
+    home_.Serve();
+    ExpectMove();
+    Write(10);
+    ASSERT_TRUE(writer_->Drain(Soon()).ok());
+    EXPECT_EQ(writer_->unacknowledged_bytes(), 0u);
+    EXPECT_EQ(home_.table().State().inserted_steps() + other_.table().State().inserted_steps(), steps_);
+    EXPECT_EQ(home_.table().State().inserted_items() + other_.table().State().inserted_items(), steps_)
+        << "one transition a step: none is lost where an episode was cut";
+    ExpectNoMove();
+    EXPECT_EQ(other_.table().State().writers(), 0u) << "nobody stays connected who has nothing to say";
+  }
+  EXPECT_EQ(home_.table().State().lost_chunks(), 0u);
+  EXPECT_GE(writer_->reconnects(), 3u);
+}
+
+TEST_F(MovingWriterTest, GoesOnUntilItFindsAShardThatAnswers) {
+  TestShard third{2};
+  CreateTable(home_);
+  CreateTable(third);
+  other_.StopServing();
+  Start({home_.address(), other_.address(), third.address()});
+  Write(5);
+  ASSERT_TRUE(writer_->Drain(Soon()).ok());
+  home_.StopServing();
+  ExpectMove();
+  Write(5);
+  // Now the one that took over is away, too, and one that was not there before is.
+  third.StopServing();
+  CreateTable(other_);
+  other_.Serve();
+  ExpectMove();
+  Write(5);
+  home_.Serve();
+  third.Serve();
+  ASSERT_TRUE(writer_->Drain(Soon()).ok());
+  for (TestShard* shard : {&home_, &other_, &third}) EXPECT_EQ(shard->table().State().inserted_steps(), 5u);
+}
+
+TEST_F(MovingWriterTest, ActorsOfOneShardGoToDifferentOthers) {
+  TestShard third{2};
+  CreateTable(home_);
+  CreateTable(other_);
+  CreateTable(third);
+  home_.StopServing();
+  Start({home_.address(), other_.address(), third.address()}, /*second=*/1);
+  ExpectMove();
+  Write(5);
+  home_.Serve();
+  ASSERT_TRUE(writer_->Drain(Soon()).ok());
+  EXPECT_EQ(third.table().State().inserted_steps(), 5u);
+  EXPECT_EQ(other_.table().State().inserted_steps(), 0u);
+}
+
+TEST_F(MovingWriterTest, StaysWhereThereIsNoOther) {
+  CreateTable(home_);
+  Start({home_.address()});
+  Write(5);
+  home_.StopServing();
+  Write(5);
+  ExpectNoMove();
+  home_.Serve();
+  ASSERT_TRUE(writer_->Drain(Soon()).ok());
+  EXPECT_EQ(home_.table().State().inserted_steps(), steps_);
+}
+
+}  // namespace
+}  // namespace headrace
