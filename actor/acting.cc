@@ -76,8 +76,7 @@ absl::StatusOr<std::unique_ptr<MovingWriter>> StartReplayWriter(const ActingOpti
                   .signature = options.experience.signature,
                   .pattern = {.rows = options.experience.item_rows,
                               .stride = options.experience.item_stride,
-                              .least_rows = options.experience.least_item_rows > 0 ? options.experience.least_item_rows
-                                                                                   : options.experience.item_rows,
+                              .least_rows = options.experience.ShortestItemRows(),
                               .span_episodes = options.experience.span_episodes,
                               .until_cut = in_rounds},
                   .chunk_rows = options.config.actor().chunk_rows(),

@@ -58,6 +58,8 @@ struct Experience {
   uint64_t random_steps = 0;         // of the whole run, taken before the policy acts
   bool observation_moments = false;  // actors report moments of raw observations, for SetObservationMoments
   double return_discount = 0;        // above 0: those of rewards summed with this discount, for SetReturnMoments
+
+  uint32_t ShortestItemRows() const { return least_item_rows > 0 ? least_item_rows : item_rows; }
 };
 
 // A sampled batch: for slice i of Experience.slices a tensor [batch, rows, shape...] on the learner's device, where a

@@ -170,6 +170,10 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints)
     identity->set_run_id(absl::StrFormat("%016x", RandomId()));
   }
   RETURN_IF_ERROR(identity.status());
+  if (identity->run_id().empty()) {
+    return absl::DataLossError(absl::StrFormat(
+        "%s names no run: expected the run_id and the incarnation of the newest checkpoint's manifest", path));
+  }
   identity->set_incarnation(identity->incarnation() + 1);
   RETURN_IF_ERROR(WriteFileAtomically(path, PrintText(*identity)));
   return identity;

@@ -221,6 +221,10 @@ TEST_F(CheckpointTest, AnIdentityThatCannotBeReadIsNotReplacedByANewOne) {
   const absl::Status status = NextIdentity(directory_.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(absl::StrContains(status.message(), directory_.path() + "/IDENTITY.textproto")) << status;
+  ASSERT_TRUE(WriteFileAtomically(directory_.path() + "/IDENTITY.textproto", "").ok());
+  const absl::Status cut_off = NextIdentity(directory_.path()).status();
+  EXPECT_EQ(cut_off.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(cut_off.message(), "/IDENTITY.textproto names no run")) << cut_off;
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 #include <numeric>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "common/check.h"
+#include "common/checkpoint.h"
 #include "common/log.h"
 
 namespace headrace {
@@ -32,7 +34,16 @@ Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
       stop_(config.stop()),
       seed_(config.seed()),
       around_(std::move(surroundings)),
-      best_(around_.checkpoints) {}
+      best_(around_.checkpoints) {
+  // A crash takes the run back to a checkpoint from before the best evaluation, and takes nothing of that back.
+  const absl::StatusOr<LoadedCheckpoint> best = LoadCheckpoint(around_.checkpoints + "/" + kBestCheckpoint);
+  if (!best.ok() || best->manifest.run_id() != around_.run_id) return;
+  const double kept = best->manifest.counters().best_evaluation();
+  v1::Counters& counters = *around_.counters;
+  if (std::isfinite(kept) && (!counters.has_best_evaluation() || kept > counters.best_evaluation())) {
+    counters.set_best_evaluation(kept);
+  }
+}
 
 bool Evaluations::due(const RunPosition& position) const {
   return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();

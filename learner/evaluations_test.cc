@@ -77,10 +77,8 @@ class EvaluationsTest : public testing::Test {
  protected:
   EvaluationsTest() {
     run_ = *RunDirectory::Open(directory_.path() + "/run", config_, {"test"}, *RealClock());
-    progress_ = *ProgressLog::Open(run_.get(), {});
-    evaluations_ = std::make_unique<Evaluations>(
-        config_, Evaluations::Surroundings{&members_, &parameters_, progress_.get(), &metrics_, &counters_, "run",
-                                           run_->checkpoints()});
+    progress_ = *ProgressLog::Open(run_.get(), 0, {});
+    Begin("run");
     members_.Open({}, [](uint64_t) { return 0; });
     evaluator_ = std::make_unique<Evaluator>(server_->address());
     while (!members_.HasEvaluator()) {
@@ -91,6 +89,12 @@ class EvaluationsTest : public testing::Test {
     server_.reset();
   }
 
+  // A start of this run, with what counters_ remember.
+  void Begin(const std::string& run_id) {
+    evaluations_ = std::make_unique<Evaluations>(
+        config_, Evaluations::Surroundings{&members_, &parameters_, progress_.get(), &metrics_, &counters_, run_id,
+                                           run_->checkpoints()});
+  }
   // Publishes weights of that version and has them evaluated, by an evaluator that has just become idle.
   void Order(uint64_t version, uint64_t env_steps) {
     parameters_.Publish(version, env_steps, "policy " + std::to_string(version));
@@ -171,6 +175,22 @@ TEST_F(EvaluationsTest, TheBestWeightsAreKept) {
   Evaluate(3, 210, {-150});
   EXPECT_EQ(BestPolicy(), "policy 2");
   EXPECT_EQ(counters_.best_evaluation(), -100);
+}
+
+// The checkpoint that a learner goes on from after a crash may be older than they are.
+TEST_F(EvaluationsTest, TheBestWeightsAreKeptThoughTheCountersKnowNothingOfThem) {
+  Evaluate(1, 10, {-100});
+  EXPECT_EQ(BestPolicy(), "policy 1");
+  counters_.set_best_evaluation(-200);
+  Begin("run");
+  EXPECT_EQ(counters_.best_evaluation(), -100);
+  Evaluate(2, 110, {-150});
+  EXPECT_EQ(BestPolicy(), "policy 1");
+  counters_.clear_best_evaluation();
+  Begin("another run");
+  EXPECT_FALSE(counters_.has_best_evaluation());
+  Evaluate(3, 210, {-150});
+  EXPECT_EQ(BestPolicy(), "policy 3");
 }
 
 TEST_F(EvaluationsTest, OneThatFailsIsDueAgainUntilItIsGivenUp) {

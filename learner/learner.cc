@@ -128,12 +128,13 @@ absl::Status Learner::SetUp() {
   } else if (init_from_.has_value()) {
     RETURN_IF_ERROR(learned_->TakeNetworks(*init_from_));
   }
-  ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(counters_.env_steps()));
+  const uint64_t told_steps = counters_.env_steps();
+  ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(told_steps));
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
   RETURN_IF_ERROR(StartUpdates());
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
   counters_.set_env_steps(updates_->env_steps());
-  ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, Position(), counters_.recent_episodes()));
+  ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, told_steps, Position(), counters_.recent_episodes()));
   const v1::CheckpointConfig& checkpoint = config_.checkpoint();
   checkpoints_ = std::make_unique<CheckpointWriter>(
       run_->checkpoints(), checkpoint.replay() ? replay_addresses_ : std::vector<std::string>(),

@@ -40,7 +40,9 @@ absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const R
   RETURN_IF_ERROR(MakeDirectories(run.checkpoints()));
   ASSIGN_OR_RETURN(options.resume_from, LoadNewestCheckpoint(run.checkpoints()));
   const std::string init_from = absl::GetFlag(FLAGS_init_from);
-  if (!init_from.empty() && !options.resume_from.has_value()) {
+  if (!init_from.empty() && options.resume_from.has_value()) {
+    LogWarning("--init_from: the run goes on from its own checkpoint, and takes no networks of %s", init_from);
+  } else if (!init_from.empty()) {
     ASSIGN_OR_RETURN(options.init_from, LoadNetworks(init_from));
   }
   ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints()));

@@ -14,9 +14,10 @@ constexpr size_t kRecentEpisodes = 100;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ProgressLog>> ProgressLog::Open(
-    RunDirectory* run, const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent) {
+    RunDirectory* run, uint64_t told_steps, const RunPosition& start,
+    const google::protobuf::RepeatedPtrField<v1::Episode>& recent) {
   ASSIGN_OR_RETURN(std::unique_ptr<EventFile> events,
-                   EventFile::Create(run->tensorboard(), static_cast<int64_t>(start.env_steps) + 1, RealClock()));
+                   EventFile::Create(run->tensorboard(), static_cast<int64_t>(told_steps) + 1, RealClock()));
   std::unique_ptr<ProgressLog> log(new ProgressLog(run, std::move(events), start));
   for (const v1::Episode& episode : recent) log->AddEpisode(episode);
   return log;

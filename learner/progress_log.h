@@ -27,9 +27,10 @@ class ProgressLog {
   using Scalars = std::vector<std::pair<std::string, double>>;
 
   // `run` must outlive the log; `start` is where this start of the run begins, `recent` what its training return is the
-  // mean of so far.
+  // mean of so far. What earlier starts have told of later than `told_steps` is forgotten in tb/, too.
   static absl::StatusOr<std::unique_ptr<ProgressLog>> Open(
-      RunDirectory* run, const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {});
+      RunDirectory* run, uint64_t told_steps, const RunPosition& start,
+      const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {});
 
   void AddEpisode(const v1::Episode& episode);
   void AddWait(double seconds) { wait_seconds_ += seconds; }

@@ -28,7 +28,7 @@ class ProgressLogTest : public testing::Test {
   }
 
   void Open(const RunPosition& start, const google::protobuf::RepeatedPtrField<v1::Episode>& recent = {}) {
-    absl::StatusOr<std::unique_ptr<ProgressLog>> log = ProgressLog::Open(run_.get(), start, recent);
+    absl::StatusOr<std::unique_ptr<ProgressLog>> log = ProgressLog::Open(run_.get(), start.env_steps, start, recent);
     ASSERT_TRUE(log.ok()) << log.status();
     log_ = *std::move(log);
   }

@@ -37,6 +37,7 @@ v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& exper
   table.set_max_bytes(replay.budget_bytes() / replay.shards());
   table.set_max_times_sampled(experience.max_times_sampled);
   table.set_max_item_rows(experience.context_rows + experience.item_rows);
+  table.set_min_item_rows(experience.ShortestItemRows());
   table.set_context_rows(experience.context_rows);
   table.set_lockstep(config.deterministic());
   table.set_queue(experience.queue);

@@ -26,7 +26,8 @@ absl::StatusOr<c10::Device> ParseDevice(std::string_view name) {
   if (!at::hasCUDA()) {
     return absl::UnavailableError(
         absl::StrCat("device: ", std::string(name),
-                     " is not available: this build of LibTorch has no CUDA, or the machine has no CUDA device"));
+                     " is not available: this build of LibTorch has no CUDA (CONTRIBUTING.md: --config=cuda), or the "
+                     "machine has no CUDA device"));
   }
   const int count = at::detail::getCUDAHooks().deviceCount();
   if (index >= count) {

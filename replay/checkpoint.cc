@@ -332,7 +332,7 @@ absl::StatusOr<uint64_t> NextIncarnation(const std::string& directory) {
   const std::string path = directory + "/incarnation";
   uint64_t last = 0;
   if (absl::StatusOr<std::string> text = ReadFile(path); text.ok()) {
-    if (!absl::SimpleAtoi(*text, &last)) return absl::DataLossError(absl::StrCat(path, " holds no number"));
+    if (!absl::SimpleAtoi(*text, &last)) LogWarning("%s holds no number: the clock gives the next one", path);
   } else if (!absl::IsNotFound(text.status())) {
     return text.status();
   }

@@ -80,8 +80,9 @@ absl::Status CheckItems(const v1::ItemRun& run, const LanePreview& lane, const v
                                                       run.lane(), run.first_row(), run.count(), run.rows(),
                                                       run.stride(), why));
   };
+  const uint32_t least = std::max<uint32_t>(1, spec.min_item_rows());
   const uint32_t most = spec.max_item_rows() - spec.context_rows();
-  if (run.rows() == 0 || run.rows() > most) return refuse(absl::StrFormat("expected 1 to %d rows", most));
+  if (run.rows() < least || run.rows() > most) return refuse(absl::StrFormat("expected %d to %d rows", least, most));
   if (run.count() == 0 || (run.count() > 1 && run.stride() == 0))
     return refuse("expected a count and a stride above 0");
   if (run.first_row() >= kMaxRowNumber || run.stride() > kMaxRowsPerChunk) return refuse("row or stride too large");

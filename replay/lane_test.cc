@@ -151,6 +151,16 @@ TEST_F(CheckChunkTest, RefusesItemsOfALaneWithoutRows) {
   ExpectRefused("items of lane 1, of which the chunk has no rows");
 }
 
+// Whoever samples slices of three rows could sample nothing any more.
+TEST_F(CheckChunkTest, RefusesItemsThatAreShorterThanTheTableSays) {
+  spec_.set_min_item_rows(3);
+  AddSegment(chunk_, 0, 100, 10, false);
+  AddItems(chunk_, 0, 100, 3);
+  EXPECT_TRUE(Check().ok());
+  AddItems(chunk_, 0, 103, 2);
+  ExpectRefused("expected 3 to 4 rows");
+}
+
 TEST_F(CheckChunkTest, RefusesImpossibleItemRuns) {
   AddSegment(chunk_, 0, 100, 10, false);
   AddItems(chunk_, 0, 100, 0);

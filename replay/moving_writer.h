@@ -3,13 +3,14 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<MovingWriter> writer, MovingWriter::Start(options));
 //   writer->Append(...), writer->Send(...);              // as to a ReplayWriter
 //   if (writer->ShouldMove()) {
-//     ...                                                // append to each lane in an episode a row that ends it: v1::CUT
-//     writer->Move();
+//     ...                                                // append to each lane in an episode a row that ends it:
+//     v1::CUT writer->Move();
 //   }
 //
-// A chunk only ever goes to the shard that was first sent it: what a shard that is away has not acknowledged waits for it
-// here, up to ReplayWriterOptions.window_bytes, and each time that rows go elsewhere they are a writer's of their own. Rows
-// go home once the home shard has answered again, so that shards that came back have their share of the actors again.
+// A chunk only ever goes to the shard that was first sent it: what a shard that is away has not acknowledged waits for
+// it here, up to ReplayWriterOptions.window_bytes, and each time that rows go elsewhere they are a writer's of their
+// own. Rows go home once the home shard has answered again, so that shards that came back have their share of the
+// actors again.
 //
 // Not thread-safe.
 #ifndef HEADRACE_REPLAY_MOVING_WRITER_H_
@@ -29,10 +30,10 @@
 namespace headrace {
 
 struct MovingWriterOptions {
-  ReplayWriterOptions writer;          // to each of the shards; its `address` and `writer` do not matter
-  std::vector<std::string> addresses;  // of all shards, at least one
-  size_t home = 0;                     // the shard that is written to whenever it is there
-  size_t second = 0;                   // where to look first otherwise, from 0: that after the home shard
+  ReplayWriterOptions writer;                  // to each of the shards; its `address` and `writer` do not matter
+  std::vector<std::string> addresses;          // of all shards, at least one
+  size_t home = 0;                             // the shard that is written to whenever it is there
+  size_t second = 0;                           // where to look first otherwise, from 0: that after the home shard
   std::chrono::duration<double> patience{10};  // for which the shard must have been away
 };
 

@@ -32,6 +32,11 @@ absl::Status CheckFields(const v1::TableSpec& spec) {
     return refuse(absl::StrFormat("expected context_rows up to %d and below max_item_rows, which is %d, got %d",
                                   ItemStore::kMaxContext, spec.max_item_rows(), spec.context_rows()));
   }
+  if (spec.min_item_rows() > spec.max_item_rows() - spec.context_rows()) {
+    return refuse(
+        absl::StrFormat("expected min_item_rows up to %d, which is max_item_rows without context_rows, got %d",
+                        spec.max_item_rows() - spec.context_rows(), spec.min_item_rows()));
+  }
   if (!(spec.priority_exponent() >= 0) || std::isinf(spec.priority_exponent())) {
     return refuse(
         absl::StrFormat("expected a finite priority_exponent of 0 or more, got %g", spec.priority_exponent()));

@@ -140,7 +140,9 @@ absl::Status Table::RestoreBooks(const v1::TableState& state, const std::vector<
     RowStore::Address row = item.first_row < rows.size() ? rows[item.first_row] : RowStore::kNoRow;
     const RowStore::Address first = row;
     for (uint32_t left = item.rows_held(); left > 1 && row != RowStore::kNoRow; --left) row = chunks_.rows.Next(row);
-    if (row == RowStore::kNoRow || item.rows == 0) return absl::DataLossError("an item's rows are missing");
+    if (row == RowStore::kNoRow || item.rows == 0 || item.rows < spec_.min_item_rows()) {
+      return absl::DataLossError("an item's rows are missing");
+    }
     if (!IsPriority(item.priority)) return absl::DataLossError("an item's priority is no priority");
     Item restored = item;
     restored.first_row = first;

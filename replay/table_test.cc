@@ -55,6 +55,7 @@ TEST(TableTest, RefusesSpecificationsThatAreNotUsable) {
   expect_refused([](v1::TableSpec& spec) { spec.clear_sampler(); }, "unknown selector 0");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(0); }, "max_item_rows from 1");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_item_rows(70000); }, "max_item_rows from 1");
+  expect_refused([](v1::TableSpec& spec) { spec.set_min_item_rows(5); }, "min_item_rows up to 4");
   expect_refused([](v1::TableSpec& spec) { spec.set_max_times_sampled(70000); }, "max_times_sampled up to");
   expect_refused([](v1::TableSpec& spec) { spec.set_queue(true); }, "a queue needs max_items and max_times_sampled");
   expect_refused(

@@ -32,8 +32,8 @@
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "nlohmann/json.hpp"
-#include "replay/row_layout.h"
 #include "replay/moving_writer.h"
+#include "replay/row_layout.h"
 
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
 ABSL_FLAG(std::string, replay, "", "HOST:PORT of a shard");
