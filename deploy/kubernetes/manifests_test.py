@@ -266,7 +266,12 @@ class ManifestsTest(unittest.TestCase):
     def test_the_page_makes_the_secrets_that_are_mounted_for_the_names_that_are_called(self) -> None:
         text = PAGE.read_text(encoding="utf-8")
         for secret, keys in KEYS.items():
-            command = re.search(rf"kubectl [^\n]*create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)", text)
+            command = re.search(
+                # `create` alone answers AlreadyExists to whoever renews them.
+                rf"kubectl [^\n]*create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)"
+                r" *\\?\n? *--dry-run=client -o yaml \| kubectl apply -f -\n",
+                text,
+            )
             self.assertIsNotNone(command, secret)
             files = re.findall(r"--from-file=\S*?([\w.]+)(?=\s|$)", command[1])
             self.assertEqual(set(files), keys)
