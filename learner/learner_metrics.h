@@ -69,7 +69,9 @@ struct LearnerMetrics {
         policy_version(
             r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.", kNotKnownYet)),
         subscriber_lag(r.AddGauge("headrace_learner_subscriber_lag_updates",
-                                  "Updates since the weights of the process furthest behind of those that follow them.",
+                                  "Updates since the weights of the process furthest behind of those that follow them; "
+                                  "with central inference since those that actions are chosen with; of gradients that "
+                                  "actors push a running mean.",
                                   kNotKnownYet)),
         run_ended(r.AddGauge("headrace_learner_run_ended",
                              "1 once the run has reached its end and the process only stays, as --stay asks for.")),

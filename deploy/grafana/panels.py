@@ -96,7 +96,8 @@ POLICY_LAG = Panel(
     "Policy lag of actors",
     "updates",
     [Query(value("headrace_learner_subscriber_lag_updates"), "furthest behind")],
-    "How many updates the weights of the actor furthest behind are older than the learner's.",
+    "How many updates the weights of the actor furthest behind are older than the learner's; of pushed gradients a "
+    "running mean.",
 )
 FILL = Panel(
     "Replay",
