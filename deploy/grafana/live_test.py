@@ -3,6 +3,7 @@ draws the curves.
 """
 
 import io
+import json
 import math
 import re
 import shutil
@@ -52,6 +53,7 @@ class LiveTest(SystemTest):
             for dashboard in dashboards:
                 self.assert_browser_draws(browser, address, dashboard)
             self.assert_browser_says(browser, address, GRADIENTS)
+            self.assert_advice_is_shown_as_a_whole(browser, address)
             self.assert_what_was_chosen_goes_from_page_to_page(browser, address)
 
         run.signal(signal.SIGINT)
@@ -114,6 +116,14 @@ class LiveTest(SystemTest):
         browser.wait_until("document.getElementById('without').offsetParent")
         self.assertEqual(browser.evaluate("document.getElementById('without').textContent"), dashboard.without)
         self.assertFalse(browser.evaluate("Boolean(document.querySelector('main').offsetParent)"))
+
+    def assert_advice_is_shown_as_a_whole(self, browser: Browser, address: str) -> None:
+        """One that has a colon ended there."""
+        browser.open(f"http://{address}/consoles/overview.html?still=")
+        self.assertTrue(any(": " in advice for advice in ADVICE.values()))
+        for advice in ADVICE.values():
+            legend = json.dumps(f"broadcast: {advice}")
+            self.assertEqual(browser.evaluate(f"headingAndText({legend})[1]"), advice)
 
     def assert_what_was_chosen_goes_from_page_to_page(self, browser: Browser, address: str) -> None:
         browser.open(f"http://{address}/consoles/overview.html?still=")
