@@ -44,7 +44,8 @@ std::vector<double> LatencyBuckets() {
   for (const double decade : {1e5, 1e4, 1e3, 1e2, 1e1, 1e0}) {
     for (const double step : {1.0, 2.0, 5.0}) buckets.push_back(step / decade);
   }
-  buckets.push_back(10);
+  // For evaluations, and for rounds that wait for their slowest actor.
+  for (const double seconds : {10.0, 30.0, 60.0}) buckets.push_back(seconds);
   return buckets;
 }
 

@@ -37,7 +37,7 @@ namespace headrace {
 // What a gauge shows while there is nothing yet that it could show: zero would look like a figure.
 inline constexpr double kNotKnownYet = std::numeric_limits<double>::quiet_NaN();
 
-// Upper bounds 1, 2 and 5 times the powers of ten from 10 microseconds to 10 seconds.
+// Upper bounds 1, 2 and 5 times the powers of ten from 10 microseconds to 10 seconds, then 30 seconds and a minute.
 std::vector<double> LatencyBuckets();
 
 // Metrics of one name that differ in the values of their labels. Cheap to copy; valid as long as the registry.

@@ -62,7 +62,6 @@ absl::Status CheckpointWriter::Wait() {
     metrics_->checkpoint.Observe(Seconds(std::chrono::steady_clock::now() - started_));
     metrics_->checkpoint_timestamp.SetToCurrentTime();
   } else {
-    metrics_->checkpoint_failures.Increment();
     LogError("checkpoint failed: %s", written.ToString());
   }
   return written;
@@ -106,25 +105,37 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   shard_failures_ = failed.ok() ? 0 : shard_failures_ + 1;
   // One of the same updates, with or without what the shards held, has nothing to gain by this.
   const bool saved = manifest.name() == committed_ || manifest.name() == incomplete_;
-  if (!failed.ok() && !cut.last && (saved || shard_failures_ < kPatientFailures)) return failed;
-  manifest.mutable_counters()->set_env_steps(env_steps);
-  for (const auto& [name, contents] : cut.files) bytes += contents.size();
-  RETURN_IF_ERROR(
-      SaveCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), manifest, {cut.files.begin(), cut.files.end()}));
-  const std::string superseded = std::exchange(incomplete_, failed.ok() ? "" : manifest.name());
-  if (failed.ok()) {
-    committed_ = manifest.name();
-    RETURN_IF_ERROR(RemoveOldCheckpoints(checkpoints_, manifest.name(), keep_));
-  } else if (!superseded.empty() && superseded != manifest.name()) {
-    // Those that have everything stay until there is another one; of these the newest is enough.
-    RETURN_IF_ERROR(RemoveCheckpoint(checkpoints_, superseded));
+  if (!failed.ok() && !cut.last && (saved || shard_failures_ < kPatientFailures)) {
+    metrics_->checkpoint_failures.shard.Increment();
+    return failed;
   }
+  manifest.mutable_counters()->set_env_steps(env_steps);
+  if (const absl::Status status = Save(cut, /*complete=*/failed.ok()); !status.ok()) {
+    metrics_->checkpoint_failures.disk.Increment();
+    return status;
+  }
+  for (const auto& [name, contents] : cut.files) bytes += contents.size();
   LogInfo("checkpoint %s: %d bytes in %.2f s", manifest.name(), bytes,
           Seconds(std::chrono::steady_clock::now() - start));
   if (failed.ok()) return absl::OkStatus();
+  metrics_->checkpoint_failures.shard.Increment();
   return absl::Status(
       failed.code(),
       absl::StrCat(manifest.name(), " has the networks, but not what a shard held: ", std::string(failed.message())));
+}
+
+absl::Status CheckpointWriter::Save(const Cut& cut, bool complete) {
+  const std::string& name = cut.manifest.name();
+  RETURN_IF_ERROR(
+      SaveCheckpoint(absl::StrCat(checkpoints_, "/", name), cut.manifest, {cut.files.begin(), cut.files.end()}));
+  const std::string superseded = std::exchange(incomplete_, complete ? "" : name);
+  if (complete) {
+    committed_ = name;
+    return RemoveOldCheckpoints(checkpoints_, name, keep_);
+  }
+  // Those that have everything stay until there is another one; of these the newest is enough.
+  if (superseded.empty() || superseded == name) return absl::OkStatus();
+  return RemoveCheckpoint(checkpoints_, superseded);
 }
 
 }  // namespace headrace

@@ -61,6 +61,8 @@ class CheckpointWriter {
 
  private:
   absl::Status Write(Cut cut, std::chrono::milliseconds patience);
+  // On the learner's disk; not `complete`: it lacks what a shard held.
+  absl::Status Save(const Cut& cut, bool complete);
 
   const std::string checkpoints_;
   const std::vector<std::string> shards_;

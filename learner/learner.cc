@@ -368,7 +368,10 @@ void Learner::SetStatus(const std::string& waiting_for) {
 }
 
 double Learner::SubscriberLag() const {
-  const std::optional<uint64_t> oldest = parameters_->OldestReceived();
+  // A gradient says which weights its actor has; an action is chosen with the newest that were published.
+  if (gradients_ != nullptr) return updates_->policy_lag();
+  const std::optional<uint64_t> oldest =
+      inference_ != nullptr ? std::optional(published_version_) : parameters_->OldestReceived();
   if (!oldest.has_value()) return kNotKnownYet;
   const std::optional<uint64_t> lag = PolicyLag(PackedVersion(), *oldest);
   return lag.has_value() ? static_cast<double>(*lag) : kNotKnownYet;

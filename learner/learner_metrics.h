@@ -31,7 +31,10 @@ struct LearnerMetrics {
                                           "Episodes that ended because their environment failed.")),
         evaluations(r.AddCounter("headrace_learner_evaluations_total", "Evaluations done.")),
         checkpoints(r.AddCounter("headrace_learner_checkpoints_total", "Checkpoints committed.")),
-        checkpoint_failures(r.AddCounter("headrace_learner_checkpoint_failures_total", "Checkpoints that failed.")),
+        checkpoint_failures(r.AddCounterFamily("headrace_learner_checkpoint_failures_total",
+                                               "Checkpoints that failed, by where they did: a shard did not write its "
+                                               "part, or the learner's own disk did not take the files.",
+                                               {"cause"})),
         checkpoint(r.AddHistogram("headrace_learner_checkpoint_seconds",
                                   "Time from a checkpoint's cut to its commit; updates go on meanwhile.",
                                   LatencyBuckets())),
@@ -66,7 +69,9 @@ struct LearnerMetrics {
         policy_version(
             r.AddGauge("headrace_learner_policy_version", "Updates of the newest published weights.", kNotKnownYet)),
         subscriber_lag(r.AddGauge("headrace_learner_subscriber_lag_updates",
-                                  "Updates since the weights of the process furthest behind of those that follow them.",
+                                  "Updates since the weights of the process furthest behind of those that follow them; "
+                                  "with central inference since those that actions are chosen with; of gradients that "
+                                  "actors push a running mean.",
                                   kNotKnownYet)),
         run_ended(r.AddGauge("headrace_learner_run_ended",
                              "1 once the run has reached its end and the process only stays, as --stay asks for.")),
@@ -105,7 +110,13 @@ struct LearnerMetrics {
   prometheus::Counter& interrupted_episodes;
   prometheus::Counter& evaluations;
   prometheus::Counter& checkpoints;
-  prometheus::Counter& checkpoint_failures;
+  // What a checkpoint may fail for.
+  struct CheckpointFailures {
+    explicit CheckpointFailures(const CounterFamily& family)
+        : shard(family.With({"shard"})), disk(family.With({"disk"})) {}
+    prometheus::Counter& shard;
+    prometheus::Counter& disk;
+  } checkpoint_failures;
   prometheus::Histogram& checkpoint;
   prometheus::Gauge& checkpoint_timestamp;
   prometheus::Gauge& checkpoint_interval;

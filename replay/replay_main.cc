@@ -85,6 +85,11 @@ absl::Status RunReplay(const ProcessFlags& flags) {
     ASSIGN_OR_RETURN(incarnation, NextIncarnation(directory));
   }
   Shard shard(number, config.budget_bytes() / config.shards(), incarnation, config.shards());
+  MetricRegistry registry("replay");
+  ShardMetrics metrics(registry);
+  const RpcMetrics rpcs(registry);
+  // Before it restores, which may take minutes: whoever watches it sees that it lives, and is not ready.
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   if (!directory.empty()) {
     ASSIGN_OR_RETURN(const std::string restored, Restore(directory, shard));
     if (!restored.empty()) LogInfo("restored from checkpoint %s", restored);
@@ -95,10 +100,6 @@ absl::Status RunReplay(const ProcessFlags& flags) {
     shard.SetJournal(std::move(journal));
   }
 
-  MetricRegistry registry("replay");
-  ShardMetrics metrics(registry);
-  const RpcMetrics rpcs(registry);
-  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessPorts> ports, ProcessPorts::Open(flags, registry));
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
                    GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs));

@@ -96,7 +96,8 @@ POLICY_LAG = Panel(
     "Policy lag of actors",
     "updates",
     [Query(value("headrace_learner_subscriber_lag_updates"), "furthest behind")],
-    "How many updates the weights of the actor furthest behind are older than the learner's.",
+    "How many updates the weights of the actor furthest behind are older than the learner's; of pushed gradients a "
+    "running mean.",
 )
 FILL = Panel(
     "Replay",
@@ -123,7 +124,7 @@ ALERTS = Panel(
         Query('count(up{job=~"headrace.*", run=~"RUN"} == 0) or vector(0)', "processes that do not answer"),
         Query(total("headrace_learner_interrupted_episodes_total"), "episodes that failed"),
         Query(total("headrace_learner_lost_steps_total"), "steps lost"),
-        Query(total("headrace_learner_checkpoint_failures_total"), "checkpoints that failed"),
+        Query(total("headrace_learner_checkpoint_failures_total", "run, cause"), "checkpoints that failed: [cause]"),
         Query(total("headrace_learner_write_failures_total"), "rows and events not written"),
         Query(total("headrace_evaluator_failures_total"), "evaluations that failed"),
         Query(total("headrace_grpc_refusals_total"), "connections refused"),

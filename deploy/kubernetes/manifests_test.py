@@ -43,6 +43,7 @@ DNS = {53, 5353}
 API_SERVER = {443, 6443}
 CONNECTING = 10  # to a shard, for a checkpoint: learner/checkpoint_writer.h
 LARGE_SHARD_BYTES = 16 << 30
+GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 KEYS = {"headrace-tls": {"ca.crt", "tls.crt", "tls.key"}, "headrace-token": {"token"}}
 
 
@@ -266,7 +267,12 @@ class ManifestsTest(unittest.TestCase):
     def test_the_page_makes_the_secrets_that_are_mounted_for_the_names_that_are_called(self) -> None:
         text = PAGE.read_text(encoding="utf-8")
         for secret, keys in KEYS.items():
-            command = re.search(rf"kubectl [^\n]*create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)", text)
+            command = re.search(
+                # `create` alone answers AlreadyExists to whoever renews them.
+                rf"kubectl [^\n]*create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)"
+                r" *\\?\n? *--dry-run=client -o yaml \| kubectl apply -f -\n",
+                text,
+            )
             self.assertIsNotNone(command, secret)
             files = re.findall(r"--from-file=\S*?([\w.]+)(?=\s|$)", command[1])
             self.assertEqual(set(files), keys)
@@ -359,6 +365,8 @@ class GpuLearnerTest(ManifestsTest):
             with_gpu = container.name == "headrace-learner"
             self.assertEqual("nvidia.com/gpu" in container.spec["resources"]["limits"], with_gpu)
             self.assertEqual("--set=device=cuda" in container.spec["args"], with_gpu)
+            # The taint of nodes with GPUs, which keeps everybody else away from them.
+            self.assertEqual(container.pod.get("tolerations", []), [GPU_TOLERATION] if with_gpu else [])
 
     def test_the_autoscaler_scales_the_actors(self) -> None:
         (scaler,) = of_kind(self.objects, "HorizontalPodAutoscaler")

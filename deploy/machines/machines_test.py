@@ -198,13 +198,20 @@ class MachinesTest(unittest.TestCase):
         self.assertIn("learner does not run", ssh("stop"))
         self.assertIsNone(bystander.poll())
 
-    def test_a_run_without_shards_by_ssh_trains_to_its_end(self) -> None:
+    def test_a_run_without_shards_by_ssh_trains_to_its_end_and_can_be_watched_until_it_is_stopped(self) -> None:
         directory = self.root / "machine"
         ssh = self.ssh_of(self.write_cluster(directory, WITHOUT_SHARDS % 3000, replay=""))
         self.assertNotIn("replay", ssh("start"))
-        wait_until(lambda: "learner on localhost ended: " in ssh("status"), "the run ends")
+        ended = "the run has ended; staying until told to end"
+        processes = ("learner", "actor-0", "actor-1", "evaluator")
+        wait_until(lambda: all(ended in self.log(directory, name) for name in processes), "the run ends")
         self.assertRegex(self.log(directory, "learner"), r"checkpoint update-\d+")
         self.assertIn("leased index", self.log(directory, "actor-1"))
+        # Processes that are gone and still named there are an alert.
+        self.assertEqual({target["labels"]["process"] for target in self.targets("two_hosts")}, set(processes))
+        self.assert_all_can_be_watched("two_hosts")
+        self.assertIn("the learner has ended: ", ssh("stop"))
+        self.assertEqual(self.targets("two_hosts"), [])
 
     def child_of(self, directory: Path, name: str) -> int:
         """The process that deploy/machines/keep has started."""
