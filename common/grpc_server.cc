@@ -27,6 +27,8 @@ constexpr int kAnyNumberOfPings = 0;
 constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxHeaderBytes = 4 << 10;
+// Above kMaxMessageBytes, so that a stream can say itself what is too large for it.
+constexpr int kMostMessageBytes = 2 * kMaxMessageBytes;
 constexpr int kMaxHealthMessageBytes = 4 << 10;
 // A probe is over in a moment; whoever stays longer keeps others from asking.
 constexpr int kHealthIdleMs = 10'000;
@@ -68,7 +70,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   RETURN_IF_ERROR(security.CheckMayListen(listen));
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxReceiveMessageSize(kMostMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, kAnyNumberOfPings);

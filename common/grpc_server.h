@@ -11,15 +11,13 @@
 #include "common/connection_gate.h"
 #include "common/rpc_metrics.h"
 #include "common/security.h"
+#include "common/server_stream.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
 
 namespace headrace {
-
-// The largest message that a peer may send; larger ones end their stream with RESOURCE_EXHAUSTED.
-inline constexpr int kMaxMessageBytes = 64 << 20;
 
 struct ServerLimits {
   ConnectionLimits connections = DefaultConnectionLimits();

@@ -2,8 +2,6 @@
 // made with the openssl command line, as `tools/headrace certificates` does.
 #include "common/security.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -22,6 +20,7 @@
 #include "common/mutex.h"
 #include "common/refusals.h"
 #include "common/server_stream.h"
+#include "common/test_peer.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
@@ -122,29 +121,6 @@ uint64_t MostResidentKilobytes() {
   const std::string status = *ReadFile("/proc/self/status");
   return std::strtoull(status.c_str() + status.find("VmHWM:") + 6, nullptr, 10);
 }
-
-// A connection of no use, from another address of this machine.
-class Idler {
- public:
-  Idler(const std::string& address, const char* from) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in local = {}, server = {};
-    local.sin_family = server.sin_family = AF_INET;
-    ::inet_pton(AF_INET, from, &local.sin_addr);
-    ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
-    server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
-    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
-    (void)::connect(socket_, reinterpret_cast<sockaddr*>(&server), sizeof(server));
-  }
-  ~Idler() { ::close(socket_); }
-  // Whether it was hung up on before gRPC said anything.
-  bool Refused() {
-    char byte;
-    return ::recv(socket_, &byte, 1, 0) <= 0;
-  }
-
- private:
-  const int socket_;
-};
 
 class SecurityTest : public ::testing::Test {
  protected:
@@ -284,17 +260,17 @@ TEST_F(SecurityTest, AFloodOfConnectionsOfOneHostLeavesTheOthersRoom) {
   const auto channel = MakeChannel(address(), *None());
   ASSERT_TRUE(Ask(channel).ok());
   {
-    std::vector<std::unique_ptr<Idler>> flood;
-    for (int i = 0; i < 20; ++i) flood.push_back(std::make_unique<Idler>(address(), "127.0.0.2"));
+    std::vector<std::unique_ptr<TestPeer>> flood;
+    for (int i = 0; i < 20; ++i) flood.push_back(std::make_unique<TestPeer>(address(), "127.0.0.2"));
     int refused = 0;
-    for (const auto& idler : flood) refused += idler->Refused();
+    for (const auto& idler : flood) refused += !idler->Answered();
     EXPECT_EQ(refused, 16);
     EXPECT_TRUE(Counted("connection", 16));
     EXPECT_TRUE(Ask(channel).ok());
     EXPECT_TRUE(AskAs(*None()).ok());
   }
   // Room that has become free is found.
-  while (Idler(address(), "127.0.0.2").Refused()) {
+  while (!TestPeer(address(), "127.0.0.2").Answered()) {
   }
 }
 
@@ -391,6 +367,25 @@ TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_LT(MostResidentKilobytes(), before + (256 << 10));
   EXPECT_TRUE(Ask(other).ok());
+  while (!Counted("size")) std::this_thread::yield();
+}
+
+// The first is refused by the stream, the second by gRPC.
+TEST_F(SecurityTest, AMessageOverTheLimitIsRefused) {
+  Serve(*None());
+  grpc::ChannelArguments unlimited;
+  unlimited.SetMaxSendMessageSize(-1);
+  int refused = 0;
+  for (const size_t bytes : {(size_t{64} << 20) + 1, size_t{130} << 20}) {
+    Stream stream(grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), unlimited));
+    const grpc::Slice message(std::string(bytes, 'x'));
+    stream.Send(grpc::ByteBuffer(&message, 1));
+    const absl::Status status = stream.End();
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(bytes)));
+    ++refused;
+    while (!Counted("size", refused)) std::this_thread::yield();
+  }
 }
 
 TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
@@ -437,10 +432,10 @@ TEST_F(SecurityTest, HealthAnswersNothingElse) {
 
 TEST_F(SecurityTest, HealthTakesSoManyConnectionsAndNoMore) {
   const std::unique_ptr<HealthServer> health = *HealthServer::Start("127.0.0.1:0");
-  std::vector<std::unique_ptr<Idler>> flood;
-  for (int i = 0; i < 100; ++i) flood.push_back(std::make_unique<Idler>(health->address(), "127.0.0.2"));
+  std::vector<std::unique_ptr<TestPeer>> flood;
+  for (int i = 0; i < 100; ++i) flood.push_back(std::make_unique<TestPeer>(health->address(), "127.0.0.2"));
   int refused = 0;
-  for (const auto& idler : flood) refused += idler->Refused();
+  for (const auto& idler : flood) refused += !idler->Answered();
   EXPECT_GE(refused, 36);
   EXPECT_TRUE(Counted("connection", 36));
 }
@@ -457,6 +452,7 @@ TEST_F(SecurityTest, HeadersThatAreTooLongAreRefused) {
         FromGrpc(v1::Replay::NewStub(MakeChannel(port, *None()))->Info(&context, {}, &response));
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   }
+  EXPECT_TRUE(Counted("size", 2));
 }
 
 }  // namespace

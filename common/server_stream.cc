@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/grpc_status.h"
 #include "common/refusals.h"
 #include "grpcpp/server_context.h"
@@ -144,11 +145,13 @@ void ServerStream::EndSilence() {
 
 void ServerStream::OnReadDone(bool ok) {
   if (silent_.exchange(false)) silence_.Cancel();
-  if (ok) {
-    OnMessage(incoming_);
-  } else {
-    OnEnd();
-  }
+  if (!ok) return OnEnd();
+  const size_t bytes = incoming_.Length();
+  if (bytes <= kMaxMessageBytes) return OnMessage(incoming_);
+  incoming_.Clear();
+  CountRefusal(Refusal::kSize);
+  Close(absl::ResourceExhaustedError(
+      absl::StrCat("expected messages of up to ", kMaxMessageBytes, " bytes, got one of ", bytes)));
 }
 
 void ServerStream::OnWriteDone(bool ok) {

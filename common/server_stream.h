@@ -11,8 +11,9 @@
 //
 // Not reading on is how a service pushes back: gRPC's flow control then stops the client. A client may not push back
 // for ever: it is cut off (Refusal::kSilence, kUnread) when its first message does not come, when it does not take a
-// message that is sent to it, or when too many bytes wait for it. The object keeps itself alive until gRPC is done with
-// it; others hold weak pointers. Send, ReadNext and Close may be called from any thread.
+// message that is sent to it, or when too many bytes wait for it. Too large a message ends the stream as well (kSize).
+// The object keeps itself alive until gRPC is done with it; others hold weak pointers. Send, ReadNext and Close may be
+// called from any thread.
 #ifndef HEADRACE_COMMON_SERVER_STREAM_H_
 #define HEADRACE_COMMON_SERVER_STREAM_H_
 
@@ -29,6 +30,9 @@
 #include "grpcpp/support/server_callback.h"
 
 namespace headrace {
+
+// The largest message that a peer may send; larger ones end their stream with RESOURCE_EXHAUSTED.
+inline constexpr int kMaxMessageBytes = 64 << 20;
 
 struct StreamLimits {
   // Until the first message; a stream without one is ended with DEADLINE_EXCEEDED.
