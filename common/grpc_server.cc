@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/reflection.h"
 #include "common/status_macros.h"
+#include "common/unreadable_request.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
@@ -26,6 +26,8 @@ constexpr int kAnyNumberOfPings = 0;
 // handful.
 constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kHandshakeTimeoutMs = 10'000;
+// Each runs an ordinary call. More of them at a time, which nobody has, are RESOURCE_EXHAUSTED.
+constexpr int kMaxThreads = 64;
 constexpr int kMaxHeaderBytes = 4 << 10;
 // Above kMaxMessageBytes, so that a stream can say itself what is too large for it.
 constexpr int kMostMessageBytes = 2 * kMaxMessageBytes;
@@ -35,12 +37,6 @@ constexpr int kHealthIdleMs = 10'000;
 constexpr int kHealthAgeMs = 60'000;
 constexpr int kHealthGraceMs = 5'000;
 constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20};
-
-// Every server of the process has it otherwise.
-class WithoutReflection final : public grpc::ServerBuilderOption {
-  void UpdateArguments(grpc::ChannelArguments*) override {}
-  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override { plugins->clear(); }
-};
 
 // Binds, builds, and lets connections in.
 absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
@@ -54,7 +50,7 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes));
+  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
   server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
   (*gate)->Open(std::move(acceptor));
@@ -68,7 +64,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
                                                               const RpcMetrics* metrics, const Security& security,
                                                               const ServerLimits& limits) {
   RETURN_IF_ERROR(security.CheckMayListen(listen));
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMostMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
@@ -77,11 +72,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   // Clients ping as often as the server does; the default would cut them off for it.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
-  if (metrics != nullptr) {
-    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-    interceptors.push_back(metrics->Factory());
-    builder.experimental().SetInterceptorCreators(std::move(interceptors));
-  }
+  builder.SetOption(ReflectionOption());
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(ExplainUnreadableRequests());
+  if (metrics != nullptr) interceptors.push_back(metrics->Factory());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   std::unique_ptr<grpc::Server> server;
   ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate,
                    BindAndStart(listen, security.ForServer(), limits, builder, server));
@@ -98,7 +93,6 @@ void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  builder.SetOption(std::make_unique<WithoutReflection>());
   builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
   // A server needs a service of ours to be polled.
   auto nothing = std::make_unique<grpc::CallbackGenericService>();  // answers UNIMPLEMENTED

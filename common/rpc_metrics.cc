@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "common/rpc_method.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/server_context.h"
 
@@ -20,11 +20,7 @@ using grpc::experimental::InterceptorBatchMethods;
 using grpc::experimental::ServerInterceptorFactoryInterface;
 using grpc::experimental::ServerRpcInfo;
 
-// Of "/headrace.v1.Replay/Insert", "Replay/Insert"; a client may ask for anything.
-std::string LabelOf(absl::string_view path) {
-  const std::string name = absl::StrReplaceAll(absl::StripPrefix(path, "/"), {{"/", "."}});
-  const google::protobuf::MethodDescriptor* const method =
-      google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(name);
+std::string LabelOf(const google::protobuf::MethodDescriptor* method) {
   if (method == nullptr) return "other";
   return absl::StrCat(absl::StripPrefix(method->service()->full_name(), "headrace.v1."), "/", method->name());
 }
@@ -63,7 +59,7 @@ class CountingFactory final : public ServerInterceptorFactoryInterface {
   explicit CountingFactory(CounterFamily ended) : ended_(std::move(ended)) {}
 
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new Counting(LabelOf(info->method()), info->server_context(), ended_);
+    return new Counting(LabelOf(FindMethod(info->method())), info->server_context(), ended_);
   }
 
  private:

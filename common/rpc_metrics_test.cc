@@ -127,5 +127,12 @@ TEST_F(RpcMetricsTest, StreamsOfAClientThatDiesAreCancelled) {
   WaitFor("Replay/Insert", "CANCELLED", 1);
 }
 
+TEST_F(RpcMetricsTest, ARequestThatIsNoneIsTheFaultOfTheClient) {
+  const absl::Status status = Call("/headrace.v1.Run/Status");
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "expected a headrace.v1.StatusRequest")) << status;
+  WaitFor("Run/Status", "INVALID_ARGUMENT", 1);
+}
+
 }  // namespace
 }  // namespace headrace
