@@ -25,6 +25,8 @@ struct ServerLimits {
   // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends streams with
   // RESOURCE_EXHAUSTED, whosever they are: for ours a reason to try again (common/kept_connection.h).
   size_t buffer_bytes = size_t{1} << 30;
+  // Until a connection is ready for calls, from its first bytes on.
+  std::chrono::milliseconds handshake{10'000};
 };
 
 class GrpcServer {
