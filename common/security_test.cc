@@ -397,6 +397,19 @@ TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
   EXPECT_EQ(service_.alive, 1) << "that of the other client";
 }
 
+// Either has less than what may wait. Each connection once had all of it for itself.
+TEST_F(SecurityTest, MoreThanMayWaitForAHostIsNotKeptForTwoOfItsConnections) {
+  service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.times = 2;
+  Serve(*None());
+  DeafStream one(address()), other(address());
+  one.Send(size_t{32} << 20);
+  other.Send(size_t{32} << 20);
+  while (!Counted("unread")) std::this_thread::yield();
+  while (service_.alive > 1) std::this_thread::yield();
+  EXPECT_TRUE(AskAs(*None()).ok());
+}
+
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
   Serve(*None(), {.buffer_bytes = 128 << 20});
   const auto other = MakeChannel(address(), *None());

@@ -39,7 +39,7 @@ struct StreamLimits {
   std::chrono::milliseconds first_message{30'000};
   // Until a message that is sent has been taken. Nothing can be told to a client that does not read: it sees CANCELLED.
   std::chrono::milliseconds reading{300'000};
-  // That wait for a client, on all streams of its connection together; more than two batches of the largest size.
+  // That wait for a client's host, on all streams together; more than two batches of the largest size.
   size_t unsent_bytes = size_t{5} << 29;
 };
 
@@ -85,7 +85,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   std::shared_ptr<ServerStream> self_;
   grpc::CallbackServerContext* context_ = nullptr;  // until Finish
   StreamLimits limits_;
-  std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the connection
+  std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the host
   grpc::ByteBuffer incoming_;
   grpc::Alarm silence_;
   std::atomic<bool> silent_ = true;  // no message has come yet
