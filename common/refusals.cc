@@ -65,13 +65,13 @@ void LogOfGrpc(gpr_log_func_args* line) {
 }  // namespace
 
 RefusalCounters::RefusalCounters(MetricRegistry& registry) {
-  const CounterFamily family = registry.AddCounterFamily("headrace_grpc_refusals_total",
-                                                         "Peers turned away before a service was asked, by what was "
-                                                         "wrong: handshake, token, connection (too many), silence "
-                                                         "(a stream without a first message), unread (a "
-                                                         "client that does not take its answers), size (a message or "
-                                                         "headers that are too large).",
-                                                         {"reason"});
+  const CounterFamily family = registry.AddCounterFamily(
+      "headrace_grpc_refusals_total",
+      "Peers turned away before a service was asked, by what was wrong: handshake (no certificate that is accepted, or "
+      "another protocol), token, connection (too many), silence (a connection or a stream that says nothing), unread "
+      "(a "
+      "client that does not take its answers), size (a message or headers that are too large).",
+      {"reason"});
   State& state = TheState();
   MutexLock lock(&state.mutex);
   for (size_t i = 0; i < kReasons.size(); ++i) state.counters[i] = &family.With({kReasons[i]});

@@ -12,10 +12,10 @@
 namespace headrace {
 
 enum class Refusal {
-  kHandshake,   // no certificate, one that is not accepted, or no TLS at all
+  kHandshake,   // no certificate, one that is not accepted, no TLS at all, or another protocol
   kToken,       // a call without a token that is accepted
   kConnection,  // more connections than may be open
-  kSilence,     // a stream whose first message did not come in time
+  kSilence,     // a connection whose first bytes, or a stream whose first message, did not come in time
   kUnread,      // a stream whose client does not take what is sent to it
   kSize,        // a stream with a message that is too large or finds no room, a call with headers that are too large
 };
