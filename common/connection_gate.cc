@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -18,7 +20,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/refusals.h"
 
 namespace headrace {
 namespace {
@@ -30,6 +31,8 @@ constexpr size_t kOtherFiles = 128;
 constexpr std::chrono::milliseconds kCountInterval{100};
 constexpr int kPauseWithoutFilesMs = 100;
 constexpr int kAttemptsToChoose = 10;  // a port
+// Of whatever is spoken. The kernel wakes the gate when so many are there, so that they are looked at once.
+constexpr size_t kOpeningBytes = 4;
 
 struct Address {
   std::string host;  // as it was given
@@ -102,6 +105,17 @@ std::vector<int> ListenOnAll(const addrinfo* addresses, uint16_t& port) {
   return listeners;
 }
 
+void Watch(int polled, int file) {
+  epoll_event event = {.events = EPOLLIN, .data = {.fd = file}};
+  (void)::epoll_ctl(polled, EPOLL_CTL_ADD, file, &event);
+}
+
+void HangUp(int socket) {
+  const linger at_once = {.l_onoff = 1, .l_linger = 0};
+  (void)::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  ::close(socket);
+}
+
 std::string HostOf(const sockaddr_storage& peer, socklen_t size) {
   char host[NI_MAXHOST] = {};
   if (::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST)) {
@@ -149,18 +163,30 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> ConnectionGate::Listen(const std
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", listen, ": the port is in use, or the address is not of this machine"));
   }
-  return std::unique_ptr<ConnectionGate>(new ConnectionGate(absl::StrCat(wanted->host, ":", wanted->port),
-                                                            std::move(listeners), ::eventfd(0, EFD_CLOEXEC), limits));
+  return std::unique_ptr<ConnectionGate>(
+      new ConnectionGate(absl::StrCat(wanted->host, ":", wanted->port), std::move(listeners), limits));
+}
+
+ConnectionGate::ConnectionGate(std::string address, std::vector<int> listeners, ConnectionLimits limits)
+    : address_(std::move(address)),
+      listeners_(std::move(listeners)),
+      waker_(::eventfd(0, EFD_CLOEXEC)),
+      polled_(::epoll_create1(EPOLL_CLOEXEC)),
+      limits_(limits) {
+  Watch(polled_, waker_);
+  for (const int listener : listeners_) Watch(polled_, listener);
 }
 
 ConnectionGate::~ConnectionGate() {
   Close();
   for (const int listener : listeners_) ::close(listener);
+  ::close(polled_);
   ::close(waker_);
 }
 
-void ConnectionGate::Open(std::unique_ptr<Acceptor> acceptor) {
+void ConnectionGate::Open(std::unique_ptr<Acceptor> acceptor, std::string_view opening) {
   acceptor_ = std::move(acceptor);
+  opening_ = opening;
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -169,18 +195,32 @@ void ConnectionGate::Close() {
   (void)!::write(waker_, &one, sizeof(one));
   if (thread_.joinable()) thread_.join();
   for (const int listener : listeners_) ::shutdown(listener, SHUT_RDWR);
+  for (auto& [socket, connection] : connections_) {
+    if (std::exchange(connection.waiting, false)) ::close(socket);
+  }
 }
 
 void ConnectionGate::Run() {
-  std::vector<pollfd> polled = {{.fd = waker_, .events = POLLIN, .revents = 0}};
-  for (const int listener : listeners_) polled.push_back({.fd = listener, .events = POLLIN, .revents = 0});
+  std::array<epoll_event, 64> ready;
   while (true) {
-    if (::poll(polled.data(), polled.size(), -1) < 0) continue;  // a signal
-    if (polled[0].revents != 0) return;
-    for (size_t i = 1; i < polled.size(); ++i) {
-      if (polled[i].revents != 0) Accept(polled[i].fd);
+    const int count = ::epoll_wait(polled_, ready.data(), static_cast<int>(ready.size()), MillisecondsLeft());
+    for (int i = 0; i < count; ++i) {
+      const int file = ready[i].data.fd;
+      if (file == waker_) return;
+      if (std::find(listeners_.begin(), listeners_.end(), file) != listeners_.end()) {
+        Accept(file);
+      } else {
+        Hear(file);
+      }
     }
+    EndSilence();
   }
+}
+
+int ConnectionGate::MillisecondsLeft() const {
+  if (deadlines_.empty()) return -1;
+  const auto left = deadlines_.front().time - std::chrono::steady_clock::now();
+  return static_cast<int>(std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(left).count()));
 }
 
 void ConnectionGate::Accept(int listener) {
@@ -198,17 +238,52 @@ void ConnectionGate::Accept(int listener) {
   struct stat file = {};
   if (!HasRoom(host) || ::fstat(socket, &file) != 0) {
     CountRefusal(Refusal::kConnection);
-    const linger at_once = {.l_onoff = 1, .l_linger = 0};
-    (void)::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    ::close(socket);
-    return;
+    return HangUp(socket);
   }
-  connections_[socket] = {file.st_ino, host};
+  SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
+  connections_[socket] = {file.st_ino, host, listener, /*waiting=*/true};
   ++per_host_[host];
-  Acceptor::NewConnectionParameters connection;
-  connection.listener_fd = listener;
-  connection.fd = socket;
-  acceptor_->HandleNewConnection(&connection);
+  deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
+  Watch(polled_, socket);
+}
+
+void ConnectionGate::Hear(int socket) {
+  const auto connection = connections_.find(socket);
+  std::array<char, kOpeningBytes> bytes;
+  const ssize_t size = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK);
+  if (size < 0 && errno == EAGAIN) return;
+  if (size <= 0) {  // the peer has gone by itself
+    HangUp(socket);
+    return Forget(connection);
+  }
+  const std::string_view begin(bytes.data(), static_cast<size_t>(size));
+  if (size < static_cast<ssize_t>(kOpeningBytes) || !begin.starts_with(opening_)) {
+    return Refuse(connection, Refusal::kHandshake);
+  }
+  connection->second.waiting = false;
+  (void)::epoll_ctl(polled_, EPOLL_CTL_DEL, socket, nullptr);
+  SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, 1);
+  Acceptor::NewConnectionParameters handed_on;
+  handed_on.listener_fd = connection->second.listener;
+  handed_on.fd = socket;
+  acceptor_->HandleNewConnection(&handed_on);
+}
+
+void ConnectionGate::EndSilence() {
+  const Time now = std::chrono::steady_clock::now();
+  while (!deadlines_.empty() && deadlines_.front().time <= now) {
+    const Deadline over = deadlines_.front();
+    deadlines_.pop_front();
+    const auto connection = connections_.find(over.connection);
+    if (connection == connections_.end() || connection->second.socket != over.socket) continue;
+    if (connection->second.waiting) Refuse(connection, Refusal::kSilence);
+  }
+}
+
+void ConnectionGate::Refuse(std::map<int, Connection>::iterator connection, Refusal refusal) {
+  CountRefusal(refusal);
+  HangUp(connection->first);
+  Forget(connection);
 }
 
 bool ConnectionGate::HasRoom(const std::string& host) {

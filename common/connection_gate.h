@@ -4,23 +4,28 @@
 //   ASSIGN_OR_RETURN(auto gate, ConnectionGate::Listen("127.0.0.1:0", ConnectionLimits()));
 //   auto acceptor = builder.experimental().AddExternalConnectionAcceptor(...);
 //   ... build the server ...
-//   gate->Open(std::move(acceptor));
+//   gate->Open(std::move(acceptor), ConnectionGate::kHttp2);
 //
-// What is too much is hung up on at once and counted (Refusal::kConnection). Thread-safe, but for construction,
-// destruction and Open.
+// A connection is handed on when it has said something. Who is hung up on is counted: what is too much, at once
+// (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
+// (kHandshake). gRPC itself would do all of that without a word. Thread-safe, but for construction, destruction and
+// Open.
 #ifndef HEADRACE_COMMON_CONNECTION_GATE_H_
 #define HEADRACE_COMMON_CONNECTION_GATE_H_
 
 #include <sys/types.h>
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/refusals.h"
 #include "grpcpp/server_builder.h"
 
 namespace headrace {
@@ -28,6 +33,7 @@ namespace headrace {
 struct ConnectionLimits {
   size_t total;
   size_t per_host;
+  std::chrono::milliseconds first_bytes{10'000};  // until they must have come
 };
 
 // As many as the process may have files open, less what else it opens; half of them of one host, so that no host can
@@ -40,6 +46,9 @@ class ConnectionGate {
  public:
   using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
 
+  // The first bytes of a connection: of HTTP/2 without encryption, of a question in HTTP/1, and of whatever it is.
+  static constexpr std::string_view kHttp2 = "PRI ", kGet = "GET ", kAnything = "";
+
   // `listen` is HOST:PORT; port 0 takes a free one. INVALID_ARGUMENT: not of this form. UNAVAILABLE: the address cannot
   // be bound (the message names it).
   static absl::StatusOr<std::unique_ptr<ConnectionGate>> Listen(const std::string& listen, ConnectionLimits limits);
@@ -48,35 +57,49 @@ class ConnectionGate {
 
   // HOST:PORT, with the port that was chosen.
   const std::string& address() const { return address_; }
-  // Lets connections in from now on.
-  void Open(std::unique_ptr<Acceptor> acceptor);
-  // Stops listening; connections that are there stay. May be repeated.
+  // Lets connections in from now on that begin with `opening`.
+  void Open(std::unique_ptr<Acceptor> acceptor, std::string_view opening);
+  // Stops listening; connections that were let in stay. May be repeated.
   void Close();
 
  private:
+  using Time = std::chrono::steady_clock::time_point;
   struct Connection {
     ino_t socket;  // the file of that number may be another one by now
     std::string host;
+    int listener;
+    bool waiting;  // for its first bytes
+  };
+  struct Deadline {
+    Time time;
+    int connection;
+    ino_t socket;
   };
 
-  ConnectionGate(std::string address, std::vector<int> listeners, int waker, ConnectionLimits limits)
-      : address_(std::move(address)), listeners_(std::move(listeners)), waker_(waker), limits_(limits) {}
+  ConnectionGate(std::string address, std::vector<int> listeners, ConnectionLimits limits);
   void Run();
+  int MillisecondsLeft() const;
   void Accept(int listener);
+  void Hear(int socket);
+  void EndSilence();
+  void Refuse(std::map<int, Connection>::iterator connection, Refusal refusal);
   bool HasRoom(const std::string& host);
   void ForgetClosed();
   void Forget(std::map<int, Connection>::iterator connection);
 
   const std::string address_;
   const std::vector<int> listeners_;
-  const int waker_;  // an eventfd: the thread is to end
+  const int waker_;   // an eventfd: the thread is to end
+  const int polled_;  // an epoll of that, the listeners, and connections that wait
   const ConnectionLimits limits_;
   std::unique_ptr<Acceptor> acceptor_;
+  std::string_view opening_;
   std::thread thread_;
 
   // Of the thread alone.
   std::map<int, Connection> connections_;  // by file descriptor
   std::map<std::string, size_t> per_host_;
+  std::deque<Deadline> deadlines_;  // the earliest first; connections that wait no more may be among them
   std::chrono::steady_clock::time_point counted_anew_;
 };
 

@@ -1,8 +1,6 @@
 // The gate by itself: who accepts its connections only counts them.
 #include "common/connection_gate.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,7 +10,12 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/metrics.h"
 #include "common/mutex.h"
+#include "common/refusals.h"
+#include "common/test_peer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -50,52 +53,30 @@ class CountingAcceptor final : public ConnectionGate::Acceptor {
   Accepted* const accepted_;
 };
 
-sockaddr_in Address(const std::string& host, int port) {
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  EXPECT_EQ(::inet_pton(AF_INET, host.c_str(), &address.sin_addr), 1);
-  return address;
-}
-
-// A peer that connects from an address of this machine.
-class Peer {
- public:
-  Peer(const ConnectionGate& gate, const std::string& from) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const sockaddr_in local = Address(from, 0);
-    const sockaddr_in server = Address("127.0.0.1", std::stoi(gate.address().substr(gate.address().rfind(':') + 1)));
-    EXPECT_EQ(::bind(socket_, reinterpret_cast<const sockaddr*>(&local), sizeof(local)), 0);
-    connected_ = ::connect(socket_, reinterpret_cast<const sockaddr*>(&server), sizeof(server)) == 0;
-  }
-  ~Peer() { ::close(socket_); }
-  // Whether it was let in, once that is decided.
-  bool LetIn() const {
-    char byte;
-    return connected_ && ::recv(socket_, &byte, 1, 0) == 1;
-  }
-
- private:
-  const int socket_;
-  bool connected_ = false;
-};
-
 class ConnectionGateTest : public testing::Test {
  protected:
   void Open(const ConnectionLimits& limits) {
     absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen("127.0.0.1:0", limits);
     ASSERT_TRUE(gate.ok()) << gate.status();
     gate_ = *std::move(gate);
-    gate_->Open(std::make_unique<CountingAcceptor>(&accepted_));
+    gate_->Open(std::make_unique<CountingAcceptor>(&accepted_), ConnectionGate::kHttp2);
   }
   // Each of them in turn, so that it is known who comes first.
-  bool LetIn(const std::string& from) {
-    peers_.push_back(std::make_unique<Peer>(*gate_, from));
-    return peers_.back()->LetIn();
+  bool LetIn(const char* from, std::string_view says = "PRI *") {
+    peers_.push_back(std::make_unique<TestPeer>(gate_->address(), from));
+    peers_.back()->Send(says);
+    return peers_.back()->Answered();
+  }
+  bool Counted(const std::string& reason, int times) const {
+    return absl::StrContains(registry_.Text(),
+                             absl::StrCat("headrace_grpc_refusals_total{reason=\"", reason, "\"} ", times, "\n"));
   }
 
+  MetricRegistry registry_{"test"};
+  RefusalCounters refusals_{registry_};
   Accepted accepted_;
   std::unique_ptr<ConnectionGate> gate_;
-  std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<std::unique_ptr<TestPeer>> peers_;
 };
 
 TEST_F(ConnectionGateTest, NoHostHasMoreThanItsShare) {
@@ -118,7 +99,35 @@ TEST_F(ConnectionGateTest, RoomOfConnectionsThatAreClosedIsFound) {
   Open({.total = 1, .per_host = 1});
   EXPECT_TRUE(LetIn("127.0.0.2"));
   accepted_.HangUp();
-  while (!Peer(*gate_, "127.0.0.3").LetIn()) {  // it looks for them now and then
+  while (!LetIn("127.0.0.3")) {  // it looks for them now and then
+  }
+}
+
+TEST_F(ConnectionGateTest, WhoSaysNothingIsHungUpOn) {
+  Open({.total = 2, .per_host = 2, .first_bytes = std::chrono::milliseconds(0)});
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(TestPeer(gate_->address()).Answered());
+  EXPECT_TRUE(Counted("silence", 10));
+}
+
+// Two of them in a gate for two, and then others: they have left no trace.
+TEST_F(ConnectionGateTest, WhoSpeaksAnotherLanguageIsHungUpOn) {
+  Open({.total = 2, .per_host = 2});
+  EXPECT_FALSE(LetIn("127.0.0.2", "GET / HTTP/1.1\r\n\r\n"));
+  EXPECT_FALSE(LetIn("127.0.0.2", "\x16\x03\x01\x02"));
+  EXPECT_TRUE(Counted("handshake", 2));
+  EXPECT_TRUE(LetIn("127.0.0.2"));
+  EXPECT_TRUE(LetIn("127.0.0.2"));
+}
+
+TEST_F(ConnectionGateTest, WhoWaitsIsOneOfThoseThatMayBeThere) {
+  Open({.total = 2, .per_host = 2});
+  {
+    const TestPeer silent(gate_->address());
+    EXPECT_TRUE(LetIn("127.0.0.2"));
+    EXPECT_FALSE(LetIn("127.0.0.2"));
+    EXPECT_TRUE(Counted("connection", 1));
+  }
+  while (!LetIn("127.0.0.2")) {  // once the gate has seen that the silent one has gone
   }
 }
 

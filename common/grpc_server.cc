@@ -5,13 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/reflection.h"
 #include "common/status_macros.h"
+#include "common/unreadable_request.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/resource_quota.h"
-#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 
 namespace headrace {
@@ -25,8 +24,11 @@ constexpr int kAnyNumberOfPings = 0;
 // Of one connection at a time, which with the size of a message bounds what a client can make a server hold; ours use a
 // handful.
 constexpr int kMaxStreamsPerConnection = 64;
-constexpr int kHandshakeTimeoutMs = 10'000;
+// Each runs an ordinary call. More of them at a time, which nobody has, are RESOURCE_EXHAUSTED.
+constexpr int kMaxThreads = 64;
 constexpr int kMaxHeaderBytes = 4 << 10;
+// Above kMaxMessageBytes, so that a stream can say itself what is too large for it.
+constexpr int kMostMessageBytes = 2 * kMaxMessageBytes;
 constexpr int kMaxHealthMessageBytes = 4 << 10;
 // A probe is over in a moment; whoever stays longer keeps others from asking.
 constexpr int kHealthIdleMs = 10'000;
@@ -34,28 +36,23 @@ constexpr int kHealthAgeMs = 60'000;
 constexpr int kHealthGraceMs = 5'000;
 constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20};
 
-// Every server of the process has it otherwise.
-class WithoutReflection final : public grpc::ServerBuilderOption {
-  void UpdateArguments(grpc::ChannelArguments*) override {}
-  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override { plugins->clear(); }
-};
-
 // Binds, builds, and lets connections in.
-absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(
-    const std::string& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials, const ServerLimits& limits,
-    grpc::ServerBuilder& builder, std::unique_ptr<grpc::Server>& server) {
+absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(const std::string& listen, const Security& security,
+                                                             const ServerLimits& limits, grpc::ServerBuilder& builder,
+                                                             std::unique_ptr<grpc::Server>& server) {
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
   if (!gate.ok()) return gate;
   using Experimental = grpc::ServerBuilder::experimental_type;
-  std::unique_ptr<ConnectionGate::Acceptor> acceptor =
-      builder.experimental().AddExternalConnectionAcceptor(Experimental::ExternalConnectionType::FROM_FD, credentials);
+  std::unique_ptr<ConnectionGate::Acceptor> acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      Experimental::ExternalConnectionType::FROM_FD, security.ForServer());
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(limits.handshake.count()));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes));
+  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
   server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
-  (*gate)->Open(std::move(acceptor));
+  // What is encrypted, gRPC judges.
+  (*gate)->Open(std::move(acceptor), security.encrypts() ? ConnectionGate::kAnything : ConnectionGate::kHttp2);
   return gate;
 }
 
@@ -66,23 +63,21 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
                                                               const RpcMetrics* metrics, const Security& security,
                                                               const ServerLimits& limits) {
   RETURN_IF_ERROR(security.CheckMayListen(listen));
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxReceiveMessageSize(kMostMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, kAnyNumberOfPings);
   // Clients ping as often as the server does; the default would cut them off for it.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
-  if (metrics != nullptr) {
-    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-    interceptors.push_back(metrics->Factory());
-    builder.experimental().SetInterceptorCreators(std::move(interceptors));
-  }
+  builder.SetOption(ReflectionOption());
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(ExplainUnreadableRequests());
+  if (metrics != nullptr) interceptors.push_back(metrics->Factory());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   std::unique_ptr<grpc::Server> server;
-  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate,
-                   BindAndStart(listen, security.ForServer(), limits, builder, server));
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, BindAndStart(listen, security, limits, builder, server));
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(gate), std::move(server)));
 }
 
@@ -96,7 +91,6 @@ void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  builder.SetOption(std::make_unique<WithoutReflection>());
   builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
   // A server needs a service of ours to be polled.
   auto nothing = std::make_unique<grpc::CallbackGenericService>();  // answers UNIMPLEMENTED
@@ -106,7 +100,7 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kHealthGraceMs);
   std::unique_ptr<grpc::Server> server;
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate =
-      BindAndStart(listen, grpc::InsecureServerCredentials(), kHealthLimits, builder, server);
+      BindAndStart(listen, **Security::Create({}), kHealthLimits, builder, server);
   grpc::EnableDefaultHealthCheckService(false);
   if (!gate.ok()) return gate.status();
   std::unique_ptr<HealthServer> health(new HealthServer(std::move(nothing), *std::move(gate), std::move(server)));

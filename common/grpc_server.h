@@ -11,6 +11,7 @@
 #include "common/connection_gate.h"
 #include "common/rpc_metrics.h"
 #include "common/security.h"
+#include "common/server_stream.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/impl/codegen/service_type.h"
@@ -18,15 +19,14 @@
 
 namespace headrace {
 
-// The largest message that a peer may send; larger ones end their stream with RESOURCE_EXHAUSTED.
-inline constexpr int kMaxMessageBytes = 64 << 20;
-
 struct ServerLimits {
   ConnectionLimits connections = DefaultConnectionLimits();
   // What messages that are on their way in may take, of all clients together: gRPC 1.51 looks at a message's size only
   // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends streams with
   // RESOURCE_EXHAUSTED, whosever they are: for ours a reason to try again (common/kept_connection.h).
   size_t buffer_bytes = size_t{1} << 30;
+  // Until a connection is ready for calls, from its first bytes on.
+  std::chrono::milliseconds handshake{10'000};
 };
 
 class GrpcServer {

@@ -1,87 +1,140 @@
 #include "common/metrics_server.h"
 
-#include <netdb.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdint>
-#include <exception>
-#include <future>
+#include <set>
+#include <system_error>
+#include <thread>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "prometheus/exposer.h"
+#include "absl/strings/string_view.h"
+#include "common/mutex.h"
+#include "common/refusals.h"
 
 namespace headrace {
 namespace {
 
-// Others wait in the kernel until one of these is done, and one that asks nothing is hung up on in time.
-constexpr char kThreads[] = "4";
-constexpr char kWaitingConnections[] = "16";
-constexpr char kRequestMs[] = "2000";
-constexpr char kMaxRequestBytes[] = "8192";  // its headers, too
+using Clock = std::chrono::steady_clock;
 
-// Connects once and hangs up.
-void Knock(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found) != 0) return;
-  const int socket = ::socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (socket >= 0) {
-    (void)::connect(socket, found->ai_addr, found->ai_addrlen);
-    ::close(socket);
+constexpr std::chrono::seconds kAnswerTime{10};
+constexpr size_t kMaxRequestBytes = 8 << 10;  // its headers, too
+
+// False: not in time.
+bool WaitUntil(int socket, short events, Clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  pollfd polled = {.fd = socket, .events = events, .revents = 0};
+  return left > 0 && ::poll(&polled, 1, static_cast<int>(left)) > 0;
+}
+
+// Up to the empty line after the headers; empty if the peer has gone, or is refused.
+std::string ReadRequest(int socket, Clock::time_point deadline) {
+  std::string request;
+  char buffer[4096];
+  while (true) {
+    const bool too_long = request.size() > kMaxRequestBytes;
+    if (!too_long && request.find("\r\n\r\n") != std::string::npos) return request;
+    if (too_long || !WaitUntil(socket, POLLIN, deadline)) {
+      CountRefusal(too_long ? Refusal::kSize : Refusal::kSilence);
+      return "";
+    }
+    const ssize_t size = ::recv(socket, buffer, sizeof(buffer), 0);
+    if (size <= 0) return "";
+    request.append(buffer, static_cast<size_t>(size));
   }
-  ::freeaddrinfo(found);
+}
+
+void Write(int socket, absl::string_view answer) {
+  const Clock::time_point deadline = Clock::now() + kAnswerTime;
+  while (!answer.empty() && WaitUntil(socket, POLLOUT, deadline)) {
+    const ssize_t size = ::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL);
+    if (size <= 0) return;
+    answer.remove_prefix(static_cast<size_t>(size));
+  }
+}
+
+std::string Answer(absl::string_view status, absl::string_view body) {
+  return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
+                      "Content-Length: ", body.size(), "\r\nConnection: close\r\n\r\n", body);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen,
-                                                                    const MetricRegistry& registry) {
-  const size_t colon = listen.rfind(':');
-  uint32_t port = 0;
-  // The web server would take a comma for a second address.
-  if (colon == std::string::npos || colon == 0 || listen.find(',') != std::string::npos ||
-      !absl::SimpleAtoi(listen.substr(colon + 1), &port) || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("expected HOST:PORT for metrics, got \"", listen, "\""));
+class MetricsServer::Connections {
+ public:
+  Connections(const MetricRegistry* registry, std::chrono::milliseconds request_time)
+      : registry_(registry), request_time_(request_time) {}
+
+  void Add(int socket) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    try {
+      std::thread([this, socket] { Serve(socket); }).detach();
+      sockets_.insert(socket);
+    } catch (const std::system_error&) {  // no more threads
+      ::close(socket);
+    }
   }
-  const std::string host = listen.substr(0, colon);
-  // The web server resolves no names.
-  const std::string ip = host == "localhost" ? "127.0.0.1" : host;
-  std::unique_ptr<prometheus::Exposer> exposer;
-  try {
-    exposer = std::make_unique<prometheus::Exposer>(
-        std::vector<std::string>{"listening_ports", absl::StrCat(ip, ":", port), "enable_keep_alive", "no",
-                                 "num_threads", kThreads, "connection_queue", kWaitingConnections, "request_timeout_ms",
-                                 kRequestMs, "max_request_size", kMaxRequestBytes});
-  } catch (const std::exception& error) {
+
+  // Returns when there are none any more; none may be added from now on.
+  void End() ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
+    while (!sockets_.empty()) fewer_.Wait(&mutex_);
+  }
+
+ private:
+  void Serve(int socket) ABSL_LOCKS_EXCLUDED(mutex_) {
+    const std::string request = ReadRequest(socket, Clock::now() + request_time_);
+    const bool known = request.starts_with("GET /metrics ") || request.starts_with("GET /metrics?");
+    if (!request.empty()) Write(socket, known ? Answer("200 OK", registry_->Text()) : Answer("404 Not Found", ""));
+    MutexLock lock(&mutex_);
+    sockets_.erase(socket);
+    ::close(socket);
+    fewer_.NotifyAll();
+  }
+
+  const MetricRegistry* const registry_;
+  const std::chrono::milliseconds request_time_;
+  Mutex mutex_;
+  ConditionVariable fewer_;
+  std::set<int> sockets_ ABSL_GUARDED_BY(mutex_);
+};
+
+class MetricsServer::Acceptor final : public ConnectionGate::Acceptor {
+ public:
+  explicit Acceptor(Connections* connections) : connections_(connections) {}
+  void HandleNewConnection(NewConnectionParameters* connection) override { connections_->Add(connection->fd); }
+
+ private:
+  Connections* const connections_;
+};
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen,
+                                                                    const MetricRegistry& registry,
+                                                                    const MetricsServerLimits& limits) {
+  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
+  if (absl::IsUnavailable(gate.status())) {
     return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", listen,
                                                ": the port is in use, or the address is not of this machine; "
                                                "name another in --metrics_listen, or port 0 for a free one"));
   }
-  for (const auto& collectable : registry.collectables()) exposer->RegisterCollectable(collectable);
-  const std::vector<int> ports = exposer->GetListeningPorts();
-  const int chosen = ports.empty() ? static_cast<int>(port) : ports.front();
+  if (!gate.ok()) return gate.status();
   return std::unique_ptr<MetricsServer>(
-      new MetricsServer(absl::StrCat(host, ":", chosen), absl::StrCat(ip, ":", chosen), std::move(exposer)));
+      new MetricsServer(*std::move(gate), std::make_unique<Connections>(&registry, limits.request)));
 }
 
-MetricsServer::MetricsServer(std::string address, std::string bound, std::unique_ptr<prometheus::Exposer> exposer)
-    : address_(std::move(address)), bound_(std::move(bound)), exposer_(std::move(exposer)) {}
+MetricsServer::MetricsServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<Connections> connections)
+    : connections_(std::move(connections)), gate_(std::move(gate)) {
+  gate_->Open(std::make_unique<Acceptor>(connections_.get()), ConnectionGate::kGet);
+}
 
 MetricsServer::~MetricsServer() {
-  // The web server looks for the wish to stop when a connection comes, or else every two seconds, which is long for a
-  // process that is told to end.
-  std::future<void> stopped = std::async(std::launch::async, [this] { exposer_.reset(); });
-  while (stopped.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) Knock(bound_);
+  gate_->Close();
+  connections_->End();
 }
 
 }  // namespace headrace

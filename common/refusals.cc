@@ -2,16 +2,19 @@
 
 #include <array>
 #include <chrono>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "common/log.h"
 #include "common/mutex.h"
+#include "grpc/grpc.h"
 #include "grpc/support/log.h"
 
 namespace headrace {
 namespace {
 
-constexpr std::array<const char*, 5> kReasons = {"handshake", "token", "connection", "silence", "unread"};
+constexpr std::array<const char*, 6> kReasons = {"handshake", "token", "connection", "silence", "unread", "size"};
 // A flood of refusals must not become a flood of lines.
 constexpr std::chrono::seconds kLogInterval{1};
 constexpr int kLinesPerInterval = 5;
@@ -40,22 +43,35 @@ bool MayLog() {
   return ++state.lines <= kLinesPerInterval;
 }
 
+// Whom gRPC 1.51 turns away itself, it tells nobody but its log. How a call has ended stands there in two lines, of
+// which the first says on which side.
+std::optional<Refusal> RefusalIn(std::string_view text) {
+  thread_local bool of_server_call = false;
+  const bool end_of_server_call = std::exchange(of_server_call, text == "set_final_status SVR");
+  if (text.starts_with("Handshaking failed")) return Refusal::kHandshake;
+  if (text.starts_with("received initial metadata size exceeds limit")) return Refusal::kSize;
+  if (!end_of_server_call) return std::nullopt;
+  const bool size =
+      text.find("Received message larger than max") != text.npos || text.find("Buffers full") != text.npos;
+  return size ? std::optional(Refusal::kSize) : std::nullopt;
+}
+
 void LogOfGrpc(gpr_log_func_args* line) {
-  const std::string_view text(line->message);
-  const bool handshake = text.starts_with("Handshake failed");
-  if (handshake) CountRefusal(Refusal::kHandshake);
-  if ((handshake || line->severity == GPR_LOG_SEVERITY_ERROR) && MayLog()) LogWarning("gRPC: %s", line->message);
+  const std::optional<Refusal> refusal = RefusalIn(line->message);
+  if (refusal) CountRefusal(*refusal);
+  if ((refusal || line->severity == GPR_LOG_SEVERITY_ERROR) && MayLog()) LogWarning("gRPC: %s", line->message);
 }
 
 }  // namespace
 
 RefusalCounters::RefusalCounters(MetricRegistry& registry) {
-  const CounterFamily family = registry.AddCounterFamily("headrace_grpc_refusals_total",
-                                                         "Peers turned away before a service was asked, by what was "
-                                                         "wrong: handshake, token, connection (too many), silence "
-                                                         "(a stream without a first message), unread (a "
-                                                         "client that does not take its answers).",
-                                                         {"reason"});
+  const CounterFamily family = registry.AddCounterFamily(
+      "headrace_grpc_refusals_total",
+      "Peers turned away before a service was asked, by what was wrong: handshake (no certificate that is accepted, or "
+      "another protocol), token, connection (too many), silence (a connection or a stream that says nothing), unread "
+      "(a "
+      "client that does not take its answers), size (a message or headers that are too large).",
+      {"reason"});
   State& state = TheState();
   MutexLock lock(&state.mutex);
   for (size_t i = 0; i < kReasons.size(); ++i) state.counters[i] = &family.With({kReasons[i]});
@@ -74,7 +90,8 @@ void CountRefusal(Refusal refusal) {
 }
 
 void TakeOverGrpcLog() {
-  gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
+  grpc_tracer_set_enabled("call_error", 1);
   gpr_set_log_function(LogOfGrpc);
 }
 

@@ -12,11 +12,12 @@
 namespace headrace {
 
 enum class Refusal {
-  kHandshake,   // no certificate, one that is not accepted, or no TLS at all
+  kHandshake,   // no certificate, one that is not accepted, no TLS at all, or another protocol
   kToken,       // a call without a token that is accepted
   kConnection,  // more connections than may be open
-  kSilence,     // a stream whose first message did not come in time
+  kSilence,     // a connection whose first bytes, or a stream whose first message, did not come in time
   kUnread,      // a stream whose client does not take what is sent to it
+  kSize,        // a stream with a message that is too large or finds no room, a call with headers that are too large
 };
 
 // While an object of this class is there, what is counted goes to the registry. One at a time.
@@ -28,8 +29,8 @@ class RefusalCounters {
 
 void CountRefusal(Refusal refusal);
 
-// From now on gRPC's own log goes to ours, no more than some lines a second of it, and its failed handshakes are
-// counted.
+// From now on gRPC's own log goes to ours, no more than some lines a second of it, and whom gRPC itself turns away is
+// counted: failed handshakes and what is too large.
 void TakeOverGrpcLog();
 
 }  // namespace headrace

@@ -2,10 +2,9 @@
 // made with the openssl command line, as `tools/headrace certificates` does.
 #include "common/security.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -22,6 +21,7 @@
 #include "common/mutex.h"
 #include "common/refusals.h"
 #include "common/server_stream.h"
+#include "common/test_peer.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
@@ -123,28 +123,20 @@ uint64_t MostResidentKilobytes() {
   return std::strtoull(status.c_str() + status.find("VmHWM:") + 6, nullptr, 10);
 }
 
-// A connection of no use, from another address of this machine.
-class Idler {
- public:
-  Idler(const std::string& address, const char* from) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in local = {}, server = {};
-    local.sin_family = server.sin_family = AF_INET;
-    ::inet_pton(AF_INET, from, &local.sin_addr);
-    ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
-    server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
-    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
-    (void)::connect(socket_, reinterpret_cast<sockaddr*>(&server), sizeof(server));
+// Peers that begin as they should and do nothing then.
+std::vector<std::unique_ptr<TestPeer>> Flood(const std::string& address, int connections) {
+  std::vector<std::unique_ptr<TestPeer>> flood;
+  for (int i = 0; i < connections; ++i) {
+    flood.push_back(std::make_unique<TestPeer>(address, "127.0.0.2"));
+    flood.back()->Send(Http2Opening());
   }
-  ~Idler() { ::close(socket_); }
-  // Whether it was hung up on before gRPC said anything.
-  bool Refused() {
-    char byte;
-    return ::recv(socket_, &byte, 1, 0) <= 0;
-  }
+  return flood;
+}
 
- private:
-  const int socket_;
-};
+int Refused(const std::vector<std::unique_ptr<TestPeer>>& peers) {
+  return static_cast<int>(
+      std::count_if(peers.begin(), peers.end(), [](const auto& peer) { return !peer->Answered(); }));
+}
 
 class SecurityTest : public ::testing::Test {
  protected:
@@ -173,6 +165,11 @@ class SecurityTest : public ::testing::Test {
                       line = absl::StrCat("headrace_grpc_refusals_total{reason=\"", reason, "\"} ");
     const size_t place = text.find(line);
     return place != std::string::npos && std::atoi(text.c_str() + place + line.size()) >= at_least;
+  }
+
+  // A peer may feel it first.
+  void AwaitCount(const std::string& reason, int at_least = 1) const {
+    while (!Counted(reason, at_least)) std::this_thread::yield();
   }
 
   MetricRegistry registry_{"test"};
@@ -228,13 +225,13 @@ TEST_F(SecurityTest, NoCertificateIsNoConnection) {
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = *ReadFile(authority_.certificate());
   EXPECT_TRUE(absl::IsUnavailable(Ask(grpc::CreateChannel(address(), grpc::SslCredentials(options)))));
-  EXPECT_TRUE(Counted("handshake"));
+  AwaitCount("handshake");
 }
 
 TEST_F(SecurityTest, AnExpiredCertificateIsNoConnection) {
   Serve(*Open(authority_.Issue("server")));
   EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client", /*days=*/-1)))));
-  EXPECT_TRUE(Counted("handshake"));
+  AwaitCount("handshake");
 }
 
 TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
@@ -244,7 +241,7 @@ TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
   std::filesystem::copy_file(authority_.certificate(), client + "/ca.crt",
                              std::filesystem::copy_options::overwrite_existing);
   EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(client))));
-  EXPECT_TRUE(Counted("handshake"));
+  AwaitCount("handshake");
 }
 
 TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
@@ -255,14 +252,41 @@ TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
 TEST_F(SecurityTest, PlainTextToAnEncryptedPortIsNoConnection) {
   Serve(*Open(authority_.Issue("server")));
   EXPECT_TRUE(absl::IsUnavailable(AskAs(*None())));
-  EXPECT_TRUE(Counted("handshake"));
+  AwaitCount("handshake");
   EXPECT_TRUE(AskAs(*Open(authority_.Issue("client"))).ok());
 }
 
 TEST_F(SecurityTest, EncryptedToAPlainPortIsNoConnection) {
   Serve(*None());
   EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client")))));
+  AwaitCount("handshake");
   EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+TEST_F(SecurityTest, AnotherProtocolToAPlainPortIsNoConnection) {
+  Serve(*None());
+  const TestPeer browser(address());
+  browser.Send("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_FALSE(browser.Answered());
+  AwaitCount("handshake");
+  EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+TEST_F(SecurityTest, ConnectionsThatSayNothingAreEnded) {
+  int silent = 0;
+  for (const auto& security : {None(), Open(authority_.Issue("server"))}) {
+    Serve(*security, {.connections = {.total = 8, .per_host = 8, .first_bytes = std::chrono::milliseconds(0)}});
+    EXPECT_FALSE(TestPeer(address()).Answered());
+    EXPECT_TRUE(Counted("silence", ++silent));
+  }
+}
+
+TEST_F(SecurityTest, AHandshakeThatIsNotFinishedIsEnded) {
+  Serve(*Open(authority_.Issue("server")), {.handshake = std::chrono::milliseconds(10)});
+  const TestPeer client(address());
+  client.Send(std::string_view("\x16\x03\x01\x02\x00\x01\x00", 7));  // the beginning of a ClientHello of 512 bytes
+  EXPECT_FALSE(client.Answered());
+  AwaitCount("handshake");
 }
 
 // The server goes over to another authority: who has a certificate of that one gets in, without a restart.
@@ -284,17 +308,14 @@ TEST_F(SecurityTest, AFloodOfConnectionsOfOneHostLeavesTheOthersRoom) {
   const auto channel = MakeChannel(address(), *None());
   ASSERT_TRUE(Ask(channel).ok());
   {
-    std::vector<std::unique_ptr<Idler>> flood;
-    for (int i = 0; i < 20; ++i) flood.push_back(std::make_unique<Idler>(address(), "127.0.0.2"));
-    int refused = 0;
-    for (const auto& idler : flood) refused += idler->Refused();
-    EXPECT_EQ(refused, 16);
+    const std::vector<std::unique_ptr<TestPeer>> flood = Flood(address(), 20);
+    EXPECT_EQ(Refused(flood), 16);
     EXPECT_TRUE(Counted("connection", 16));
     EXPECT_TRUE(Ask(channel).ok());
     EXPECT_TRUE(AskAs(*None()).ok());
   }
   // Room that has become free is found.
-  while (Idler(address(), "127.0.0.2").Refused()) {
+  while (Refused(Flood(address(), 1)) > 0) {
   }
 }
 
@@ -357,7 +378,7 @@ TEST_F(SecurityTest, AClientThatNeverReadsIsCutOff) {
   Serve(*None());
   DeafStream stream(address());
   stream.Send(size_t{32} << 20);  // more than any window
-  while (!Counted("unread")) std::this_thread::yield();
+  AwaitCount("unread");
   while (service_.alive > 0) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
 }
@@ -370,10 +391,23 @@ TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
   while (service_.alive < 1) std::this_thread::yield();
   DeafStream stream(address());
   stream.Send(size_t{32} << 20);
-  while (!Counted("unread")) std::this_thread::yield();
+  AwaitCount("unread");
   while (service_.alive > 1) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
   EXPECT_EQ(service_.alive, 1) << "that of the other client";
+}
+
+// Either has less than what may wait. Each connection once had all of it for itself.
+TEST_F(SecurityTest, MoreThanMayWaitForAHostIsNotKeptForTwoOfItsConnections) {
+  service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.times = 2;
+  Serve(*None());
+  DeafStream one(address()), other(address());
+  one.Send(size_t{32} << 20);
+  other.Send(size_t{32} << 20);
+  while (!Counted("unread")) std::this_thread::yield();
+  while (service_.alive > 1) std::this_thread::yield();
+  EXPECT_TRUE(AskAs(*None()).ok());
 }
 
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
@@ -391,6 +425,25 @@ TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_LT(MostResidentKilobytes(), before + (256 << 10));
   EXPECT_TRUE(Ask(other).ok());
+  AwaitCount("size");
+}
+
+// The first is refused by the stream, the second by gRPC.
+TEST_F(SecurityTest, AMessageOverTheLimitIsRefused) {
+  Serve(*None());
+  grpc::ChannelArguments unlimited;
+  unlimited.SetMaxSendMessageSize(-1);
+  int refused = 0;
+  for (const size_t bytes : {(size_t{64} << 20) + 1, size_t{130} << 20}) {
+    Stream stream(grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), unlimited));
+    const grpc::Slice message(std::string(bytes, 'x'));
+    stream.Send(grpc::ByteBuffer(&message, 1));
+    const absl::Status status = stream.End();
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(bytes)));
+    ++refused;
+    AwaitCount("size", refused);
+  }
 }
 
 TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
@@ -437,11 +490,8 @@ TEST_F(SecurityTest, HealthAnswersNothingElse) {
 
 TEST_F(SecurityTest, HealthTakesSoManyConnectionsAndNoMore) {
   const std::unique_ptr<HealthServer> health = *HealthServer::Start("127.0.0.1:0");
-  std::vector<std::unique_ptr<Idler>> flood;
-  for (int i = 0; i < 100; ++i) flood.push_back(std::make_unique<Idler>(health->address(), "127.0.0.2"));
-  int refused = 0;
-  for (const auto& idler : flood) refused += idler->Refused();
-  EXPECT_GE(refused, 36);
+  const std::vector<std::unique_ptr<TestPeer>> flood = Flood(health->address(), 100);
+  EXPECT_GE(Refused(flood), 36);
   EXPECT_TRUE(Counted("connection", 36));
 }
 
@@ -457,6 +507,7 @@ TEST_F(SecurityTest, HeadersThatAreTooLongAreRefused) {
         FromGrpc(v1::Replay::NewStub(MakeChannel(port, *None()))->Info(&context, {}, &response));
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   }
+  AwaitCount("size", 2);
 }
 
 }  // namespace

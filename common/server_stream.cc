@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/grpc_status.h"
 #include "common/refusals.h"
 #include "grpcpp/server_context.h"
@@ -11,28 +12,34 @@
 namespace headrace {
 namespace {
 
-// By the address of the client's end.
-struct Connections {
+struct Hosts {
   Mutex mutex;
   std::map<std::string, std::weak_ptr<std::atomic<size_t>>> unsent_bytes ABSL_GUARDED_BY(mutex);
 };
 
 // Never destroyed: gRPC's threads outlive main.
-Connections& TheConnections() {
-  static auto* const connections = new Connections;
-  return *connections;
+Hosts& TheHosts() {
+  static auto* const hosts = new Hosts;
+  return *hosts;
 }
 
-// One for all streams of a connection, gone with the last of them.
-std::shared_ptr<std::atomic<size_t>> UnsentBytesOf(const std::string& peer) {
-  Connections& all = TheConnections();
+// "ipv4:10.0.0.1:4000" and "ipv6:%5B::1%5D:4000" without the port, which differs with each connection; what is of
+// another kind, such as unix:, has none.
+std::string HostOf(const std::string& peer) {
+  const bool has_port = peer.starts_with("ipv4:") || peer.starts_with("ipv6:");
+  return has_port ? peer.substr(0, peer.rfind(':')) : peer;
+}
+
+// One for all streams of a host, gone with the last of them.
+std::shared_ptr<std::atomic<size_t>> UnsentBytesOf(const std::string& host) {
+  Hosts& all = TheHosts();
   MutexLock lock(&all.mutex);
-  std::weak_ptr<std::atomic<size_t>>& known = all.unsent_bytes[peer];
+  std::weak_ptr<std::atomic<size_t>>& known = all.unsent_bytes[host];
   if (std::shared_ptr<std::atomic<size_t>> its = known.lock()) return its;
-  std::shared_ptr<std::atomic<size_t>> its(new std::atomic<size_t>(0), [&all, peer](std::atomic<size_t>* counter) {
+  std::shared_ptr<std::atomic<size_t>> its(new std::atomic<size_t>(0), [&all, host](std::atomic<size_t>* counter) {
     delete counter;
     MutexLock erasing(&all.mutex);
-    const auto found = all.unsent_bytes.find(peer);
+    const auto found = all.unsent_bytes.find(host);
     if (found != all.unsent_bytes.end() && found->second.expired()) all.unsent_bytes.erase(found);
   });
   known = its;
@@ -47,7 +54,7 @@ ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::sha
   raw->self_ = std::move(stream);
   raw->context_ = context;
   raw->limits_ = limits;
-  raw->unsent_bytes_ = UnsentBytesOf(context->peer());
+  raw->unsent_bytes_ = UnsentBytesOf(HostOf(context->peer()));
   // Headers first: a first message with a buffer hint would otherwise hold them back, and the stream with them.
   raw->StartSendInitialMetadata();
   raw->silence_.Set(std::chrono::system_clock::now() + limits.first_message,
@@ -144,11 +151,13 @@ void ServerStream::EndSilence() {
 
 void ServerStream::OnReadDone(bool ok) {
   if (silent_.exchange(false)) silence_.Cancel();
-  if (ok) {
-    OnMessage(incoming_);
-  } else {
-    OnEnd();
-  }
+  if (!ok) return OnEnd();
+  const size_t bytes = incoming_.Length();
+  if (bytes <= kMaxMessageBytes) return OnMessage(incoming_);
+  incoming_.Clear();
+  CountRefusal(Refusal::kSize);
+  Close(absl::ResourceExhaustedError(
+      absl::StrCat("expected messages of up to ", kMaxMessageBytes, " bytes, got one of ", bytes)));
 }
 
 void ServerStream::OnWriteDone(bool ok) {

@@ -11,8 +11,9 @@
 //
 // Not reading on is how a service pushes back: gRPC's flow control then stops the client. A client may not push back
 // for ever: it is cut off (Refusal::kSilence, kUnread) when its first message does not come, when it does not take a
-// message that is sent to it, or when too many bytes wait for it. The object keeps itself alive until gRPC is done with
-// it; others hold weak pointers. Send, ReadNext and Close may be called from any thread.
+// message that is sent to it, or when too many bytes wait for it. Too large a message ends the stream as well (kSize).
+// The object keeps itself alive until gRPC is done with it; others hold weak pointers. Send, ReadNext and Close may be
+// called from any thread.
 #ifndef HEADRACE_COMMON_SERVER_STREAM_H_
 #define HEADRACE_COMMON_SERVER_STREAM_H_
 
@@ -30,12 +31,15 @@
 
 namespace headrace {
 
+// The largest message that a peer may send; larger ones end their stream with RESOURCE_EXHAUSTED.
+inline constexpr int kMaxMessageBytes = 64 << 20;
+
 struct StreamLimits {
   // Until the first message; a stream without one is ended with DEADLINE_EXCEEDED.
   std::chrono::milliseconds first_message{30'000};
   // Until a message that is sent has been taken. Nothing can be told to a client that does not read: it sees CANCELLED.
   std::chrono::milliseconds reading{300'000};
-  // That wait for a client, on all streams of its connection together; more than two batches of the largest size.
+  // That wait for a client's host, on all streams together; more than two batches of the largest size.
   size_t unsent_bytes = size_t{5} << 29;
 };
 
@@ -81,7 +85,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   std::shared_ptr<ServerStream> self_;
   grpc::CallbackServerContext* context_ = nullptr;  // until Finish
   StreamLimits limits_;
-  std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the connection
+  std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the host
   grpc::ByteBuffer incoming_;
   grpc::Alarm silence_;
   std::atomic<bool> silent_ = true;  // no message has come yet
