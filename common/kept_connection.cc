@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
-// So gRPC says of a message. With the same status it ends streams when a server has no memory left for what comes in,
-// which passes.
+// So gRPC says of a message, and a ServerStream like it. With the same status it ends streams when a server has no
+// memory left for what comes in, which passes.
 constexpr char kTooLarge[] = "larger than max";
 
 }  // namespace

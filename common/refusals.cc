@@ -90,6 +90,7 @@ void CountRefusal(Refusal refusal) {
 }
 
 void TakeOverGrpcLog() {
+  // Lines of this level come once for a connection or a call, at most.
   gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
   grpc_tracer_set_enabled("call_error", 1);
   gpr_set_log_function(LogOfGrpc);

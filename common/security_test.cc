@@ -440,7 +440,7 @@ TEST_F(SecurityTest, AMessageOverTheLimitIsRefused) {
     stream.Send(grpc::ByteBuffer(&message, 1));
     const absl::Status status = stream.End();
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(bytes)));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("larger than max (", bytes)));
     ++refused;
     AwaitCount("size", refused);
   }

@@ -156,8 +156,9 @@ void ServerStream::OnReadDone(bool ok) {
   if (bytes <= kMaxMessageBytes) return OnMessage(incoming_);
   incoming_.Clear();
   CountRefusal(Refusal::kSize);
+  // In gRPC's own words for what is larger still, by which clients know that it is no use to try again.
   Close(absl::ResourceExhaustedError(
-      absl::StrCat("expected messages of up to ", kMaxMessageBytes, " bytes, got one of ", bytes)));
+      absl::StrCat("Received message larger than max (", bytes, " vs. ", kMaxMessageBytes, ")")));
 }
 
 void ServerStream::OnWriteDone(bool ok) {
