@@ -26,9 +26,7 @@ constexpr char kHead[] = R"(# Metrics
 Every process serves its metrics for Prometheus at `http://HOST:PORT/metrics`; `--metrics_listen` says where, and
 `targets.json` in a run directory names all of them. Seconds, bytes, environment steps and updates are the units; a
 counter ends in `_total`. A histogram `h` is served as `h_bucket`, `h_sum` and `h_count`. Labels have few values, which do
-not grow with the length of a run. A gauge that has no value yet is `NaN`. The library that serves the page adds three
-metrics of its own about being asked for it: `exposer_scrapes_total`, `exposer_transferred_bytes_total` and the summary
-`exposer_request_latencies`, in microseconds.
+not grow with the length of a run. A gauge that has no value yet is `NaN`.
 
 Prometheus adds the labels `job` (`headrace_learner`, `headrace_actor`, `headrace_replay`, `headrace_evaluator`),
 `process` (such as `actor-0`) and `run` to all of them. Rules and alerts made of these are in `deploy/prometheus/rules`,
