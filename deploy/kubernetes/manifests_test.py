@@ -211,7 +211,7 @@ class ManifestsTest(unittest.TestCase):
             "headrace-evaluator": estimate["actors_and_evaluators"]["memory_bytes_each"],
         }
         clients = constant("common/grpc_server.h", "buffer_bytes") + constant("common/server_stream.h", "unsent_bytes")
-        message = constant("common/grpc_server.h", "kMaxMessageBytes")
+        message = constant("common/server_stream.h", "kMaxMessageBytes")
         self.assertIn(f"{clients / 2**30:g} GiB more", " ".join(PAGE.read_text(encoding="utf-8").split()))
         for container in self.containers:
             with self.subTest(container.name):
