@@ -32,11 +32,22 @@ def _python_wheels_impl(context):
             continue
         context.symlink(library, "torch/lib/" + library.basename)
 
-    # CUDA's own headers and runtime, which the CUDA build of LibTorch includes and links.
+    # CUDA's own headers and runtime, which the CUDA build of LibTorch includes and links. Its libraries look for those of
+    # CUDA beside themselves, which is not where Bazel links to them: the binary says where they are, by the older of the
+    # two kinds of run path, which holds for libraries of libraries, too.
     cuda = packages.get_child("nvidia").get_child("cu13")
+    cuda_linkopts = []
     if with_cuda:
+        cuda_linkopts = ["-Wl,--disable-new-dtags"] + [
+            "-Wl,-rpath,%s" % part.get_child("lib")
+            for part in packages.get_child("nvidia").readdir()
+        ]
         context.symlink(cuda.get_child("include"), "cuda/include")
         context.symlink(cuda.get_child("lib").get_child("libcudart.so.13"), "cuda/lib/libcudart.so.13")
+
+        # This wheel exports a std::filesystem of its own, of another layout than ours: the system's must be found first.
+        library = context.execute(["g++", "-print-file-name=libstdc++.so.6"]).stdout.strip()
+        context.symlink(library, "cuda/lib/libstdc++.so.6")
 
     mujoco = packages.get_child("mujoco")
     context.symlink(mujoco.get_child("include").get_child("mujoco"), "mujoco/include/mujoco")
@@ -53,7 +64,7 @@ def _python_wheels_impl(context):
         Label("//third_party:wheels.BUILD.tpl"),
         substitutions = {
             "%{cuda}": str(with_cuda),
-            "%{cuda_lib}": str(cuda.get_child("lib")),
+            "%{cuda_linkopts}": str(cuda_linkopts),
             "%{torch_lib}": str(torch.get_child("lib").realpath),
             "%{mujoco_lib}": str(mujoco.realpath),
         },

@@ -9,6 +9,7 @@ cc_library(
     srcs = glob(
         [
             "cuda/lib/libcudart.so.13",
+            "cuda/lib/libstdc++.so.6",
             "torch/lib/libc10*.so",
             "torch/lib/libtorch.so",
             "torch/lib/libtorch_cpu.so",
@@ -25,7 +26,7 @@ cc_library(
         "torch/include",
         "torch/include/torch/csrc/api/include",
     ],
-    linkopts = ["-Wl,-rpath,%{torch_lib}"] + (["-Wl,-rpath,%{cuda_lib}"] if %{cuda} else []),
+    linkopts = ["-Wl,-rpath,%{torch_lib}"] + %{cuda_linkopts},
     deps = ["@headrace//third_party:mkl_dispatch"],
 )
 
