@@ -55,6 +55,22 @@ class CommandPlotTest(unittest.TestCase):
         self.assertLess(width("--against", "steps"), width())
         self.assertEqual(width("--against", "steps"), width("--against", "time"))
 
+    def test_what_cannot_be_drawn_or_written_is_one_sentence(self) -> None:
+        Path("empty").mkdir()
+        Path("odd/evaluations.csv").mkdir(parents=True)
+        for arguments, sentence in {
+            ("pendulum", "--output", "x.gif"): "x.gif: expected a file name that ends in .png or .svg or .pdf",
+            ("pendulum", "--output", "pendulum/evaluations.csv/x.png"): "x.png cannot be written: pendulum/evaluations.csv",
+            ("empty",): "empty is no run directory and has none in it",
+            ("odd",): "odd/evaluations.csv: Is a directory",
+        }.items():
+            with self.subTest(arguments):
+                told = io.StringIO()
+                with contextlib.redirect_stderr(told):
+                    self.assertEqual(main(["plot", *arguments]), 2)
+                self.assertRegex(told.getvalue(), r"^headrace plot: .*\n$")
+                self.assertIn(sentence, told.getvalue())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -47,14 +47,13 @@ def is_running(run: RunDirectory) -> bool:
 def _watch(run: RunDirectory, console: Console) -> None:
     """Until the run ends; Ctrl-C leaves the run alone and ends only the view."""
     plan = _plan(run)
-    started_at = run.config.stat().st_mtime
     scraper = Scraper(plan, lambda: _metrics_addresses(run), run.last_evaluation)
     scraper.start()
     try:
         with View(console) as view:
             while is_running(run):
                 if view.due:
-                    view.show([_view(run, plan, scraper, started_at)])
+                    view.show([_view(run, plan, scraper)])
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         pass
@@ -62,14 +61,16 @@ def _watch(run: RunDirectory, console: Console) -> None:
         scraper.stop()
 
 
-def _view(run: RunDirectory, plan: Plan, scraper: Scraper, started_at: float) -> RunView:
-    state = (read_json(run.processes) or {}).get("state", "running")
+def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:
+    record = read_json(run.processes) or {}
+    state = record.get("state", "running")
     return RunView(
         name=group_label_of(run.path),
         state=state,
         plan=plan,
         status=scraper.status_in(state),
-        elapsed_seconds=time.time() - started_at,
+        elapsed_seconds=time.time() - record.get("started_at", time.time()),
+        earlier_seconds=record.get("earlier_seconds", 0.0),
         restarts=sum(max(process["attempts"] - 1, 0) for process in _processes(run)),
     )
 

@@ -36,7 +36,8 @@ class RunView:
     state: str  # "starting", "running", "draining", ...
     plan: Plan
     status: Status
-    elapsed_seconds: float
+    elapsed_seconds: float  # since it was started, this time
+    earlier_seconds: float = 0.0  # that it had run before
     restarts: int = 0
 
 
@@ -198,7 +199,7 @@ def _progress(run: RunView, label_width: int) -> Table:
         done = min(run.status.env_steps or 0, plan.stop_env_steps)
         grid.add_row("ends at steps", ProgressBar(plan.stop_env_steps, done), number(plan.stop_env_steps))
     if plan.stop_seconds:
-        done = min(run.elapsed_seconds, plan.stop_seconds)
+        done = min(run.earlier_seconds + run.elapsed_seconds, plan.stop_seconds)
         grid.add_row("ends after", ProgressBar(plan.stop_seconds, done), duration(plan.stop_seconds))
     if plan.stop_score is not None:
         times = f", {plan.stop_consecutive} times in a row" if plan.stop_consecutive > 1 else ""

@@ -90,6 +90,13 @@ class PanelTest(unittest.TestCase):
             self.assertRegex(drawn(with_lost_steps(1234), width), r" lost steps +1,234 ")
             self.assertEqual(drawn(with_lost_steps(0), width), drawn(RUN, width))
 
+    def test_a_run_ends_by_the_time_of_all_its_starts(self) -> None:
+        def bar(earlier: float, elapsed: float) -> str:
+            run = replace(RUN, earlier_seconds=earlier, elapsed_seconds=elapsed)
+            return next(line for line in drawn(run, 120).splitlines() if "ends after" in line)
+
+        self.assertEqual(bar(1200, 600), bar(0, 1800))
+        self.assertNotEqual(bar(0, 600), bar(0, 1800))
 
     def test_what_limits_the_run_is_said_while_nothing_stands_still(self) -> None:
         limited = Verdict("update", text="updates limit the run: the learner is at updates 91% of the time: get a GPU")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headrace_cli import errors
 from headrace_cli.curves import Curve, Group, Run
 from headrace_cli.errors import UsageError
 from headrace_cli.intervals import Array, bootstrap_interval, on_common_grid
@@ -64,7 +65,7 @@ def draw(groups: list[Group], output: Path, title: str, against: Sequence[str] =
             output.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(output, dpi=150)
         except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+            raise UsageError(f"{output} cannot be written: {errors.of_file(error)}") from error
 
 
 def _x_axes(groups: list[Group]) -> dict[str, tuple[str, XOf]]:

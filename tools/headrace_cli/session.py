@@ -50,7 +50,8 @@ class Session:
         self._config: dict[str, Any] = {}
         self._supervisor: Supervisor | None = None
         self._scraper: Scraper | None = None
-        self._started_at = time.monotonic()
+        self._started_at = 0.0  # in seconds since 1970
+        self._begin = time.monotonic()  # the same moment, on the clock that nobody sets
         self._recorded = ""
         self._closed = False
         self._interrupted = False
@@ -58,6 +59,7 @@ class Session:
         self._config_before = ""  # of the run that it held
         self._config_written = False
         self._rows_before = 0  # of progress
+        self._seconds_before = 0.0
 
     def prepare(self) -> None:
         """Validates the configuration and takes the directory; starts nothing.
@@ -79,7 +81,9 @@ class Session:
         self.directory.check_usable()
         self.directory.create_and_lock(self._say)
         self._new = not self.directory.is_run()
-        self._rows_before = self._rows_of_progress()
+        rows = self.directory.progress_rows()
+        self._rows_before = len(rows)
+        self._seconds_before = rows[-1]["wall_seconds"] if rows else 0.0
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
@@ -97,7 +101,8 @@ class Session:
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
     def start(self) -> None:
-        self._started_at = time.monotonic()
+        self._started_at = time.time()
+        self._begin = time.monotonic()
         if not self._new:
             self._say(f"goes on from {self._newest_checkpoint()}")
         request = self._request
@@ -176,7 +181,8 @@ class Session:
             state=state,
             plan=self.plan,
             status=self._scraper.status_in(state) if self._scraper else Status(),
-            elapsed_seconds=time.monotonic() - self._started_at,
+            elapsed_seconds=time.monotonic() - self._begin,
+            earlier_seconds=self._seconds_before,
             restarts=supervisor.restarts if supervisor else 0,
         )
 
@@ -222,7 +228,12 @@ class Session:
             }
             for child in self._supervisor.children
         ]
-        record = {"state": self._supervisor.state.value, "processes": processes}
+        record = {
+            "state": self._supervisor.state.value,
+            "started_at": self._started_at,
+            "earlier_seconds": self._seconds_before,
+            "processes": processes,
+        }
         text = json.dumps(record)
         if text == self._recorded:
             return
@@ -233,7 +244,7 @@ class Session:
     def _write_result(self) -> None:
         """Of a finished run only: while it is there and the stop conditions are the same, nothing is left to do."""
         if self.outcome.exit_code == errors.DONE:
-            wall_seconds = time.monotonic() - self._started_at
+            wall_seconds = time.monotonic() - self._begin
             self._write(self.directory.result, {"stop": self._config.get("stop"), "wall_seconds": wall_seconds})
 
     def _write(self, path: Path, value: Any) -> None:
@@ -243,13 +254,10 @@ class Session:
         except OSError as error:
             self._say(f"{path} cannot be written: {error.strerror}")
 
-    def _rows_of_progress(self) -> int:
-        return len(self.directory.progress_rows())
-
     def _take_back_config(self) -> None:
         """Of a start with which nothing was learned: the next one need not be like it."""
         refused = self._supervisor is None or self.outcome.exit_code == errors.BAD_USAGE
-        if not self._config_written or not refused or self._rows_of_progress() != self._rows_before:
+        if not self._config_written or not refused or len(self.directory.progress_rows()) != self._rows_before:
             return
         if self._new:
             self.directory.config.unlink(missing_ok=True)

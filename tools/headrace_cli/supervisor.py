@@ -8,9 +8,9 @@ final checkpoint while the shards are still there, and the shards go last.
 
 A child that dies is started again with the addresses it had, at once, and the next time after a pause, in which whoever
 holds its port may let go of it. The run fails if one dies before it has ever served, dies too often, or says by exit code
-2 that its configuration is wrong. It is done when the child that completes it exits with
-code 0. A drain in which that child fails has left no checkpoint, and is a failure too. What a child calls an error in
-its log is reported.
+2, before all of them have served for a while, that its configuration is wrong. It is done when the child that completes
+it exits with code 0. A drain in which that child fails has left no checkpoint, and is a failure too. What a child calls
+an error in its log is reported.
 """
 
 import enum
@@ -34,6 +34,7 @@ class Limits:
     within: float = 60.0  # ... in this time, or without having served in between, end the run
     pause: float = 5.0  # before a child that has died twice so is started again
     ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
+    refusal: float = 60.0  # once all serve, what they were given may yet be refused in this time: it meets what they have
     leave: float = 15.0  # children still running this long after the run is done are told to end
     # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 150 s for their part of
     # the last checkpoints, and then writes its own.
@@ -74,6 +75,7 @@ class Supervisor:
         self._limits = limits
         self._clock = clock
         self._stage = -1  # the last one that was started; while draining: the one that is told to end
+        self._refusals_until = float("inf")  # what was given was good if it was for so long
         self._deadline = 0.0  # of LEAVING and DRAINING
         self._deaths: dict[str, deque[float]] = {child.spec.name: deque() for child in self.children}
         self._pauses: dict[str, float] = {}  # until when children that died wait for their next start
@@ -95,6 +97,7 @@ class Supervisor:
                 self._start_stage(self._stage + 1)
             else:
                 self.state = State.RUNNING
+                self._refusals_until = self._clock() + self._limits.refusal
         elif self.state is State.LEAVING:
             self._wait_for_leaving()
         elif self.state is State.DRAINING:
@@ -177,7 +180,7 @@ class Supervisor:
             self._done.add(child.spec.name)
             if child.spec.completes_run:
                 self._complete()
-        elif child.attempts > 1:
+        elif child.attempts > 1 or self._clock() > self._refusals_until:
             # What it was given was good once: its port may be taken for a moment, its certificates be replaced.
             self._restart_or_fail(child, code, was_ready)
         elif code == errors.BAD_USAGE:

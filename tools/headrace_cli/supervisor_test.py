@@ -205,6 +205,21 @@ class SupervisorTest(unittest.TestCase):
         wait_until(lambda: actor.attempts == 3 and actor.ready, supervisor.poll)
         self.assertEqual(supervisor.state, State.RUNNING)
 
+    def test_exit_code_2_refuses_the_run_only_until_all_have_served_for_a_while(self) -> None:
+        script = """trap 'exit 2' USR1; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
+                    while true; do sleep 0.01; done"""
+        for later, code in ((Limits().refusal, errors.BAD_USAGE), (Limits().refusal + 1, None)):
+            with self.subTest(later=later):
+                child = self.shell("learner", script)
+                supervisor = self.supervise([child])
+                self.poll_until(supervisor, State.RUNNING)
+                self.now += later
+                assert child.pid is not None
+                os.kill(child.pid, signal.SIGUSR1)
+                wait_until(lambda: supervisor.outcome is not None or supervisor.restarts > 0, supervisor.poll)
+                self.assertEqual(supervisor.outcome.exit_code if supervisor.outcome else None, code)
+                supervisor.kill_all()
+
     def test_one_that_never_serves_again_ends_the_run_however_long_it_takes_to_die(self) -> None:
         supervisor = self.whole_run()
         actor = supervisor.stages[2][0]
