@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
     return stored.status();
   }
 
-  std::unique_ptr<RunDirectory> run(new RunDirectory(path, stored.ok()));
+  std::unique_ptr<RunDirectory> run(new RunDirectory(path));
   for (const std::string& directory : {run->checkpoints(), run->logs(), run->tensorboard()}) {
     RETURN_IF_ERROR(MakeDirectories(directory));
   }

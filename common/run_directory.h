@@ -49,8 +49,6 @@ class RunDirectory {
                                                             const std::vector<std::string>& command_line,
                                                             const Clock& clock);
 
-  // The directory was there already, with a configuration.
-  bool resumed() const { return resumed_; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   std::string logs() const { return path_ + "/logs"; }
   std::string tensorboard() const { return path_ + "/tb"; }
@@ -64,10 +62,9 @@ class RunDirectory {
   absl::StatusOr<double> ForgetAfter(uint64_t env_steps);
 
  private:
-  RunDirectory(std::string path, bool resumed) : path_(std::move(path)), resumed_(resumed) {}
+  explicit RunDirectory(std::string path) : path_(std::move(path)) {}
 
   const std::string path_;
-  const bool resumed_;
   std::unique_ptr<CsvFile> progress_;
   std::unique_ptr<CsvFile> evaluations_;
 };

@@ -40,7 +40,6 @@ class RunDirectoryTest : public testing::Test {
 TEST_F(RunDirectoryTest, HasAllItsFilesFromTheStart) {
   const auto run = Open(Config({"seed=7"}));
   ASSERT_TRUE(run.ok()) << run.status();
-  EXPECT_FALSE((*run)->resumed());
   EXPECT_THAT(*ListDirectory(directory_), ElementsAre("checkpoints", "config.textproto", "evaluations.csv", "logs",
                                                       "metadata.json", "progress.csv", "tb"));
   EXPECT_EQ(Read("config.textproto"), ResolvedText(Config({"seed=7"})));
@@ -83,7 +82,6 @@ TEST_F(RunDirectoryTest, ForgetsWhatCameAfterTheCheckpoint) {
     }
   }
   const auto run = Open(Config());
-  EXPECT_TRUE((*run)->resumed());
   const absl::StatusOr<double> wall_seconds = (*run)->ForgetAfter(200);
   ASSERT_TRUE(wall_seconds.ok()) << wall_seconds.status();
   EXPECT_EQ(*wall_seconds, 3) << "was spent, also on what is forgotten";

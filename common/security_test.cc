@@ -385,6 +385,7 @@ TEST_F(SecurityTest, AClientThatNeverReadsIsCutOff) {
 
 TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
   service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.limits.reading_when_full = std::chrono::milliseconds(10);
   service_.times = 20;
   Serve(*None());
   Stream other(MakeChannel(address(), *None()));
@@ -400,6 +401,7 @@ TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
 // Either has less than what may wait. Each connection once had all of it for itself.
 TEST_F(SecurityTest, MoreThanMayWaitForAHostIsNotKeptForTwoOfItsConnections) {
   service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.limits.reading_when_full = std::chrono::milliseconds(10);
   service_.times = 2;
   Serve(*None());
   DeafStream one(address()), other(address());
@@ -408,6 +410,25 @@ TEST_F(SecurityTest, MoreThanMayWaitForAHostIsNotKeptForTwoOfItsConnections) {
   while (!Counted("unread")) std::this_thread::yield();
   while (service_.alive > 1) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+TEST_F(SecurityTest, WhoReadsIsKeptWhileAnotherOfTheHostHoards) {
+  service_.limits.unsent_bytes = size_t{100} << 20;
+  service_.limits.reading_when_full = std::chrono::seconds(1);
+  service_.times = 4;
+  Serve(*None());
+  Stream reader(MakeChannel(address(), *None()));
+  DeafStream hoarder(address());
+  hoarder.Send(size_t{32} << 20);
+  const grpc::Slice small("small");
+  while (!Counted("unread")) {
+    reader.Send(grpc::ByteBuffer(&small, 1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  while (service_.alive > 1) std::this_thread::yield();
+  reader.Send(grpc::ByteBuffer(&small, 1));
+  EXPECT_FALSE(Counted("unread", 2));
+  EXPECT_EQ(service_.alive, 1);
 }
 
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {

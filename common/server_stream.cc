@@ -1,5 +1,6 @@
 #include "common/server_stream.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -70,13 +71,12 @@ ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::sha
 void ServerStream::Send(grpc::ByteBuffer message) {
   MutexLock lock(&mutex_);
   if (closing_) return;
-  const size_t waiting = unsent_bytes_->fetch_add(message.Length()) + message.Length();
+  *unsent_bytes_ += message.Length();
   queue_.push_back(std::move(message));
   if (queue_.size() == 1) WriteNext();
-  if (waiting <= limits_.unsent_bytes || too_much_) return;
-  too_much_ = true;
-  // On another thread: who sends may hold locks that the end of a stream takes.
-  WatchReading(std::chrono::steady_clock::now());
+  if (hurried_ || *unsent_bytes_ <= limits_.unsent_bytes) return;
+  hurried_ = true;
+  WatchReading(ReadingEnds());
 }
 
 size_t ServerStream::unsent() const {
@@ -106,8 +106,13 @@ void ServerStream::WriteNext() {
   grpc::WriteOptions options;
   if (queue_.size() > 1) options.set_buffer_hint();
   write_began_ = std::chrono::steady_clock::now();
-  if (reading_ == nullptr) WatchReading(write_began_ + limits_.reading);
+  if (reading_ == nullptr) WatchReading(ReadingEnds());
   StartWrite(&queue_.front(), options);
+}
+
+ServerStream::Time ServerStream::ReadingEnds() const {
+  const bool full = *unsent_bytes_ > limits_.unsent_bytes;
+  return write_began_ + (full ? std::min(limits_.reading, limits_.reading_when_full) : limits_.reading);
 }
 
 void ServerStream::WatchReading(Time until) {
@@ -124,9 +129,10 @@ void ServerStream::CheckReading() {
   {
     MutexLock lock(&mutex_);
     reading_ = nullptr;
+    hurried_ = false;
     if (finished_ || cancelling_ || queue_.empty()) return;
-    const Time until = write_began_ + limits_.reading;
-    if (!too_much_ && std::chrono::steady_clock::now() < until) return WatchReading(until);
+    const Time until = ReadingEnds();
+    if (std::chrono::steady_clock::now() < until) return WatchReading(until);
     cancelling_ = true;
   }
   CountRefusal(Refusal::kUnread);

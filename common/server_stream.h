@@ -10,8 +10,9 @@
 //   }
 //
 // Not reading on is how a service pushes back: gRPC's flow control then stops the client. A client may not push back
-// for ever: it is cut off (Refusal::kSilence, kUnread) when its first message does not come, when it does not take a
-// message that is sent to it, or when too many bytes wait for it. Too large a message ends the stream as well (kSize).
+// for ever: it is cut off (Refusal::kSilence, kUnread) when its first message does not come or when it does not take a
+// message that is sent to it, which is looked at sooner when too many bytes wait for its host. Too large a message ends
+// the stream as well (kSize).
 // The object keeps itself alive until gRPC is done with it; others hold weak pointers. Send, ReadNext and Close may be
 // called from any thread.
 #ifndef HEADRACE_COMMON_SERVER_STREAM_H_
@@ -39,8 +40,11 @@ struct StreamLimits {
   std::chrono::milliseconds first_message{30'000};
   // Until a message that is sent has been taken. Nothing can be told to a client that does not read: it sees CANCELLED.
   std::chrono::milliseconds reading{300'000};
-  // That wait for a client's host, on all streams together; more than two batches of the largest size.
+  // That wait for a client's host, on all streams together; more than two batches of the largest size. While it is
+  // more, a message must be taken sooner. That cuts off who hoards, and not who reads and shares a host with him, or
+  // one slice of weights that was sent to all the actors of a host.
   size_t unsent_bytes = size_t{5} << 29;
+  std::chrono::milliseconds reading_when_full{5'000};
 };
 
 class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
@@ -78,6 +82,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   void EndSilence();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Time ReadingEnds() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WatchReading(Time until) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckReading() ABSL_LOCKS_EXCLUDED(mutex_);
   void FinishIfDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -95,8 +100,8 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   Time write_began_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> reading_ ABSL_GUARDED_BY(mutex_);  // null: nobody looks whether the client reads
-  bool too_much_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;  // Finish must wait
+  bool hurried_ ABSL_GUARDED_BY(mutex_) = false;                  // it is looked sooner, because the host has too much
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;               // Finish must wait
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

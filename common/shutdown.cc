@@ -19,6 +19,8 @@ namespace {
 // other, and each hands its children on to the next.
 constexpr int kParentDied = SIGUSR1;
 constexpr std::chrono::milliseconds kSignInterval{500};
+// As long as a launcher waits for those of one that was killed, less what the end itself takes.
+constexpr std::chrono::seconds kOrphanPatience{170};
 
 struct State {
   Mutex mutex;
@@ -47,14 +49,22 @@ void Request() {
   state.condition.NotifyAll();
 }
 
+// Nobody is left who would.
+void EndByItself() {
+  std::this_thread::sleep_for(kOrphanPatience);
+  LogError("did not finish within %d s of the end of the parent process: ending at once", kOrphanPatience.count());
+  _exit(1);
+}
+
 void HandleSignals() {
   const sigset_t set = HandledSignals();
-  bool requested = false;
+  bool requested = false, orphaned = false;
   // SIGTERM often comes twice, to a process and to its group: only who is impatient interrupts twice.
   for (int interrupts = 0; interrupts < 2;) {
     int signal = 0;
     sigwait(&set, &signal);
     if (signal == SIGINT) ++interrupts;
+    if (signal == kParentDied && !std::exchange(orphaned, true)) std::thread(EndByItself).detach();
     if (std::exchange(requested, true)) continue;
     LogInfo("%s: finishing", signal == SIGINT        ? "interrupted"
                              : signal == kParentDied ? "the parent process has ended"

@@ -15,7 +15,8 @@ class ShutdownSignal {
  public:
   // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
   static void Install();
-  // The end of the parent, of that process id, asks as a signal does, however often it is told. After Install.
+  // The end of the parent, of that process id, asks as a signal does, however often it is told, and ends a process that
+  // has not finished some minutes later. After Install.
   static void DieWithParent(int parent);
 
   // Both are signs of life (common/sign_of_life.h) of the thread that asks, for as long as it waits.

@@ -3,7 +3,8 @@
 //
 //   const Watchdog watchdog(std::chrono::seconds(300));  // listens to the calling thread's signs of life
 //
-// Once the process is told to end it is watched no more: whoever told it knows how long that may take.
+// Once the process is told to end it is watched no more: whoever told it knows how long that may take, and if that was
+// the end of its parent, ShutdownSignal does.
 #ifndef HEADRACE_COMMON_WATCHDOG_H_
 #define HEADRACE_COMMON_WATCHDOG_H_
 

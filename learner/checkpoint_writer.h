@@ -33,8 +33,8 @@ class CheckpointWriter {
     v1::CheckpointManifest manifest;           // name and counters
     std::map<std::string, std::string> files;  // contents by name
     std::vector<v1::TableState> states;        // of every shard, at the moment the counters are of
-    bool last =
-        false;  // none will follow: it is committed without what shards cannot write, which is an error all the same
+    // None will follow: it is committed without what shards cannot write, which is an error all the same.
+    bool last = false;
   };
 
   // An empty list of shards: their contents are not written. `committed`: the checkpoint that the run was resumed from,
@@ -47,16 +47,17 @@ class CheckpointWriter {
         shards_(std::move(shards)),
         peer_(std::move(peer)),
         keep_(keep),
-        committed_(std::move(committed)),
         metrics_(metrics),
-        connect_patience_(connect_patience) {}
+        connect_patience_(connect_patience),
+        committed_(std::move(committed)) {}
 
   bool writing() const { return writing_.valid(); }
-  // writing() must be false. DeadlineExceeded: a shard has not written its part within the patience.
+  // writing() must be false.
   void Start(Cut cut, std::chrono::milliseconds patience = kShardPatience);
   // Ends a checkpoint that is done. One that failed is told of in the log; those before it stay.
   void Poll();
-  // The same, waiting for it; what became of it, OK if nothing was being written.
+  // The same, waiting for it; what became of it, OK if nothing was being written. DEADLINE_EXCEEDED: a shard has not
+  // written its part within the patience.
   absl::Status Wait();
 
  private:
@@ -68,12 +69,13 @@ class CheckpointWriter {
   const std::vector<std::string> shards_;
   const v1::Peer peer_;
   const uint32_t keep_;
+  LearnerMetrics* const metrics_;
+  const std::chrono::milliseconds connect_patience_;
   // Touched by the writing thread alone:
   std::string committed_;   // the newest that has everything
   std::string incomplete_;  // a newer one, which lacks what a shard held
   int shard_failures_ = 0;  // in a row
-  LearnerMetrics* const metrics_;
-  const std::chrono::milliseconds connect_patience_;
+
   std::chrono::steady_clock::time_point started_{};
   std::future<absl::Status> writing_;
 };

@@ -36,6 +36,10 @@ Evaluations::Evaluations(const v1::RunConfig& config, Surroundings surroundings)
       around_(std::move(surroundings)),
       best_(around_.checkpoints) {
   // A crash takes the run back to a checkpoint from before the best evaluation, and takes nothing of that back.
+  RecallBest();
+}
+
+void Evaluations::RecallBest() {
   const absl::StatusOr<LoadedCheckpoint> best = LoadCheckpoint(around_.checkpoints + "/" + kBestCheckpoint);
   if (!best.ok() || best->manifest.run_id() != around_.run_id) return;
   const double kept = best->manifest.counters().best_evaluation();
@@ -66,7 +70,7 @@ void Evaluations::Order(const RunPosition& position, uint64_t version) {
 }
 
 void Evaluations::Take(const std::vector<v1::EvaluationResult>& results, bool evaluating) {
-  around_.metrics->CountWrite(best_.Poll());
+  TellKept(best_.Poll());
   for (const v1::EvaluationResult& result : results) {
     if (ordered_.has_value() && result.version() == ordered_->version) TakeOne(result);
   }
@@ -118,6 +122,14 @@ void Evaluations::KeepIfBest(const Subject& subject, double mean_return) {
   best_.Write(std::move(manifest), subject.policy);
 }
 
-void Evaluations::FinishKeeping() { around_.metrics->CountWrite(best_.Wait()); }
+void Evaluations::FinishKeeping() { TellKept(best_.Wait()); }
+
+void Evaluations::TellKept(const absl::Status& written) {
+  around_.metrics->CountWrite(written);
+  if (written.ok() || best_.writing()) return;
+  // The best is that of which the weights are on disk: the next one that is better than it is kept.
+  around_.counters->clear_best_evaluation();
+  RecallBest();
+}
 
 }  // namespace headrace

@@ -72,6 +72,8 @@ class Evaluations {
 
   void TakeOne(const v1::EvaluationResult& result);
   void KeepIfBest(const Subject& subject, double mean_return);
+  void TellKept(const absl::Status& written);
+  void RecallBest();
 
   const v1::EvaluationConfig config_;
   const v1::StopConfig stop_;

@@ -231,7 +231,18 @@ TEST_F(EvaluationsTest, WhatCannotBeWrittenIsCountedAndEndsNothing) {
   Evaluate(1, 10, {-140});
   evaluations_->FinishKeeping();
   EXPECT_EQ(metrics_.write_failures.Value(), 1);
-  EXPECT_EQ(counters_.best_evaluation(), -140);
+  EXPECT_EQ(counters_.last_evaluation(), -140);
+}
+
+TEST_F(EvaluationsTest, TheBestIsOneOfWhichTheWeightsCouldBeKept) {
+  const std::string best = run_->checkpoints() + "/" + kBestCheckpoint;
+  ASSERT_TRUE(WriteFileAtomically(best, "a file where a directory should be").ok());
+  Evaluate(1, 10, {-100});
+  evaluations_->FinishKeeping();
+  EXPECT_FALSE(counters_.has_best_evaluation());
+  ASSERT_TRUE(RemoveTree(best).ok());
+  Evaluate(2, 110, {-150});
+  EXPECT_EQ(BestPolicy(), "policy 2");
 }
 
 }  // namespace

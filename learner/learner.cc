@@ -69,6 +69,12 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
 
 Learner::~Learner() = default;
 
+void Learner::CountSteps(uint64_t env_steps) {
+  // Fewer than before: a shard has lost some.
+  metrics_->env_steps.Increment(static_cast<double>(env_steps - std::min(env_steps, counters_.env_steps())));
+  counters_.set_env_steps(env_steps);
+}
+
 void Learner::TellPosition() {
   metrics_->run_updates.Set(static_cast<double>(counters_.updates()));
   metrics_->run_env_steps.Set(static_cast<double>(counters_.env_steps()));
@@ -131,6 +137,9 @@ absl::Status Learner::SetUp() {
   const uint64_t told_steps = counters_.env_steps();
   ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(told_steps));
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
+  if (wall_seconds > 0 && !resume_from_.has_value()) {
+    LogError("there is no checkpoint yet: learning begins anew, and what was learned before is lost");
+  }
   RETURN_IF_ERROR(StartUpdates());
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
   counters_.set_env_steps(updates_->env_steps());
@@ -303,10 +312,7 @@ absl::Status Learner::Publish() {
 
 absl::Status Learner::KeepHouse() {
   last_housekeeping_ = std::chrono::steady_clock::now();
-  const uint64_t env_steps = updates_->env_steps();
-  const uint64_t before = counters_.env_steps();
-  metrics_->env_steps.Increment(static_cast<double>(env_steps - std::min(env_steps, before)));
-  counters_.set_env_steps(env_steps);
+  CountSteps(updates_->env_steps());
   TellPosition();
   TakeReports();
   RETURN_IF_ERROR(BeginAnotherRound());
@@ -409,7 +415,7 @@ absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience, bool l
   CheckpointWriter::Cut cut{.last = last};
   // Both of one moment: the writer adds what each shard inserted after it.
   ReplaySampler::Stats stats = updates_->stats();
-  counters_.set_env_steps(stats.env_steps);
+  CountSteps(stats.env_steps);
   cut.states = std::move(stats.states);
   cut.manifest.set_run_id(identity_.run_id());
   cut.manifest.set_name(CheckpointName(counters_.updates()));

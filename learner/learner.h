@@ -68,10 +68,11 @@ class Learner {
   v1::Lease MakeLease() const;
 
   absl::Status Train();
+  void CountUpdate();
+  void CountSteps(uint64_t env_steps);
+  void TellPosition();
   // In synchronous rounds: what a shard had of the round when it was lost comes no more, while those who handed it in
   // wait for new weights. They are given the same ones under a new version, and with it begin another round.
-  void CountUpdate();
-  void TellPosition();
   absl::Status BeginAnotherRound();
   absl::Status UpdateOnce(const UpdateSource::Arrival& arrival);
   absl::Status Publish();

@@ -46,9 +46,6 @@ absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const R
     ASSIGN_OR_RETURN(options.init_from, LoadNetworks(init_from));
   }
   ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints()));
-  if (options.identity.incarnation() > 1 && !options.resume_from.has_value()) {
-    LogError("there is no checkpoint yet: learning begins anew, and what was learned before is lost");
-  }
   return options;
 }
 

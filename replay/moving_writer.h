@@ -3,8 +3,8 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<MovingWriter> writer, MovingWriter::Start(options));
 //   writer->Append(...), writer->Send(...);              // as to a ReplayWriter
 //   if (writer->ShouldMove()) {
-//     ...                                                // append to each lane in an episode a row that ends it:
-//     v1::CUT writer->Move();
+//     ...                                                // append to each lane in an episode a row that is v1::CUT
+//     writer->Move();
 //   }
 //
 // A chunk only ever goes to the shard that was first sent it: what a shard that is away has not acknowledged waits for

@@ -15,6 +15,9 @@ constexpr uint32_t kSampleTimeoutMs = 1000;
 // At a time; so that products with numbers of writers stay numbers.
 constexpr uint64_t kMostStepsGranted = uint64_t{1} << 40;
 
+// Steps of a shard of which it tells, at the latest, while the learner waits for steps.
+constexpr uint64_t kHearEvery = 100;
+
 }  // namespace
 
 void ReplaySampler::Ask() {
@@ -114,9 +117,10 @@ void ReplaySampler::Grant() {
     const uint64_t limit = shard.state.inserted_steps() + (left * weight + weights - 1) / weights;
     const bool changed = limit >= shard.granted + hysteresis || limit + hysteresis <= shard.granted ||
                          (limit > shard.granted && shard.state.blocked_writers() > 0);
-    // While the learner waits for steps it wants to hear of them.
-    const uint64_t notify_at =
-        missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + std::max<uint64_t>(1, missing / shards_.size());
+    // While the learner waits for steps it wants to hear of them; often, because what it has not heard of is not missed
+    // when the shard dies.
+    const uint64_t next = std::clamp<uint64_t>(missing / shards_.size(), 1, kHearEvery);
+    const uint64_t notify_at = missing == 0 ? UINT64_MAX : shard.state.inserted_steps() + next;
     const bool first = shard.notify_at == 0;
     if (!first && !changed && (missing == 0 || notify_at == shard.notify_at)) continue;
     shard.granted = limit;

@@ -1,6 +1,6 @@
 // Writes experience to one shard, exactly once.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<Writer> writer, ReplayWriter::Start(options));
+//   ASSIGN_OR_RETURN(std::unique_ptr<ReplayWriter> writer, ReplayWriter::Start(options));
 //   writer->Append(lane, columns, v1::NOT_ENDED);
 //   writer->Append(lane, final_observation, v1::TERMINATED);
 //   RETURN_IF_ERROR(writer->Send(deadline));          // at the end of each (vectorised) environment step

@@ -238,7 +238,9 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(code, 2, output)
         self.assertIn("did you mean learner?", output)
         self.assertFalse((self.run_directory / "config.textproto").exists(), "the next run may have another")
-        self.assert_nothing_left([process["pid"] for process in self.processes() if process["pid"]])
+        wait_until(lambda: not self.living())
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
 
     def test_brackets_in_what_processes_say_are_shown_as_they_are(self) -> None:
         says = "loading [error] of the [red]simulator, see [/opt/sim/lib.so]"
@@ -442,6 +444,8 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(launcher.returncode, 130, output)
         self.assertIn("run/seed-1: interrupted; the same command resumes it", output)
         self.assertIn("run/seed-2: not started yet when interrupted", output)
+        code, output = self.run_to_end("--seeds", "2", fake={"finish": True})
+        self.assertEqual(code, 0, output)
 
     def test_one_seed_alone_has_no_interval(self) -> None:
         code, output = self.run_to_end("--seeds", "1", fake={"finish": True})

@@ -7,8 +7,9 @@ INTERRUPTED = 130
 
 
 def of_file(error: OSError) -> str:
-    """The file that a system call was refused, and why."""
-    return f"{error.filename2 or error.filename}: {error.strerror}"
+    """What a system call was refused, and for which file if it says so: one that writes does not."""
+    name = error.filename2 or error.filename
+    return f"{name}: {error.strerror}" if name else str(error.strerror)
 
 
 class CommandError(Exception):

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -112,8 +113,19 @@ class RunDirectory:
         if self._lock is not None:
             shutil.rmtree(self.binaries, ignore_errors=True)
 
+    def remove_traces(self) -> None:
+        """What a start with which nothing was learned has left, but for its logs: the directory is no run."""
+        for path in (self.targets, self.processes, self.progress, self.evaluations, self.path / "metadata.json"):
+            path.unlink(missing_ok=True)
+        for directory in (self.checkpoints, self.path / "tb"):
+            shutil.rmtree(directory, ignore_errors=True)
+        self.config.unlink(missing_ok=True)
+
     def is_run(self) -> bool:
         return self.config.exists()
+
+    def has_checkpoint(self) -> bool:
+        return self.has_best() or bool(self._numbered_checkpoints())
 
     def has_best(self) -> bool:
         return _is_complete(self.checkpoints / "best")
@@ -141,6 +153,11 @@ class RunDirectory:
 
     def progress_rows(self) -> list[Row]:
         return read_rows(self.progress)
+
+    def wall_seconds(self) -> float:
+        """For which it has run, as far as its files tell."""
+        newest = [*self.progress_rows()[-1:], *self.evaluation_rows()[-1:]]
+        return max(filter(math.isfinite, (row.get("wall_seconds", 0.0) for row in newest)), default=0.0)
 
     def _wait_for_orphans(self, report: Callable[[str], None]) -> None:
         assert self._lock is not None

@@ -81,9 +81,8 @@ class Session:
         self.directory.check_usable()
         self.directory.create_and_lock(self._say)
         self._new = not self.directory.is_run()
-        rows = self.directory.progress_rows()
-        self._rows_before = len(rows)
-        self._seconds_before = rows[-1]["wall_seconds"] if rows else 0.0
+        self._rows_before = len(self.directory.progress_rows())
+        self._seconds_before = self.directory.wall_seconds()
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
@@ -144,9 +143,9 @@ class Session:
             self._write(self.directory.targets, [])
             self._write_result()
             self._draw()
-        self._take_back_config()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
+        self._take_back_config()
         self.directory.unlock()
 
     @property
@@ -259,8 +258,10 @@ class Session:
         refused = self._supervisor is None or self.outcome.exit_code == errors.BAD_USAGE
         if not self._config_written or not refused or len(self.directory.progress_rows()) != self._rows_before:
             return
+        if self._new and self.directory.has_checkpoint():
+            return
         if self._new:
-            self.directory.config.unlink(missing_ok=True)
+            self.directory.remove_traces()
         else:
             write_atomically(self.directory.config, self._config_before)
 

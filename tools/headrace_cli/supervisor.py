@@ -176,10 +176,12 @@ class Supervisor:
         if code is None:
             if not was_ready and self._clock() - child.last_word_at(self._clock()) > self._limits.ready:
                 self._fail(child, f"did not serve, and said nothing for {self._limits.ready:.0f} s")
-        elif code == errors.DONE:
+        elif code == errors.DONE and child.spec.completes_run:
+            self._complete()
+        elif code == errors.DONE and all(other.ready for other in self.children if other.spec.completes_run):
             self._done.add(child.spec.name)
-            if child.spec.completes_run:
-                self._complete()
+        elif code == errors.DONE:
+            self._start(child)  # it was told that the run is over just before that was no longer so
         elif child.attempts > 1 or self._clock() > self._refusals_until:
             # What it was given was good once: its port may be taken for a moment, its certificates be replaced.
             self._restart_or_fail(child, code, was_ready)

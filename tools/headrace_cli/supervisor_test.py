@@ -309,6 +309,16 @@ class SupervisorTest(unittest.TestCase):
         self.kill_and_wait_for_restart(supervisor, learner)
         wait_until(lambda: actor.attempts == 2 and actor.ready, supervisor.poll)
 
+    def test_an_actor_that_leaves_after_the_learner_has_died_is_called_back_as_well(self) -> None:
+        supervisor = self.whole_run()
+        learner, actor = supervisor.children[1:3]
+        assert learner.pid is not None and actor.pid is not None
+        os.kill(learner.pid, signal.SIGKILL)
+        os.kill(actor.pid, signal.SIGUSR1)
+        wait_until(lambda: not learner.running and not actor.running)
+        wait_until(lambda: actor.attempts == 2 and actor.ready and learner.ready, supervisor.poll)
+        self.assertEqual(supervisor.state, State.RUNNING)
+
 
 if __name__ == "__main__":
     unittest.main()

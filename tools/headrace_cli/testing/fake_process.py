@@ -71,6 +71,13 @@ def serve_metrics(kind: str, listen: str, lost_steps: int) -> str:
     return f"{host}:{server.server_port}"
 
 
+def begin_run(run_dir: Path, progress: bool) -> None:
+    (run_dir / "metadata.json").write_text("{}\n", encoding="utf-8")
+    if not (run_dir / "progress.csv").exists():
+        row = "100,2,50\n" if progress else ""
+        (run_dir / "progress.csv").write_text(f"env_steps,wall_seconds,updates\n{row}", encoding="utf-8")
+
+
 def finish_run(run_dir: Path) -> None:
     (run_dir / "evaluations.csv").write_text(EVALUATIONS, encoding="utf-8")
     checkpoint = run_dir / "checkpoints" / "update-000000000500"
@@ -113,8 +120,8 @@ def serve(kind: str, arguments: list[str]) -> int:
     addresses = {"metrics": metrics, "health": flags.health_listen}
     if flags.listen:
         addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
-    if kind == "learner" and fake.get("progress"):
-        (Path(flags.run_dir) / "progress.csv").write_text("env_steps,updates\n100,50\n", encoding="utf-8")
+    if kind == "learner" and flags.run_dir:
+        begin_run(Path(flags.run_dir), bool(fake.get("progress")))
     ready = Path(flags.ready_file)
     text = "{" if fake.get("garble") == name else json.dumps(addresses)
     ready.with_suffix(".tmp").write_text(text, encoding="utf-8")
