@@ -118,9 +118,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
                                                                     const MetricsServerLimits& limits) {
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
   if (absl::IsUnavailable(gate.status())) {
-    return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", listen,
-                                               ": the port is in use, or the address is not of this machine; "
-                                               "name another in --metrics_listen, or port 0 for a free one"));
+    return absl::UnavailableError(absl::StrCat("cannot serve metrics: ", gate.status().message(),
+                                               "; name another in --metrics_listen, or port 0 for a free one"));
   }
   if (!gate.ok()) return gate.status();
   return std::unique_ptr<MetricsServer>(
