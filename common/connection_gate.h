@@ -46,8 +46,8 @@ class ConnectionGate {
  public:
   using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
 
-  // The first bytes of a connection: of HTTP/2 without encryption, of a question in HTTP/1, and of whatever it is.
-  static constexpr std::string_view kHttp2 = "PRI ", kGet = "GET ", kAnything = "";
+  // The first bytes of a connection: of HTTP/2 without encryption, and of whatever it is.
+  static constexpr std::string_view kHttp2 = "PRI ", kAnything = "";
 
   // `listen` is HOST:PORT; port 0 takes a free one. INVALID_ARGUMENT: not of this form. UNAVAILABLE: the address cannot
   // be bound, or there are no files left (the message names the address and the cause).
