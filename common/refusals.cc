@@ -67,8 +67,8 @@ void LogOfGrpc(gpr_log_func_args* line) {
 RefusalCounters::RefusalCounters(MetricRegistry& registry) {
   const CounterFamily family = registry.AddCounterFamily(
       "headrace_grpc_refusals_total",
-      "Peers turned away, at the ports of metrics and health as well, by what was wrong: handshake (no certificate of "
-      "the run's, or another protocol), token, connection (too many), silence (a connection or a stream that says "
+      "Peers turned away, at the ports of metrics and health as well, by what was wrong: handshake (no accepted "
+      "certificate, or another protocol), token, connection (too many), silence (a connection or a stream that says "
       "nothing in time), unread (a stream whose client does not take its answers), size (a message or headers that are "
       "too large).",
       {"reason"});
