@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -26,7 +27,8 @@ namespace {
 
 // More than the processes of any run have, and at some 50 kB for each bearable.
 constexpr size_t kMostConnections = 10'000;
-constexpr size_t kOtherFiles = 128;
+// The connections to the ports of metrics and health, 128 at most, and what the process opens itself.
+constexpr size_t kOtherFiles = 256;
 // How often it is counted anew, at most, which of very many connections are still there.
 constexpr std::chrono::milliseconds kCountInterval{100};
 constexpr int kPauseWithoutFilesMs = 100;
@@ -89,19 +91,53 @@ bool ComesEarlier(const addrinfo* addresses, const addrinfo& one) {
 }
 
 // On every address that the machine has of these; none if one of them cannot be had, for whoever comes by it would find
-// somebody else. A port of 0 becomes the one that was chosen.
-std::vector<int> ListenOnAll(const addrinfo* addresses, uint16_t& port) {
+// somebody else: `error` then says why. A port of 0 becomes the one that was chosen.
+std::vector<int> ListenOnAll(const addrinfo* addresses, uint16_t& port, int& error) {
   std::vector<int> listeners;
   for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
     if (ComesEarlier(addresses, *address)) continue;
     const int socket = ListenOn(*address, port);
     if (socket >= 0) {
       listeners.push_back(socket);
-    } else if (socket != -EADDRNOTAVAIL && socket != -EAFNOSUPPORT) {
+      continue;
+    }
+    error = -socket;
+    if (error != EADDRNOTAVAIL && error != EAFNOSUPPORT) {
       for (const int listener : listeners) ::close(listener);
       return {};
     }
   }
+  return listeners;
+}
+
+absl::Status CannotListen(const std::string& listen, int error) {
+  const bool taken = error == EADDRINUSE || error == EADDRNOTAVAIL;
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", listen, ": ",
+                   taken ? "the port is in use, or the address is not of this machine" : std::strerror(error)));
+}
+
+// As `listen` says, which was parsed to `wanted`. A port of 0 becomes the one that was chosen.
+absl::StatusOr<std::vector<int>> Bind(const std::string& listen, Address& wanted) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int unknown = ::getaddrinfo(wanted.name.c_str(), nullptr, &hints, &found);
+  if (unknown == EAI_SYSTEM) return CannotListen(listen, errno);
+  if (unknown != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": ", ::gai_strerror(unknown)));
+  }
+  // A name such as localhost may stand for several addresses, and a port that is free on one be taken on another.
+  std::vector<int> listeners;
+  int error = 0;
+  const uint16_t port = wanted.port;
+  for (int attempt = 0; listeners.empty() && attempt < (port == 0 ? kAttemptsToChoose : 1); ++attempt) {
+    wanted.port = port;
+    listeners = ListenOnAll(found, wanted.port, error);
+  }
+  ::freeaddrinfo(found);
+  if (listeners.empty()) return CannotListen(listen, error);
   return listeners;
 }
 
@@ -129,8 +165,8 @@ std::string HostOf(const sockaddr_storage& peer, socklen_t size) {
 ConnectionLimits DefaultConnectionLimits() {
   rlimit files = {};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  const size_t total =
-      std::clamp<size_t>(files.rlim_cur, 2 * kOtherFiles, kMostConnections + kOtherFiles) - kOtherFiles;
+  const size_t others = std::min<size_t>(kOtherFiles, files.rlim_cur / 2);
+  const size_t total = std::min<size_t>(files.rlim_cur - others, kMostConnections);
   return {.total = total, .per_host = total / 2};
 }
 
@@ -145,34 +181,20 @@ absl::StatusOr<std::unique_ptr<ConnectionGate>> ConnectionGate::Listen(const std
                                                                        ConnectionLimits limits) {
   absl::StatusOr<Address> wanted = Parse(listen);
   if (!wanted.ok()) return wanted.status();
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  std::vector<int> listeners;
-  if (::getaddrinfo(wanted->name.c_str(), nullptr, &hints, &found) == 0) {
-    // A name such as localhost may stand for several addresses, and a port that is free on one be taken on another.
-    const uint16_t port = wanted->port;
-    for (int attempt = 0; listeners.empty() && attempt < (port == 0 ? kAttemptsToChoose : 1); ++attempt) {
-      wanted->port = port;
-      listeners = ListenOnAll(found, wanted->port);
-    }
-    ::freeaddrinfo(found);
-  }
-  if (listeners.empty()) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", listen, ": the port is in use, or the address is not of this machine"));
-  }
-  return std::unique_ptr<ConnectionGate>(
-      new ConnectionGate(absl::StrCat(wanted->host, ":", wanted->port), std::move(listeners), limits));
+  absl::StatusOr<std::vector<int>> listeners = Bind(listen, *wanted);
+  if (!listeners.ok()) return listeners.status();
+  const int waker = ::eventfd(0, EFD_CLOEXEC);
+  const int polled = waker < 0 ? -1 : ::epoll_create1(EPOLL_CLOEXEC);
+  const int error = errno;
+  std::unique_ptr<ConnectionGate> gate(
+      new ConnectionGate(absl::StrCat(wanted->host, ":", wanted->port), *std::move(listeners), waker, polled, limits));
+  if (polled < 0) return CannotListen(listen, error);
+  return gate;
 }
 
-ConnectionGate::ConnectionGate(std::string address, std::vector<int> listeners, ConnectionLimits limits)
-    : address_(std::move(address)),
-      listeners_(std::move(listeners)),
-      waker_(::eventfd(0, EFD_CLOEXEC)),
-      polled_(::epoll_create1(EPOLL_CLOEXEC)),
-      limits_(limits) {
+ConnectionGate::ConnectionGate(std::string address, std::vector<int> listeners, int waker, int polled,
+                               ConnectionLimits limits)
+    : address_(std::move(address)), listeners_(std::move(listeners)), waker_(waker), polled_(polled), limits_(limits) {
   Watch(polled_, waker_);
   for (const int listener : listeners_) Watch(polled_, listener);
 }
@@ -195,8 +217,10 @@ void ConnectionGate::Close() {
   (void)!::write(waker_, &one, sizeof(one));
   if (thread_.joinable()) thread_.join();
   for (const int listener : listeners_) ::shutdown(listener, SHUT_RDWR);
-  for (auto& [socket, connection] : connections_) {
-    if (std::exchange(connection.waiting, false)) ::close(socket);
+  for (auto connection = connections_.begin(); connection != connections_.end();) {
+    const auto next = std::next(connection);
+    if (connection->second.waiting) End(connection);
+    connection = next;
   }
 }
 
@@ -249,13 +273,11 @@ void ConnectionGate::Accept(int listener) {
 
 void ConnectionGate::Hear(int socket) {
   const auto connection = connections_.find(socket);
+  if (connection == connections_.end() || !connection->second.waiting) return;
   std::array<char, kOpeningBytes> bytes;
   const ssize_t size = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK);
   if (size < 0 && errno == EAGAIN) return;
-  if (size <= 0) {  // the peer has gone by itself
-    HangUp(socket);
-    return Forget(connection);
-  }
+  if (size <= 0) return End(connection);  // the peer has gone by itself
   const std::string_view begin(bytes.data(), static_cast<size_t>(size));
   if (size < static_cast<ssize_t>(kOpeningBytes) || !begin.starts_with(opening_)) {
     return Refuse(connection, Refusal::kHandshake);
@@ -282,6 +304,11 @@ void ConnectionGate::EndSilence() {
 
 void ConnectionGate::Refuse(std::map<int, Connection>::iterator connection, Refusal refusal) {
   CountRefusal(refusal);
+  End(connection);
+}
+
+void ConnectionGate::End(std::map<int, Connection>::iterator connection) {
+  (void)::epoll_ctl(polled_, EPOLL_CTL_DEL, connection->first, nullptr);
   HangUp(connection->first);
   Forget(connection);
 }

@@ -8,8 +8,8 @@
 //
 // A connection is handed on when it has said something. Who is hung up on is counted: what is too much, at once
 // (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
-// (kHandshake). gRPC itself would do all of that without a word. Thread-safe, but for construction, destruction and
-// Open.
+// (kHandshake). gRPC itself would do all of that without a word. Not thread-safe; it has a thread of its own, by which
+// the acceptor is called.
 #ifndef HEADRACE_COMMON_CONNECTION_GATE_H_
 #define HEADRACE_COMMON_CONNECTION_GATE_H_
 
@@ -36,8 +36,8 @@ struct ConnectionLimits {
   std::chrono::milliseconds first_bytes{10'000};  // until they must have come
 };
 
-// As many as the process may have files open, less what else it opens; half of them of one host, so that no host can
-// lock the others out.
+// As many as the process may have files open, less what else it opens, which is no more than half of them; half of them
+// of one host, so that no host can lock the others out.
 ConnectionLimits DefaultConnectionLimits();
 // Makes that as many as the system allows this process.
 void RaiseOpenFileLimit();
@@ -46,11 +46,11 @@ class ConnectionGate {
  public:
   using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
 
-  // The first bytes of a connection: of HTTP/2 without encryption, of a question in HTTP/1, and of whatever it is.
-  static constexpr std::string_view kHttp2 = "PRI ", kGet = "GET ", kAnything = "";
+  // The first bytes of a connection: of HTTP/2 without encryption, and of whatever it is.
+  static constexpr std::string_view kHttp2 = "PRI ", kAnything = "";
 
   // `listen` is HOST:PORT; port 0 takes a free one. INVALID_ARGUMENT: not of this form. UNAVAILABLE: the address cannot
-  // be bound (the message names it).
+  // be bound, or there are no files left (the message names the address and the cause).
   static absl::StatusOr<std::unique_ptr<ConnectionGate>> Listen(const std::string& listen, ConnectionLimits limits);
   // Closes.
   ~ConnectionGate();
@@ -59,7 +59,7 @@ class ConnectionGate {
   const std::string& address() const { return address_; }
   // Lets connections in from now on that begin with `opening`.
   void Open(std::unique_ptr<Acceptor> acceptor, std::string_view opening);
-  // Stops listening; connections that were let in stay. May be repeated.
+  // Stops listening, and hangs up on who waits; connections that were let in stay. May be repeated.
   void Close();
 
  private:
@@ -76,13 +76,15 @@ class ConnectionGate {
     ino_t socket;
   };
 
-  ConnectionGate(std::string address, std::vector<int> listeners, ConnectionLimits limits);
+  ConnectionGate(std::string address, std::vector<int> listeners, int waker, int polled, ConnectionLimits limits);
   void Run();
   int MillisecondsLeft() const;
   void Accept(int listener);
   void Hear(int socket);
   void EndSilence();
   void Refuse(std::map<int, Connection>::iterator connection, Refusal refusal);
+  // Hangs up on one that waits.
+  void End(std::map<int, Connection>::iterator connection);
   bool HasRoom(const std::string& host);
   void ForgetClosed();
   void Forget(std::map<int, Connection>::iterator connection);

@@ -1,11 +1,15 @@
 // The gate by itself: who accepts its connections only counts them.
 #include "common/connection_gate.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,8 +26,24 @@
 namespace headrace {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
+
+// While an object of this class is there, the process may have no more files open than this.
+class OpenFileLimit {
+ public:
+  explicit OpenFileLimit(rlim_t most) {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit now = {.rlim_cur = most, .rlim_max = before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &now), 0);
+  }
+  ~OpenFileLimit() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_;
+};
 
 // Keeps what it is given until it is told to hang up, and says so to the peer with a byte.
 class Accepted {
@@ -109,6 +129,34 @@ TEST_F(ConnectionGateTest, WhoSaysNothingIsHungUpOn) {
   EXPECT_TRUE(Counted("silence", 10));
 }
 
+TEST_F(ConnectionGateTest, WhoSaysItByteByByteIsLetIn) {
+  Open({.total = 1, .per_host = 1});
+  const TestPeer slow(gate_->address());
+  for (const char* const byte : {"P", "R", "I", " "}) slow.Send(byte);
+  EXPECT_TRUE(slow.Answered());
+}
+
+TEST_F(ConnectionGateTest, WhoGoesNoFurtherThanAFewBytesIsHungUpOn) {
+  Open({.total = 3, .per_host = 3, .first_bytes = std::chrono::milliseconds(50)});
+  EXPECT_FALSE(LetIn("127.0.0.2", "P"));
+  EXPECT_FALSE(LetIn("127.0.0.2", "PR"));
+  EXPECT_FALSE(LetIn("127.0.0.2", "PRI"));
+  EXPECT_TRUE(Counted("silence", 3));
+  EXPECT_TRUE(Counted("handshake", 0));
+}
+
+TEST_F(ConnectionGateTest, WhoEndsAfterAFewBytesSpeaksAnotherLanguage) {
+  Open({.total = 3, .per_host = 3, .first_bytes = std::chrono::hours(1)});
+  for (const char* const begin : {"P", "PR", "PRI"}) {
+    const TestPeer peer(gate_->address());
+    peer.Send(begin);
+    peer.Finish();
+    EXPECT_FALSE(peer.Answered());
+  }
+  EXPECT_TRUE(Counted("handshake", 3));
+  EXPECT_TRUE(Counted("silence", 0));
+}
+
 // Two of them in a gate for two, and then others: they have left no trace.
 TEST_F(ConnectionGateTest, WhoSpeaksAnotherLanguageIsHungUpOn) {
   Open({.total = 2, .per_host = 2});
@@ -139,12 +187,59 @@ TEST_F(ConnectionGateTest, LetsNobodyInOnceItIsClosed) {
   gate_->Close();
 }
 
+TEST_F(ConnectionGateTest, HangsUpOnWhoWaitsWhenItIsClosed) {
+  Open({.total = 3, .per_host = 3, .first_bytes = std::chrono::hours(1)});
+  const TestPeer silent(gate_->address()), slow(gate_->address());
+  slow.Send("PR");
+  ASSERT_TRUE(LetIn("127.0.0.2"));  // so that the others have come
+  gate_->Close();
+  EXPECT_FALSE(silent.Answered());
+  EXPECT_FALSE(slow.Answered());
+  EXPECT_TRUE(Counted("silence", 0));
+}
+
+// It once waited for ever for its end then.
+TEST_F(ConnectionGateTest, SaysThatNoFilesAreLeft) {
+  constexpr size_t kFilesOfAGate = 3;  // the listener, and two of its own
+  const OpenFileLimit limit(64);
+  std::vector<int> files;
+  for (int file; (file = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) files.push_back(file);
+  ASSERT_GT(files.size(), kFilesOfAGate);
+  for (size_t left = 0; left < kFilesOfAGate; ++left) {
+    const absl::Status none = ConnectionGate::Listen("127.0.0.1:0", {.total = 1, .per_host = 1}).status();
+    EXPECT_TRUE(absl::IsUnavailable(none)) << left;
+    EXPECT_THAT(std::string(none.message()), AllOf(HasSubstr("127.0.0.1:0"), HasSubstr("Too many open files"))) << left;
+    ::close(files.back());
+    files.pop_back();
+  }
+  EXPECT_TRUE(ConnectionGate::Listen("127.0.0.1:0", {.total = 1, .per_host = 1}).ok());
+  for (const int file : files) ::close(file);
+}
+
+TEST(ConnectionLimitsTest, LeaveRoomForOtherFiles) {
+  const auto total = [](rlim_t files) {
+    const OpenFileLimit limit(files);
+    const ConnectionLimits limits = DefaultConnectionLimits();
+    EXPECT_EQ(limits.per_host, limits.total / 2);
+    return limits.total;
+  };
+  EXPECT_EQ(total(100), 50u);
+  EXPECT_EQ(total(512), 256u);
+  EXPECT_EQ(total(1024), 768u);  // but 256
+}
+
 TEST_F(ConnectionGateTest, SaysWhereItListensAndWhyItCannot) {
   Open({.total = 1, .per_host = 1});
   EXPECT_THAT(gate_->address(), StartsWith("127.0.0.1:"));
   const absl::Status taken = ConnectionGate::Listen(gate_->address(), {.total = 1, .per_host = 1}).status();
   EXPECT_TRUE(absl::IsUnavailable(taken)) << taken;
-  EXPECT_THAT(std::string(taken.message()), HasSubstr(gate_->address()));
+  EXPECT_THAT(std::string(taken.message()), AllOf(HasSubstr(gate_->address()), HasSubstr("the port is in use")));
+  const absl::Status strange = ConnectionGate::Listen("192.0.2.1:0", {.total = 1, .per_host = 1}).status();
+  EXPECT_THAT(std::string(strange.message()), HasSubstr("not of this machine"));
+  const absl::Status unknown = ConnectionGate::Listen("nowhere.invalid:0", {.total = 1, .per_host = 1}).status();
+  EXPECT_TRUE(absl::IsUnavailable(unknown)) << unknown;
+  EXPECT_THAT(std::string(unknown.message()), HasSubstr("nowhere.invalid"));
+  EXPECT_THAT(std::string(unknown.message()), Not(HasSubstr("the port is in use")));
   for (const std::string listen : {"127.0.0.1", ":4000", "127.0.0.1:65536", "127.0.0.1:"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ConnectionGate::Listen(listen, {.total = 1, .per_host = 1}).status()))
         << listen;

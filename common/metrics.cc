@@ -20,24 +20,6 @@ prometheus::Labels MakeLabels(const std::vector<std::string>& names, const std::
 
 }  // namespace
 
-// Comes first in the page, and adds nothing to it.
-class MetricRegistry::Refreshes final : public prometheus::Collectable {
- public:
-  void Add(std::function<void()> refresh) ABSL_LOCKS_EXCLUDED(mutex_) {
-    MutexLock lock(&mutex_);
-    refreshes_.push_back(std::move(refresh));
-  }
-  std::vector<prometheus::MetricFamily> Collect() const override ABSL_LOCKS_EXCLUDED(mutex_) {
-    MutexLock lock(&mutex_);
-    for (const std::function<void()>& refresh : refreshes_) refresh();
-    return {};
-  }
-
- private:
-  mutable Mutex mutex_;
-  std::vector<std::function<void()>> refreshes_ ABSL_GUARDED_BY(mutex_);
-};
-
 std::vector<double> LatencyBuckets() {
   std::vector<double> buckets;
   // Divided rather than multiplied by 1e-5, so that 0.1 is printed as 0.1.
@@ -63,9 +45,7 @@ prometheus::Histogram& HistogramFamily::With(const std::vector<std::string>& val
   return family_->Add(MakeLabels(labels_, values), buckets_);
 }
 
-MetricRegistry::MetricRegistry(const std::string& role)
-    : refreshes_(std::make_shared<Refreshes>()),
-      collectables_({refreshes_, registry_, std::make_shared<ProcessMetrics>()}) {
+MetricRegistry::MetricRegistry(const std::string& role) {
   AddGaugeFamily("headrace_build_info", "Always 1; the labels say what runs.", {"role", "version", "revision"})
       .With({role, kVersion, Revision()})
       .Set(1);
@@ -90,7 +70,7 @@ CounterFamily MetricRegistry::AddCounterFamily(const std::string& name, const st
                                                std::vector<std::string> labels) {
   Declare(name, "counter", help, labels);
   CounterFamily family;
-  family.family_ = &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+  family.family_ = &prometheus::BuildCounter().Name(name).Help(help).Register(registry_);
   family.labels_ = std::move(labels);
   return family;
 }
@@ -99,7 +79,7 @@ GaugeFamily MetricRegistry::AddGaugeFamily(const std::string& name, const std::s
                                            std::vector<std::string> labels) {
   Declare(name, "gauge", help, labels);
   GaugeFamily family;
-  family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
+  family.family_ = &prometheus::BuildGauge().Name(name).Help(help).Register(registry_);
   family.labels_ = std::move(labels);
   return family;
 }
@@ -108,17 +88,26 @@ HistogramFamily MetricRegistry::AddHistogramFamily(const std::string& name, cons
                                                    std::vector<std::string> labels, std::vector<double> buckets) {
   Declare(name, "histogram", help, labels);
   HistogramFamily family;
-  family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
+  family.family_ = &prometheus::BuildHistogram().Name(name).Help(help).Register(registry_);
   family.labels_ = std::move(labels);
   family.buckets_ = std::move(buckets);
   return family;
 }
 
-void MetricRegistry::OnPage(std::function<void()> refresh) { refreshes_->Add(std::move(refresh)); }
+void MetricRegistry::OnPage(std::function<void()> refresh) {
+  MutexLock lock(&refreshes_mutex_);
+  refreshes_.push_back(std::move(refresh));
+}
 
 std::string MetricRegistry::Text() const {
+  {
+    MutexLock lock(&refreshes_mutex_);
+    for (const std::function<void()>& refresh : refreshes_) refresh();
+  }
   std::ostringstream text;
-  for (const auto& collectable : collectables_) prometheus::TextSerializer().Serialize(text, collectable->Collect());
+  const prometheus::TextSerializer serializer;
+  serializer.Serialize(text, registry_.Collect());
+  serializer.Serialize(text, ProcessMetrics().Collect());
   return text.str();
 }
 

@@ -19,13 +19,11 @@
 #include <functional>
 #include <limits>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "common/mutex.h"
-#include "prometheus/collectable.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
@@ -100,24 +98,21 @@ class MetricRegistry {
 
   // Called before each page is made, by one thread at a time, to set what is found out only then. What it captures must
   // outlive the registry and its servers.
-  void OnPage(std::function<void()> refresh);
+  void OnPage(std::function<void()> refresh) ABSL_LOCKS_EXCLUDED(refreshes_mutex_);
 
   // Of everything that was added, and of the process_... metrics, in alphabetical order.
   std::vector<MetricDescription> Descriptions() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The page as Prometheus scrapes it.
-  std::string Text() const;
-  // For the server.
-  const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables() const { return collectables_; }
+  std::string Text() const ABSL_LOCKS_EXCLUDED(refreshes_mutex_);
 
  private:
   void Declare(const std::string& name, const std::string& type, const std::string& help,
                const std::vector<std::string>& labels) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  class Refreshes;
-  const std::shared_ptr<Refreshes> refreshes_;
-  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
-  const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
-  mutable Mutex mutex_;
+  prometheus::Registry registry_;
+  mutable Mutex refreshes_mutex_;
+  std::vector<std::function<void()>> refreshes_ ABSL_GUARDED_BY(refreshes_mutex_);
+  mutable Mutex mutex_ ABSL_ACQUIRED_AFTER(refreshes_mutex_);
   std::map<std::string, MetricDescription> declared_ ABSL_GUARDED_BY(mutex_);  // by name
 };
 

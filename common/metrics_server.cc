@@ -1,16 +1,18 @@
 #include "common/metrics_server.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <set>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/mutex.h"
@@ -26,9 +28,24 @@ constexpr size_t kMaxRequestBytes = 8 << 10;  // its headers, too
 
 // False: not in time.
 bool WaitUntil(int socket, short events, Clock::time_point deadline) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
   pollfd polled = {.fd = socket, .events = events, .revents = 0};
-  return left > 0 && ::poll(&polled, 1, static_cast<int>(left)) > 0;
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (left <= 0) return false;
+    const int ready = ::poll(&polled, 1, static_cast<int>(left));
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
+}
+
+// After a recv or send that has failed.
+bool MayTryAgain() { return errno == EAGAIN || errno == EINTR; }
+
+// Whether this is the beginning of a question, as far as it has come: METHOD PATH HTTP/1.x.
+bool IsHttp(absl::string_view request) {
+  const absl::string_view method = request.substr(0, request.find(' '));
+  const absl::string_view line = request.substr(0, request.find('\n'));
+  return !method.empty() && std::all_of(method.begin(), method.end(), absl::ascii_isupper) &&
+         (line.size() == request.size() || line.find(" HTTP/1.") != line.npos);
 }
 
 // Up to the empty line after the headers; empty if the peer has gone, or is refused.
@@ -36,15 +53,20 @@ std::string ReadRequest(int socket, Clock::time_point deadline) {
   std::string request;
   char buffer[4096];
   while (true) {
-    const bool too_long = request.size() > kMaxRequestBytes;
-    if (!too_long && request.find("\r\n\r\n") != std::string::npos) return request;
-    if (too_long || !WaitUntil(socket, POLLIN, deadline)) {
-      CountRefusal(too_long ? Refusal::kSize : Refusal::kSilence);
+    if (!WaitUntil(socket, POLLIN, deadline)) {
+      CountRefusal(Refusal::kSilence);
       return "";
     }
     const ssize_t size = ::recv(socket, buffer, sizeof(buffer), 0);
+    if (size < 0 && MayTryAgain()) continue;
     if (size <= 0) return "";
     request.append(buffer, static_cast<size_t>(size));
+    const bool too_long = request.size() > kMaxRequestBytes;
+    if (too_long || !IsHttp(request)) {
+      CountRefusal(too_long ? Refusal::kSize : Refusal::kHandshake);
+      return "";
+    }
+    if (request.find("\r\n\r\n") != std::string::npos) return request;
   }
 }
 
@@ -52,14 +74,24 @@ void Write(int socket, absl::string_view answer) {
   const Clock::time_point deadline = Clock::now() + kAnswerTime;
   while (!answer.empty() && WaitUntil(socket, POLLOUT, deadline)) {
     const ssize_t size = ::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL);
+    if (size < 0 && MayTryAgain()) continue;
     if (size <= 0) return;
     answer.remove_prefix(static_cast<size_t>(size));
   }
 }
 
-std::string Answer(absl::string_view status, absl::string_view body) {
+// `status` may bring further headers.
+std::string Answer(absl::string_view status, absl::string_view body = "") {
   return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
                       "Content-Length: ", body.size(), "\r\nConnection: close\r\n\r\n", body);
+}
+
+// To a request that IsHttp.
+std::string AnswerTo(absl::string_view request, const MetricRegistry& registry) {
+  const size_t path = request.find(' ') + 1;
+  if (request.substr(path, request.find_first_of(" ?", path) - path) != "/metrics") return Answer("404 Not Found");
+  if (request.substr(0, path) != "GET ") return Answer("405 Method Not Allowed\r\nAllow: GET");
+  return Answer("200 OK", registry.Text());
 }
 
 }  // namespace
@@ -89,8 +121,7 @@ class MetricsServer::Connections {
  private:
   void Serve(int socket) ABSL_LOCKS_EXCLUDED(mutex_) {
     const std::string request = ReadRequest(socket, Clock::now() + request_time_);
-    const bool known = request.starts_with("GET /metrics ") || request.starts_with("GET /metrics?");
-    if (!request.empty()) Write(socket, known ? Answer("200 OK", registry_->Text()) : Answer("404 Not Found", ""));
+    if (!request.empty()) Write(socket, AnswerTo(request, *registry_));
     MutexLock lock(&mutex_);
     sockets_.erase(socket);
     ::close(socket);
@@ -118,9 +149,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
                                                                     const MetricsServerLimits& limits) {
   absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
   if (absl::IsUnavailable(gate.status())) {
-    return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", listen,
-                                               ": the port is in use, or the address is not of this machine; "
-                                               "name another in --metrics_listen, or port 0 for a free one"));
+    return absl::UnavailableError(absl::StrCat("cannot serve metrics: ", gate.status().message(),
+                                               "; name another in --metrics_listen, or port 0 for a free one"));
   }
   if (!gate.ok()) return gate.status();
   return std::unique_ptr<MetricsServer>(
@@ -129,7 +159,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
 
 MetricsServer::MetricsServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<Connections> connections)
     : connections_(std::move(connections)), gate_(std::move(gate)) {
-  gate_->Open(std::make_unique<Acceptor>(connections_.get()), ConnectionGate::kGet);
+  gate_->Open(std::make_unique<Acceptor>(connections_.get()), ConnectionGate::kAnything);
 }
 
 MetricsServer::~MetricsServer() {

@@ -1,11 +1,12 @@
-// The HTTP endpoint of a process' metrics, for Prometheus to scrape: GET /metrics.
+// The HTTP endpoint of a process' metrics, for Prometheus to scrape: GET /metrics. Another path is 404, another method
+// 405.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<MetricsServer> server, MetricsServer::Start("127.0.0.1:0", registry));
 //   Log("metrics on http://%s/metrics", server->address());
 //
-// Behind a gate (common/connection_gate.h): who asks nothing costs no thread, keeps nobody from asking and is hung up
-// on in time, as is who does not finish his question. Serves from threads of its own until destroyed. Destroy it before
-// the registry.
+// Behind a gate (common/connection_gate.h): who asks nothing costs no thread, keeps no other host from asking and is
+// hung up on in time, as is who does not finish his question; who does not speak HTTP/1, at once. Serves from threads
+// of its own until destroyed. Destroy it before the registry.
 #ifndef HEADRACE_COMMON_METRICS_SERVER_H_
 #define HEADRACE_COMMON_METRICS_SERVER_H_
 
@@ -29,7 +30,7 @@ struct MetricsServerLimits {
 class MetricsServer {
  public:
   // `listen` is HOST:PORT, HOST an address of this machine, [::1] with brackets, or localhost. Port 0 takes a free one.
-  // INVALID_ARGUMENT: not of this form. UNAVAILABLE: the address cannot be bound (the message names it).
+  // INVALID_ARGUMENT: not of this form. UNAVAILABLE: the gate's (the message names the address and the cause).
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(const std::string& listen, const MetricRegistry& registry,
                                                               const MetricsServerLimits& limits = {});
   ~MetricsServer();

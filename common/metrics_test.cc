@@ -13,10 +13,12 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/metrics_server.h"
 #include "common/refusals.h"
+#include "common/test_peer.h"
 #include "common/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -24,13 +26,19 @@
 namespace headrace {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
-int Connect(const std::string& address) {
+// `buffer_bytes`: what may wait to be read; 0: as much as the system likes.
+int Connect(const std::string& address, int buffer_bytes = 0) {
   int port = 0;
   EXPECT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port));
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  if (buffer_bytes > 0) {
+    EXPECT_EQ(::setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes)), 0);
+  }
   sockaddr_in server = {};
   server.sin_family = AF_INET;
   server.sin_port = htons(static_cast<uint16_t>(port));
@@ -39,14 +47,20 @@ int Connect(const std::string& address) {
   return socket;
 }
 
+// What comes until the end.
+std::string Rest(int socket) {
+  std::string rest;
+  char buffer[4096];
+  for (ssize_t size; (size = ::recv(socket, buffer, sizeof(buffer), 0)) > 0;) rest.append(buffer, size);
+  return rest;
+}
+
 // GET of a path from 127.0.0.1:PORT as an old and plain client does it; headers and body. `headers` end in CR LF.
 std::string Get(const std::string& address, const std::string& path, const std::string& headers = "") {
   const int socket = Connect(address);
   const std::string request = "GET " + path + " HTTP/1.0\r\n" + headers + "\r\n";
   EXPECT_EQ(::send(socket, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
-  std::string answer;
-  char buffer[4096];
-  for (ssize_t size; (size = ::recv(socket, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, size);
+  const std::string answer = Rest(socket);
   ::close(socket);
   return answer;
 }
@@ -194,10 +208,95 @@ TEST(MetricsServerTest, EndsWithQuestionsUnanswered) {
 
 TEST(MetricsServerTest, AnswersNothingElse) {
   MetricRegistry registry("test");
+  const RefusalCounters refusals(registry);
   const absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry);
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_THAT(Get((*server)->address(), "/"), HasSubstr("404 Not Found"));
   EXPECT_THAT(Get((*server)->address(), "/metricsandmore"), HasSubstr("404 Not Found"));
+  const auto answer_to = [&](const std::string& method, const std::string& path) {
+    const TestPeer peer((*server)->address());
+    peer.Send(absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: test\r\n\r\n"));
+    return peer.Rest();
+  };
+  for (const char* const method : {"HEAD", "POST", "OPTIONS"}) {
+    const std::string answer = answer_to(method, "/metrics");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n")) << method;
+    EXPECT_THAT(answer, EndsWith("\r\n\r\n")) << method;
+    EXPECT_THAT(answer_to(method, "/"), StartsWith("HTTP/1.1 404 Not Found\r\n")) << method;
+  }
+  EXPECT_EQ(ValueOf(registry.Text(), "headrace_grpc_refusals_total{reason=\"handshake\"}"), 0);
+}
+
+// Of TLS, HTTP/2, SSH, and HTTP/1 without its version; none waits for its time to pass.
+TEST(MetricsServerTest, HangsUpOnWhatIsNotHttpAndCountsIt) {
+  constexpr std::chrono::hours kAnyTime{1};
+  MetricRegistry registry("test");
+  const RefusalCounters refusals(registry);
+  const absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start(
+      "127.0.0.1:0", registry,
+      {.connections = {.total = 64, .per_host = 48, .first_bytes = kAnyTime}, .request = kAnyTime});
+  ASSERT_TRUE(server.ok()) << server.status();
+  for (const std::string begin : {"\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n", "SSH-2.0-client\r\n", "GET /metrics\r\n"}) {
+    const TestPeer peer((*server)->address());
+    peer.Send(begin);
+    EXPECT_FALSE(peer.Answered()) << begin;
+  }
+  EXPECT_EQ(ValueOf(registry.Text(), "headrace_grpc_refusals_total{reason=\"handshake\"}"), 4);
+}
+
+TEST(MetricsServerTest, AQuestionMayComeInPieces) {
+  MetricRegistry registry("test");
+  const absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Start("127.0.0.1:0", registry,
+                           {.connections = {.total = 64, .per_host = 48, .first_bytes = std::chrono::hours(1)},
+                            .request = std::chrono::hours(1)});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const TestPeer pieces((*server)->address());
+  for (const char* const piece : {"GET /metr", "ics HTTP/1.1\r\n\r", "\n"}) pieces.Send(piece);
+  EXPECT_THAT(pieces.Rest(), StartsWith("HTTP/1.1 200 OK\r\n"));
+  const TestPeer bytes((*server)->address());
+  for (const char byte : std::string("GET /metrics HTTP/1.1\r\n\r\n")) bytes.Send({&byte, 1});
+  EXPECT_THAT(bytes.Rest(), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
+// Of 16 MB, which are not sent at once: a socket takes 4, and here its reader no more than one.
+class LargePageTest : public ::testing::Test {
+ protected:
+  static constexpr size_t kLabels = 16, kLabelBytes = 1 << 20;
+
+  void SetUp() override {
+    const GaugeFamily family = registry_.AddGaugeFamily("headrace_test_items", "Test.", {"name"});
+    for (size_t i = 0; i < kLabels; ++i) family.With({std::string(kLabelBytes, static_cast<char>('a' + i))}).Set(1);
+    absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    socket_ = Connect(server_->address(), /*buffer_bytes=*/1 << 19);
+    const absl::string_view request = "GET /metrics HTTP/1.1\r\n\r\n";
+    ASSERT_EQ(::send(socket_, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    char byte;
+    ASSERT_EQ(::recv(socket_, &byte, 1, MSG_PEEK), 1);  // the answer has begun
+  }
+  void TearDown() override { ::close(socket_); }
+
+  MetricRegistry registry_{"test"};
+  std::unique_ptr<MetricsServer> server_;
+  int socket_ = -1;
+};
+
+TEST_F(LargePageTest, ArrivesWhole) {
+  const std::string answer = Rest(socket_);
+  const size_t body = answer.find("\r\n\r\n") + 4;
+  EXPECT_GT(answer.size(), kLabels * kLabelBytes);
+  EXPECT_TRUE(answer.find(absl::StrCat("\r\nContent-Length: ", answer.size() - body, "\r\n")) < body);
+  for (size_t i = 0; i < kLabels; ++i) {
+    const std::string label(kLabelBytes, static_cast<char>('a' + i));
+    EXPECT_TRUE(answer.find(absl::StrCat("{name=\"", label, "\"} 1\n")) != answer.npos) << i;
+  }
+}
+
+TEST_F(LargePageTest, TheServerMayEndMeanwhile) {
+  server_.reset();
+  EXPECT_LT(Rest(socket_).size(), kLabels * kLabelBytes);
 }
 
 TEST(MetricsServerTest, RefusesAddressesOfAnotherForm) {

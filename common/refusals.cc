@@ -67,10 +67,10 @@ void LogOfGrpc(gpr_log_func_args* line) {
 RefusalCounters::RefusalCounters(MetricRegistry& registry) {
   const CounterFamily family = registry.AddCounterFamily(
       "headrace_grpc_refusals_total",
-      "Peers turned away before a service was asked, by what was wrong: handshake (no certificate that is accepted, or "
-      "another protocol), token, connection (too many), silence (a connection or a stream that says nothing), unread "
-      "(a "
-      "client that does not take its answers), size (a message or headers that are too large).",
+      "Peers turned away, at the ports of metrics and health as well, by what was wrong: handshake (no accepted "
+      "certificate, or another protocol), token, connection (too many), silence (a connection or a stream that says "
+      "nothing in time), unread (a stream whose client does not take its answers), size (a message or headers that are "
+      "too large).",
       {"reason"});
   State& state = TheState();
   MutexLock lock(&state.mutex);

@@ -1,5 +1,6 @@
-// Whom this process has turned away at its doors, counted: headrace_grpc_refusals_total{reason}. gRPC itself answers
-// before a service is asked, so these stand beside a service's own counts.
+// Whom this process has turned away at its ports, those of metrics and health among them, counted:
+// headrace_grpc_refusals_total{reason}. Most of them before a service was asked, so these stand beside a service's own
+// counts.
 //
 // Thread-safe.
 #ifndef HEADRACE_COMMON_REFUSALS_H_
@@ -15,9 +16,10 @@ enum class Refusal {
   kHandshake,   // no certificate, one that is not accepted, no TLS at all, or another protocol
   kToken,       // a call without a token that is accepted
   kConnection,  // more connections than may be open
-  kSilence,     // a connection whose first bytes, or a stream whose first message, did not come in time
+  kSilence,     // a connection whose first bytes, a stream whose first message, or a question for metrics whose end did
+                // not come in time
   kUnread,      // a stream whose client does not take what is sent to it
-  kSize,        // a stream with a message that is too large or finds no room, a call with headers that are too large
+  kSize,        // a stream with a message that is too large or finds no room, headers that are too large
 };
 
 // While an object of this class is there, what is counted goes to the registry. One at a time.

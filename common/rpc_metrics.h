@@ -5,9 +5,10 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> server, GrpcServer::Start(listen, services, &rpcs));
 //
 // A stream is one call, counted once, when its end has come to the client or the client is gone. A call that is cut off
-// has the code that the service gave, or CANCELLED if that was none or OK. What gRPC refuses before it has a unary
-// call's request, because of the size of that, and calls with too large headers are not among them (common/refusals.h).
-// What a client can do to the metrics is bounded: methods of which the program has no description are one, "other".
+// has the code that the service gave, or CANCELLED if that was none or, in a callback call, OK. What gRPC refuses
+// before it has a unary call's request, because of the size of that, and calls with too large headers are not among
+// them (common/refusals.h). What a client can do to the metrics is bounded: methods of which the program has no
+// description are one, "other".
 //
 // Thread-safe. Must outlive the server.
 #ifndef HEADRACE_COMMON_RPC_METRICS_H_

@@ -1,6 +1,8 @@
 #include "common/test_peer.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +40,8 @@ TestPeer::TestPeer(const std::string& address, const char* from) : socket_(::soc
   ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
   server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
   EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
+  const int at_once = 1;
+  EXPECT_EQ(::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once)), 0);
   (void)::connect(socket_, reinterpret_cast<sockaddr*>(&server), sizeof(server));
 }
 
@@ -47,6 +51,8 @@ void TestPeer::Send(std::string_view bytes) const {
   // It may have been hung up on.
   (void)::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
+
+void TestPeer::Finish() const { (void)::shutdown(socket_, SHUT_WR); }
 
 bool TestPeer::Answered() const {
   char byte;

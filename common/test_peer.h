@@ -21,7 +21,10 @@ class TestPeer {
   TestPeer(const TestPeer&) = delete;
   TestPeer& operator=(const TestPeer&) = delete;
 
+  // In a packet of its own.
   void Send(std::string_view bytes) const;
+  // Has no more to say, and still listens.
+  void Finish() const;
   // Whether a byte comes, and not the end first. Waits for either.
   bool Answered() const;
   // What comes until the end.
