@@ -351,5 +351,33 @@ TEST(PpoTest, MomentsTakeEffectWithTheNextWeights) {
   EXPECT_EQ(mean(), 5);
 }
 
+// A return has a variance of 16 / 4 = 4 here.
+TEST(PpoTest, RewardsAreDividedByTheSpreadOfReturnsAndClipped) {
+  v1::PpoOptions normalizing = AdvantageActorCritic();
+  normalizing.set_normalize_rewards(true);
+  Ppo ppo(normalizing, NewModel(), 1), by_hand(AdvantageActorCritic(), NewModel(), 1);
+  Batch batch = RandomRound();
+  RecordLogProbs(NewModel()->network(), batch);
+  batch.slices[UnrollSlice::kReward][0][0] = 100;
+  Gradients of_one, of_other;
+  const auto expect_rewards = [&](double scale) {
+    ppo.Update(batch, of_one);
+    Batch scaled = batch;
+    scaled.slices[UnrollSlice::kReward] = (batch.slices[UnrollSlice::kReward] * scale).clamp(-10, 10);
+    by_hand.Update(scaled, of_other);
+    EXPECT_TRUE(at::allclose(of_one.all.back(), of_other.all.back(), 1e-6, 1e-8)) << scale;
+  };
+  v1::Moments moments;
+  moments.set_count(1);
+  moments.add_mean(7);
+  moments.add_m2(0);
+  ppo.SetReturnMoments(moments);
+  expect_rewards(1);  // of one return there is no spread
+  moments.set_count(4);
+  moments.set_m2(0, 16);
+  ppo.SetReturnMoments(moments);
+  expect_rewards(0.5);
+}
+
 }  // namespace
 }  // namespace headrace

@@ -12,6 +12,12 @@ namespace {
 
 constexpr uint32_t kLastGeneration = (1 << 24) - 1;
 
+const SelectorFacts& FactsOf(v1::Selector selector) {
+  const SelectorFacts* const facts = FindSelector(selector);
+  HEADRACE_CHECK(facts != nullptr);
+  return *facts;
+}
+
 }  // namespace
 
 bool IsPriority(float priority) { return priority >= 0 && priority <= std::numeric_limits<float>::max(); }
@@ -21,11 +27,14 @@ ItemStore::ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows)
       priority_exponent_(spec.has_priority_exponent() ? spec.priority_exponent() : 1),
       capacity_(capacity),
       rows_(rows),
-      sampler_(MakeSelector(spec.sampler(), capacity)),
-      remover_(MakeSelector(spec.remover(), capacity)) {
-  HEADRACE_CHECK(sampler_ != nullptr && remover_ != nullptr);
+      arrivals_(capacity),
+      sampler_(FactsOf(spec.sampler()).make(capacity, &arrivals_)),
+      remover_(FactsOf(spec.remover()).make(capacity, &arrivals_)) {
   slots_.reserve(capacity);
-  order_.reserve(capacity);
+}
+
+uint64_t ItemStore::BookBytes(v1::Selector sampler, v1::Selector remover) {
+  return sizeof(Item) + sizeof(Arrivals::Link) + FactsOf(sampler).item_bytes + FactsOf(remover).item_bytes;
 }
 
 float ItemStore::Weight(float priority) const {
@@ -41,7 +50,6 @@ void ItemStore::Add(const Item& added) {
   if (free_.empty()) {
     slot = static_cast<uint32_t>(slots_.size());
     slots_.emplace_back();
-    order_.emplace_back();
   } else {
     slot = free_.back();
     free_.pop_back();
@@ -50,13 +58,13 @@ void ItemStore::Add(const Item& added) {
   const uint32_t generation = (item.generation + 1) & kLastGeneration;
   item = added;
   item.generation = generation;
-  order_[slot] = next_order_++;
   RowStore::Address row = item.first_row;
   for (uint32_t left = item.rows_held(); left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
   if (size() == 0) least_rows_ = kMaxRows;
   least_rows_ = std::min<uint32_t>(least_rows_, item.rows);
   max_priority_ = std::max(max_priority_, item.priority);
   const float weight = Weight(item.priority);
+  arrivals_.Add(slot);
   sampler_->Insert(slot, weight);
   remover_->Insert(slot, weight);
 }
@@ -77,6 +85,7 @@ void ItemStore::RemoveOne(RandomStream& random) { Remove(remover_->Select(random
 void ItemStore::Remove(uint32_t slot) {
   sampler_->Remove(slot);
   remover_->Remove(slot);
+  arrivals_.Remove(slot);
   Item& item = slots_[slot];
   RowStore::Address row = item.first_row;
   for (uint32_t left = item.rows_held(); left > 0; --left) {
@@ -129,23 +138,19 @@ ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
 
 void ItemStore::Copy::Reserve(size_t count) {
   slots.resize(count);  // so that its pages are there, too
-  order.resize(count);
+  links.resize(count);
 }
 
 void ItemStore::CopyTo(Copy& copy) const {
   copy.slots.assign(slots_.begin(), slots_.end());
-  copy.order.assign(order_.begin(), order_.end());
+  copy.links.assign(arrivals_.links().begin(), arrivals_.links().end());
+  copy.oldest = arrivals_.oldest();
 }
 
 std::vector<Item> ItemStore::Copy::Items() const {
-  std::vector<uint32_t> present;
-  for (uint32_t slot = 0; slot < slots.size(); ++slot) {
-    if (slots[slot].rows > 0) present.push_back(slot);
-  }
-  std::sort(present.begin(), present.end(), [&](uint32_t a, uint32_t b) { return order[a] < order[b]; });
   std::vector<Item> items;
-  items.reserve(present.size());
-  for (const uint32_t slot : present) items.push_back(slots[slot]);
+  items.reserve(slots.size());
+  for (uint32_t slot = oldest; slot != Arrivals::kNone; slot = links[slot].newer) items.push_back(slots[slot]);
   return items;
 }
 

@@ -46,13 +46,13 @@ class ItemStore {
   static constexpr uint32_t kMaxContext = UINT8_MAX;
   static constexpr uint32_t kMaxRows = UINT16_MAX;
   static constexpr uint32_t kMaxTimesSampled = UINT16_MAX;
-  // What the books of one item take: its slot, its order, and its places in the selectors.
-  static constexpr uint64_t kBookBytes = sizeof(Item) + 24;
+  // What the books of one item take: its slot, its place among the arrivals, and those in the selectors, which must exist.
+  static uint64_t BookBytes(v1::Selector sampler, v1::Selector remover);
 
   // `rows` must outlive this.
   ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows);
 
-  // size() must be below the capacity. Generation and order are the store's to choose.
+  // size() must be below the capacity. The generation is the store's to choose.
   void Add(const Item& item);
   // Of the item with this key, if it is still there; whether it is.
   bool SetPriority(uint64_t key, float priority);
@@ -68,7 +68,7 @@ class ItemStore {
   // No item has fewer rows, of those that are here; those that are gone may have had. At most kMaxRows.
   uint32_t least_rows() const { return least_rows_; }
 
-  size_t size() const { return sampler_->size(); }
+  size_t size() const { return arrivals_.size(); }
   // Items that Sample may choose.
   size_t drawable() const { return sampler_->drawable(); }
   size_t capacity() const { return capacity_; }
@@ -76,11 +76,12 @@ class ItemStore {
   uint64_t removed() const { return removed_; }
   void set_removed(uint64_t removed) { removed_ = removed; }
 
-  // The books as they are at one moment. Taking the copy is fast if it has room already; putting it in order takes
-  // longer, and needs the store no more.
+  // The books as they are at one moment. Taking the copy is fast if it has room already; going through it takes longer,
+  // and needs the store no more.
   struct Copy {
     std::vector<Item> slots;
-    std::vector<uint64_t> order;
+    std::vector<Arrivals::Link> links;
+    uint32_t oldest = Arrivals::kNone;
     void Reserve(size_t slots);
     // All items, oldest first.
     std::vector<Item> Items() const;
@@ -98,12 +99,11 @@ class ItemStore {
   const double priority_exponent_;
   const size_t capacity_;
   RowStore* const rows_;
+  Arrivals arrivals_;
   const std::unique_ptr<Selector> sampler_;
   const std::unique_ptr<Selector> remover_;
   std::vector<Item, HugePageAllocator<Item>> slots_;
-  std::vector<uint64_t> order_;  // of insertion, for each slot
   std::vector<uint32_t> free_;
-  uint64_t next_order_ = 0;
   float max_priority_ = 1;
   uint32_t least_rows_ = kMaxRows;
   uint64_t removed_ = 0;

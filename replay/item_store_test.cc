@@ -60,6 +60,12 @@ TEST_F(ItemStoreTest, RemovesTheOldestFirst) {
   EXPECT_EQ(all[2].first_row, addresses_[7]);
 }
 
+TEST_F(ItemStoreTest, TheBooksOfAnItemTakeNoMoreThanNeeded) {
+  EXPECT_EQ(ItemStore::BookBytes(v1::FIRST_IN_FIRST_OUT, v1::FIRST_IN_FIRST_OUT), 24u);
+  EXPECT_EQ(ItemStore::BookBytes(v1::UNIFORM, v1::FIRST_IN_FIRST_OUT), 32u);
+  EXPECT_EQ(ItemStore::BookBytes(v1::PROPORTIONAL, v1::FIRST_IN_FIRST_OUT), 30u);
+}
+
 TEST_F(ItemStoreTest, NoTwoItemsEverHaveTheSameKey) {
   ItemStore items = MakeStore(TestSpec(), 3);
   std::set<uint64_t> keys;

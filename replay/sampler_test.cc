@@ -232,7 +232,7 @@ TEST(SamplerTest, WithoutReplacementPrioritisedDrawsAreAsOverOneTable) {
   const auto priority = [](uint64_t item) { return static_cast<float>(1 + 7 * item % 9); };
   const Inclusions seen = DrawWithoutReplacement(spec, priority, kBatch, kBatches);
   // How often an item should be there has no simple formula: one table's selector is asked.
-  const std::unique_ptr<Selector> model = MakeSelector(v1::PROPORTIONAL, 380);
+  const std::unique_ptr<Selector> model = FindSelector(v1::PROPORTIONAL)->make(380, nullptr);
   for (uint32_t item = 0; item < 380; ++item) model->Insert(item, priority(item));
   RandomStream random(1);
   std::vector<double> expected(380);

@@ -104,7 +104,7 @@ TEST(SharedRowsTest, AStepIsStoredOnceAndSampledFromBoth) {
   EXPECT_EQ(other.table(), "fifo");
   EXPECT_EQ(state.items(), 9u);
   EXPECT_EQ(other.items(), 3u);
-  EXPECT_EQ(other.stored_bytes(), 3 * ItemStore::kBookBytes);
+  EXPECT_EQ(other.stored_bytes(), 3 * ItemStore::BookBytes(v1::FIRST_IN_FIRST_OUT, v1::FIRST_IN_FIRST_OUT));
   EXPECT_EQ(other.writers(), 1u);
 
   EXPECT_THAT(SampleFrom(*fifo, 3, 4), ElementsAre(0, 3, 6));
@@ -145,7 +145,7 @@ TEST(SharedRowsTest, MemoryIsFreeWhenBothHaveLetGo) {
   const std::unique_ptr<Table> once = MakeTable(spec, table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"once", {}}});
   const auto rows_bytes = [&] {
-    return table->State().stored_bytes() - table->State().items() * ItemStore::kBookBytes;
+    return table->State().stored_bytes() - table->State().items() * ItemStore::BookBytes(few.sampler(), few.remover());
   };
   writer.Append(0, 5);
   ASSERT_TRUE(writer.Insert().ok());

@@ -74,7 +74,8 @@ v1::TableState Table::StateLocked() const {
   state.set_sampled_items(sampled_items_);
   state.set_sampled_steps(sampled_steps_);
   state.set_removed_items(items_.removed());
-  state.set_stored_bytes((has_own_rows() ? chunks_.rows.stored_bytes() : 0) + items_.size() * ItemStore::kBookBytes);
+  state.set_stored_bytes((has_own_rows() ? chunks_.rows.stored_bytes() : 0) +
+                         items_.size() * ItemStore::BookBytes(spec_.sampler(), spec_.remover()));
   state.set_mass(items_.mass());
   state.set_blocked_writers(static_cast<uint32_t>(chunks_.waiting_writers.size()));
   state.set_insert_limit(insert_limit_);

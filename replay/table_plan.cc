@@ -22,7 +22,7 @@ absl::Status Refuse(const v1::TableSpec& spec, const std::string& why) {
 absl::Status CheckFields(const v1::TableSpec& spec) {
   const auto refuse = [&](const std::string& why) { return Refuse(spec, why); };
   for (const v1::Selector selector : {spec.sampler(), spec.remover()}) {
-    if (MakeSelector(selector, 0) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
+    if (FindSelector(selector) == nullptr) return refuse(absl::StrFormat("unknown selector %d", selector));
   }
   if (spec.max_item_rows() == 0 || spec.max_item_rows() > ItemStore::kMaxRows) {
     return refuse(
@@ -79,17 +79,18 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
   if (!layout.ok()) return refuse(std::string(layout.status().message()));
   RETURN_IF_ERROR(CheckFields(spec));
   if (over != nullptr) RETURN_IF_ERROR(CheckOver(spec, *over->spec));
-  const uint64_t bytes_per_item = ItemStore::kBookBytes + (over == nullptr ? layout->least_row_bytes() : 0);
+  const uint64_t book_bytes = ItemStore::BookBytes(spec.sampler(), spec.remover());
+  const uint64_t bytes_per_item = book_bytes + (over == nullptr ? layout->least_row_bytes() : 0);
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
   // A queue's last chunk may bring more items than there was place for.
   const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
   const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
   const uint64_t row_bytes =
-      over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * ItemStore::kBookBytes) : 0;
+      over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * book_bytes) : 0;
   const uint64_t rows = over == nullptr ? row_bytes / layout->most_row_bytes() : over->rows;
   if (items == 0 && over != nullptr) {
     return refuse(absl::StrFormat("a budget of %d bytes does not hold the books of an item, which take %d",
-                                  spec.max_bytes(), ItemStore::kBookBytes));
+                                  spec.max_bytes(), book_bytes));
   }
   if (over == nullptr && (items == 0 || rows < 2 * spec.max_item_rows())) {
     return refuse(absl::StrFormat("a budget of %d bytes holds less than two items of %d rows of %d bytes",

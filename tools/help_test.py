@@ -15,6 +15,7 @@ COMMANDS = (
     "experiments/operation_costs",
     "experiments/overview_picture",
     "experiments/policy_lag",
+    "experiments/readme_figures",
     "experiments/temperature",
     "experiments/verdict_recordings",
     "format",

@@ -49,6 +49,7 @@ class LiveTest(SystemTest):
             self.assert_metrics_are_well_formed(run, process)
         dashboards = [dashboard for dashboard in DASHBOARDS if dashboard is not GRADIENTS]
         self.wait_for_values(run, address, dashboards)
+        self.assert_nobody_is_alarmed(run, address)
         with Browser(self.root / "browser") as browser:
             for dashboard in dashboards:
                 self.assert_browser_draws(browser, address, dashboard)
@@ -95,6 +96,19 @@ class LiveTest(SystemTest):
             return any(math.isfinite(float(sample["value"][1])) for sample in query(address, expression))
 
         run.wait_until(has_value, f"{expression} has a value")
+
+    def assert_nobody_is_alarmed(self, run: Run, address: str) -> None:
+        """All goes well. What an alert waits for may have been true for a moment, and that data are waited for is none."""
+
+        def alarmed() -> list[str]:
+            with urllib.request.urlopen(f"http://{address}/api/v1/rules?type=alert", timeout=10) as answer:
+                groups = json.loads(answer.read())["data"]["groups"]
+            rules = [rule for group in groups for rule in group["rules"] if rule["labels"]["severity"] != "info"]
+            self.assertGreater(len(rules), 10)
+            return [rule["name"] for rule in rules if (rule["health"], rule["state"]) != ("ok", "inactive")]
+
+        run.wait_until(lambda: not alarmed(), "no alert is active")
+        self.assertEqual(query(address, 'max_over_time(ALERTS{alertstate="firing",severity!="info"}[1h])'), [])
 
     def assert_metrics_are_well_formed(self, run: Run, process: str) -> None:
         address = run.processes()[process]["addresses"]["metrics"]

@@ -6,8 +6,8 @@
 
 namespace headrace {
 
-std::unique_ptr<Selector> MakeFirstInFirstOutSelector(size_t capacity);
-std::unique_ptr<Selector> MakeLastInFirstOutSelector(size_t capacity);
+std::unique_ptr<Selector> MakeFirstInFirstOutSelector(size_t capacity, const Arrivals* arrivals);
+std::unique_ptr<Selector> MakeLastInFirstOutSelector(size_t capacity, const Arrivals* arrivals);
 
 }  // namespace headrace
 

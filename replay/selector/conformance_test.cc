@@ -47,6 +47,25 @@ double ProbabilityOf(v1::Selector selector, const Model& model, const ModelItem&
   }
 }
 
+// A selector and the arrivals that it may look at.
+class Tested {
+ public:
+  Tested(const SelectorFacts& facts, size_t capacity) : arrivals_(capacity), selector_(facts.make(capacity, &arrivals_)) {}
+  void Insert(uint32_t slot, float weight) {
+    arrivals_.Add(slot);
+    selector_->Insert(slot, weight);
+  }
+  void Remove(uint32_t slot) {
+    selector_->Remove(slot);
+    arrivals_.Remove(slot);
+  }
+  Selector* operator->() const { return selector_.get(); }
+
+ private:
+  Arrivals arrivals_;
+  const std::unique_ptr<Selector> selector_;
+};
+
 class SelectorTest : public testing::TestWithParam<SelectorFacts> {};
 
 INSTANTIATE_TEST_SUITE_P(All, SelectorTest, testing::ValuesIn(AllSelectors()),
@@ -54,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(All, SelectorTest, testing::ValuesIn(AllSelectors()),
 
 TEST_P(SelectorTest, KnowsExactlyTheSlotsThatAreInAndTheirWeights) {
   constexpr uint32_t kCapacity = 300;  // beyond 16 * 16, so that a tree of 16 has several levels
-  const std::unique_ptr<Selector> selector = GetParam().make(kCapacity);
+  Tested selector(GetParam(), kCapacity);
   const bool weighted = GetParam().selector == v1::PROPORTIONAL;
   Model present;
   RandomStream random = TestStream();
@@ -68,9 +87,9 @@ TEST_P(SelectorTest, KnowsExactlyTheSlotsThatAreInAndTheirWeights) {
         std::find_if(present.begin(), present.end(), [&](const ModelItem& item) { return item.slot == slot; });
     if (found == present.end() && (growing || random.Uniform() < 0.2)) {
       present.push_back({slot, weight()});
-      selector->Insert(slot, present.back().weight);
+      selector.Insert(slot, present.back().weight);
     } else if (found != present.end() && (!growing || random.Uniform() < 0.2)) {
-      selector->Remove(slot);
+      selector.Remove(slot);
       present.erase(found);
     } else if (found != present.end()) {
       found->weight = weight();
@@ -96,9 +115,9 @@ TEST_P(SelectorTest, KnowsExactlyTheSlotsThatAreInAndTheirWeights) {
 TEST_P(SelectorTest, DrawsAsOftenAsItsProbabilitiesSay) {
   constexpr uint32_t kSlots = 50;
   constexpr int kDraws = 200000;
-  const std::unique_ptr<Selector> selector = GetParam().make(2 * kSlots);
-  for (uint32_t slot = 0; slot < 2 * kSlots; ++slot) selector->Insert(slot, 1.0f + static_cast<float>(slot));
-  for (uint32_t slot = 0; slot < 2 * kSlots; slot += 2) selector->Remove(slot);
+  Tested selector(GetParam(), 2 * kSlots);
+  for (uint32_t slot = 0; slot < 2 * kSlots; ++slot) selector.Insert(slot, 1.0f + static_cast<float>(slot));
+  for (uint32_t slot = 0; slot < 2 * kSlots; slot += 2) selector.Remove(slot);
   std::map<uint32_t, int> counts;
   std::map<uint32_t, double> probabilities;
   RandomStream random = TestStream();
@@ -121,25 +140,25 @@ TEST_P(SelectorTest, DrawsAsOftenAsItsProbabilitiesSay) {
 }
 
 TEST_P(SelectorTest, DrawsTheSameWithTheSameStream) {
-  const std::unique_ptr<Selector> a = GetParam().make(100);
-  const std::unique_ptr<Selector> b = GetParam().make(100);
+  Tested a(GetParam(), 100);
+  Tested b(GetParam(), 100);
   for (uint32_t slot = 0; slot < 100; ++slot) {
-    a->Insert(slot, 1.0f + static_cast<float>(slot % 7));
-    b->Insert(slot, 1.0f + static_cast<float>(slot % 7));
+    a.Insert(slot, 1.0f + static_cast<float>(slot % 7));
+    b.Insert(slot, 1.0f + static_cast<float>(slot % 7));
   }
   RandomStream random_a = TestStream();
   RandomStream random_b = TestStream();
   for (int i = 0; i < 100; ++i) {
     const uint32_t slot = a->Select(random_a).slot;
     EXPECT_EQ(slot, b->Select(random_b).slot);
-    a->Remove(slot);
-    b->Remove(slot);
+    a.Remove(slot);
+    b.Remove(slot);
   }
 }
 
 TEST_P(SelectorTest, DrawsManyAsOneByOne) {
-  const std::unique_ptr<Selector> selector = GetParam().make(1000);
-  for (uint32_t slot = 0; slot < 1000; ++slot) selector->Insert(slot, static_cast<float>(slot % 7));
+  Tested selector(GetParam(), 1000);
+  for (uint32_t slot = 0; slot < 1000; ++slot) selector.Insert(slot, static_cast<float>(slot % 7));
   RandomStream random_many = TestStream();
   RandomStream random_one = TestStream();
   for (const size_t count : {1, 63, 200, 0, 64}) {
@@ -156,13 +175,13 @@ TEST_P(SelectorTest, DrawsManyAsOneByOne) {
 // Each draw is Select's of what is left, and in the end all is as it was.
 TEST_P(SelectorTest, DrawsNoSlotTwiceWithoutReplacement) {
   constexpr uint32_t kSlots = 300;
-  const std::unique_ptr<Selector> selector = GetParam().make(kSlots);
-  const std::unique_ptr<Selector> untouched = GetParam().make(kSlots);
+  Tested selector(GetParam(), kSlots);
+  Tested untouched(GetParam(), kSlots);
   Model present;
   for (uint32_t slot = 0; slot < kSlots; ++slot) {
     present.push_back({slot, static_cast<float>(slot * 7 % kSlots)});  // one of them 0, no two equal
-    selector->Insert(slot, present.back().weight);
-    untouched->Insert(slot, present.back().weight);
+    selector.Insert(slot, present.back().weight);
+    untouched.Insert(slot, present.back().weight);
   }
   RandomStream random = TestStream();
   for (const size_t count : {size_t{1}, size_t{100}, selector->drawable()}) {
@@ -191,11 +210,11 @@ TEST_P(SelectorTest, DrawsNoSlotTwiceWithoutReplacement) {
 TEST_P(SelectorTest, DrawsPairsAsOftenAsTheyShouldWithoutReplacement) {
   constexpr uint32_t kSlots = 5;
   constexpr int kPairs = 200000;
-  const std::unique_ptr<Selector> selector = GetParam().make(kSlots);
+  Tested selector(GetParam(), kSlots);
   Model present;
   for (uint32_t slot = 0; slot < kSlots; ++slot) {
     present.push_back({slot, 1.0f + static_cast<float>(slot)});
-    selector->Insert(slot, present.back().weight);
+    selector.Insert(slot, present.back().weight);
   }
   std::map<std::pair<uint32_t, uint32_t>, int> counts;
   RandomStream random = TestStream();
@@ -229,8 +248,8 @@ TEST_P(SelectorTest, DrawsPairsAsOftenAsTheyShouldWithoutReplacement) {
 
 // Sums that are corrected by differences drift; these must not.
 TEST(ProportionalSelectorTest, ForgetsLargeWeightsThatAreGone) {
-  const std::unique_ptr<Selector> selector = MakeSelector(v1::PROPORTIONAL, 1000);
-  for (uint32_t slot = 0; slot < 1000; ++slot) selector->Insert(slot, 0.125f);
+  Tested selector(*FindSelector(v1::PROPORTIONAL), 1000);
+  for (uint32_t slot = 0; slot < 1000; ++slot) selector.Insert(slot, 0.125f);
   RandomStream random = TestStream();
   for (int i = 0; i < 100000; ++i) {
     const auto slot = static_cast<uint32_t>(random.Below(1000));
@@ -241,16 +260,16 @@ TEST(ProportionalSelectorTest, ForgetsLargeWeightsThatAreGone) {
 }
 
 TEST(ProportionalSelectorTest, NeverDrawsWhatHasNoWeight) {
-  const std::unique_ptr<Selector> selector = MakeSelector(v1::PROPORTIONAL, 5000);
-  for (uint32_t slot = 0; slot < 5000; ++slot) selector->Insert(slot, slot == 4321 ? 1e-30f : 0.0f);
+  Tested selector(*FindSelector(v1::PROPORTIONAL), 5000);
+  for (uint32_t slot = 0; slot < 5000; ++slot) selector.Insert(slot, slot == 4321 ? 1e-30f : 0.0f);
   RandomStream random = TestStream();
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(selector->Select(random).slot, 4321u);
 }
 
 TEST(SelectorRegistryTest, FindsEverySelectorAndNoOther) {
-  for (const SelectorFacts& facts : AllSelectors()) EXPECT_NE(MakeSelector(facts.selector, 1), nullptr) << facts.name;
+  for (const SelectorFacts& facts : AllSelectors()) EXPECT_EQ(FindSelector(facts.selector), &facts) << facts.name;
   EXPECT_EQ(AllSelectors().size() + 1, static_cast<size_t>(v1::Selector_ARRAYSIZE));
-  EXPECT_EQ(MakeSelector(v1::SELECTOR_UNSPECIFIED, 1), nullptr);
+  EXPECT_EQ(FindSelector(v1::SELECTOR_UNSPECIFIED), nullptr);
 }
 
 }  // namespace

@@ -85,11 +85,11 @@ class ExtremePrioritySelector final : public Selector {
 
 }  // namespace
 
-std::unique_ptr<Selector> MakeMinimumPrioritySelector(size_t capacity) {
+std::unique_ptr<Selector> MakeMinimumPrioritySelector(size_t capacity, const Arrivals*) {
   return std::make_unique<ExtremePrioritySelector>(capacity, 1.0f);
 }
 
-std::unique_ptr<Selector> MakeMaximumPrioritySelector(size_t capacity) {
+std::unique_ptr<Selector> MakeMaximumPrioritySelector(size_t capacity, const Arrivals*) {
   return std::make_unique<ExtremePrioritySelector>(capacity, -1.0f);
 }
 

@@ -6,8 +6,8 @@
 
 namespace headrace {
 
-std::unique_ptr<Selector> MakeMinimumPrioritySelector(size_t capacity);
-std::unique_ptr<Selector> MakeMaximumPrioritySelector(size_t capacity);
+std::unique_ptr<Selector> MakeMinimumPrioritySelector(size_t capacity, const Arrivals* arrivals);
+std::unique_ptr<Selector> MakeMaximumPrioritySelector(size_t capacity, const Arrivals* arrivals);
 
 }  // namespace headrace
 

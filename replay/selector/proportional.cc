@@ -158,7 +158,7 @@ class ProportionalSelector final : public Selector {
 
 }  // namespace
 
-std::unique_ptr<Selector> MakeProportionalSelector(size_t capacity) {
+std::unique_ptr<Selector> MakeProportionalSelector(size_t capacity, const Arrivals*) {
   return std::make_unique<ProportionalSelector>(capacity);
 }
 

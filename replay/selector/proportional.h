@@ -7,7 +7,7 @@
 
 namespace headrace {
 
-std::unique_ptr<Selector> MakeProportionalSelector(size_t capacity);
+std::unique_ptr<Selector> MakeProportionalSelector(size_t capacity, const Arrivals* arrivals);
 
 }  // namespace headrace
 

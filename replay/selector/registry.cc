@@ -8,20 +8,20 @@ namespace headrace {
 
 const std::vector<SelectorFacts>& AllSelectors() {
   static const auto* const selectors = new std::vector<SelectorFacts>{
-      {v1::UNIFORM, "uniform", "every item with the same probability", MakeUniformSelector},
-      {v1::FIRST_IN_FIRST_OUT, "first_in_first_out", "the oldest item", MakeFirstInFirstOutSelector},
-      {v1::LAST_IN_FIRST_OUT, "last_in_first_out", "the newest item", MakeLastInFirstOutSelector},
-      {v1::PROPORTIONAL, "proportional", "each item in proportion to its priority to the table's exponent",
+      {v1::UNIFORM, "uniform", "every item with the same probability", 8, MakeUniformSelector},
+      {v1::FIRST_IN_FIRST_OUT, "first_in_first_out", "the oldest item", 0, MakeFirstInFirstOutSelector},
+      {v1::LAST_IN_FIRST_OUT, "last_in_first_out", "the newest item", 0, MakeLastInFirstOutSelector},
+      {v1::PROPORTIONAL, "proportional", "each item in proportion to its priority to the table's exponent", 6,
        MakeProportionalSelector},
-      {v1::MINIMUM_PRIORITY, "minimum_priority", "an item of the lowest priority", MakeMinimumPrioritySelector},
-      {v1::MAXIMUM_PRIORITY, "maximum_priority", "an item of the highest priority", MakeMaximumPrioritySelector},
+      {v1::MINIMUM_PRIORITY, "minimum_priority", "an item of the lowest priority", 12, MakeMinimumPrioritySelector},
+      {v1::MAXIMUM_PRIORITY, "maximum_priority", "an item of the highest priority", 12, MakeMaximumPrioritySelector},
   };
   return *selectors;
 }
 
-std::unique_ptr<Selector> MakeSelector(v1::Selector selector, size_t capacity) {
+const SelectorFacts* FindSelector(v1::Selector selector) {
   for (const SelectorFacts& facts : AllSelectors()) {
-    if (facts.selector == selector) return facts.make(capacity);
+    if (facts.selector == selector) return &facts;
   }
   return nullptr;
 }

@@ -1,7 +1,8 @@
 // How a table chooses an item: to sample it, or to remove it.
 //
 // A selector knows items by slot: a small number, reused after removal, less than the table's capacity. It is one file
-// in this directory, one line in registry.cc and one value of v1.Selector; conformance_test.cc runs over every one.
+// in this directory, one line in registry.cc and one value of v1.Selector; conformance_test.cc runs over every one. Which
+// items there are in which order is the table's to remember (arrivals.h): a selector keeps what it needs beyond that.
 //
 // Each item has a weight, a finite number that is not negative: its priority, already raised to the table's exponent.
 // Most selectors do not look at it.
@@ -19,6 +20,7 @@
 
 #include "common/random.h"
 #include "proto/replay.pb.h"
+#include "replay/selector/arrivals.h"
 
 namespace headrace {
 
@@ -31,11 +33,11 @@ class Selector {
 
   virtual ~Selector() = default;
 
-  // The slot must not be present; it counts as the newest.
+  // The slot must not be present, and be the newest of the arrivals.
   virtual void Insert(uint32_t slot, float weight) = 0;
   // The slot must be present; its age stays.
   virtual void Update(uint32_t slot, float weight) {}
-  // The slot must be present.
+  // The slot must be present, and still be among the arrivals.
   virtual void Remove(uint32_t slot) = 0;
   // drawable() must not be 0.
   virtual Draw Select(RandomStream& random) = 0;
@@ -57,13 +59,15 @@ struct SelectorFacts {
   v1::Selector selector;
   std::string name;
   std::string summary;
-  std::unique_ptr<Selector> (*make)(size_t capacity);
+  uint64_t item_bytes;  // that it keeps of each item
+  // `arrivals` must outlive the selector; only those that go by age look at them.
+  std::unique_ptr<Selector> (*make)(size_t capacity, const Arrivals* arrivals);
 };
 
 // The list of selectors.
 const std::vector<SelectorFacts>& AllSelectors();
 // Null: there is no such selector.
-std::unique_ptr<Selector> MakeSelector(v1::Selector selector, size_t capacity);
+const SelectorFacts* FindSelector(v1::Selector selector);
 
 }  // namespace headrace
 

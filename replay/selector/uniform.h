@@ -8,7 +8,7 @@
 
 namespace headrace {
 
-std::unique_ptr<Selector> MakeUniformSelector(size_t capacity);
+std::unique_ptr<Selector> MakeUniformSelector(size_t capacity, const Arrivals* arrivals);
 
 }  // namespace headrace
 
