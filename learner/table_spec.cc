@@ -18,9 +18,8 @@ uint64_t MaxItems(const v1::ReplayConfig& replay, const Experience& experience) 
   }
   const absl::StatusOr<RowLayout> layout = RowLayout::Create(experience.signature);
   const uint64_t row_bytes = layout.ok() ? layout->most_row_bytes() : 1;  // a shard says what is wrong with it
-  const uint64_t item_bytes =
-      4 * ((experience.context_rows + experience.item_rows) * row_bytes +
-           ItemStore::BookBytes(experience.sampler, experience.remover));
+  const uint64_t item_bytes = 4 * ((experience.context_rows + experience.item_rows) * row_bytes +
+                                   ItemStore::BookBytes(experience.sampler, experience.remover));
   return std::max<uint64_t>(1, replay.budget_bytes() / replay.shards() / item_bytes);
 }
 

@@ -46,7 +46,8 @@ class ItemStore {
   static constexpr uint32_t kMaxContext = UINT8_MAX;
   static constexpr uint32_t kMaxRows = UINT16_MAX;
   static constexpr uint32_t kMaxTimesSampled = UINT16_MAX;
-  // What the books of one item take: its slot, its place among the arrivals, and those in the selectors, which must exist.
+  // What the books of one item take: its slot, its place among the arrivals, and those in the selectors, which must
+  // exist.
   static uint64_t BookBytes(v1::Selector sampler, v1::Selector remover);
 
   // `rows` must outlive this.

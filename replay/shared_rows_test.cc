@@ -76,7 +76,7 @@ TEST(SharedRowsTest, RefusesATableThatDoesNotFitTheRows) {
   expect_refused([](v1::TableSpec& spec) { spec.set_context_rows(2); }, "context_rows up to 1, got 4 and 2");
   expect_refused([](v1::TableSpec& spec) { spec.set_items_span_episodes(true); }, "the same items_span_episodes");
   expect_refused([](v1::TableSpec& spec) { spec.set_lockstep(true); }, "and lockstep");
-  expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(39); }, "does not hold the books of an item");
+  expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(31); }, "does not hold the books of an item");
   expect_refused([](v1::TableSpec& spec) { spec = QueueOver("o", 10'000); }, "does not hold twice a queue's 10000");
   expect_refused([](v1::TableSpec& spec) { spec.clear_remover(); }, "unknown selector 0");
 

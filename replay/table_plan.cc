@@ -85,8 +85,7 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
   // A queue's last chunk may bring more items than there was place for.
   const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
   const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
-  const uint64_t row_bytes =
-      over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * book_bytes) : 0;
+  const uint64_t row_bytes = over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * book_bytes) : 0;
   const uint64_t rows = over == nullptr ? row_bytes / layout->most_row_bytes() : over->rows;
   if (items == 0 && over != nullptr) {
     return refuse(absl::StrFormat("a budget of %d bytes does not hold the books of an item, which take %d",

@@ -46,8 +46,8 @@ absl::StatusOr<Estimate> EstimateRun(const v1::RunConfig& config, const v1::Envi
   uint64_t replay_bytes = 0, replay_memory_bytes = 0;
   if (!gradients) {
     const v1::ReplayConfig& replay = config.replay();
-    const uint64_t per_item = layout.most_row_bytes() * experience.item_stride +
-                              ItemStore::BookBytes(experience.sampler, experience.remover);
+    const uint64_t per_item =
+        layout.most_row_bytes() * experience.item_stride + ItemStore::BookBytes(experience.sampler, experience.remover);
     const uint64_t capacity = MakeTableSpec(config, experience).max_items() * replay.shards();
     replay_bytes = std::min(capacity * per_item, replay.budget_bytes());
     replay_memory_bytes = replay.shards() * kReplayProcessBytes + replay_bytes;

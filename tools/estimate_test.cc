@@ -36,8 +36,8 @@ Estimate EstimateOf(const std::string& text, const std::vector<std::string>& ove
 }
 
 // Observation 3 floats, action, reward, terminated, policy version: 12 + 4 + 4 + 1 + 8 = 29 bytes a step; in memory
-// with a link of 4, rounded up to 36. An item is one row more, and 40 bytes of books: 76.
-constexpr uint64_t kPendulumReplay = 100'000 * 76;
+// with a link of 4, rounded up to 36. An item is one row more, and 32 bytes of books: 68.
+constexpr uint64_t kPendulumReplay = 100'000 * 68;
 // The policy, 3-64-64-2: 3 * 64 + 64 + 64 * 64 + 64 + 64 * 2 + 2 = 4546 floats.
 constexpr uint64_t kPendulumPolicy = 4 * 4546;
 // With it two critics and their targets, 4-64-64-1: 4 * 64 + 64 + 64 * 64 + 64 + 64 + 1 = 4545 floats each, a
@@ -55,8 +55,8 @@ TEST(EstimateTest, OfSmallStatesInReplay) {
   ASSERT_TRUE(estimate.replay.has_value());
   EXPECT_EQ(estimate.replay->row_bytes, 36);
   EXPECT_EQ(estimate.replay->capacity, 100'000);
-  EXPECT_EQ(estimate.replay->capacity_bytes, 7'600'000);
-  EXPECT_EQ(estimate.replay->fitting, 883'011);  // 67108864 / 76
+  EXPECT_EQ(estimate.replay->capacity_bytes, 6'800'000);
+  EXPECT_EQ(estimate.replay->fitting, 986'895);  // 67108864 / 68
   EXPECT_EQ(estimate.replay->memory_bytes, 2 * kReplayProcessBytes + kPendulumReplay);
   EXPECT_EQ(estimate.replay->insert_bytes_per_step, 29);
   EXPECT_EQ(estimate.replay->sample_bytes_per_update, kPendulumBatch);
@@ -90,8 +90,8 @@ TEST(EstimateTest, OfSmallStatesInReplay) {
 TEST(EstimateTest, ReplayTakesNoMoreThanItsBudget) {
   const Estimate estimate = EstimateOf(kPendulum, {"replay.budget_bytes=1048576", "replay.journal=true"});
   ASSERT_TRUE(estimate.replay.has_value());
-  EXPECT_EQ(estimate.replay->capacity_bytes, 7'600'000);
-  EXPECT_EQ(estimate.replay->fitting, 13'797);  // 1048576 / 76
+  EXPECT_EQ(estimate.replay->capacity_bytes, 6'800'000);
+  EXPECT_EQ(estimate.replay->fitting, 15'420);  // 1048576 / 68
   EXPECT_EQ(estimate.replay->memory_bytes, 2 * kReplayProcessBytes + 1'048'576);
   const uint64_t checkpoint = kPendulumPolicy + kPendulumState + kPendulumOptimizer + 1'048'576;
   EXPECT_EQ(estimate.disk.checkpoint_bytes, checkpoint);
@@ -123,7 +123,7 @@ TEST(EstimateTest, OfUnrollsOfImagesInAQueue) {
   EXPECT_EQ(estimate.replay->row_bytes, 428);  // 4 + 422, rounded up
   EXPECT_EQ(estimate.replay->capacity, 16);    // one batch
   // The 21st row of an unroll is the first of the next.
-  const uint64_t replay = 16 * (20 * 428 + 40);
+  const uint64_t replay = 16 * (20 * 428 + 24);
   EXPECT_EQ(estimate.replay->capacity_bytes, replay);
   EXPECT_EQ(estimate.replay->memory_bytes, kReplayProcessBytes + replay);
   EXPECT_EQ(estimate.replay->insert_bytes_per_step, kBreakoutStep);

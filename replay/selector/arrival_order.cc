@@ -6,7 +6,8 @@ namespace {
 // At one end of the list that the table has anyway.
 class ArrivalOrderSelector final : public Selector {
  public:
-  ArrivalOrderSelector(const Arrivals* arrivals, bool newest_first) : arrivals_(arrivals), newest_first_(newest_first) {}
+  ArrivalOrderSelector(const Arrivals* arrivals, bool newest_first)
+      : arrivals_(arrivals), newest_first_(newest_first) {}
 
   void Insert(uint32_t, float) override {}
   void Remove(uint32_t) override {}

@@ -1,5 +1,5 @@
-// The items of a table in the order in which they came: a list that is linked through their slots. The selectors that go
-// by age look at it rather than have one of their own.
+// The items of a table in the order in which they came: a list that is linked through their slots. The selectors that
+// go by age look at it rather than have one of their own.
 //
 // Not thread-safe: the table's mutex guards it.
 #ifndef HEADRACE_REPLAY_SELECTOR_ARRIVALS_H_

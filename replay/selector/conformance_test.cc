@@ -50,7 +50,8 @@ double ProbabilityOf(v1::Selector selector, const Model& model, const ModelItem&
 // A selector and the arrivals that it may look at.
 class Tested {
  public:
-  Tested(const SelectorFacts& facts, size_t capacity) : arrivals_(capacity), selector_(facts.make(capacity, &arrivals_)) {}
+  Tested(const SelectorFacts& facts, size_t capacity)
+      : arrivals_(capacity), selector_(facts.make(capacity, &arrivals_)) {}
   void Insert(uint32_t slot, float weight) {
     arrivals_.Add(slot);
     selector_->Insert(slot, weight);

@@ -1,8 +1,9 @@
 // How a table chooses an item: to sample it, or to remove it.
 //
 // A selector knows items by slot: a small number, reused after removal, less than the table's capacity. It is one file
-// in this directory, one line in registry.cc and one value of v1.Selector; conformance_test.cc runs over every one. Which
-// items there are in which order is the table's to remember (arrivals.h): a selector keeps what it needs beyond that.
+// in this directory, one line in registry.cc and one value of v1.Selector; conformance_test.cc runs over every one.
+// Which items there are in which order is the table's to remember (arrivals.h): a selector keeps what it needs beyond
+// that.
 //
 // Each item has a weight, a finite number that is not negative: its priority, already raised to the table's exponent.
 // Most selectors do not look at it.

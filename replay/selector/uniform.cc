@@ -69,6 +69,8 @@ class UniformSelector final : public Selector {
 
 }  // namespace
 
-std::unique_ptr<Selector> MakeUniformSelector(size_t capacity, const Arrivals*) { return std::make_unique<UniformSelector>(capacity); }
+std::unique_ptr<Selector> MakeUniformSelector(size_t capacity, const Arrivals*) {
+  return std::make_unique<UniformSelector>(capacity);
+}
 
 }  // namespace headrace

@@ -61,8 +61,9 @@ v1::Signature MakeSignature() { return TransitionSignature(17, 2); }
 // Larger than what it will hold: nothing is removed.
 v1::TableSpec TableOf(uint64_t items, v1::Selector selector) {
   const RowLayout layout = *RowLayout::Create(MakeSignature());
-  return TransitionTable(MakeSignature(), selector,
-                         2 * items * (layout.stride() + ItemStore::BookBytes(selector, v1::FIRST_IN_FIRST_OUT)) + (uint64_t{64} << 20));
+  return TransitionTable(
+      MakeSignature(), selector,
+      2 * items * (layout.stride() + ItemStore::BookBytes(selector, v1::FIRST_IN_FIRST_OUT)) + (uint64_t{64} << 20));
 }
 
 // A shard with so many items, and those who draw batches from it.
