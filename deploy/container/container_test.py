@@ -60,7 +60,7 @@ def build_image(context: Path) -> None:
     last = context.parent / "Dockerfile"
     last.write_text("FROM scratch" + DOCKERFILE.read_text(encoding="utf-8").partition("FROM scratch")[2].replace(
         "/image /", ". /"), encoding="utf-8")
-    podman("build", "--network=none", "--build-context", f"binaries={context}", "--file", str(last), "--tag", IMAGE, str(context.parent))
+    podman("build", "--layers=false", "--network=none", "--build-context", f"binaries={context}", "--file", str(last), "--tag", IMAGE, str(context.parent))
 
 
 class Cluster:
@@ -174,7 +174,7 @@ class ContainerTest(unittest.TestCase):
     def test_an_argument_makes_the_learner_for_gpus(self) -> None:
         """Both stages of the Dockerfile as they are, with stand-ins for the programs that they call."""
         base, image = f"{IMAGE}-base", f"{IMAGE}-stages"
-        self.addCleanup(podman, "rmi", "--force", image, base, check=False)
+        self.addCleanup(podman, "rmi", "--force", "--ignore", image, base, check=False)
         context = self.directory / "stages"
         record = '#!/bin/sh\necho "${0##*/} $*" >>/image/calls\n'
         root = context / "base"
@@ -189,13 +189,14 @@ class ContainerTest(unittest.TestCase):
             stand_in.write_text(record, encoding="utf-8")
             stand_in.chmod(0o755)
         (root / "Dockerfile").write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
-        podman("build", "--network=none", "--tag", base, str(root))
+        podman("build", "--layers=false", "--network=none", "--tag", base, str(root))
         for arguments, setup, build in (((), "", ""), (("--build-arg=CUDA=1",), "--cuda", "--config=cuda ")):
-            words = ("--network=none", f"--build-arg=BASE={base}", *arguments, "--file", str(DOCKERFILE), "--tag", image)
+            words = ("--layers=false", "--network=none", f"--build-arg=BASE={base}", *arguments, "--file", str(DOCKERFILE), "--tag", image)
             podman("build", *words, str(context))
             container = podman("create", image).strip()
             podman("cp", f"{container}:/calls", str(self.directory / "calls"))
             podman("rm", container)
+            podman("rmi", image)
             expected = [f"setup {setup}", f"bazel build {build}//actor //learner //replay", "collect bazel-bin /image"]
             self.assertEqual((self.directory / "calls").read_text(encoding="utf-8").splitlines(), expected)
 
