@@ -21,7 +21,7 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{100};  // of one wait, between two looks at should_stop
 constexpr std::chrono::milliseconds kReportInterval{100};
 constexpr int kMostFailures = 100;
-constexpr std::chrono::seconds kInterruptionInterval{1};
+constexpr std::chrono::seconds kInterruptionInterval{10};  // in which they are told of once
 constexpr size_t kRecentEpisodes = 20;
 
 using Clock = std::chrono::steady_clock;
@@ -130,7 +130,8 @@ Acting::Acting(ActingOptions options, std::unique_ptr<VectorEnvironment> lanes, 
       dropping_(lanes_->size()),
       failures_(lanes_->size()),
       rewards_(lanes_->size()),
-      random_steps_left_(options_.lease.random_steps()) {
+      random_steps_left_(options_.lease.random_steps()),
+      interruptions_(kInterruptionInterval) {
   metrics_->window_bytes.Set(static_cast<double>(options_.config.actor().window_bytes()));
 }
 
@@ -264,11 +265,10 @@ void Acting::EndEpisode(int lane, v1::EpisodeEnd end) {
   metrics_->episodes.Increment();
   if (end == v1::INTERRUPTED) {
     (step.threw ? metrics_->interrupted_episodes.exception : metrics_->interrupted_episodes.not_a_number).Increment();
-    ++untold_interruptions_;
-    if (Clock::now() - interruption_told_ < kInterruptionInterval) return;
-    LogWarning("%d episodes interrupted, the last of them in lane %d after %d steps: %s",
-               std::exchange(untold_interruptions_, 0), lane, step.episode_length, step.cause);
-    interruption_told_ = Clock::now();
+    if (const uint64_t times = interruptions_.Count(1, Clock::now()); times > 0) {
+      LogWarning("%d episodes interrupted, the last of them in lane %d after %d steps: %s", times, lane,
+                 step.episode_length, step.cause);
+    }
     return;
   }
   recent_returns_.push_back(step.episode_return);

@@ -20,6 +20,7 @@
 #include "actor/env/vector_environment.h"
 #include "actor/row_recorder.h"
 #include "algorithm/algorithm.h"
+#include "common/occasionally.h"
 #include "common/random.h"
 #include "model/moments_accumulator.h"
 #include "proto/config.pb.h"
@@ -125,8 +126,7 @@ class Acting {
 
   v1::AttendRequest report_;
   Time last_report_{};
-  int untold_interruptions_ = 0;
-  Time interruption_told_{};
+  Occasionally interruptions_;
   std::deque<double> recent_returns_;
 };
 

@@ -16,6 +16,7 @@
 #include "ATen/ops/full.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
+#include "algorithm/unroll_experience.h"
 #include "common/config.h"
 #include "common/grpc_server.h"
 #include "common/metrics.h"
@@ -136,6 +137,7 @@ class ActingTest : public testing::Test {
     table.set_max_times_sampled(1);
     table.set_max_bytes(1 << 20);
     table.set_max_item_rows(experience_.context_rows + experience_.item_rows);
+    table.set_min_item_rows(experience_.ShortestItemRows());
     table.set_context_rows(experience_.context_rows);
     table.set_items_span_episodes(experience_.span_episodes);
     table.set_initial_insert_limit(insert_limit);
@@ -248,6 +250,7 @@ class ActingTest : public testing::Test {
 TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
   experience_.round_steps = 3;
   experience_.item_rows = 7;
+  experience_.least_item_rows = 1;
   experience_.span_episodes = true;
   experience_.return_discount = 0.5;
   v1::Column& column = *experience_.signature.add_columns();
@@ -296,6 +299,46 @@ TEST_F(ActingTest, ARoundIsOfOnePolicyAndTheNextWaitsForANewerOne) {
     }
   }
   EXPECT_NEAR(sum, 3 * (1 + 2.5), 1e-9);
+}
+
+// Step 3 is the first of the second round: of that round there are two steps, and of the third, in which everything
+// crashes, none. The shard used to refuse such rounds, and the actor with them.
+TEST_F(ActingTest, ACrashRightAfterARoundWasCutMakesTheNextOneShorter) {
+  v1::EnvironmentSpec environment;
+  environment.mutable_observation()->set_data_type(v1::FLOAT64);
+  environment.mutable_observation()->add_shape(2);
+  environment.mutable_action()->set_data_type(v1::FLOAT64);
+  environment.mutable_action()->add_shape(1);
+  experience_ = *MakeRoundExperience(environment, /*steps=*/3);
+  Start(/*episode_steps=*/100, /*crashes=*/{3, 6, 7, 8}, /*insert_limit=*/1000);
+  std::thread actor([this] { Act(9); });
+  const auto end = Soon();
+  for (uint64_t round = 1; round <= 3; ++round) {
+    Publish(0, round);
+    while (shard_.table().State().inserted_items() < round && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+  }
+  actor.join();
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 3 + 2 + 0);
+
+  Table::Batch batch;
+  const absl::StatusOr<Table::Outcome> sampled = shard_.table().Sample({3, 1, 0}, batch, {this, [] {}});
+  ASSERT_TRUE(sampled.ok() && *sampled == Table::Outcome::kDone);
+  std::array<std::array<std::array<float, 2>, 4>, 3> observations;
+  std::array<std::array<uint8_t, 4>, 3> observation_only;
+  const std::vector<Slice> slices = {{0, 0, 4}, {4, 0, 4}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(observations.data()),
+                                          reinterpret_cast<std::byte*>(observation_only.data())};
+  shard_.table().Gather(batch.items(), slices, blocks);
+  using Observations = std::array<std::array<float, 2>, 4>;
+  // (episode, t); what comes after an item's end repeats its last row.
+  EXPECT_EQ(observations[0], (Observations{{{0, 0}, {0, 1}, {0, 2}, {0, 3}}}));
+  EXPECT_EQ(observations[1], (Observations{{{1, 0}, {1, 1}, {1, 2}, {1, 2}}}));
+  EXPECT_EQ(observations[2], (Observations{{{4, 0}, {4, 0}, {4, 0}, {4, 0}}}));
+  EXPECT_EQ(observation_only[0], (std::array<uint8_t, 4>{0, 0, 0, 1}));
+  EXPECT_EQ(observation_only[1], (std::array<uint8_t, 4>{0, 0, 1, 1}));
+  EXPECT_EQ(observation_only[2], (std::array<uint8_t, 4>{1, 1, 1, 1}));
 }
 
 // Episodes of 2 steps: the rows are step, step, final observation, and so on. The actor that follows another in the

@@ -1,6 +1,10 @@
 #include "algorithm/actor_critic.h"
 
+#include <cmath>
+
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/full_like.h"
+#include "ATen/ops/logaddexp.h"
 #include "ATen/ops/ones_like.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
@@ -16,7 +20,7 @@
 namespace headrace {
 namespace {
 
-constexpr double kEpsilon = 1e-6;  // added to probabilities: Babaeizadeh et al., arXiv:1611.06256, equation 4
+const double kLogEpsilon = std::log(1e-6);  // added to probabilities: Babaeizadeh et al., arXiv:1611.06256, equation 4
 
 }  // namespace
 
@@ -66,9 +70,9 @@ void ActorCritic::Update(const Batch& batch, GradientSink& sink) {
   const at::Tensor error = unroll.is_step * (value - target.value);
   at::Tensor log_pi = log_prob, by_log_prob = -target.advantage;
   if (options_.correction() == v1::EPSILON) {
-    const at::Tensor pi = log_prob.exp();
-    log_pi = (pi + kEpsilon).log();
-    by_log_prob = by_log_prob * pi / (pi + kEpsilon);
+    // log(pi + epsilon) and pi / (pi + epsilon), without pi itself: densities may be more than a float32 holds.
+    log_pi = at::logaddexp(log_prob, at::full_like(log_prob, kLogEpsilon));
+    by_log_prob = by_log_prob * (log_prob - kLogEpsilon).sigmoid();
   }
   const at::Tensor steps = unroll.is_step.sum().clamp_min(1);
   const at::Tensor scale = options_.reduction() == v1::MEAN ? steps.reciprocal() : at::ones_like(steps);

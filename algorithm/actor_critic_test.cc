@@ -5,9 +5,12 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/allclose.h"
+#include "ATen/ops/full.h"
+#include "ATen/ops/isfinite.h"
 #include "ATen/ops/randint.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
+#include "absl/strings/match.h"
 #include "algorithm/actor_critic_actor.h"
 #include "algorithm/unroll_experience.h"
 #include "common/random.h"
@@ -103,6 +106,23 @@ TEST(ActorCriticTest, GradientsAreThoseOfThePapersLoss) {
     const at::Tensor expected = recorded.Gradient(ReferenceLoss(network, recorded.views, batch, correction));
     EXPECT_LT((gradients.last - expected).norm().item<double>(), 1e-6 * expected.norm().item<double>());
   }
+}
+
+// Densities of e^100 used to be infinite in float32, and the correction no number.
+TEST(ActorCriticTest, ADensityThatIsMoreThanAFloatHoldsIsCorrectedByEpsilonLikeAnyOther) {
+  std::unique_ptr<ActorCriticModel> model = NewModel(/*continuous=*/true);
+  for (const NamedTensor& named : model->network().PolicyTensors("")) {
+    named.tensor.fill_(absl::StrContains(named.name, "log_std") ? -35 : 0);
+  }
+  const Batch batch = RandomUnrolls(/*continuous=*/true);
+  batch.slices[UnrollSlice::kAction].zero_();  // the means
+  v1::ActorCriticOptions options;
+  options.set_correction(v1::EPSILON);
+  ActorCritic algorithm(options, std::move(model));
+  Gradients gradients;
+  algorithm.Update(batch, gradients);
+  EXPECT_TRUE(at::isfinite(gradients.last).all().item<bool>());
+  EXPECT_TRUE(at::isfinite(algorithm.Metrics()).all().item<bool>()) << algorithm.Metrics();
 }
 
 TEST(ActorCriticTest, MeansAreSumsDividedByTheNumberOfSteps) {

@@ -1,11 +1,13 @@
 #include "algorithm/ppo.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/full_like.h"
+#include "ATen/ops/isfinite.h"
 #include "ATen/ops/max.h"
 #include "ATen/ops/min.h"
 #include "ATen/ops/randint.h"
@@ -126,6 +128,65 @@ class A2c {
   at::Tensor square_;
 };
 
+// The same from the paper's pseudo-code alone, step by step, by autograd: it has no line in common with PPO's loss,
+// targets and derivatives.
+class A2cByAutograd {
+ public:
+  explicit A2cByAutograd(ActorCriticNetwork* network)
+      : network_(network), square_(at::zeros_like(network->parameters().flat())) {}
+
+  void Update(const Batch& batch) {
+    const FlatParameters::Recorded parameters = network_->parameters().Record();
+    at::Tensor loss = at::zeros({});
+    int64_t steps = 0;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const ActorCriticNetwork::Output output =
+          network_->Forward(parameters.views, batch.slices[UnrollSlice::kObservation][lane]);
+      const at::Tensor log_pi = output.policy.log_softmax(1);
+      double R = 0;
+      for (int64_t t = kRows - 1; t >= 0; --t) {
+        const at::Tensor V = output.value[t];
+        if (batch.slices[UnrollSlice::kObservationOnly][lane][t].item<int>() == 1) {
+          R = V.item<double>();
+          continue;
+        }
+        const bool terminal = batch.slices[UnrollSlice::kTerminated][lane][t].item<int>() == 1;
+        R = batch.slices[UnrollSlice::kReward][lane][t].item<double>() + (terminal ? 0 : 0.99 * R);
+        const at::Tensor of_action = log_pi[t][batch.slices[UnrollSlice::kAction][lane][t].item<int64_t>()];
+        const at::Tensor negative_entropy = (log_pi[t].exp() * log_pi[t]).sum();
+        loss = loss - of_action * (R - V.item<double>()) + (V - R).square() / 2 + 0.01 * negative_entropy;
+        ++steps;
+      }
+    }
+    at::Tensor gradient = parameters.Gradient(loss / steps);
+    gradient = gradient * std::min(1.0, 0.5 / gradient.norm().item<double>());
+    square_ = 0.99 * square_ + 0.01 * gradient.square();
+    network_->parameters().flat().sub_(7e-4 * gradient / (square_.sqrt() + 1e-5));
+  }
+
+ private:
+  ActorCriticNetwork* const network_;
+  at::Tensor square_;
+};
+
+TEST(PpoTest, WithOneEpochAndOneMinibatchItGoesWhereThePapersPseudoCodeGoes) {
+  std::unique_ptr<ActorCriticModel> a2c_model = NewModel(), ppo_model = NewModel();
+  ActorCriticNetwork& network = ppo_model->network();
+  Ppo ppo(AdvantageActorCritic(), std::move(ppo_model), 1);
+  LocalOptimizer optimizer(ppo.ParameterGroups());
+  A2cByAutograd a2c(&a2c_model->network());
+  const at::Tensor before = network.parameters().flat().clone();
+  for (int update = 0; update < 100; ++update) {
+    Batch batch = RandomRound();
+    RecordLogProbs(network, batch);
+    ppo.Update(batch, optimizer);
+    a2c.Update(batch);
+  }
+  const at::Tensor moved = network.parameters().flat() - before;
+  const at::Tensor difference = network.parameters().flat() - a2c_model->network().parameters().flat();
+  EXPECT_LT(difference.norm().item<double>(), 1e-3 * moved.norm().item<double>());
+}
+
 TEST(PpoTest, WithOneEpochAndOneMinibatchItIsAdvantageActorCriticToTheBit) {
   std::unique_ptr<ActorCriticModel> a2c_model = NewModel(), ppo_model = NewModel();
   ActorCriticNetwork& network = ppo_model->network();
@@ -172,27 +233,6 @@ TEST(PpoTest, AMinibatchIsAShareOfTheStepsAndEachEpochHasThemAll) {
   EXPECT_FALSE(at::equal(parts.all[0], parts.all[5])) << "each epoch has its own order";
 }
 
-TEST(PpoTest, NothingIsGainedBeyondTheClip) {
-  v1::PpoOptions options = AdvantageActorCritic();
-  options.set_value_coefficient(0);
-  options.set_entropy_coefficient(0);
-  std::unique_ptr<ActorCriticModel> model = NewModel();
-  ActorCriticNetwork& network = model->network();
-  Ppo ppo(options, std::move(model), 1);
-  Batch batch = RandomRound();
-  RecordLogProbs(network, batch);
-  // Large rewards: every advantage is positive; the policy has already gone beyond 1.2 times the old probability.
-  batch.slices[UnrollSlice::kReward].fill_(100);
-  batch.slices[UnrollSlice::kLogProb].sub_(0.5);
-  Gradients gradients;
-  ppo.Update(batch, gradients);
-  EXPECT_EQ(gradients.all[0].abs().sum().item<double>(), 0);
-  // The other way round the loss is not clipped: it has to come back.
-  batch.slices[UnrollSlice::kReward].fill_(-100);
-  ppo.Update(batch, gradients);
-  EXPECT_GT(gradients.all[1].abs().sum().item<double>(), 0);
-}
-
 // What a round's gradient must be, with everything but the parameters fixed: the loss of the paper by autograd.
 at::Tensor ExpectedGradient(const v1::PpoOptions& options, const ActorCriticNetwork& network, const Batch& batch) {
   const UnrollTensors unroll = MakeUnrollTensors(batch, options.discount(), 1, 0);
@@ -219,6 +259,55 @@ at::Tensor ExpectedGradient(const v1::PpoOptions& options, const ActorCriticNetw
   }
   return recorded.Gradient(-policy + options.value_coefficient() * error.mean() -
                            options.entropy_coefficient() * likelihood.entropy.mean());
+}
+
+// An environment that breaks down in a round's first steps leaves fewer of them, and at worst an observation alone.
+TEST(PpoTest, OfARoundInWhichEnvironmentsBrokeDownItLearnsFromTheStepsThereAre) {
+  v1::PpoOptions options = AdvantageActorCritic();
+  options.set_minibatches(4);  // of steps that they do not divide
+  std::unique_ptr<ActorCriticModel> model = NewModel();
+  ActorCriticNetwork& network = model->network();
+  Ppo ppo(options, std::move(model), 1);
+  Batch batch = RandomRound();
+  batch.slices[UnrollSlice::kObservationOnly][1].narrow(0, kSteps - 1, kRows - kSteps + 1).fill_(1);
+  batch.slices[UnrollSlice::kObservationOnly][3].fill_(1);
+  RecordLogProbs(network, batch);
+  const int64_t steps = StepIndices(batch).size(0);
+  ASSERT_EQ(steps, 2 * kSteps + 3);
+  Gradients parts;
+  ppo.Update(batch, parts);
+  ASSERT_EQ(parts.all.size(), 4u);
+  const at::Tensor expected = ExpectedGradient(options, network, batch);
+  at::Tensor mean = at::zeros_like(expected);
+  for (int i = 0; i < 4; ++i) mean += parts.all[i] * ((i < 3 ? 4.0 : 1.0) / static_cast<double>(steps));
+  EXPECT_TRUE(at::allclose(mean, expected, 1e-4, 1e-6));
+
+  for (at::Tensor& slice : batch.slices) slice = slice.narrow(1, kRows - 1, 1);  // nothing but observations
+  Gradients none;
+  ppo.Update(batch, none);
+  EXPECT_TRUE(none.all.empty());
+  EXPECT_TRUE(at::isfinite(ppo.Metrics()).all().item<bool>());
+}
+
+TEST(PpoTest, NothingIsGainedBeyondTheClip) {
+  v1::PpoOptions options = AdvantageActorCritic();
+  options.set_value_coefficient(0);
+  options.set_entropy_coefficient(0);
+  std::unique_ptr<ActorCriticModel> model = NewModel();
+  ActorCriticNetwork& network = model->network();
+  Ppo ppo(options, std::move(model), 1);
+  Batch batch = RandomRound();
+  RecordLogProbs(network, batch);
+  // Large rewards: every advantage is positive; the policy has already gone beyond 1.2 times the old probability.
+  batch.slices[UnrollSlice::kReward].fill_(100);
+  batch.slices[UnrollSlice::kLogProb].sub_(0.5);
+  Gradients gradients;
+  ppo.Update(batch, gradients);
+  EXPECT_EQ(gradients.all[0].abs().sum().item<double>(), 0);
+  // The other way round the loss is not clipped: it has to come back.
+  batch.slices[UnrollSlice::kReward].fill_(-100);
+  ppo.Update(batch, gradients);
+  EXPECT_GT(gradients.all[1].abs().sum().item<double>(), 0);
 }
 
 TEST(PpoTest, GradientsAreThoseOfThePapersLossByAutograd) {

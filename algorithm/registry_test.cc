@@ -342,7 +342,7 @@ TEST(MakeAlgorithmTest, SaysWhenTheDeviceIsNotThere) {
   config.set_device("tpu");
   EXPECT_EQ(MakeAlgorithm(config, HalfCheetahLike()).status().code(), absl::StatusCode::kInvalidArgument);
   config.set_device("cuda:63");
-  EXPECT_EQ(MakeAlgorithm(config, HalfCheetahLike()).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(MakeAlgorithm(config, HalfCheetahLike()).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

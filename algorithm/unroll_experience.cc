@@ -62,7 +62,8 @@ absl::StatusOr<Experience> MakeRoundExperience(const v1::EnvironmentSpec& enviro
   }
   ASSIGN_OR_RETURN(Experience experience, MakeExperienceOfRows(environment, 2 * steps + 1, recurrent));
   experience.item_stride = steps + 1;  // and one for each episode that ends
-  experience.least_item_rows = steps + 1;
+  // What an environment that broke down did in a step is not recorded; at worst only the next observation is.
+  experience.least_item_rows = 1;
   experience.round_steps = steps;
   return experience;
 }

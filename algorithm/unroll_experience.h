@@ -39,7 +39,8 @@ absl::StatusOr<Experience> MakeUnrollExperience(const v1::EnvironmentSpec& envir
                                                 const RecurrentRows& recurrent = {});
 
 // Rounds: of every environment `steps` steps with one policy, then its next observation. Items of environments whose
-// episodes end on the way have more rows, up to twice as many; the others repeat their last row, which is no step.
+// episodes end on the way have more rows, up to twice as many, those of environments that break down have fewer steps,
+// perhaps none; shorter ones repeat their last row, which is no step.
 absl::StatusOr<Experience> MakeRoundExperience(const v1::EnvironmentSpec& environment, uint32_t steps,
                                                const RecurrentRows& recurrent = {});
 

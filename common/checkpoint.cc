@@ -52,12 +52,13 @@ absl::Status CheckChecksumLine(const std::string& path) {
   return absl::DataLossError(absl::StrFormat("%s is not what was written: its last line is not its checksum", path));
 }
 
-// Names of the checkpoints, newest first.
+// Whether a process that died left this instead of replacing a checkpoint by it.
+bool IsReplacement(const std::string& name) { return absl::EndsWith(name, kNewSuffix); }
+
+// Names of the checkpoints and of replacements, newest first.
 absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(checkpoints));
-  std::erase_if(names, [](const std::string& name) {
-    return !absl::StartsWith(name, kPrefix) || absl::EndsWith(name, kNewSuffix);
-  });
+  std::erase_if(names, [](const std::string& name) { return !absl::StartsWith(name, kPrefix); });
   std::sort(names.rbegin(), names.rend());
   return names;
 }
@@ -125,6 +126,7 @@ absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
   absl::Status damage;
   for (const std::string& name : names) {
+    if (IsReplacement(name)) continue;
     absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(checkpoints + "/" + name);
     if (loaded.ok()) return *std::move(loaded);
     if (absl::IsNotFound(loaded.status())) {
@@ -149,7 +151,8 @@ absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::str
     if (name == newest) continue;
     const std::string directory = checkpoints + "/" + name;
     // One that is damaged, or was never finished, must not take the place of one that is whole.
-    if (name < newest && kept < keep && CheckChecksumLine(directory + "/" + kManifestFile).ok()) {
+    const bool whole = !IsReplacement(name) && CheckChecksumLine(directory + "/" + kManifestFile).ok();
+    if (name < newest && kept < keep && whole) {
       ++kept;
     } else {
       RETURN_IF_ERROR(RemoveTree(directory));

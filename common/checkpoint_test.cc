@@ -1,5 +1,6 @@
 #include "common/checkpoint.h"
 
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
@@ -130,6 +131,16 @@ TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
 TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(RemoveTree(Path(300) + "/" + kManifestFile).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
+}
+
+// A process died when it had written another 300, before it had put that in the place of the first.
+TEST_F(CheckpointTest, AReplacementThatWasLeftIsNeitherReadNorKept) {
+  for (const uint64_t updates : {100, 200, 300}) Save(updates);
+  ASSERT_EQ(std::rename(Path(300).c_str(), (Path(300) + ".new").c_str()), 0);
+  EXPECT_EQ(NewestUpdates(), 200);
+  Save(400);
   ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }

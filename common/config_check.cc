@@ -121,6 +121,16 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
                                           "batch",
                                           config.inference().max_batch(), config.actor().environments())});
   }
+  if (config.replay().journal()) {
+    constexpr char kReason[] =
+        ": only a checkpoint of the shards makes a journal's files superfluous, which would grow until the disk is "
+        "full";
+    if (!config.checkpoint().replay()) {
+      violations.push_back({"replay.journal", absl::StrCat("true with checkpoint.replay: false", kReason)});
+    } else if (config.checkpoint().interval_seconds() == 0) {
+      violations.push_back({"replay.journal", absl::StrCat("true with checkpoint.interval_seconds: 0", kReason)});
+    }
+  }
   const v1::StopConfig& stop = config.stop();
   if (stop.env_steps() > 0 && config.replay().min_steps() >= stop.env_steps()) {
     violations.push_back({"replay.min_steps", absl::StrFormat("%d, but the run ends at stop.env_steps, %d: there would "

@@ -232,6 +232,13 @@ TEST(ConfigTest, RefusesDeterministicRunsThatHaveSeveralOfAnything) {
   EXPECT_TRUE(Parsed(kMinimal, {"deterministic=true", "actor.environments=8"}).deterministic());
 }
 
+TEST(ConfigTest, RefusesAJournalThatWouldOnlyGrow) {
+  EXPECT_THAT(Refusal(kMinimal, {"replay.journal=true", "checkpoint.replay=false"}),
+              HasSubstr("replay.journal: true with checkpoint.replay: false: only a checkpoint of the shards makes"));
+  EXPECT_THAT(Refusal(kMinimal, {"replay.journal=true", "checkpoint.interval_seconds=0"}),
+              HasSubstr("replay.journal: true with checkpoint.interval_seconds: 0: only a checkpoint"));
+}
+
 TEST(ConfigTest, HasDefaultsWithinTheirOwnRanges) { Parsed(kMinimal); }
 
 TEST(ResolvedTextTest, LoadsToAnEqualMessage) {

@@ -111,12 +111,14 @@ absl::Status RunDirectory::AppendEvaluation(const RunPosition& position, const E
   return evaluations_->Append(cells);
 }
 
-absl::StatusOr<double> RunDirectory::ForgetAfter(uint64_t env_steps) {
+absl::StatusOr<double> RunDirectory::ForgetAfter(uint64_t env_steps, uint64_t updates) {
   double wall_seconds = 0;
   for (CsvFile* const file : {progress_.get(), evaluations_.get()}) {
     ASSIGN_OR_RETURN(const double newest, file->Highest("wall_seconds"));
     wall_seconds = std::max(wall_seconds, newest);
     RETURN_IF_ERROR(file->TruncateAfter("env_steps", static_cast<double>(env_steps)));
+    // The last updates may come when all steps are done.
+    RETURN_IF_ERROR(file->TruncateAfter("updates", static_cast<double>(updates)));
   }
   return wall_seconds;
 }

@@ -5,7 +5,7 @@
 //   checkpoints/  logs/  tb/
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<RunDirectory> run, RunDirectory::Open(path, config, command_line, *RealClock()));
-//   if (restored) RETURN_IF_ERROR(run->ForgetAfter(counters.env_steps()));
+//   if (restored) RETURN_IF_ERROR(run->ForgetAfter(counters.env_steps(), counters.updates()));
 //   RETURN_IF_ERROR(run->AppendProgress({.env_steps = 1000, .wall_seconds = 2, .updates = 10}, {{"charts/SPS", 500}}));
 //
 // Not thread-safe. One process at a time may open a directory.
@@ -59,7 +59,7 @@ class RunDirectory {
 
   // Drops the rows of both files that lie beyond the restored checkpoint, so that the curves have no fold. Returns the
   // wall time of the newest row there was: it was spent, also on what is forgotten.
-  absl::StatusOr<double> ForgetAfter(uint64_t env_steps);
+  absl::StatusOr<double> ForgetAfter(uint64_t env_steps, uint64_t updates);
 
  private:
   explicit RunDirectory(std::string path) : path_(std::move(path)) {}

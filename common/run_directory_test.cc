@@ -76,17 +76,21 @@ TEST_F(RunDirectoryTest, AppendsProgressAndEvaluations) {
 TEST_F(RunDirectoryTest, ForgetsWhatCameAfterTheCheckpoint) {
   {
     const auto run = Open(Config());
-    for (const uint64_t steps : {100, 200, 300}) {
-      ASSERT_TRUE((*run)->AppendProgress({steps, static_cast<double>(steps) / 100, 1}, {}).ok());
-      ASSERT_TRUE((*run)->AppendEvaluation({steps, static_cast<double>(steps) / 100, 1}, {}).ok());
-    }
+    const auto append = [&run](uint64_t steps, double seconds, uint64_t updates) {
+      ASSERT_TRUE((*run)->AppendProgress({steps, seconds, updates}, {}).ok());
+      ASSERT_TRUE((*run)->AppendEvaluation({steps, seconds, updates}, {}).ok());
+    };
+    append(100, 1, 10);
+    append(200, 2, 20);
+    append(200, 2.5, 21);  // all steps were done, the updates that they allow were not
+    append(300, 3, 22);
   }
   const auto run = Open(Config());
-  const absl::StatusOr<double> wall_seconds = (*run)->ForgetAfter(200);
+  const absl::StatusOr<double> wall_seconds = (*run)->ForgetAfter(200, 20);
   ASSERT_TRUE(wall_seconds.ok()) << wall_seconds.status();
   EXPECT_EQ(*wall_seconds, 3) << "was spent, also on what is forgotten";
-  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n100,1,1\n200,2,1\n");
-  EXPECT_THAT(Read("evaluations.csv"), testing::EndsWith("episodes\n100,1,1,0,0,0,0\n200,2,1,0,0,0,0\n"));
+  EXPECT_EQ(Read("progress.csv"), "env_steps,wall_seconds,updates\n100,1,10\n200,2,20\n");
+  EXPECT_THAT(Read("evaluations.csv"), testing::EndsWith("episodes\n100,1,10,0,0,0,0\n200,2,20,0,0,0,0\n"));
 }
 
 TEST_F(RunDirectoryTest, RefusesAnotherConfigurationAndChangesNothing) {

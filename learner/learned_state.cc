@@ -102,10 +102,12 @@ void LearnedState::MergeMoments(const std::vector<v1::Moments>& observations, co
 
 absl::StatusOr<std::map<std::string, std::string>> LearnedState::CheckpointFiles(const at::Tensor& losses) const {
   const std::vector<NamedTensor> state = algorithm_->StateTensors();
+  const std::vector<NamedTensor> optimizers = OptimizerTensors();
   RETURN_IF_ERROR(CheckFinite(state, losses));
+  RETURN_IF_ERROR(CheckFinite(optimizers, losses));
   std::map<std::string, std::string> files;
   ASSIGN_OR_RETURN(files[kAlgorithmFile], SaveTensors(state, {}));
-  ASSIGN_OR_RETURN(files[kOptimizerFile], SaveTensors(OptimizerTensors(), {}));
+  ASSIGN_OR_RETURN(files[kOptimizerFile], SaveTensors(optimizers, {}));
   ASSIGN_OR_RETURN(files[kPolicyFile], SaveTensors(algorithm_->PolicyTensors(), {}));
   return files;
 }

@@ -117,6 +117,13 @@ TEST(LearnedStateTest, MomentsOfAllReportsAreMergedButForThoseThatAreNone) {
   EXPECT_THAT(run.counters.return_moments().mean(), ElementsAre(3));
 }
 
+TEST(LearnedStateTest, OneReportOfHugeMomentsSpoilsNeitherThoseBeforeNorThoseAfter) {
+  TestRun run(absl::StrCat(kSac, 1));
+  run.learned->MergeMoments({MomentsOf(1, {0, 0, 0}), MomentsOf(1, {1, 1e200, 1}), MomentsOf(1, {2, 4, 6})}, {});
+  EXPECT_EQ(run.counters.observation_moments().count(), 2);
+  EXPECT_THAT(run.counters.observation_moments().mean(), ElementsAre(1, 2, 3));
+}
+
 TEST(LearnedStateTest, WhatIsNotFiniteIsNeitherSavedNorPublished) {
   TestRun run(absl::StrCat(kSac, 1));
   run.counters.set_updates(7);
@@ -128,6 +135,17 @@ TEST(LearnedStateTest, WhatIsNotFiniteIsNeitherSavedNorPublished) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
     EXPECT_TRUE(absl::StrContains(status.message(), "diverged: after 7 updates")) << status;
   }
+}
+
+// Every later step would be zero.
+TEST(LearnedStateTest, AnInfiniteAverageOfSquaresIsNotSaved) {
+  TestRun run(absl::StrCat(kSac, 1));
+  for (const NamedTensor& named : run.learned->optimizers()->front().StateTensors()) {
+    if (named.tensor.is_floating_point()) named.tensor.fill_(std::numeric_limits<double>::infinity());
+  }
+  const absl::Status status = run.learned->CheckpointFiles(run.losses).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(absl::StrContains(status.message(), "diverged")) << status;
 }
 
 TEST(LearnedStateTest, ActorsThatPushGradientsHaveStatisticsInCommonOrOfTheirOwn) {

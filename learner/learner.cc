@@ -29,6 +29,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kHousekeepingInterval{20};
 constexpr std::chrono::milliseconds kSignalInterval{100};
+constexpr std::chrono::seconds kInterruptionInterval{10};  // in which they are told of once
 constexpr std::chrono::seconds kFirstActorPatience{3600};
 constexpr std::chrono::seconds kLeavePatience{10};
 // For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
@@ -54,6 +55,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       // One mechanism decides.
       threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
       waiting_(&metrics_->waiting, start_),
+      interruptions_(kInterruptionInterval),
       last_checkpoint_(start_) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
@@ -135,7 +137,7 @@ absl::Status Learner::SetUp() {
     RETURN_IF_ERROR(learned_->TakeNetworks(*init_from_));
   }
   const uint64_t told_steps = counters_.env_steps();
-  ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(told_steps));
+  ASSIGN_OR_RETURN(const double wall_seconds, run_->ForgetAfter(told_steps, counters_.updates()));
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
   if (wall_seconds > 0 && !resume_from_.has_value()) {
     LogError("there is no checkpoint yet: learning begins anew, and what was learned before is lost");
@@ -312,6 +314,7 @@ absl::Status Learner::Publish() {
 
 absl::Status Learner::KeepHouse() {
   last_housekeeping_ = std::chrono::steady_clock::now();
+  const double published = metrics_->publishing.Value();
   CountSteps(updates_->env_steps());
   TellPosition();
   TakeReports();
@@ -326,7 +329,7 @@ absl::Status Learner::KeepHouse() {
   }
   if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());
   const auto duration = std::chrono::steady_clock::now() - last_housekeeping_;
-  metrics_->housekeeping.Increment(Seconds(duration));
+  metrics_->housekeeping.Increment(Seconds(duration) - (metrics_->publishing.Value() - published));
   waiting_.LeaveOut(duration);
   return absl::OkStatus();
 }
@@ -348,9 +351,10 @@ void Learner::TakeReports() {
     }
   }
   // A simulator that always fails does so many times a second.
-  if (newest_interrupted != nullptr) {
-    LogWarning("%d episodes were interrupted, the last of them after %d steps: %s", interrupted,
-               newest_interrupted->length(), newest_interrupted->cause());
+  const uint64_t told = interruptions_.Count(interrupted, std::chrono::steady_clock::now());
+  if (newest_interrupted != nullptr && told > 0) {
+    LogWarning("%d episodes were interrupted, the last of them after %d steps: %s", told, newest_interrupted->length(),
+               newest_interrupted->cause());
   }
   learned_->MergeMoments(reports.moments, reports.return_moments);
   evaluations_->Take(reports.evaluations, evaluating);
@@ -385,7 +389,7 @@ double Learner::SubscriberLag() const {
 
 void Learner::WriteProgress() {
   last_progress_ = std::chrono::steady_clock::now();
-  const ReplaySampler::Stats stats = updates_->stats();
+  ReplaySampler::Stats stats = updates_->stats();
   progress_->SetPolicyLag(updates_->policy_lag());
   metrics_->policy_lag.Set(updates_->policy_lag());
   metrics_->prefetched_batches.Set(stats.ready_batches);
@@ -393,9 +397,11 @@ void Learner::WriteProgress() {
   metrics_->subscribers.Set(static_cast<double>(parameters_->subscribers()));
   metrics_->subscriber_lag.Set(SubscriberLag());
   metrics_->actors.Set(members_->actors());
-  metrics_->training_return.Set(progress_->RecentReturn());
+  metrics_->training_return.With({identity_.run_id()}).Set(progress_->RecentReturn());
+  metrics_->training_return_deviation.Set(progress_->RecentReturnDeviation());
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();
   if (lost > 0) metrics_->lost_steps.Increment(lost);
+  stats.lost_steps += counters_.lost_steps();  // of earlier starts
 
   SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;
@@ -423,6 +429,7 @@ absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience, bool l
   counters = counters_;
   counters.set_learner_incarnation(identity_.incarnation());
   counters.set_wall_seconds(WallSeconds());
+  counters.set_lost_steps(counters_.lost_steps() + stats.lost_steps);
   *counters.mutable_recent_episodes() = progress_->RecentEpisodes();
   ASSIGN_OR_RETURN(cut.files, learned_->CheckpointFiles(updates_->Metrics()));
   checkpoints_->Start(std::move(cut), patience);

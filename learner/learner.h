@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "algorithm/algorithm.h"
 #include "common/checkpoint.h"
+#include "common/occasionally.h"
 #include "common/run_directory.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/evaluations.h"
@@ -122,6 +123,7 @@ class Learner {
   ThreadTuner threads_;
   std::unique_ptr<InferenceTuning> tuning_;  // null: the run is not tuned so
   WaitingTime waiting_;
+  Occasionally interruptions_;
 
   bool updated_ = false;  // in this start of the run: there are losses to tell of
   uint64_t published_version_ = 0;

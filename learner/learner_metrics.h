@@ -83,8 +83,12 @@ struct LearnerMetrics {
             r.AddGauge("headrace_learner_connected_shards", "Replay shards that are connected.", kNotKnownYet)),
         subscribers(r.AddGauge("headrace_learner_subscribers", "Processes that follow the weights.")),
         actors(r.AddGauge("headrace_learner_actors", "Actors that hold a lease.")),
-        training_return(r.AddGauge("headrace_learner_training_return",
-                                   "Mean return of the newest training episodes, as in progress.csv.", kNotKnownYet)),
+        training_return(r.AddGaugeFamily("headrace_learner_training_return",
+                                         "Mean return of the newest training episodes, as in progress.csv, of the run "
+                                         "with this id: another run may come after it under the same name.",
+                                         {"run_id"})),
+        training_return_deviation(r.AddGauge("headrace_learner_training_return_deviation",
+                                             "Standard deviation of the returns of these episodes.", kNotKnownYet)),
         evaluation_return(
             r.AddGauge("headrace_learner_evaluation_return", "Mean return of the newest evaluation.", kNotKnownYet)),
         losses(r.AddGaugeFamily("headrace_learner_loss",
@@ -154,7 +158,8 @@ struct LearnerMetrics {
   prometheus::Gauge& connected_shards;
   prometheus::Gauge& subscribers;
   prometheus::Gauge& actors;
-  prometheus::Gauge& training_return;
+  GaugeFamily training_return;
+  prometheus::Gauge& training_return_deviation;
   prometheus::Gauge& evaluation_return;
   GaugeFamily losses;
 };

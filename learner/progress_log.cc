@@ -36,6 +36,13 @@ double ProgressLog::RecentReturn() const {
   return sum / static_cast<double>(recent_.size());
 }
 
+double ProgressLog::RecentReturnDeviation() const {
+  const double mean = RecentReturn();
+  double squares = 0;
+  for (const v1::Episode& episode : recent_) squares += std::pow(episode.episode_return() - mean, 2);
+  return std::sqrt(squares / static_cast<double>(recent_.size()));
+}
+
 google::protobuf::RepeatedPtrField<v1::Episode> ProgressLog::RecentEpisodes() const {
   google::protobuf::RepeatedPtrField<v1::Episode> episodes;
   for (const v1::Episode& episode : recent_) {

@@ -38,6 +38,8 @@ class ProgressLog {
   void SetPolicyLag(double policy_lag) { policy_lag_ = policy_lag; }
   // Mean return of the last hundred finished episodes; NaN: there is none.
   double RecentReturn() const;
+  // Standard deviation of the same returns; NaN: there is none.
+  double RecentReturnDeviation() const;
   // Returns and lengths of those that it is the mean of, oldest first: `recent` of the next start.
   google::protobuf::RepeatedPtrField<v1::Episode> RecentEpisodes() const;
 

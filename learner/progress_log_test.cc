@@ -105,6 +105,7 @@ TEST_F(ProgressLogTest, AResumedRunHasTheReturnThatItHad) {
   }
   Open({}, recent);
   EXPECT_EQ(log_->RecentReturn(), -2);
+  EXPECT_EQ(log_->RecentReturnDeviation(), 1);
   ASSERT_EQ(log_->RecentEpisodes().size(), 2);
   EXPECT_EQ(log_->RecentEpisodes()[1].episode_return(), -1);
   EXPECT_EQ(log_->RecentEpisodes()[1].length(), 10);
@@ -113,6 +114,7 @@ TEST_F(ProgressLogTest, AResumedRunHasTheReturnThatItHad) {
 TEST_F(ProgressLogTest, ReturnsAreTheMeanOfTheLastHundredFinishedEpisodes) {
   Open({});
   EXPECT_TRUE(std::isnan(log_->RecentReturn()));
+  EXPECT_TRUE(std::isnan(log_->RecentReturnDeviation()));
   log_->AddEpisode(Episode(1e9, 1, v1::INTERRUPTED));
   EXPECT_TRUE(std::isnan(log_->RecentReturn()));
   for (int i = 0; i < 50; ++i) log_->AddEpisode(Episode(-1000, 10));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/from_blob.h"
 #include "ATen/ops/zeros.h"
 #include "common/log.h"
 #include "common/policy_version.h"
@@ -14,12 +15,19 @@
 #include "learner/divergence.h"
 #include "model/named_tensor.h"
 #include "model/weights.h"
-#include "replay/row_layout.h"
 
 namespace headrace {
 namespace {
 
 constexpr double kStalenessDecay = 0.99;  // of the running mean
+
+// Whether the sum of squares is a float32. One that is not would make moving averages of squares infinite, and every
+// step after it 0.
+bool HasFiniteNorm(const std::string& bytes) {
+  const at::Tensor gradient =
+      at::from_blob(const_cast<char*>(bytes.data()), {static_cast<int64_t>(bytes.size() / sizeof(float))}, at::kFloat);
+  return std::isfinite(gradient.dot(gradient).item<float>());
+}
 
 }  // namespace
 
@@ -75,9 +83,8 @@ v1::GradientVerdict PushedUpdates::Judge(const GradientPush& push, uint64_t vers
   if (finite && push.request.metrics_size() == metrics_.numel()) {
     std::ranges::copy(push.request.metrics(), metrics_.data_ptr<float>());
   }
-  const std::string& gradients = push.request.gradients();
-  if (!AllFinite(reinterpret_cast<const std::byte*>(gradients.data()), gradients.size(), v1::FLOAT32)) {
-    LogWarning("a gradient of actor %d is not finite: dropped", push.index);
+  if (!HasFiniteNorm(push.request.gradients())) {
+    LogWarning("a gradient of actor %d, or its square, is not finite: dropped", push.index);
     return v1::NOT_FINITE;
   }
   const std::optional<uint64_t> lag = PolicyLag(version, push.request.policy_version());

@@ -227,11 +227,27 @@ TEST_F(PushedUpdatesTest, WhatIsNotFiniteIsDropped) {
   Start({});
   Pusher pusher(server_->address(), 0);
   pusher.Answer();
-  pusher.Push(1, {1, std::numeric_limits<float>::infinity()});
+  uint64_t number = 0;
+  for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    pusher.Push(++number, {1, value});
+    EXPECT_FALSE(Learn());
+    const v1::PushResponse answer = pusher.Answer();
+    EXPECT_EQ(answer.verdict(), v1::NOT_FINITE);
+    EXPECT_EQ(NumbersIn(answer), (std::vector<float>{1, 2}));
+  }
+}
+
+// The average of squares used to become infinite with it, and nothing was learned any more.
+TEST_F(PushedUpdatesTest, AGradientWhoseSquareIsNotFiniteIsDroppedAndTheNextIsLearnedFrom) {
+  Start({});
+  Pusher pusher(server_->address(), 0);
+  pusher.Answer();
+  pusher.Push(1, {1e21f, 1});
   EXPECT_FALSE(Learn());
-  const v1::PushResponse answer = pusher.Answer();
-  EXPECT_EQ(answer.verdict(), v1::NOT_FINITE);
-  EXPECT_EQ(NumbersIn(answer), (std::vector<float>{1, 2}));
+  EXPECT_EQ(pusher.Answer().verdict(), v1::NOT_FINITE);
+  pusher.Push(2, {2, 1});
+  EXPECT_TRUE(Learn());
+  EXPECT_LT(NumbersIn(pusher.Answer())[0], 1);
 }
 
 // Infinite parameters reached actors before the learner noticed when it published the policy.

@@ -24,14 +24,14 @@ absl::StatusOr<c10::Device> ParseDevice(std::string_view name) {
         absl::StrCat("device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", std::string(name), "\""));
   }
   if (!at::hasCUDA()) {
-    return absl::UnavailableError(
+    return absl::FailedPreconditionError(
         absl::StrCat("device: ", std::string(name),
                      " is not available: this build of LibTorch has no CUDA (CONTRIBUTING.md: --config=cuda), or the "
                      "machine has no CUDA device"));
   }
   const int count = at::detail::getCUDAHooks().deviceCount();
   if (index >= count) {
-    return absl::UnavailableError(
+    return absl::FailedPreconditionError(
         absl::StrCat("device: ", std::string(name), " is not available: this machine has ", count, " CUDA devices"));
   }
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));

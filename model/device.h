@@ -11,8 +11,8 @@
 
 namespace headrace {
 
-// "cpu", "cuda" (the first one) or "cuda:N". InvalidArgument: no such name. Unavailable: this machine or this build
-// has no such device.
+// "cpu", "cuda" (the first one) or "cuda:N". InvalidArgument: no such name. FailedPrecondition: this machine or this
+// build has no such device.
 absl::StatusOr<c10::Device> ParseDevice(std::string_view name);
 
 // A random generator of its own on that device.

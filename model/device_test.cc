@@ -16,11 +16,11 @@ TEST(ParseDeviceTest, RefusesOtherNames) {
 }
 
 TEST(ParseDeviceTest, SaysWhenTheMachineHasNoSuchDevice) {
-  EXPECT_EQ(ParseDevice("cuda:63").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ParseDevice("cuda:63").status().code(), absl::StatusCode::kFailedPrecondition);
   if (at::hasCUDA()) {
     EXPECT_EQ(ParseDevice("cuda")->index(), 0);
   } else {
-    EXPECT_EQ(ParseDevice("cuda").status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(ParseDevice("cuda").status().code(), absl::StatusCode::kFailedPrecondition);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "model/moments.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/status/status.h"
@@ -14,10 +15,13 @@ absl::Status Validate(const v1::Moments& moments) {
     return absl::InvalidArgumentError(absl::StrCat("observation moments: ", moments.mean_size(), " means but ",
                                                    moments.m2_size(), " sums of squared deviations"));
   }
-  bool valid = std::isfinite(moments.count()) && moments.count() >= 0;
-  for (const double mean : moments.mean()) valid = valid && std::isfinite(mean);
-  for (const double m2 : moments.m2()) valid = valid && std::isfinite(m2) && m2 >= 0;
-  if (!valid) return absl::InvalidArgumentError("observation moments: a number is negative or not finite");
+  // Means and variances, of which networks are given float32.
+  const auto is_float = [](double value) { return std::isfinite(static_cast<float>(value)); };
+  const double count = moments.count();
+  bool valid = std::isfinite(count) && count >= 0;
+  for (const double mean : moments.mean()) valid = valid && is_float(mean);
+  for (const double m2 : moments.m2()) valid = valid && is_float(m2 / std::max(count, 1.0)) && m2 >= 0;
+  if (!valid) return absl::InvalidArgumentError("observation moments: a number is negative or not finite in float32");
   return absl::OkStatus();
 }
 
@@ -40,6 +44,7 @@ absl::StatusOr<v1::Moments> MergeMoments(const v1::Moments& a, const v1::Moments
     merged.add_mean(a.mean(i) + difference * b.count() / count);
     merged.add_m2(a.m2(i) + b.m2(i) + difference * difference * a.count() * b.count() / count);
   }
+  RETURN_IF_ERROR(Validate(merged));  // of what lies far apart the sum may be too large
   return merged;
 }
 

@@ -9,8 +9,8 @@ namespace headrace {
 
 // The moments of both samples together (Chan, Golub and LeVeque, 1979):
 //   mean = mean_a + d n_b / n,   m2 = m2_a + m2_b + d^2 n_a n_b / n,   d = mean_b - mean_a,   n = n_a + n_b.
-// Moments of nothing (count 0) may be empty. InvalidArgument: different numbers of elements, or numbers that are not
-// finite or negative where they cannot be.
+// Moments of nothing (count 0) may be empty. InvalidArgument: different numbers of elements, numbers that are negative
+// where they cannot be, or means or variances, also of both together, that are not finite in float32.
 absl::StatusOr<v1::Moments> MergeMoments(const v1::Moments& a, const v1::Moments& b);
 
 }  // namespace headrace

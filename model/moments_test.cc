@@ -1,6 +1,7 @@
 #include "model/moments.h"
 
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -46,6 +47,18 @@ TEST(MergeMomentsTest, RefusesOtherSizesAndNumbersThatCannotBe) {
   v1::Moments infinite = MomentsOf({1, 2});
   infinite.set_mean(0, std::numeric_limits<double>::infinity());
   EXPECT_EQ(MergeMoments(infinite, MomentsOf({1})).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// A mean of 1e200 used to be merged into an infinite sum of squares, with which every later report was refused.
+TEST(MergeMomentsTest, RefusesWhatIsFiniteByItselfAndNotAsAFloatOrTogether) {
+  for (const auto& [mean, m2] : {std::pair(1e200, 0.0), {1e39, 0.0}, {0.0, 1e39}, {1e30, 0.0}}) {
+    v1::Moments large = MomentsOf({1, 1});
+    large.set_mean(0, mean);
+    large.set_m2(0, m2);
+    EXPECT_EQ(MergeMoments(MomentsOf({1, 2}), large).status().code(), absl::StatusCode::kInvalidArgument) << mean;
+    // Of equal numbers that a float32 holds the moments are sound; with others the variance is 1e60 / 4.
+    EXPECT_EQ(MergeMoments({}, large).ok(), mean == 1e30) << mean;
+  }
 }
 
 }  // namespace

@@ -42,12 +42,14 @@ void MovingWriter::Append(uint32_t lane, std::span<const std::byte* const> colum
 absl::Status MovingWriter::Send(Deadline deadline) { return writers_[current_]->Send(deadline); }
 
 absl::Status MovingWriter::Drain(Deadline deadline) {
-  absl::Status status;
   // First those that can: for one that is away all the time may pass.
-  for (const bool connected : {true, false}) {
-    for (const auto& writer : writers_) {
-      if (writer != nullptr && writer->connected() == connected) status.Update(writer->Drain(deadline));
-    }
+  for (const auto& writer : writers_) {
+    if (writer != nullptr && writer->connected()) writer->Drain(deadline).IgnoreError();
+  }
+  // Then all: meanwhile one may have come back, and not have everything yet.
+  absl::Status status;
+  for (const auto& writer : writers_) {
+    if (writer != nullptr) status.Update(writer->Drain(deadline));
   }
   return status;
 }

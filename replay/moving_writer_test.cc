@@ -2,6 +2,7 @@
 #include "replay/moving_writer.h"
 
 #include <chrono>
+#include <future>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -14,11 +15,14 @@ namespace headrace {
 namespace {
 
 using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
 
 class MovingWriterTest : public testing::Test {
  protected:
-  static void CreateTable(TestShard& shard) {
-    ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  static void CreateTable(TestShard& shard, uint64_t insert_limit = UINT64_MAX) {
+    v1::TableSpec spec = TestSpec();
+    spec.set_initial_insert_limit(insert_limit);
+    ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
   }
 
   // To these shards, first to the first, with no patience.
@@ -132,6 +136,38 @@ TEST_F(MovingWriterTest, ActorsOfOneShardGoToDifferentOthers) {
   ASSERT_TRUE(writer_->Drain(Soon()).ok());
   EXPECT_EQ(third.table().State().inserted_steps(), 5u);
   EXPECT_EQ(other_.table().State().inserted_steps(), 0u);
+}
+
+// The home shard was away when those that were there were waited for, and there when it was the turn of the others: it
+// was taken for one of the first, and what it had not acknowledged given up.
+TEST_F(MovingWriterTest, DrainWaitsForAShardThatComesBackMeanwhile) {
+  CreateTable(home_, /*insert_limit=*/0);
+  CreateTable(other_, /*insert_limit=*/0);
+  Start({home_.address(), other_.address()});
+  Write(1);
+  home_.StopServing();
+  ExpectMove();
+  Write(1);
+  std::promise<void> started;
+  absl::Status drained;
+  std::thread draining([&] {
+    const auto deadline = std::chrono::steady_clock::now() + 2s;
+    started.set_value();
+    drained = writer_->Drain(deadline);
+  });
+  started.get_future().wait();
+  home_.Serve();
+  const auto wait_for_writer = [](TestShard& shard) {
+    while (shard.table().State().blocked_writers() == 0) std::this_thread::sleep_for(10ms);
+  };
+  wait_for_writer(home_);
+  wait_for_writer(other_);
+  other_.table().SetInsertLimit(UINT64_MAX, 0);
+  draining.join();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(drained)) << drained;
+  home_.table().SetInsertLimit(UINT64_MAX, 0);
+  ASSERT_TRUE(writer_->Drain(Soon()).ok());
+  EXPECT_EQ(home_.table().State().inserted_steps(), 1u);
 }
 
 TEST_F(MovingWriterTest, StaysWhereThereIsNoOther) {

@@ -12,7 +12,8 @@
 // were drawn.
 //
 // The sampler alone owns the ratio: batch k is drawn when enough steps have been inserted, and the shards are granted
-// further steps as updates are done.
+// further steps as updates are done. Nothing is drawn from fewer steps than Ratio::min_steps either, when shards have
+// come back without theirs.
 //
 // Thread-safe. Slots are written by gRPC's threads between Done and Next.
 #ifndef HEADRACE_REPLAY_SAMPLER_H_
@@ -175,6 +176,8 @@ class ReplaySampler {
   void Remember(const Piece& piece, const v1::SampleResponse& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   double MassLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t DrawableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of the steps without which nothing is learned, those that the shards do not have: at first, or after a loss.
+  uint64_t MissingStepsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Wait WaitLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string WaitingFor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateState(size_t shard, const v1::TableState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -77,7 +77,7 @@ bool ReplaySampler::Draw(uint64_t batch, uint32_t first, uint32_t count, uint64_
   }
   const double total = TotalMass(stocks);
   const bool once = queue || distinct_;
-  const bool enough = total > 0 && (!once || TotalItems(stocks) >= count);
+  const bool enough = total > 0 && MissingStepsLocked() == 0 && (!once || TotalItems(stocks) >= count);
   lacks_items_ = refused_ || (!enough && pieces_.empty());
   if (!enough) return false;
   RandomStream random(DrawKey(options_.seed, 0, batch, salt));
@@ -108,15 +108,18 @@ void ReplaySampler::Grant() {
   if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max<uint64_t>(1, options_.ratio.lead_steps));
   const uint64_t left = std::min(allowed > env_steps_ ? allowed - env_steps_ : 0, kMostStepsGranted);
   const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
-  const uint64_t missing = needed > env_steps_ ? needed - env_steps_ : lacks_items_ ? 1 : 0;
+  const uint64_t missing = needed > env_steps_ ? needed - env_steps_
+                           : lacks_items_      ? std::max<uint64_t>(1, MissingStepsLocked())
+                                               : 0;
   const uint64_t hysteresis = options_.table.lockstep() ? 1 : std::max<uint64_t>(1, options_.ratio.lead_steps / 8);
   for (Shard& shard : shards_) {
     if (!shard.connected) continue;
     const uint64_t weight = writers == 0 ? 1 : shard.state.writers();
     const uint64_t weights = writers == 0 ? shards_.size() : writers;
     const uint64_t limit = shard.state.inserted_steps() + (left * weight + weights - 1) / weights;
+    // Where actors are ahead of the learner they all wait, and need not be told of each single step.
     const bool changed = limit >= shard.granted + hysteresis || limit + hysteresis <= shard.granted ||
-                         (limit > shard.granted && shard.state.blocked_writers() > 0);
+                         (limit > shard.granted && missing > 0 && shard.state.blocked_writers() > 0);
     // While the learner waits for steps it wants to hear of them; often, because what it has not heard of is not missed
     // when the shard dies.
     const uint64_t next = std::clamp<uint64_t>(missing / shards_.size(), 1, kHearEvery);

@@ -18,6 +18,13 @@ uint64_t ReplaySampler::DrawableLocked() const {
   return items;
 }
 
+uint64_t ReplaySampler::MissingStepsLocked() const {
+  if (!options_.ratio.held) return 0;
+  uint64_t steps = 0;
+  for (const Shard& shard : shards_) steps += shard.connected ? shard.state.inserted_steps() : 0;
+  return options_.ratio.min_steps - std::min(options_.ratio.min_steps, steps);
+}
+
 ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
   if (next != pending_.end() && next->second.missing == 0) return Wait::kNothing;
@@ -29,7 +36,8 @@ ReplaySampler::Wait ReplaySampler::WaitLocked() const {
     return Wait::kShards;
   }
   if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
-  return MassLocked() == 0 || (distinct_ && DrawableLocked() < options_.batch_size) ? Wait::kItems : Wait::kNothing;
+  const bool few = MassLocked() == 0 || MissingStepsLocked() > 0;
+  return few || (distinct_ && DrawableLocked() < options_.batch_size) ? Wait::kItems : Wait::kNothing;
 }
 
 std::string ReplaySampler::WaitingFor() const {
@@ -42,6 +50,10 @@ std::string ReplaySampler::WaitingFor() const {
       return absl::StrFormat("actors: %d environment steps inserted, the next update needs %d", env_steps_,
                              options_.ratio.StepsNeeded(drawn_ + 1));
     case Wait::kItems:
+      if (const uint64_t missing = MissingStepsLocked(); missing > 0) {
+        return absl::StrFormat("items: of the %d steps that updates begin with, the replay shards have lost %d",
+                               options_.ratio.min_steps, missing);
+      }
       if (distinct_) {
         return absl::StrFormat("items: a batch without replacement needs %d, and the replay shards have %d",
                                options_.batch_size, DrawableLocked());

@@ -837,6 +837,66 @@ TEST(SamplerTest, PadsItemsThatAreShorterThanTheSlicesAndSaysSo) {
   EXPECT_EQ(firsts, (std::set<int>{0, 1, 2, 3}));
 }
 
+// As in a run whose only shard dies before its first checkpoint.
+TEST(SamplerTest, DrawsNothingFromFewerStepsThanUpdatesBeginWith) {
+  TestShard shard;
+  Fill(shard, 1, 0, 99);  // 100 steps
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.ratio = {.updates_per_step = 1000, .min_steps = 50};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+  ASSERT_TRUE(filled.ok()) << filled.status();
+  sampler->Done(filled->slot, 1);
+  shard.Restart();
+  while (sampler->stats().lost_steps == 0) {
+    filled = sampler->Next(Now() + std::chrono::milliseconds(20));
+    if (filled.ok()) sampler->Done(filled->slot, 1);
+  }
+  EXPECT_EQ(sampler->stats().lost_steps, 100u);
+  Fill(shard, 2, 1, 48);  // 49 steps
+  while (sampler->stats().items < 48) {
+  }
+  // What had been drawn of the life before may still come; then nothing does.
+  do {
+    filled = sampler->Next(Now() + std::chrono::milliseconds(100));
+    if (filled.ok()) sampler->Done(filled->slot, 1);
+  } while (filled.ok());
+  EXPECT_THAT(filled.status().message(),
+              HasSubstr("items: of the 50 steps that updates begin with, the replay shards have lost 1"));
+  Fill(shard, 3, 2, 1);
+  filled = sampler->Next(Soon());
+  EXPECT_TRUE(filled.ok()) << filled.status();
+}
+
+// The learner is asked for its next step only when it has a few to give: otherwise each update costs a message.
+TEST(SamplerTest, StepsAreGrantedSeveralAtATimeWhileTheLearnerHasEnough) {
+  TestShard shard;
+  TestBatches batches({shard.address()}, 4, 1);
+  batches.options.table.set_initial_insert_limit(0);
+  batches.options.ratio = {.updates_per_step = 1, .min_steps = 10, .lead_steps = 80};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard.address()));
+  std::thread actor([&] {
+    EpisodeWriter episodes(writer.get());
+    absl::Status status;
+    while (status.ok()) status = episodes.Write(0, 5);
+  });
+  std::set<uint64_t> limits;
+  for (uint64_t update = 1; update <= 200; ++update) {
+    const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+    ASSERT_TRUE(filled.ok()) << filled.status();
+    // The actor is ahead, and waits.
+    while (shard.table().State().blocked_writers() == 0) {
+    }
+    limits.insert(shard.table().State().insert_limit());
+    sampler->Done(filled->slot, update);
+  }
+  writer->Cancel();
+  actor.join();
+  EXPECT_LE(limits.size(), 200u / 10 + 2);
+  EXPECT_GE(limits.size(), 10u);
+}
+
 TEST(SamplerTest, GoesOnWhereAResumedRunWas) {
   TestShard shard;
   Fill(shard, 1, 0, 50);  // 51 steps

@@ -32,6 +32,10 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
                                                "Items removed since this process started, to make room or because they "
                                                "were sampled often enough.",
                                                kLabels)),
+      budget_removed_items_(registry.AddCounterFamily(
+          "headrace_replay_budget_removed_items_total",
+          "Of the items removed those for which the table's bytes were used up before it held as many as it may.",
+          kLabels)),
       lost_chunks_(registry.AddCounterFamily(
           "headrace_replay_lost_chunks_total",
           "Chunks acknowledged by an earlier life of the shard that were in no checkpoint.", kLabels)),
@@ -62,11 +66,11 @@ ShardMetrics::TableMetrics& ShardMetrics::ForTable(const std::string& shard, con
   return tables_
       .emplace(table, TableMetrics{inserted_steps_.With(labels), sampled_steps_.With(labels),
                                    table_inserted_steps_.With(labels), table_sampled_steps_.With(labels),
-                                   removed_items_.With(labels), lost_chunks_.With(labels), lost_items_.With(labels),
-                                   priority_updates_.With(labels), unknown_priority_keys_.With(labels),
-                                   stored_bytes_.With(labels), budget_bytes_.With(labels), stored_items_.With(labels),
-                                   capacity_items_.With(labels), writers_.With(labels), blocked_writers_.With(labels),
-                                   insert_limit_.With(labels)})
+                                   removed_items_.With(labels), budget_removed_items_.With(labels),
+                                   lost_chunks_.With(labels), lost_items_.With(labels), priority_updates_.With(labels),
+                                   unknown_priority_keys_.With(labels), stored_bytes_.With(labels),
+                                   budget_bytes_.With(labels), stored_items_.With(labels), capacity_items_.With(labels),
+                                   writers_.With(labels), blocked_writers_.With(labels), insert_limit_.With(labels)})
       .first->second;
 }
 
@@ -77,6 +81,7 @@ void ShardMetrics::Update(const Shard& shard) {
     const v1::TableState restored = table->RestoredState();
     RaiseTo(metrics.sampled_steps, state.sampled_steps(), restored.sampled_steps());
     RaiseTo(metrics.removed_items, state.removed_items(), restored.removed_items());
+    RaiseTo(metrics.budget_removed_items, table->BudgetRemovedItems(), 0);
     RaiseTo(metrics.lost_items, state.lost_items(), restored.lost_items());
     RaiseTo(metrics.priority_updates, state.priority_updates(), restored.priority_updates());
     RaiseTo(metrics.unknown_priority_keys, state.unknown_priority_keys(), restored.unknown_priority_keys());

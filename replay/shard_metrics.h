@@ -24,6 +24,7 @@ class ShardMetrics {
     prometheus::Gauge& table_inserted_steps;
     prometheus::Gauge& table_sampled_steps;
     prometheus::Counter& removed_items;
+    prometheus::Counter& budget_removed_items;
     prometheus::Counter& lost_chunks;
     prometheus::Counter& lost_items;
     prometheus::Counter& priority_updates;
@@ -43,6 +44,7 @@ class ShardMetrics {
   const GaugeFamily table_inserted_steps_;
   const GaugeFamily table_sampled_steps_;
   const CounterFamily removed_items_;
+  const CounterFamily budget_removed_items_;
   const CounterFamily lost_chunks_;
   const CounterFamily lost_items_;
   const CounterFamily priority_updates_;

@@ -85,6 +85,20 @@ TEST(SharedRowsTest, RefusesATableThatDoesNotFitTheRows) {
               HasSubstr("expected one with rows of its own, but that is over table \"t\""));
 }
 
+TEST(SharedRowsTest, ItemsThatGoForWantOfBytesForTheirBooksAreCounted) {
+  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  v1::TableSpec spec = SpecOver("few");
+  spec.set_max_items(100);
+  spec.set_max_bytes(10 * ItemStore::BookBytes(spec.sampler(), spec.remover()));
+  const std::unique_ptr<Table> few = MakeTable(spec, table.get());
+  TestWriter writer(table.get(), 7, {.rows = 2, .stride = 1}, 1, {{"few", {.rows = 2, .stride = 1}}});
+  writer.Append(0, 16);  // 15 items
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(few->State().items(), 10u);
+  EXPECT_EQ(few->BudgetRemovedItems(), 5u);
+  EXPECT_EQ(table->BudgetRemovedItems(), 0u);
+}
+
 TEST(SharedRowsTest, AStepIsStoredOnceAndSampledFromBoth) {
   const std::unique_ptr<Table> table = MakeTable(TestSpec());
   v1::TableSpec spec = SpecOver("fifo");

@@ -65,6 +65,11 @@ v1::TableState Table::RestoredState() const {
   return restored_state_;
 }
 
+uint64_t Table::BudgetRemovedItems() const {
+  MutexLock lock(&chunks_.mutex);
+  return budget_removed_items_;
+}
+
 v1::TableState Table::StateLocked() const {
   v1::TableState state;
   state.set_table(spec_.name());

@@ -62,6 +62,8 @@ class Table {
   // What is there now is what this life begins with; without it, that of an empty table.
   void BeginLife() ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   v1::TableState RestoredState() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  // Of the items removed in this process those that had a place among max_items, but none in max_bytes.
+  uint64_t BudgetRemovedItems() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   std::vector<v1::WriterInfo> Writers() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
 
   using OpenedWriter = WriterBook::Opened;
@@ -208,6 +210,7 @@ class Table {
   // there were any.
   bool RemoveOldItems() ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   bool RemoveFromQueues() ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  void RemoveForBytes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   void Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
               std::span<const RowStore::Address> reserved) ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   void AppendSegment(Lane& lane, const v1::Segment& segment, std::span<const RowStore::Address> rows)
@@ -236,6 +239,7 @@ class Table {
   uint64_t sampled_items_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   uint64_t sampled_steps_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   uint64_t lost_items_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
+  uint64_t budget_removed_items_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   uint64_t priority_updates_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   uint64_t unknown_priority_keys_ ABSL_GUARDED_BY(chunks_.mutex) = 0;
   Callbacks waiting_samplers_ ABSL_GUARDED_BY(chunks_.mutex);

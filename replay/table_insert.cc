@@ -141,7 +141,7 @@ bool Table::RemoveOldItems() {
     table->AssertLocked();
     size_t left = table->items_.size() == 0 ? 0 : table->items_.size() / slabs + 1;
     for (; left > 0 && table->items_.size() > 0 && chunks_.rows.used_slabs() == slabs; --left) {
-      table->items_.RemoveOne(table->removal_random_);
+      table->RemoveForBytes();
       removed = true;
     }
   }
@@ -152,10 +152,15 @@ bool Table::RemoveFromQueues() {
   for (Table* const table : chunks_.tables) {
     table->AssertLocked();
     if (!table->spec_.queue() || table->items_.size() == 0) continue;
-    table->items_.RemoveOne(table->removal_random_);
+    table->RemoveForBytes();
     return true;
   }
   return false;
+}
+
+void Table::RemoveForBytes() {
+  items_.RemoveOne(removal_random_);
+  ++budget_removed_items_;
 }
 
 Table& Table::TableFor(const v1::ItemRun& run) const { return *chunks_.tables[TableOf(run, chunks_.specs)]; }
@@ -231,7 +236,10 @@ void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
       ++lost_items_;
       continue;
     }
-    if (items_.size() == items_.capacity()) items_.RemoveOne(removal_random_);
+    if (items_.size() == items_.capacity()) {
+      // Less than max_items: the budget has no place for more books.
+      items_.capacity() < spec_.max_items() ? RemoveForBytes() : items_.RemoveOne(removal_random_);
+    }
     items_.Add({.first_row = lane.window[first_row - context - lane.first_row()],
                 .context = static_cast<uint8_t>(context),
                 .rows = static_cast<uint16_t>(run.rows()),

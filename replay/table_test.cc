@@ -132,7 +132,25 @@ TEST(TableTest, RemovesTheOldestBeyondMaxItems) {
   ASSERT_TRUE(writer.Insert().ok());
   EXPECT_EQ(table->State().items(), 10u);
   EXPECT_EQ(table->State().removed_items(), 20u);
+  EXPECT_EQ(table->BudgetRemovedItems(), 0u) << "there was place in memory for all";
   EXPECT_THAT(*SampleFrom(*table, 1), testing::ElementsAre(testing::Pair(0, 20)));
+}
+
+// An alert once waited for 98% of the budget, which no table of this size ever uses: it keeps slabs for reads.
+TEST(TableTest, CountsItemsThatGoForWantOfBytes) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_items(100'000);  // of 32 bytes, and rows of 28: 17,476 of both would take 1 MiB
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  for (int i = 0; i < 500; ++i) {
+    writer.Append(0, 100);
+    ASSERT_TRUE(writer.Insert().ok());
+  }
+  const v1::TableState state = table->State();
+  EXPECT_LT(state.items(), spec.max_items());
+  EXPECT_GT(state.removed_items(), 0u);
+  EXPECT_EQ(table->BudgetRemovedItems(), state.removed_items());
+  EXPECT_LT(static_cast<double>(state.stored_bytes()), 0.98 * static_cast<double>(spec.max_bytes()));
 }
 
 TEST(TableTest, RefusesAChunkThatCanNeverFit) {

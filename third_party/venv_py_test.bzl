@@ -10,14 +10,15 @@ def venv_py_test(name, src, data = [], args = [], env = {}, **kwargs):
       name: of the test.
       src: the program.
       data: modules, programs and files that it needs.
-      args: its command line; $(rootpath LABEL) is the path of a target in `data`.
+      args: its command line; $(rootpath LABEL) is the path of a target in `data`. Without one unittest is told to say
+        what becomes of each test, as tools/test_summary.py wants it.
       env: variables for it.
       **kwargs: passed to sh_test.
     """
     native.sh_test(
         name = name,
         srcs = ["@wheels//:python"],
-        args = ["$(rootpath %s)" % src] + args,
+        args = ["$(rootpath %s)" % src] + (args or ["-v"]),
         data = [src] + data,
         env = dict({"PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"}, **env),
         **kwargs

@@ -81,8 +81,9 @@ class ResultsTest(unittest.TestCase):
                     header = "env_steps,wall_seconds,updates,mean_return,std_return,mean_length,episodes"
                     (run_directory / "evaluations.csv").write_text(f"{header}\n100,5,50,{value},1,9,4\n")
                     system = ', "system": "Other 1"' if task.endswith("sb3") else ""
+                    processor = "X" if task == "task" and seed == 0 else "Y"
                     (run_directory / "metadata.json").write_text(
-                        f'{{"environment": "Cart-v0", "command": "c"{system}}}'
+                        f'{{"environment": "Cart-v0", "command": "c", "machine": {{"cpu": "{processor}"}}{system}}}'
                     )
             self.assertEqual(run("--root", name).returncode, 0)
             cells = (root / "README.md").read_text().splitlines()[-2].strip("| ").split(" | ")
@@ -90,7 +91,7 @@ class ResultsTest(unittest.TestCase):
             # The means of three draws lie between 10 and 30, and between 6 and 10: 0.0014 of them at either end.
             low, high = (float(end) for end in cells[2].split(" to "))
             self.assertTrue(0 <= low < 12 < high <= 24, cells[2])
-            self.assertEqual(cells[3], "+33%")
+            self.assertEqual(cells[3:], ["+33%", "X and Y; Y"])
 
     def make_runs(self, runs: Path) -> None:
         for seed, last in ((1, "200,3,90,10,1,9,4"), (2, "220,5,90,20,1,9,4")):

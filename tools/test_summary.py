@@ -1,16 +1,23 @@
 """Counts what passed and what failed in the events that `bazel test --build_event_json_file=FILE` wrote.
 
 A test that could not be built, did not finish or was never started counts as failed, and so does any other target that
-could not be built. The only line printed is `N passed, N failed`.
+could not be built. The last line printed is `N passed, N failed`; before it stands what targets that passed have skipped,
+and why.
 """
 
 import argparse
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 Event = dict[str, Any]
+
+# As unittest says it of each test, third_party/venv_py_test.bzl.
+_SKIPPED = re.compile(r"""\bskipped (['"])(.*)\1$""", re.MULTILINE)
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -42,12 +49,35 @@ def count(events: Iterable[Event], bazel_exit_code: int) -> tuple[int, int]:
     return len(passed), max(len(failed), 1 if bazel_exit_code != 0 else 0)
 
 
+def skipped(events: Iterable[Event]) -> dict[str, Counter[str]]:
+    """By target, for which reasons it has skipped how many of its tests."""
+    reasons: dict[str, Counter[str]] = {}
+    for event in events:
+        if "testResult" not in event.get("id", {}):
+            continue
+        for output in event.get("testResult", {}).get("testActionOutput", []):
+            path = Path(unquote(urlsplit(output.get("uri", "")).path))
+            if output.get("name") == "test.log" and path.is_file():
+                log = path.read_text(encoding="utf-8", errors="replace")
+                found = Counter(match[2] for match in _SKIPPED.finditer(log))
+                if found:
+                    reasons[event["id"]["testResult"]["label"]] = found
+    return reasons
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bazel_exit_code", type=int, required=True)
     parser.add_argument("events", type=Path)
     arguments = parser.parse_args()
-    passed, failed = count(read_events(arguments.events), arguments.bazel_exit_code)
+    events = list(read_events(arguments.events))
+    skips = skipped(events)
+    if skips:
+        print(f"{len(skips)} targets skipped some of their tests:")
+    for label, reasons in sorted(skips.items()):
+        for reason, tests in reasons.items():
+            print(f"  {label}: {tests}, {reason}")
+    passed, failed = count(events, arguments.bazel_exit_code)
     print(f"{passed} passed, {failed} failed", flush=True)
 
 

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from test_summary import Event, count, read_events
+from test_summary import Event, count, read_events, skipped
 
 
 def configured(label: str, test: bool = True) -> Event:
@@ -43,6 +43,24 @@ class TestSummaryTest(unittest.TestCase):
 
     def test_something_failed_if_bazel_says_so(self) -> None:
         self.assertEqual(count([], 1), (0, 1))
+
+    def test_what_was_skipped_is_said_with_its_reason(self) -> None:
+        class Skipping(unittest.TestCase):
+            def test_one(self) -> None:
+                self.skipTest("there's no kubectl")
+
+            test_another = test_one
+
+            def test_a_third(self) -> None:
+                pass
+
+        with tempfile.TemporaryDirectory() as directory:
+            log = Path(directory) / "test.log"
+            with log.open("w", encoding="utf-8") as file:
+                unittest.TextTestRunner(file, verbosity=2).run(unittest.defaultTestLoader.loadTestsFromTestCase(Skipping))
+            outputs = [{"name": "test.log", "uri": log.as_uri()}, {"name": "test.xml", "uri": "bytestream://remote/x"}]
+            result = {"id": {"testResult": {"label": "//:a"}}, "testResult": {"testActionOutput": outputs}}
+            self.assertEqual(skipped([result, summary("//:a", "PASSED")]), {"//:a": {"there's no kubectl": 2}})
 
     def test_a_torn_file_is_read_up_to_the_tear(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

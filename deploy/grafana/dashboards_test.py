@@ -50,6 +50,12 @@ class DashboardsTest(unittest.TestCase):
         self.assertEqual(len(scraped), 2)
         self.assertEqual(int(known), max(scraped))
 
+    def test_a_dashboard_shows_one_run_and_adds_up_no_others(self) -> None:
+        for path, text in generate.written().items():
+            if path.suffix == ".json":
+                (run,) = (one for one in json.loads(text)["templating"]["list"] if one["name"] == "run")
+                self.assertEqual((run["multi"], run["includeAll"]), (False, False), path)
+
     def test_panels_of_a_dashboard_do_not_overlap(self) -> None:
         for path, text in generate.written().items():
             if path.suffix != ".json":

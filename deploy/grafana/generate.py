@@ -68,8 +68,7 @@ def grafana(dashboard: Dashboard) -> dict[str, Any]:
                     "refresh": 2,
                     "sort": 1,
                     "multi": False,
-                    "includeAll": True,
-                    "allValue": ".*",
+                    "includeAll": False,  # what is added up is of one run
                 },
             ]
         },
@@ -83,7 +82,7 @@ def _grafana_panel(panel: Panel, number: int, without: str) -> dict[str, Any]:
     if panel.kind != "curve":
         options = {
             "reduceOptions": {"calcs": ["lastNotNull"]},
-            "textMode": "value_and_name" if words else "auto",
+            "textMode": "auto" if not words else "value_and_name" if panel.unit == "share" else "name",
             "colorMode": "none",
         }
     defaults: dict[str, Any] = {"unit": GRAFANA_UNITS[panel.unit]}

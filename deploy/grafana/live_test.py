@@ -55,6 +55,7 @@ class LiveTest(SystemTest):
                 self.assert_browser_draws(browser, address, dashboard)
             self.assert_browser_says(browser, address, GRADIENTS)
             self.assert_advice_is_shown_as_a_whole(browser, address)
+            self.assert_late_answers_replace_no_newer_ones(browser, address)
             self.assert_what_was_chosen_goes_from_page_to_page(browser, address)
 
         run.signal(signal.SIGINT)
@@ -67,6 +68,8 @@ class LiveTest(SystemTest):
     def test_a_run_whose_actors_learn_by_themselves_can_be_watched(self) -> None:
         run, address = self.start(ASYNCHRONOUS_GRADIENTS)
         # The lag was once of subscribers alone, of which there are none here, nor with central inference.
+        for process in run.processes():
+            self.assert_metrics_are_well_formed(run, process)
         self.wait_for_values(run, address, [GRADIENTS, Dashboard("lag", "Lag", [POLICY_LAG])])
         with Browser(self.root / "browser") as browser:
             self.assert_browser_draws(browser, address, GRADIENTS)
@@ -138,6 +141,27 @@ class LiveTest(SystemTest):
         for advice in ADVICE.values():
             legend = json.dumps(f"broadcast: {advice}")
             self.assertEqual(browser.evaluate(f"headingAndText({legend})[1]"), advice)
+
+    def assert_late_answers_replace_no_newer_ones(self, browser: Browser, address: str) -> None:
+        """Those of ten minutes, which Prometheus keeps back until two minutes were asked for and drawn."""
+        browser.open(f"http://{address}/consoles/overview.html?still=")
+        browser.wait_until("document.querySelector('path.curve')")
+        unchanged = """(async () => {
+            const range = document.getElementById("range"), main = document.querySelector("main"), answered = ask;
+            let release;
+            const released = new Promise((resolve) => { release = resolve; });
+            ask = async (...question) => { await released; return answered(...question); };
+            range.value = "600";
+            const late = refresh();
+            ask = answered;
+            range.value = "120";
+            await refresh();
+            const before = main.innerHTML;
+            release();
+            await late;
+            return main.innerHTML === before;
+        })()"""
+        self.assertTrue(browser.evaluate(unchanged))
 
     def assert_what_was_chosen_goes_from_page_to_page(self, browser: Browser, address: str) -> None:
         browser.open(f"http://{address}/consoles/overview.html?still=")

@@ -116,11 +116,13 @@ QUEUES = Panel(
         Query(total("headrace_replay_blocked_writers"), "actors that must wait"),
     ],
 )
+FIRING = 'ALERTS{alertstate="firing", severity!="info", run=~"RUN"}'
+FIRING_OR_NOTHING = f'{FIRING} or on () label_replace(vector(0), "alertname", "nothing", "", "")'
 ALERTS = Panel(
     "Is anything wrong?",
     "short",
     [
-        Query('count(ALERTS{alertstate="firing", severity!="info", run=~"RUN"}) or vector(0)', "alerts"),
+        Query(f"count({FIRING}) or vector(0)", "alerts"),
         Query('count(up{job=~"headrace.*", run=~"RUN"} == 0) or vector(0)', "processes that do not answer"),
         Query(total("headrace_learner_interrupted_episodes_total"), "episodes that failed"),
         Query(total("headrace_learner_lost_steps_total"), "steps lost"),
@@ -154,7 +156,7 @@ OVERVIEW = Dashboard(
             [Query(value("headrace:limited_by:share"), "[component]: [advice]")],
             kind="words",
         ),
-        Panel("Is anything wrong?", "short", [ALERTS.queries[0]], kind="tile"),
+        Panel("Is anything wrong?", "short", [Query(FIRING_OR_NOTHING, "[alertname]: [process]")], kind="words"),
         RETURNS,
         STEPS,
         LIMIT,
@@ -212,6 +214,7 @@ REPLAY = Dashboard(
             "per second",
             [
                 Query(rate("headrace_replay_removed_items_total"), "removed"),
+                Query(rate("headrace_replay_budget_removed_items_total"), "of them for want of bytes"),
                 Query(rate("headrace_replay_lost_items_total"), "lost"),
             ],
         ),

@@ -372,6 +372,7 @@ class GpuLearnerTest(ManifestsTest):
         (scaler,) = of_kind(self.objects, "HorizontalPodAutoscaler")
         target = scaler["spec"]["scaleTargetRef"]
         named(self.objects, target["kind"], target["name"])
+        self.assertEqual(busy_from(scaler), "700m")
 
 
 class ServiceMonitorTest(ManifestsTest):
@@ -410,6 +411,12 @@ class ServiceMonitorTest(ManifestsTest):
         (rule,) = of_kind(self.objects, "PrometheusRule")
         self.assertEqual(one_line(rule["spec"]["groups"]), one_line(groups))
         self.assertEqual(len({group["name"] for group in groups}), len(groups))
+
+
+def busy_from(scaler: Object) -> str:
+    """How much of a core an actor must use for another one to be started."""
+    (metric,) = scaler["spec"]["metrics"]
+    return metric["resource"]["target"]["averageValue"]
 
 
 def one_line(groups: list[Object]) -> str:
@@ -633,6 +640,8 @@ class OverlaysTest(unittest.TestCase):
             self.assertIn("--set=actor.processes=5", container.arguments())
             self.assertIn("--insecure", container.spec["args"])
             self.assertEqual(container.spec["resources"]["requests"]["cpu"], "100m")
+        (scaler,) = of_kind(forwards, "HorizontalPodAutoscaler")
+        self.assertEqual(busy_from(scaler), "700m", "also where actors ask for a tenth of a core")
         learner = Container(named(forwards, "StatefulSet", "headrace-learner"))
         self.assertEqual(learner.spec["resources"]["limits"]["nvidia.com/gpu"], 1)
 

@@ -51,6 +51,26 @@ class FaultsTest(SystemTest):
         self.assertIn("shard 0 came back with", run.log("learner"))
         self.assertGreater(run.progress()[-1]["replay/lost_steps"], 0)
 
+    def test_the_only_shard_comes_back_empty_and_nothing_is_learned_from_a_handful_of_steps(self) -> None:
+        run = Run(self, "replay.shards=1", "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0")
+        run.start()
+        run.wait_for_env_steps(1500)
+        self.kill_and_await(run, "replay-0")
+        run.wait_for_metric("learner", LOST_STEPS, 1)
+        lost = run.metric("learner", LOST_STEPS) or 0.0
+        self.assert_learned_in_spite_of(run, "replay-0")
+        # Updates go on when as many steps are there as before the first one, and catch up with what came meanwhile.
+        rows = run.progress()
+        first = next(row for row in rows if row["replay/lost_steps"] > 0)
+        few = [row["updates"] for row in rows if row["replay/lost_steps"] > 0 and row["env_steps"] - lost < 900]
+        self.assertGreater(len(few), 0)
+        self.assertLessEqual(few[-1] - first["updates"], 10, "batches that were there already")
+        # The run does not forget what it lost when it is resumed.
+        run.overrides += ["stop.score=", f"stop.env_steps={int(run.counters()['env_steps']) + 300}"]
+        self.assertEqual(run.to_end()[0], 0)
+        self.assertEqual(run.progress()[-1]["replay/lost_steps"], lost)
+        self.assertRegex(run.output(), rf"  lost steps +{lost:,.0f}\n")
+
     def test_a_shard_with_a_checkpoint_loses_only_what_came_after(self) -> None:
         run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0.2")
         run.start()

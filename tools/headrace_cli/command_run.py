@@ -66,9 +66,9 @@ def execute(arguments: argparse.Namespace) -> int:
                     view.say(f"Prometheus shows the run at {prometheus.overview}")
                 elif arguments.prometheus or arguments.prometheus_port:
                     view.say("--prometheus: nothing runs that it could show; with a higher stop condition the run goes on")
-                exit_code = _run_all(sessions, arguments.parallel or 1, view)
+                exit_code = _run_all(sessions, arguments.parallel or 1, view, prometheus)
             if prometheus is not None:
-                view.say(f"Prometheus has ended with the run; this shows it again: {shlex.join(prometheus.command)}")
+                view.say(f"this shows again what Prometheus has seen: {shlex.join(prometheus.command)}")
         finally:
             for session in sessions:
                 session.close()
@@ -134,8 +134,9 @@ def _prometheus(arguments: argparse.Namespace, sessions: list[Session]) -> Prome
     return Prometheus(parent / "prometheus", [run.targets for run in runs], arguments.prometheus_port or 0)
 
 
-def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
-    """Runs the sessions, `parallel` at a time, until all have ended or were interrupted. Returns the exit code."""
+def _run_all(sessions: list[Session], parallel: int, view: View, prometheus: Prometheus | None = None) -> int:
+    """Runs the sessions, `parallel` at a time, until all have ended or were interrupted. Returns the exit code. They go
+    on without a Prometheus that ends."""
     interrupts = _InterruptCounter()
     seen = 0
     waiting = [session for session in sessions if not session.ended]
@@ -151,6 +152,8 @@ def _run_all(sessions: list[Session], parallel: int, view: View) -> int:
             for session in active + waiting:
                 session.interrupt()
             waiting.clear()
+        if prometheus is not None and (end := prometheus.take_end()):
+            view.say(f"Prometheus has ended, and the run goes on without it: {end}")
         if view.due:
             _show(view, active)
         for session in [session for session in active if session.ended]:

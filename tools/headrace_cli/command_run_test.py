@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -55,7 +55,10 @@ class CommandRunTest(unittest.TestCase):
     def command(self, *arguments: str, fake: dict[str, Any] | None = None) -> list[str]:
         config = self.root / "task.textproto"
         config.write_text(json.dumps(CONFIG | {"fake": fake or {}}), encoding="utf-8")
-        program = "import sys; from headrace_cli.main import main; sys.exit(main(sys.argv[1:]))"
+        program = (
+            "import pathlib, sys; from headrace_cli import main, workspace; "
+            f"workspace.RUNS = pathlib.Path({str(self.root)!r}); sys.exit(main.main(sys.argv[1:]))"
+        )
         return [sys.executable, "-c", program, "run", str(config), "--dir", str(self.run_directory), *arguments]
 
     def environment(self) -> dict[str, str]:
@@ -64,6 +67,15 @@ class CommandRunTest(unittest.TestCase):
             "FAKE_EVENTS": str(self.events_file),
             "PYTHONPATH": str(PACKAGE.parent),
         }
+
+    @contextlib.contextmanager
+    def prometheus_that(self, script: str) -> Iterator[None]:
+        """One that serves until it is told to end; `script` is what its shell does before."""
+        stand_in = f'#!/bin/sh\n{script}\nexec "{sys.executable}" "{FAKE}" prometheus "$@"\n'
+        (self.root / "prometheus").write_text(stand_in, encoding="utf-8")
+        (self.root / "prometheus").chmod(0o755)
+        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+            yield
 
     def launch(
         self, *arguments: str, fake: dict[str, Any] | None = None, output: int = subprocess.PIPE
@@ -274,9 +286,8 @@ class CommandRunTest(unittest.TestCase):
         self.assertFalse((self.run_directory / "binaries").exists())
 
     def summary_after_lost_steps(self, lost: int) -> str:
-        launcher = self.launch(fake={"lost_steps": lost})
+        launcher = self.launch(fake={"progress": True, "lost_steps": lost})
         self.wait_until_all_serve()
-        wait_until(lambda: self.count_events("learner has answered") > 0)
         launcher.send_signal(signal.SIGINT)
         output, _ = launcher.communicate()
         return output[output.index("interrupted; the same command resumes it") :]
@@ -367,9 +378,14 @@ class CommandRunTest(unittest.TestCase):
     def test_a_second_launcher_is_kept_out_of_the_directory(self) -> None:
         self.launch()
         self.wait_until_all_serve()
+        link = self.root / ".targets" / "run.json"
+        self.assertTrue(link.exists())
         code, output = self.run_to_end()
         self.assertEqual(code, 2, output)
         self.assertIn("in use by another launcher", output)
+        code, output = self.run_to_end("--certificates", str(self.root))
+        self.assertEqual(code, 2, output)
+        self.assertTrue(link.exists(), "Prometheus still finds the run that goes on")
 
     def test_prometheus_finds_every_process(self) -> None:
         self.launch()
@@ -386,6 +402,7 @@ class CommandRunTest(unittest.TestCase):
     def test_after_a_run_prometheus_finds_nobody(self) -> None:
         self.run_to_end(fake={"finish": True})
         self.assertEqual(json.loads((self.run_directory / "targets.json").read_text(encoding="utf-8")), [])
+        self.assertEqual(list((self.root / ".targets").iterdir()), [])
 
     def test_targets_that_a_killed_launcher_left_are_emptied_and_reported(self) -> None:
         self.run_directory.mkdir()
@@ -409,32 +426,49 @@ class CommandRunTest(unittest.TestCase):
             self.assertIn(f"--prometheus-port: expected 1 to 65535, got {port}", output)
 
     def test_a_port_that_is_taken_is_named(self) -> None:
-        (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
-        (self.root / "prometheus").chmod(0o755)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as taken, self.prometheus_that(":"):
             port = taken.getsockname()[1]
-            with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
-                code, output = self.run_to_end("--prometheus-port", str(port))
+            code, output = self.run_to_end("--prometheus-port", str(port))
         self.assertEqual(code, 2, output)
         self.assertIn(f"--prometheus-port {port}: the port is in use: name another, or none", output)
 
     def test_prometheus_beside_a_finished_run_is_not_started_and_it_is_said_why(self) -> None:
         self.run_to_end(fake={"finish": True})
-        (self.root / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
-        (self.root / "prometheus").chmod(0o755)
-        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+        with self.prometheus_that(":"):
             code, output = self.run_to_end("--prometheus", fake={"finish": True})
         self.assertEqual(code, 0, output)
         self.assertIn("--prometheus: nothing runs that it could show; with a higher stop condition", output)
 
     def test_a_prometheus_that_does_not_start_is_quoted(self) -> None:
-        (self.root / "prometheus").write_text("#!/bin/sh\necho the disk is full\nexit 1\n", encoding="utf-8")
-        (self.root / "prometheus").chmod(0o755)
-        with mock.patch.dict(os.environ, {"PATH": f"{self.root}:{os.environ['PATH']}"}):
+        with self.prometheus_that("echo the disk is full; exit 1"):
             code, output = self.run_to_end("--prometheus")
         self.assertEqual(code, 1, output)
         self.assertIn("Prometheus does not start; its log ends with\nthe disk is full", output)
         self.assertEqual(self.events_file.read_text(encoding="utf-8"), "")
+
+    def test_a_prometheus_that_ends_before_the_run_is_quoted_and_the_run_goes_on(self) -> None:
+        # It answers once, which is when the launcher takes it for ready.
+        with self.prometheus_that("export FAKE_PROMETHEUS_ANSWERS=1"):
+            launcher = self.launch("--prometheus")
+        assert launcher.stdout is not None
+        lines = iter(launcher.stdout.readline, "")
+        self.assertTrue(any("Prometheus has ended, and the run goes on without it: exit code 3" in line for line in lines))
+        self.assertEqual(next(lines), "the disk is full\n")
+        self.wait_until_all_serve()
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertNotIn("Prometheus has ended", output)
+        self.assert_drained_in_order()
+
+    def test_after_a_start_with_prometheus_that_was_refused_the_same_command_is_not(self) -> None:
+        with self.prometheus_that(":"):
+            code, output = self.run_to_end("--prometheus", fake={"refuse": "learner"})
+            self.assertEqual(code, 2, output)
+            self.assertTrue((self.run_directory / "prometheus").is_dir())
+            wait_until(lambda: not self.living())
+            code, output = self.run_to_end("--prometheus", fake={"finish": True})
+            self.assertEqual(code, 0, output)
 
     def test_an_interrupt_says_which_seeds_were_not_started(self) -> None:
         launcher = self.launch("--seeds", "2")

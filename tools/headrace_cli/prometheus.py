@@ -20,6 +20,8 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from headrace_cli import errors
+from headrace_cli.child import describe_exit
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.run_directory import write_json
 from headrace_cli.workspace import ROOT
@@ -93,6 +95,13 @@ class Prometheus:
     ) -> None:
         self.stop()
 
+    def take_end(self) -> str:
+        """How it ended, though nobody stopped it, and what its log ends with. Empty: it goes on, or this was told."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return ""
+        self._process = None
+        return f"{describe_exit(code)}; its log, {self.log}, ends with\n{self._last_words()}"
+
     def stop(self) -> None:
         """Writes what is in memory, and ends. May be repeated."""
         process, self._process = self._process, None
@@ -122,9 +131,14 @@ class Prometheus:
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                words = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-                raise CommandError("Prometheus does not start; its log ends with\n" + "\n".join(words))
+                raise CommandError(f"Prometheus does not start; its log ends with\n{self._last_words()}")
             time.sleep(0.05)
+
+    def _last_words(self) -> str:
+        try:
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
+        except OSError as error:
+            return f"({errors.of_file(error)})"
 
     def _is_ready(self) -> bool:
         try:

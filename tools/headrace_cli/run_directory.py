@@ -17,8 +17,9 @@ from headrace_cli.errors import UsageError
 
 ORPHANS_DRAIN_SECONDS = 180.0
 
-# What a launcher that was killed early may leave without having made a run of it, besides hidden files.
-_BEFORE_A_RUN = {"checkpoints", "config.textproto.new", "launcher.lock", "lock", "logs", "plots"}
+# What a launcher that was killed early, or a refused start, may leave without having made a run of it, besides hidden
+# files.
+_BEFORE_A_RUN = {"checkpoints", "config.textproto.new", "launcher.lock", "lock", "logs", "plots", "prometheus"}
 _MOST_LISTED = 5
 
 _CHECKPOINT_NAME = re.compile(r"update-(\d+)")
@@ -57,7 +58,8 @@ class RunDirectory:
             link.symlink_to(self.targets)
 
     def hide_from_prometheus(self) -> None:
-        if (link := self._targets_link) is not None:
+        """Nothing without the lock: the run is another launcher's."""
+        if self._lock is not None and (link := self._targets_link) is not None:
             link.unlink(missing_ok=True)
 
     @property

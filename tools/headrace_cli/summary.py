@@ -21,8 +21,6 @@ def summary_lines(session: Session) -> list[str]:
     if status.sampled_age is not None:
         label = "age of sampled data " if session.plan.replay else "gradient staleness  "
         lines.append(f"  {label} {in_updates(status.sampled_age)}")
-    if status.lost_steps:
-        lines.append(f"  lost steps           {number(status.lost_steps)}")
     if status.verdict_since_start:
         lines.append(f"  {status.verdict_since_start.text}")
     return lines
@@ -50,6 +48,10 @@ def run_lines(directory: RunDirectory) -> list[str]:
             f"  environment steps    {number(steps)} in {duration(wall_seconds)} ({rate(_per(steps, wall_seconds))})",
             f"  updates              {number(updates)} ({rate(_per(updates, wall_seconds))})",
         ]
+        # Since the run began, which the learner's metric is not.
+        lost = rows[-1].get("replay/lost_steps", 0.0)
+        if lost > 0:
+            lines.append(f"  lost steps           {number(lost)}")
     lines.append(f"  run directory        {shown(directory.path)}")
     try:
         lines.append(f"  checkpoint           {shown(directory.checkpoint('latest'))}")

@@ -1,4 +1,4 @@
-"""Stands in for a binary of a run: replay, learner, actor or the inspector.
+"""Stands in for a binary of a run: replay, learner, actor or the inspector; or for the Prometheus beside it.
 
 It keeps the launcher's contract (addresses, ready file, SIGTERM, death with the parent) and nothing else, and notes
 what happens to it in $FAKE_EVENTS.
@@ -10,9 +10,11 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   refuse: the name of a process that exits with code 2
   says: what it says before it does
   garble: the name of a process whose ready file is no JSON
-  lost_steps: how many the learner has lost
+  lost_steps: how many the run has lost, as its progress tells
   complain: the name of a process that logs an error before it serves
   fail_drain: the name of a process that exits with code 1 when it is told to end
+
+A Prometheus ends when its disk is full, which it is after as many answers as $FAKE_PROMETHEUS_ANSWERS says.
 """
 
 import argparse
@@ -47,35 +49,31 @@ def note(text: str) -> None:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    kind = ""
     text = ""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.text.encode())
-        note(f"{self.kind} has answered")
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
-def serve_metrics(kind: str, listen: str, lost_steps: int) -> str:
+def serve_metrics(kind: str, listen: str) -> str:
     host, _, port = listen.rpartition(":")
-    Handler.kind = kind
     Handler.text = METRICS[kind]
-    if kind == "learner":
-        Handler.text += f"headrace_learner_lost_steps_total {lost_steps}\n"
     server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"{host}:{server.server_port}"
 
 
-def begin_run(run_dir: Path, progress: bool) -> None:
+def begin_run(run_dir: Path, progress: bool, lost_steps: int) -> None:
     (run_dir / "metadata.json").write_text("{}\n", encoding="utf-8")
     if not (run_dir / "progress.csv").exists():
-        row = "100,2,50\n" if progress else ""
-        (run_dir / "progress.csv").write_text(f"env_steps,wall_seconds,updates\n{row}", encoding="utf-8")
+        header = "env_steps,wall_seconds,updates,replay/lost_steps\n"
+        row = f"100,2,50,{lost_steps}\n" if progress else ""
+        (run_dir / "progress.csv").write_text(header + row, encoding="utf-8")
 
 
 def finish_run(run_dir: Path) -> None:
@@ -116,12 +114,12 @@ def serve(kind: str, arguments: list[str]) -> int:
         return 2
     if fake.get("complain") == name:
         print(f"2026-11-22 11:18:40.315 E {name}] checkpoint 5 is not usable", flush=True)
-    metrics = serve_metrics(kind, flags.metrics_listen, fake.get("lost_steps", 0))
+    metrics = serve_metrics(kind, flags.metrics_listen)
     addresses = {"metrics": metrics, "health": flags.health_listen}
     if flags.listen:
         addresses["grpc"] = f"127.0.0.1:{os.getpid()}" if flags.listen.endswith(":0") else flags.listen
     if kind == "learner" and flags.run_dir:
-        begin_run(Path(flags.run_dir), bool(fake.get("progress")))
+        begin_run(Path(flags.run_dir), bool(fake.get("progress")), fake.get("lost_steps", 0))
     ready = Path(flags.ready_file)
     text = "{" if fake.get("garble") == name else json.dumps(addresses)
     ready.with_suffix(".tmp").write_text(text, encoding="utf-8")
@@ -156,5 +154,26 @@ def inspect(command: str, *arguments: str) -> int:
     return 0
 
 
+def prometheus(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--web.listen-address", dest="listen")
+    flags, _ = parser.parse_known_args(arguments)
+    host, _, port = flags.listen.rpartition(":")
+    Handler.kind = "prometheus"
+    server = http.server.HTTPServer((host, int(port)), Handler)
+    for _ in range(int(os.environ.get("FAKE_PROMETHEUS_ANSWERS", 1 << 30))):
+        server.handle_request()
+    print("the disk is full", flush=True)
+    return 3
+
+
+def main(kind: str, *arguments: str) -> int:
+    if kind == "inspect":
+        return inspect(*arguments)
+    if kind == "prometheus":
+        return prometheus(list(arguments))
+    return serve(kind, list(arguments))
+
+
 if __name__ == "__main__":
-    sys.exit(inspect(*sys.argv[2:]) if sys.argv[1] == "inspect" else serve(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(*sys.argv[1:]))
