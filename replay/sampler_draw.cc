@@ -105,11 +105,12 @@ void ReplaySampler::Grant() {
   uint64_t allowed = options_.ratio.StepsAllowed(updates_);
   // Steps need not become items at once: sequences must fill up, short episodes give none. While the next batch lacks
   // nothing but items, steps are granted beyond the ratio, or both sides would wait for ever.
-  if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max<uint64_t>(1, options_.ratio.lead_steps));
+  const uint64_t lacking = MissingStepsLocked();
+  if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max({uint64_t{1}, options_.ratio.lead_steps, lacking}));
   const uint64_t left = std::min(allowed > env_steps_ ? allowed - env_steps_ : 0, kMostStepsGranted);
   const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
   const uint64_t missing = needed > env_steps_ ? needed - env_steps_
-                           : lacks_items_      ? std::max<uint64_t>(1, MissingStepsLocked())
+                           : lacks_items_      ? std::max<uint64_t>(1, lacking)
                                                : 0;
   const uint64_t hysteresis = options_.table.lockstep() ? 1 : std::max<uint64_t>(1, options_.ratio.lead_steps / 8);
   for (Shard& shard : shards_) {

@@ -28,16 +28,17 @@ uint64_t ReplaySampler::MissingStepsLocked() const {
 ReplaySampler::Wait ReplaySampler::WaitLocked() const {
   const auto next = pending_.find(delivered_ + 1);
   if (next != pending_.end() && next->second.missing == 0) return Wait::kNothing;
+  const bool asked = next != pending_.end();
   // Of a queue it is asked for before it is there.
-  if (next != pending_.end()) {
-    return options_.ratio.held || MassLocked() >= options_.batch_size ? Wait::kBatch : Wait::kItems;
-  }
+  if (asked && !options_.ratio.held) return MassLocked() >= options_.batch_size ? Wait::kBatch : Wait::kItems;
+  if (asked && orphans_.empty()) return Wait::kBatch;
   if (std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {
     return Wait::kShards;
   }
-  if (drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
+  if (!asked && drawn_ >= options_.ratio.BatchesAllowed(env_steps_)) return Wait::kActors;
   const bool few = MassLocked() == 0 || MissingStepsLocked() > 0;
-  return few || (distinct_ && DrawableLocked() < options_.batch_size) ? Wait::kItems : Wait::kNothing;
+  if (few || (distinct_ && DrawableLocked() < options_.batch_size)) return Wait::kItems;
+  return asked ? Wait::kBatch : Wait::kNothing;
 }
 
 std::string ReplaySampler::WaitingFor() const {
