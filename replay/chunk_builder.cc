@@ -1,10 +1,10 @@
 #include "replay/chunk_builder.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "replay/cell.h"
+#include "replay/copy_value.h"
 #include "replay/wire.h"
 
 namespace headrace {
@@ -18,6 +18,7 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
   while (number >= lanes_.size()) {
     Lane& added = lanes_.emplace_back();
     added.items.resize(patterns_.size());
+    added.values.resize(layout_.columns().size());
     added.cells.resize(layout_.compressed_columns());
   }
   Lane& lane = lanes_[number];
@@ -31,8 +32,6 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
       if (!pattern.span_episodes && !pattern.until_cut) lane.items[i].next_row = lane.next_row;
     }
   }
-  size_t end_of_row = lane.bytes.size();
-  lane.bytes.resize(end_of_row + layout_.fixed_bytes());
   auto cells = lane.cells.begin();
   for (size_t i = 0; i < columns.size(); ++i) {
     const RowLayout::ColumnLayout& column = layout_.columns()[i];
@@ -41,9 +40,12 @@ void ChunkBuilder::Append(uint32_t number, std::span<const std::byte* const> col
       ++cells;
       continue;
     }
-    std::memcpy(lane.bytes.data() + end_of_row, columns[i], column.bytes);
-    end_of_row += column.bytes;
+    std::vector<std::byte>& values = lane.values[i];
+    const size_t end_of_values = lane.rows * column.bytes;
+    if (end_of_values == values.size()) values.resize(std::max(column.bytes, 2 * end_of_values));
+    CopyValue(values.data() + end_of_values, columns[i], column.bytes);
   }
+  ++lane.rows;
   v1::Segment& segment = lane.segments.back();
   segment.set_rows(segment.rows() + 1);
   segment.set_end(end);
@@ -108,26 +110,17 @@ grpc::Slice ChunkBuilder::Build(uint64_t sequence) {
   }
   const InsertMessage message = BeginInsertRequest(header, payload_bytes);
   std::byte* out = message.payload;
-  size_t offset = 0;      // of the column in a packed row
-  size_t compressed = 0;  // columns before it
-  for (const RowLayout::ColumnLayout& column : layout_.columns()) {
+  size_t compressed = 0;  // columns before this one
+  for (size_t i = 0; i < layout_.columns().size(); ++i) {
+    const RowLayout::ColumnLayout& column = layout_.columns()[i];
     for (const Lane& lane : lanes_) {
-      if (column.compressed) {
-        out = std::ranges::copy(lane.cells[compressed].bytes, out).out;
-      } else {
-        for (size_t row = offset; row < lane.bytes.size(); row += layout_.fixed_bytes(), out += column.bytes) {
-          std::memcpy(out, lane.bytes.data() + row, column.bytes);
-        }
-      }
+      out = column.compressed ? std::ranges::copy(lane.cells[compressed].bytes, out).out
+                              : std::copy_n(lane.values[i].data(), lane.rows * column.bytes, out);
     }
-    if (column.compressed) {
-      ++compressed;
-    } else {
-      offset += column.bytes;
-    }
+    if (column.compressed) ++compressed;
   }
   for (Lane& lane : lanes_) {
-    lane.bytes.clear();
+    lane.rows = 0;
     for (Cells& cells : lane.cells) cells.sizes.clear(), cells.bytes.clear();
     lane.segments.clear();
     for (Items& items : lane.items) items.runs.clear();

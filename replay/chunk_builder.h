@@ -70,8 +70,9 @@ class ChunkBuilder {
     bool in_episode = false;
     std::vector<Items> items;  // for each of patterns_
     // Since the last Build:
-    std::vector<std::byte> bytes;  // rows, packed, without compressed columns
-    std::vector<Cells> cells;      // of each compressed column
+    size_t rows = 0;
+    std::vector<std::vector<std::byte>> values;  // of each column that is not compressed: of rows, then room for more
+    std::vector<Cells> cells;                    // of each compressed column
     std::vector<v1::Segment> segments;
   };
 

@@ -44,7 +44,7 @@ float ItemStore::Weight(float priority) const {
   return static_cast<float>(std::min<double>(weight, std::numeric_limits<float>::max()));
 }
 
-void ItemStore::Add(const Item& added) {
+void ItemStore::Add(Item item) {
   HEADRACE_CHECK(size() < capacity_);
   uint32_t slot;
   if (free_.empty()) {
@@ -54,10 +54,8 @@ void ItemStore::Add(const Item& added) {
     slot = free_.back();
     free_.pop_back();
   }
-  Item& item = slots_[slot];
-  const uint32_t generation = (item.generation + 1) & kLastGeneration;
-  item = added;
-  item.generation = generation;
+  item.generation = (slots_[slot].generation + 1) & kLastGeneration;
+  slots_[slot] = item;
   RowStore::Address row = item.first_row;
   for (uint32_t left = item.rows_held(); left > 0; --left, row = rows_->Next(row)) rows_->Reference(row);
   if (size() == 0) least_rows_ = kMaxRows;

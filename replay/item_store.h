@@ -53,8 +53,9 @@ class ItemStore {
   // `rows` must outlive this.
   ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows);
 
-  // size() must be below the capacity. The generation is the store's to choose.
-  void Add(const Item& item);
+  // size() must be below the capacity. The generation is the store's to choose. By value: an item fits into registers,
+  // and one that is written field by field is slow to be read whole.
+  void Add(Item item);
   // Of the item with this key, if it is still there; whether it is.
   bool SetPriority(uint64_t key, float priority);
   // What an item gets whose writer gives it no priority: the highest that any item has had, at first 1.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "replay/cell.h"
+#include "replay/copy_value.h"
 
 namespace headrace {
 namespace {
@@ -16,24 +17,9 @@ namespace {
 constexpr size_t kPrefetchDistance = 12;
 constexpr size_t kMaxPrefetchBytes = 512;
 constexpr size_t kCacheLine = 64;
+// Of rows that are filled at a time.
+constexpr size_t kScatteredBytes = 16 << 10;
 constexpr size_t kMostRows = size_t{1} << 32;  // so that sums of their bytes do not wrap around
-
-// Most columns are one number: a copy of constant size is an instruction, another one a call.
-inline void Copy(std::byte* target, const std::byte* source, size_t bytes) {
-  switch (bytes) {
-    case 1:
-      *target = *source;
-      break;
-    case 4:
-      std::memcpy(target, source, 4);
-      break;
-    case 8:
-      std::memcpy(target, source, 8);
-      break;
-    default:
-      std::memcpy(target, source, bytes);
-  }
-}
 
 absl::Status NotFinite(const RowLayout::ColumnLayout& column, size_t row) {
   return absl::InvalidArgumentError(
@@ -59,17 +45,10 @@ class ValueReader {
   }
   // Copies the next `bytes`.
   void Copy(size_t bytes, std::byte* target) {
-    while (bytes > 0) {
-      if (pieces_[piece_].size() == at_) {
-        NextPiece();
-        continue;
-      }
-      const ChunkPayload::Piece left = pieces_[piece_].subspan(at_);
-      const size_t taken = std::min(left.size(), bytes);
-      target = std::copy_n(left.data(), taken, target);
-      at_ += taken;
-      bytes -= taken;
-    }
+    ForEachPiece(bytes, [&](ChunkPayload::Piece taken) { target = std::ranges::copy(taken, target).out; });
+  }
+  void Skip(size_t bytes) {
+    ForEachPiece(bytes, [](ChunkPayload::Piece) {});
   }
 
  private:
@@ -77,19 +56,24 @@ class ValueReader {
     ++piece_;
     at_ = 0;
   }
-  const std::byte* Gathered(size_t bytes) {
-    gathered_.clear();
-    while (true) {
+  template <typename Visit>
+  void ForEachPiece(size_t bytes, Visit visit) {
+    while (bytes > 0) {
+      if (pieces_[piece_].size() == at_) NextPiece();
       const ChunkPayload::Piece left = pieces_[piece_].subspan(at_);
-      const size_t taken = std::min(left.size(), bytes - gathered_.size());
-      gathered_.insert(gathered_.end(), left.begin(), left.begin() + static_cast<ptrdiff_t>(taken));
-      at_ += taken;
-      if (gathered_.size() == bytes) return gathered_.data();
-      NextPiece();
+      const ChunkPayload::Piece taken = left.first(std::min(left.size(), bytes));
+      visit(taken);
+      at_ += taken.size();
+      bytes -= taken.size();
     }
   }
+  const std::byte* Gathered(size_t bytes) {
+    gathered_.resize(bytes);
+    Copy(bytes, gathered_.data());
+    return gathered_.data();
+  }
 
-  const std::vector<ChunkPayload::Piece>& pieces_;
+  std::span<const ChunkPayload::Piece> pieces_;
   size_t piece_ = 0;
   size_t at_ = 0;  // in the piece
   std::vector<std::byte> gathered_;
@@ -104,6 +88,18 @@ absl::Status CheckCells(const RowLayout::ColumnLayout& column, CellSizes cells, 
         "expected a cell of %d bytes by LZ4, got another in column %s, row %d", column.bytes, column.name, row));
   }
   return absl::OkStatus();
+}
+
+// A column of these rows.
+void ScatterColumn(ValueReader& reader, const RowLayout::ColumnLayout& column, std::span<const RowStore::Address> rows,
+                   const RowStore& store) {
+  const size_t bytes = column.bytes;
+  for (size_t row = 0; row < rows.size();) {
+    auto [values, count] = reader.Next(bytes, rows.size() - row);
+    for (const size_t end = row + count; row < end; ++row, values += bytes) {
+      CopyValue(store.Row(rows[row]) + column.offset, values, bytes);
+    }
+  }
 }
 
 struct ColumnCopy {
@@ -153,7 +149,7 @@ std::byte* FillStack(const ItemRows& rows, uint32_t row, const ColumnCopy& copy)
   std::memset(target, 0, (before - there) * copy.bytes);
   target += (before - there) * copy.bytes;
   for (uint32_t back = there; back > 0; --back, target += copy.bytes) {
-    Copy(target, rows.Before(row, back) + copy.offset, copy.bytes);
+    CopyValue(target, rows.Before(row, back) + copy.offset, copy.bytes);
   }
   return target;
 }
@@ -181,7 +177,7 @@ void CopyValues(const ItemRows& rows, ColumnCopy& copy) {
   uint32_t from = copy.slice.first_row;
   for (uint32_t k = 0; k < copy.slice.rows; ++k, from += copy.slice.stride) {
     if (copy.slice.stack > 1) copy.target = FillStack(rows, from, copy);
-    Copy(copy.target, rows[from] + copy.offset, copy.bytes);
+    CopyValue(copy.target, rows[from] + copy.offset, copy.bytes);
     copy.target += copy.bytes;
   }
 }
@@ -241,22 +237,29 @@ absl::Status CheckNumbers(const ChunkPayload& payload, const RowLayout& layout, 
 
 void ScatterChunk(const ChunkPayload& payload, const RowLayout& layout, CellSizes cells,
                   std::span<const RowStore::Address> rows, const RowStore& store, std::byte* cell_block) {
+  // Each column's next value: some rows are filled at a time, so that they stay in the first cache until they are
+  // whole.
+  std::vector<ValueReader> readers;
   ValueReader reader(payload);
   for (const RowLayout::ColumnLayout& column : layout.columns()) {
-    if (column.compressed) {
-      for (size_t row = 0; row < rows.size(); ++row) {
-        reader.Copy(cells[row], cell_block);
-        Cell{cell_block, cells[row]}.Store(store.Row(rows[row]) + column.offset);
-        cell_block += cells[row];
-      }
-      cells = cells.subspan(rows.size());
+    readers.push_back(reader);
+    if (!column.compressed) {
+      reader.Skip(rows.size() * column.bytes);
       continue;
     }
-    for (size_t row = 0; row < rows.size();) {
-      auto [values, count] = reader.Next(column.bytes, rows.size() - row);
-      for (const size_t end = row + count; row < end; ++row, values += column.bytes) {
-        Copy(store.Row(rows[row]) + column.offset, values, column.bytes);
-      }
+    for (size_t row = 0; row < rows.size(); ++row) {
+      reader.Copy(cells[row], cell_block);
+      Cell{cell_block, cells[row]}.Store(store.Row(rows[row]) + column.offset);
+      cell_block += cells[row];
+    }
+    cells = cells.subspan(rows.size());
+  }
+  const size_t rows_at_a_time = std::max<size_t>(1, kScatteredBytes / layout.stride());
+  for (; !rows.empty(); rows = rows.subspan(std::min(rows.size(), rows_at_a_time))) {
+    const std::span<const RowStore::Address> some = rows.first(std::min(rows.size(), rows_at_a_time));
+    for (size_t i = 0; i < readers.size(); ++i) {
+      const RowLayout::ColumnLayout& column = layout.columns()[i];
+      if (!column.compressed) ScatterColumn(readers[i], column, some, store);
     }
   }
 }

@@ -106,7 +106,8 @@ void ReplaySampler::Grant() {
   // Steps need not become items at once: sequences must fill up, short episodes give none. While the next batch lacks
   // nothing but items, steps are granted beyond the ratio, or both sides would wait for ever.
   const uint64_t lacking = MissingStepsLocked();
-  if (lacks_items_) allowed = std::max(allowed, env_steps_ + std::max({uint64_t{1}, options_.ratio.lead_steps, lacking}));
+  const uint64_t beyond = std::max({uint64_t{1}, options_.ratio.lead_steps, lacking});
+  if (lacks_items_) allowed = std::max(allowed, env_steps_ + beyond);
   const uint64_t left = std::min(allowed > env_steps_ ? allowed - env_steps_ : 0, kMostStepsGranted);
   const uint64_t needed = options_.ratio.StepsNeeded(drawn_ + 1);
   const uint64_t missing = needed > env_steps_ ? needed - env_steps_

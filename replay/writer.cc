@@ -154,11 +154,11 @@ void ReplayWriter::SendChunk() {
   window_.push_back(std::move(chunk));
 }
 
-bool ReplayWriter::IsDue(Deadline now) const {
+bool ReplayWriter::IsDue() const {
   if (builder_.rows() >= chunk_rows_) return true;
   if (!window_.empty()) return false;
   // Nobody waits while rows are held that the shard could have.
-  return builder_.rows() > room_ || now >= last_sent_ + kChunkInterval;
+  return builder_.rows() > room_ || ConditionVariable::Clock::now() >= last_sent_ + kChunkInterval;
 }
 
 void ReplayWriter::SendIfDue() {
@@ -166,7 +166,7 @@ void ReplayWriter::SendIfDue() {
   if (builder_.rows() == 0 || !HasRoomLocked()) return;
   const bool busy = opened_ && stream_->unsent() > 0;
   if (busy && builder_.rows() < most_rows_) return;  // `sent` comes back to them
-  if (IsDue(ConditionVariable::Clock::now())) {
+  if (IsDue()) {
     SendChunk();
   } else if (window_.empty() && !holding_) {
     // Somebody must come back to these rows, even if no further ones follow.

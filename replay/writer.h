@@ -94,7 +94,7 @@ class ReplayWriter final : public RowWriter {
   void Opened(const v1::InsertResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnMessage(const grpc::ByteBuffer& message) ABSL_LOCKS_EXCLUDED(mutex_);
   void SendChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool IsDue(Deadline now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsDue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -52,7 +52,9 @@ class FaultsTest(SystemTest):
         self.assertGreater(run.progress()[-1]["replay/lost_steps"], 0)
 
     def test_the_only_shard_comes_back_empty_and_nothing_is_learned_from_a_handful_of_steps(self) -> None:
-        run = Run(self, "replay.shards=1", "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0")
+        # Steps take long enough that some rows of progress are of the time in which the lost ones come again.
+        slow = "environment.step_delay_seconds=0.001"
+        run = Run(self, "replay.shards=1", "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0", slow)
         run.start()
         run.wait_for_env_steps(1500)
         self.kill_and_await(run, "replay-0")
