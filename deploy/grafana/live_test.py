@@ -6,8 +6,10 @@ import io
 import json
 import math
 import re
+import shlex
 import shutil
 import signal
+import subprocess
 import unittest
 import urllib.request
 from pathlib import Path
@@ -18,10 +20,11 @@ from browser import Browser
 from headrace_cli.prometheus import query
 from headrace_cli.verdict import ADVICE
 from panels import DASHBOARDS, GRADIENTS, INFERENCE, POLICY_LAG, REPLAY, Dashboard
-from run import Run, SystemTest
+from run import Run, SystemTest, wait_until
 from tool import promtool
 
 CENTRAL_INFERENCE = Path("deploy/run/cartpole_ga3c.textproto").absolute()
+QUEUE = Path("deploy/run/cartpole_impala.textproto").absolute()
 ASYNCHRONOUS_GRADIENTS = Path("deploy/run/cartpole_a3c.textproto").absolute()
 # Until it is told to end, with all that there is to show.
 ENDLESS = (
@@ -75,6 +78,27 @@ class LiveTest(SystemTest):
             self.assert_browser_draws(browser, address, GRADIENTS)
             for dashboard in (REPLAY, INFERENCE):
                 self.assert_browser_says(browser, address, dashboard)
+
+    def test_a_run_of_seconds_can_be_looked_at_afterwards(self) -> None:
+        run = Run(self, "stop.score=", "stop.wall_seconds=3", config=QUEUE)
+        code, output = run.to_end("--prometheus")
+        self.assertEqual(code, 0, output)
+        found = re.search(r"this shows again what Prometheus has seen: (.*)", output)
+        assert found is not None
+        again = subprocess.Popen(shlex.split(found[1]), stderr=subprocess.DEVNULL)
+        self.addCleanup(again.wait)
+        self.addCleanup(again.terminate)
+        address = re.search(r"--web.listen-address=(\S+)", found[1])
+        assert address is not None
+
+        def seen() -> list[str]:
+            try:
+                samples = query(address[1], "max_over_time(up[1h]) == 1")
+            except OSError:  # it does not serve yet
+                return []
+            return sorted(sample["metric"]["process"] for sample in samples)
+
+        wait_until(lambda: seen() == sorted(run.processes()), "every process has been seen")
 
     def start(self, config: Path) -> tuple[Run, str]:
         """The run, and where its Prometheus is."""

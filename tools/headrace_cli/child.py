@@ -8,6 +8,7 @@ its peers find it where it was.
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ class Child:
         self._inherits = inherits
         self._ready_file = ready_files / f".{spec.name}.ready.json"
         self._process: subprocess.Popen[bytes] | None = None
+        self._held: list[socket.socket] = []
 
     @property
     def pid(self) -> int | None:
@@ -63,6 +65,15 @@ class Child:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def choose_port(self, kind: str) -> None:
+        """Chooses before the first start what it will listen on, and keeps the port from others until it serves: of two
+        sockets that may share an address, one may be bound to it while the other listens."""
+        held = socket.socket()
+        self._held.append(held)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.addresses[kind] = f"127.0.0.1:{held.getsockname()[1]}"
 
     def start(self, grpc_addresses: Mapping[str, str], now: float) -> None:
         """Starts it in a session of its own, so that Ctrl-C on the terminal reaches only the launcher."""
@@ -89,6 +100,7 @@ class Child:
         if not self.ready and self._ready_file.exists():
             self.addresses = json.loads(self._ready_file.read_text(encoding="utf-8"))
             self.ready = True
+            self.give_up_ports()
         return self.ready
 
     def last_word_at(self, now: float) -> float:
@@ -127,6 +139,11 @@ class Child:
             return ""
         last_attempt = text.rpartition("\n===== ")[2].splitlines()[1:]
         return "\n".join(last_attempt[-lines:])
+
+    def give_up_ports(self) -> None:
+        """Those that were chosen for it: it has them itself now, or never will."""
+        while self._held:
+            self._held.pop().close()
 
     def forget_ready_file(self) -> None:
         self._ready_file.unlink(missing_ok=True)

@@ -142,7 +142,9 @@ def _run_all(sessions: list[Session], parallel: int, view: View, prometheus: Pro
     waiting = [session for session in sessions if not session.ended]
     active: list[Session] = []
     while waiting or active:
-        while waiting and len(active) < parallel:
+        while waiting and len(active) < parallel and not interrupts.count:
+            if prometheus is not None and not _is_watched(waiting[0], prometheus, view):
+                break
             active.append(waiting.pop(0))
             active[-1].start()
         for session in active:
@@ -154,7 +156,7 @@ def _run_all(sessions: list[Session], parallel: int, view: View, prometheus: Pro
             waiting.clear()
         if prometheus is not None and (end := prometheus.take_end()):
             view.say(f"Prometheus has ended, and the run goes on without it: {end}")
-        if view.due:
+        if view.due and active:
             _show(view, active)
         for session in [session for session in active if session.ended]:
             active.remove(session)
@@ -163,6 +165,14 @@ def _run_all(sessions: list[Session], parallel: int, view: View, prometheus: Pro
                 waiting.clear()
         time.sleep(POLL_SECONDS)
     return _exit_code([session.outcome.exit_code for session in sessions])
+
+
+def _is_watched(session: Session, prometheus: Prometheus, view: View) -> bool:
+    """Whether Prometheus will see the session's processes from their start: a short run would be over before."""
+    if not session.announced:
+        session.announce()
+        view.say(f"{session.name}: starts as soon as Prometheus knows of its processes, in 5 s at most")
+    return prometheus.knows(session.directory.targets)
 
 
 def _show(view: View, sessions: list[Session]) -> None:
@@ -180,12 +190,17 @@ def _exit_code(codes: list[int]) -> int:
 
 
 class _InterruptCounter:
-    """Counts SIGINT, SIGTERM and SIGHUP from now on, instead of letting them end this process."""
+    """Counts SIGINT, SIGTERM and SIGHUP from now on, instead of letting them end this process.
+
+    Only SIGINT counts again: whoever ends a process group, or a terminal that goes away, may send the others twice, and
+    nobody is impatient who does.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._handle)
 
-    def _handle(self, *_: object) -> None:
-        self.count += 1
+    def _handle(self, number: int, *_: object) -> None:
+        if number == signal.SIGINT or self.count == 0:
+            self.count += 1

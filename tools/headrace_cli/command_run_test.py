@@ -461,6 +461,34 @@ class CommandRunTest(unittest.TestCase):
         self.assertNotIn("Prometheus has ended", output)
         self.assert_drained_in_order()
 
+    def test_prometheus_knows_of_all_processes_before_the_first_is_started(self) -> None:
+        with self.prometheus_that(":"):
+            code, output = self.run_to_end("--prometheus", "--seeds", "2", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        events = self.events_file.read_text(encoding="utf-8").splitlines()
+        self.assertEqual(events[0], "Prometheus knows of 6", "of the first run's; the second has not begun")
+        self.assertEqual(events.count("Prometheus knows of 6"), 2)
+        self.assertEqual(events.count("learner serves"), 2)
+
+    def test_what_is_over_is_shown_again_without_alarms(self) -> None:
+        with self.prometheus_that(":"):
+            _, output = self.run_to_end("--prometheus", fake={"finish": True})
+        self.assertIn("this shows again what Prometheus has seen: prometheus --config.file=", output)
+        configuration = json.loads((self.run_directory / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+        self.assertEqual(set(configuration), {"global"})
+
+    def test_an_interrupt_while_prometheus_is_waited_for_starts_nothing(self) -> None:
+        with self.prometheus_that("export FAKE_PROMETHEUS_DEAF=1"):
+            launcher = self.launch("--prometheus")
+            assert launcher.stdout is not None
+            lines = iter(launcher.stdout.readline, "")
+            self.assertTrue(any("starts as soon as Prometheus knows of its processes" in line for line in lines))
+            launcher.send_signal(signal.SIGINT)
+            output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertEqual(self.events_file.read_text(encoding="utf-8"), "")
+        self.assertFalse((self.run_directory / "targets.json").exists())
+
     def test_after_a_start_with_prometheus_that_was_refused_the_same_command_is_not(self) -> None:
         with self.prometheus_that(":"):
             code, output = self.run_to_end("--prometheus", fake={"refuse": "learner"})
@@ -497,15 +525,16 @@ class CommandRunTest(unittest.TestCase):
 
 
 class InterruptedSession:
-    """A run that is interrupted when it starts, and once more while it handles that."""
+    """A run that gets a signal when it starts, and once more while it handles that."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: signal.Signals = signal.SIGINT) -> None:
         self.interrupts = 0
+        self._number = number
         self.outcome = Outcome(errors.INTERRUPTED, "interrupted")
         self._polls = 0
 
     def start(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), self._number)
 
     def poll(self) -> None:
         self._polls += 1
@@ -513,7 +542,7 @@ class InterruptedSession:
     def interrupt(self) -> None:
         self.interrupts += 1
         if self.interrupts == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self._number)
 
     @property
     def ended(self) -> bool:
@@ -524,9 +553,18 @@ class InterruptedSession:
 
 
 class InterruptTest(unittest.TestCase):
-    def test_an_interrupt_that_comes_while_another_is_handled_is_not_lost(self) -> None:
+    def setUp(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    # A checkpoint was once lost to `timeout`, which tells its child to end, and then the group that the child is in.
+    def test_only_who_presses_control_c_again_is_impatient(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            session = InterruptedSession(number)
+            self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False)), errors.INTERRUPTED)
+            self.assertEqual(session.interrupts, 1)
+
+    def test_an_interrupt_that_comes_while_another_is_handled_is_not_lost(self) -> None:
         session = InterruptedSession()
         self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False)), errors.INTERRUPTED)
         self.assertEqual(session.interrupts, 2)

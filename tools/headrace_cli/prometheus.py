@@ -23,13 +23,15 @@ from types import TracebackType
 from headrace_cli import errors
 from headrace_cli.child import describe_exit
 from headrace_cli.errors import CommandError, UsageError
-from headrace_cli.run_directory import write_json
+from headrace_cli.run_directory import read_json, write_json
 from headrace_cli.workspace import ROOT
 
 SOURCES = ROOT / "deploy" / "prometheus"
 SCRAPE_INTERVAL = "1s"
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
+# It hands on every 5 s what it has discovered.
+KNOWN_SECONDS = 15.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -55,6 +57,7 @@ class Prometheus:
         self._directory = directory
         self._targets = targets
         self._process: subprocess.Popen[bytes] | None = None
+        self._patience: dict[Path, float] = {}  # how long it is waited for until it knows of these targets
 
     @property
     def overview(self) -> str:
@@ -76,7 +79,7 @@ class Prometheus:
     def __enter__(self) -> "Prometheus":
         check_usable(int(self.address.rpartition(":")[2]))
         self._directory.mkdir(parents=True, exist_ok=True)
-        write_json(self._directory / "prometheus.yml", self._configuration())  # JSON is YAML
+        self._write_configuration(self._rules_and_targets())
         # A launcher that is killed leaves no Prometheus behind.
         command = ["setpriv", "--pdeathsig", "TERM", *self.command]
         with self.log.open("wb") as log:
@@ -113,10 +116,31 @@ class Prometheus:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        # Whoever starts it again looks at what is over: that nothing answers any more is no alarm.
+        self._write_configuration({})
 
-    def _configuration(self) -> dict[str, object]:
+    def knows(self, targets: Path) -> bool:
+        """Whether it scrapes what this file names, or has ended, or has been waited for long enough."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        if time.monotonic() > self._patience.setdefault(targets, time.monotonic() + KNOWN_SECONDS):
+            return True
+        return {address for entry in read_json(targets) or [] for address in entry["targets"]} <= self._scraped()
+
+    def _scraped(self) -> set[str]:
+        try:
+            with _DIRECT.open(f"http://{self.address}/api/v1/targets?state=active", timeout=1) as answer:
+                active = json.loads(answer.read())["data"]["activeTargets"]
+        except (OSError, ValueError):
+            return set()
+        return {target["discoveredLabels"]["__address__"] for target in active}
+
+    def _write_configuration(self, rules_and_targets: dict[str, object]) -> None:
+        intervals = {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL}
+        write_json(self._directory / "prometheus.yml", {"global": intervals} | rules_and_targets)  # JSON is YAML
+
+    def _rules_and_targets(self) -> dict[str, object]:
         return {
-            "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
             "rule_files": [str(path) for path in sorted((SOURCES / "rules").glob("*.yml"))],
             "scrape_configs": [
                 {
@@ -149,12 +173,14 @@ class Prometheus:
 
 
 def query(address: str, expression: str, seconds: float = 10) -> list[dict[str, object]]:
-    """The result of an instant query. CommandError: Prometheus does not understand it."""
+    """The result of an instant query. CommandError: Prometheus does not understand it. OSError: it does not answer (yet)."""
     url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     try:
         with _DIRECT.open(url, timeout=seconds) as answer:
             return json.loads(answer.read())["data"]["result"]
     except urllib.error.HTTPError as error:
+        if error.code not in (400, 422):
+            raise
         raise CommandError(f"{expression}: {json.loads(error.read())['error']}") from error
 
 

@@ -36,7 +36,8 @@ class Request:
 
 
 class Session:
-    """`prepare`, then `start`, then `poll` until `ended`, then `close`, which must be called in any case.
+    """`prepare`, then `start`, then `poll` until `ended`, then `close`, which must be called in any case. `announce` may
+    come before `start`.
 
     Not thread-safe. The thread that calls `start` must live as long as the session does.
     """
@@ -48,6 +49,7 @@ class Session:
         self._request = request
         self._report = report
         self._config: dict[str, Any] = {}
+        self._stages: list[list[Child]] = []
         self._supervisor: Supervisor | None = None
         self._scraper: Scraper | None = None
         self._started_at = 0.0  # in seconds since 1970
@@ -99,16 +101,22 @@ class Session:
             self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
+    def announce(self) -> None:
+        """Tells Prometheus where the processes will serve their metrics, before any of them is started."""
+        self._make_stages()
+        children = [child for stage in self._stages for child in stage]
+        for child in children:
+            child.choose_port("metrics")
+        self._write(self.directory.targets, prometheus_targets(self.name, [_record_of(child) for child in children]))
+
     def start(self) -> None:
         self._started_at = time.time()
         self._begin = time.monotonic()
         if not self._new:
             self._say(f"goes on from {self._newest_checkpoint()}")
-        request = self._request
-        specs = stages_of(self._config, self.directory, request.init_from, request.revision, request.certificates)
-        logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
-        stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
-        self._supervisor = Supervisor(stages, self._say)
+        if not self._stages:
+            self._make_stages()
+        self._supervisor = Supervisor(self._stages, self._say)
         self._scraper = Scraper(
             self.plan, self._metrics_addresses, self.directory.last_evaluation, report=self._say
         )
@@ -138,15 +146,24 @@ class Session:
             self._supervisor.kill_all()
         if self._scraper is not None:
             self._scraper.stop()
+        for stage in self._stages:
+            for child in stage:
+                child.give_up_ports()
         if self._supervisor is not None:
             self._record_processes()
+        if self._stages:
             self._write(self.directory.targets, [])
+        if self._supervisor is not None:
             self._write_result()
             self._draw()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self._take_back_config()
         self.directory.unlock()
+
+    @property
+    def announced(self) -> bool:
+        return bool(self._stages)
 
     @property
     def ended(self) -> bool:
@@ -188,6 +205,12 @@ class Session:
     def _say(self, message: str) -> None:
         self._report(f"{self.name}: {message}")
 
+    def _make_stages(self) -> None:
+        request = self._request
+        specs = stages_of(self._config, self.directory, request.init_from, request.revision, request.certificates)
+        logs, ready_files, lock = self.directory.logs, self.directory.path, self.directory.inherited_by_processes
+        self._stages = [[Child(spec, logs, ready_files, lock) for spec in stage] for stage in specs]
+
     def _check_resumable(self, resolved: str) -> None:
         new = self.directory.path / "config.textproto.resume"
         new.write_text(resolved, encoding="utf-8")
@@ -215,18 +238,7 @@ class Session:
     def _record_processes(self) -> None:
         """processes.json for `top` and for people, targets.json for Prometheus; written only when they change."""
         assert self._supervisor is not None
-        processes = [
-            {
-                "name": child.spec.name,
-                "role": child.spec.role,
-                "pid": child.pid,
-                "running": child.running,
-                "attempts": child.attempts,
-                "addresses": child.addresses,
-                "log": str(child.log),
-            }
-            for child in self._supervisor.children
-        ]
+        processes = [_record_of(child) for child in self._supervisor.children]
         record = {
             "state": self._supervisor.state.value,
             "started_at": self._started_at,
@@ -270,6 +282,18 @@ class Session:
             draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
         except (CommandError, OSError) as error:
             self._say(f"no picture: {error}")
+
+
+def _record_of(child: Child) -> dict[str, Any]:
+    return {
+        "name": child.spec.name,
+        "role": child.spec.role,
+        "pid": child.pid,
+        "running": child.running,
+        "attempts": child.attempts,
+        "addresses": child.addresses,
+        "log": str(child.log),
+    }
 
 
 def group_label_of(directory: Path) -> str:

@@ -14,7 +14,8 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   complain: the name of a process that logs an error before it serves
   fail_drain: the name of a process that exits with code 1 when it is told to end
 
-A Prometheus ends when its disk is full, which it is after as many answers as $FAKE_PROMETHEUS_ANSWERS says.
+A Prometheus knows at once of what its targets' files name, or never, where there is $FAKE_PROMETHEUS_DEAF. It ends when
+its disk is full, which it is after as many answers as $FAKE_PROMETHEUS_ANSWERS says.
 """
 
 import argparse
@@ -154,13 +155,31 @@ def inspect(command: str, *arguments: str) -> int:
     return 0
 
 
+class PrometheusHandler(Handler):
+    config = Path()
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/v1/targets"):
+            deaf = "FAKE_PROMETHEUS_DEAF" in os.environ
+            self.text = json.dumps({"data": {"activeTargets": [] if deaf else self.targets()}})
+        super().do_GET()
+
+    def targets(self) -> list[dict[str, Any]]:
+        configuration = json.loads(self.config.read_text(encoding="utf-8"))
+        files = configuration["scrape_configs"][0]["file_sd_configs"][0]["files"]
+        entries = [entry for file in files for entry in json.loads(Path(file).read_text(encoding="utf-8"))]
+        note(f"Prometheus knows of {len(entries)}")
+        return [{"discoveredLabels": {"__address__": address}} for entry in entries for address in entry["targets"]]
+
+
 def prometheus(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--web.listen-address", dest="listen")
+    parser.add_argument("--config.file", dest="config", type=Path)
     flags, _ = parser.parse_known_args(arguments)
     host, _, port = flags.listen.rpartition(":")
-    Handler.kind = "prometheus"
-    server = http.server.HTTPServer((host, int(port)), Handler)
+    PrometheusHandler.config = flags.config
+    server = http.server.HTTPServer((host, int(port)), PrometheusHandler)
     for _ in range(int(os.environ.get("FAKE_PROMETHEUS_ANSWERS", 1 << 30))):
         server.handle_request()
     print("the disk is full", flush=True)
