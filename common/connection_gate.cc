@@ -261,7 +261,7 @@ void ConnectionGate::Accept(int listener) {
   const std::string host = HostOf(peer, size);
   struct stat file = {};
   if (!HasRoom(host) || ::fstat(socket, &file) != 0) {
-    CountRefusal(Refusal::kConnection);
+    CountRefusal(Refusal::kConnection, host);
     return HangUp(socket);
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
@@ -303,7 +303,7 @@ void ConnectionGate::EndSilence() {
 }
 
 void ConnectionGate::Refuse(std::map<int, Connection>::iterator connection, Refusal refusal) {
-  CountRefusal(refusal);
+  CountRefusal(refusal, connection->second.host);
   End(connection);
 }
 

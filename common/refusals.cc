@@ -16,6 +16,14 @@ namespace headrace {
 namespace {
 
 constexpr std::array<const char*, 6> kReasons = {"handshake", "token", "connection", "silence", "unread", "size"};
+constexpr std::array<const char*, kReasons.size()> kWhys = {
+    "it has no accepted certificate, or speaks another protocol",
+    "it has no accepted token",
+    "there are too many connections",
+    "it has said nothing in time",
+    "it does not take what is sent to it",
+    "a message or its headers are too large",
+};
 // A flood of refusals must not become a flood of lines.
 constexpr std::chrono::seconds kLogInterval{1};
 constexpr int kLinesPerInterval = 5;
@@ -89,10 +97,14 @@ RefusalCounters::~RefusalCounters() {
   state.counters = {};
 }
 
-void CountRefusal(Refusal refusal) {
-  State& state = TheState();
-  MutexLock lock(&state.mutex);
-  if (prometheus::Counter* const counter = state.counters[static_cast<size_t>(refusal)]) counter->Increment();
+void CountRefusal(Refusal refusal, absl::string_view peer) {
+  const auto reason = static_cast<size_t>(refusal);
+  {
+    State& state = TheState();
+    MutexLock lock(&state.mutex);
+    if (prometheus::Counter* const counter = state.counters[reason]) counter->Increment();
+  }
+  if (!peer.empty() && MayLog()) LogWarning("%s is turned away: %s", peer, kWhys[reason]);
 }
 
 void TakeOverGrpcLog() {

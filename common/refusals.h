@@ -6,8 +6,7 @@
 #ifndef HEADRACE_COMMON_REFUSALS_H_
 #define HEADRACE_COMMON_REFUSALS_H_
 
-#include <string>
-
+#include "absl/strings/string_view.h"
 #include "common/metrics.h"
 
 namespace headrace {
@@ -29,7 +28,8 @@ class RefusalCounters {
   ~RefusalCounters();
 };
 
-void CountRefusal(Refusal refusal);
+// `peer`: who it was, for the log, to which some lines a second of it go; empty: nobody knows.
+void CountRefusal(Refusal refusal, absl::string_view peer = "");
 
 // From now on gRPC's own log goes to ours, no more than some lines a second of it, and whom gRPC itself turns away is
 // counted: failed handshakes and what is too large.

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/certificates.h"
 #include "common/file.h"
@@ -58,10 +59,10 @@ class TokenCheck final : public grpc::AuthMetadataProcessor {
 
   bool IsBlocking() const override { return false; }
 
-  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext*, OutputMetadata* consumed,
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* peer, OutputMetadata* consumed,
                        OutputMetadata*) override {
     const auto [first, last] = metadata.equal_range("authorization");
-    if (first == last) return Refuse("expected a token, got none");
+    if (first == last) return Refuse(*peer, "expected a token, got none");
     // A file that cannot be read, or not now, lets nobody in.
     const absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(path_);
     if (!tokens.ok()) {
@@ -77,12 +78,16 @@ class TokenCheck final : public grpc::AuthMetadataProcessor {
       consumed->emplace("authorization", text);
       return grpc::Status::OK;
     }
-    return Refuse("the token is none of this server's");
+    return Refuse(*peer, "the token is none of this server's");
   }
 
  private:
-  static grpc::Status Refuse(const std::string& why) {
-    CountRefusal(Refusal::kToken);
+  // Of the peer no address is known here, but the names that its certificate is for.
+  static grpc::Status Refuse(const grpc::AuthContext& peer, const std::string& why) {
+    std::vector<std::string> names;
+    for (const grpc::string_ref& name : peer.GetPeerIdentity()) names.emplace_back(name.data(), name.size());
+    CountRefusal(Refusal::kToken,
+                 absl::StrCat("a call by the owner of the certificate for ", absl::StrJoin(names, ", ")));
     return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, why);
   }
 

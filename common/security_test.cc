@@ -30,6 +30,7 @@
 namespace headrace {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 constexpr char kToken[] = "a-token-of-sufficient-length";
@@ -191,7 +192,10 @@ TEST_F(SecurityTest, AWrongTokenIsUnauthenticated) {
   Serve(*Open(authority_.Issue("server")));
   const std::string client = authority_.Issue("client");
   ASSERT_TRUE(WriteFileAtomically(client + "/token", "another-token-of-some-length\n").ok());
+  testing::internal::CaptureStderr();
   EXPECT_TRUE(absl::IsUnauthenticated(AskAs(*Open(client))));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              ContainsRegex("certificate for .*is turned away: it has no accepted"));
   EXPECT_TRUE(Counted("token"));
   EXPECT_TRUE(AskAs(*Open(authority_.Issue("other"))).ok());
 }

@@ -54,6 +54,7 @@ ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::sha
   ServerStream* raw = stream.get();
   raw->self_ = std::move(stream);
   raw->context_ = context;
+  raw->peer_ = context->peer();
   raw->limits_ = limits;
   raw->unsent_bytes_ = UnsentBytesOf(HostOf(context->peer()));
   // Headers first: a first message with a buffer hint would otherwise hold them back, and the stream with them.
@@ -135,7 +136,7 @@ void ServerStream::CheckReading() {
     if (std::chrono::steady_clock::now() < until) return WatchReading(until);
     cancelling_ = true;
   }
-  CountRefusal(Refusal::kUnread);
+  CountRefusal(Refusal::kUnread, peer_);
   // Not under the mutex, because what is cancelled may call back at once.
   context_->TryCancel();
   MutexLock lock(&mutex_);
@@ -151,7 +152,7 @@ void ServerStream::FinishIfDrained() {
 
 void ServerStream::EndSilence() {
   if (!silent_) return;
-  CountRefusal(Refusal::kSilence);
+  CountRefusal(Refusal::kSilence, peer_);
   Close(absl::DeadlineExceededError("expected a stream's first message, got none in time"));
 }
 
@@ -161,7 +162,7 @@ void ServerStream::OnReadDone(bool ok) {
   const size_t bytes = incoming_.Length();
   if (bytes <= kMaxMessageBytes) return OnMessage(incoming_);
   incoming_.Clear();
-  CountRefusal(Refusal::kSize);
+  CountRefusal(Refusal::kSize, peer_);
   // In gRPC's own words for what is larger still, by which clients know that it is no use to try again.
   Close(absl::ResourceExhaustedError(
       absl::StrCat("Received message larger than max (", bytes, " vs. ", kMaxMessageBytes, ")")));

@@ -22,6 +22,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -89,6 +90,7 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   std::shared_ptr<ServerStream> self_;
   grpc::CallbackServerContext* context_ = nullptr;  // until Finish
+  std::string peer_;                                // its address
   StreamLimits limits_;
   std::shared_ptr<std::atomic<size_t>> unsent_bytes_;  // of the host
   grpc::ByteBuffer incoming_;
