@@ -51,7 +51,10 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
       stored_bytes_(registry.AddGaugeFamily("headrace_replay_stored_bytes", "Bytes of rows and books.", kLabels)),
       budget_bytes_(registry.AddGaugeFamily("headrace_replay_budget_bytes", "Bytes the table may take.", kLabels)),
       stored_items_(registry.AddGaugeFamily("headrace_replay_stored_items", "Items that can be sampled.", kLabels)),
-      capacity_items_(registry.AddGaugeFamily("headrace_replay_capacity_items", "Items the table may hold.", kLabels)),
+      capacity_items_(registry.AddGaugeFamily("headrace_replay_capacity_items",
+                                              "Items the table may hold; a queue that holds so many takes no chunk, "
+                                              "and its last one may have brought more.",
+                                              kLabels)),
       writers_(registry.AddGaugeFamily("headrace_replay_writers", "Writers connected.", kLabels)),
       blocked_writers_(registry.AddGaugeFamily("headrace_replay_blocked_writers",
                                                "Writers that wait because the insert limit is reached.", kLabels)),

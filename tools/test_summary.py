@@ -1,15 +1,16 @@
 """Counts what passed and what failed in the events that `bazel test --build_event_json_file=FILE` wrote.
 
 A test that could not be built, did not finish or was never started counts as failed, and so does any other target that
-could not be built. The last line printed is `N passed, N failed`; before it stands what targets that passed have skipped,
-and why.
+could not be built. The last line printed is `N passed, N failed`; before it stands which targets have skipped some of their
+tests, and why. With --no_skips they count as failed. The exit code is 1 if anything failed.
 """
 
 import argparse
 import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -30,8 +31,8 @@ def read_events(path: Path) -> Iterator[Event]:
                 return
 
 
-def count(events: Iterable[Event], bazel_exit_code: int) -> tuple[int, int]:
-    """How many targets (passed, failed); at least one failed if Bazel said so."""
+def count(events: Iterable[Event], bazel_exit_code: int, incomplete: Collection[str] = ()) -> tuple[int, int]:
+    """How many targets (passed, failed); at least one failed if Bazel said so, and each of `incomplete` did."""
     tests: set[str] = set()
     passed: set[str] = set()
     failed: set[str] = set()
@@ -44,7 +45,7 @@ def count(events: Iterable[Event], bazel_exit_code: int) -> tuple[int, int]:
             (passed if status in ("PASSED", "FLAKY") else failed).add(kind["testSummary"]["label"])
         elif "targetCompleted" in kind and not event.get("completed", {}).get("success"):
             failed.add(kind["targetCompleted"]["label"])
-    failed |= tests - passed
+    failed |= (tests - passed) | set(incomplete)
     passed -= failed
     return len(passed), max(len(failed), 1 if bazel_exit_code != 0 else 0)
 
@@ -68,17 +69,19 @@ def skipped(events: Iterable[Event]) -> dict[str, Counter[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bazel_exit_code", type=int, required=True)
+    parser.add_argument("--no_skips", action="store_true")
     parser.add_argument("events", type=Path)
     arguments = parser.parse_args()
     events = list(read_events(arguments.events))
     skips = skipped(events)
     if skips:
-        print(f"{len(skips)} targets skipped some of their tests:")
+        print(f"{len(skips)} targets skipped some of their tests{', which is a failure here' if arguments.no_skips else ''}:")
     for label, reasons in sorted(skips.items()):
         for reason, tests in reasons.items():
             print(f"  {label}: {tests}, {reason}")
-    passed, failed = count(events, arguments.bazel_exit_code)
+    passed, failed = count(events, arguments.bazel_exit_code, skips if arguments.no_skips else ())
     print(f"{passed} passed, {failed} failed", flush=True)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Counting results in Bazel's events."""
 
 import json
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -43,6 +45,25 @@ class TestSummaryTest(unittest.TestCase):
 
     def test_something_failed_if_bazel_says_so(self) -> None:
         self.assertEqual(count([], 1), (0, 1))
+
+    def test_what_skipped_some_of_its_tests_counts_as_failed_where_that_is_asked_for(self) -> None:
+        events = [configured("//:a"), configured("//:b"), summary("//:a", "PASSED"), summary("//:b", "PASSED")]
+        self.assertEqual(count(events, 0, {"//:b"}), (1, 1))
+
+    def test_the_exit_code_says_whether_anything_failed(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            log = Path(directory) / "test.log"
+            log.write_text("test_one ... skipped 'no kubectl'\n", encoding="utf-8")
+            outputs = [{"name": "test.log", "uri": log.as_uri()}]
+            result = {"id": {"testResult": {"label": "//:a"}}, "testResult": {"testActionOutput": outputs}}
+            events = Path(directory) / "events"
+            lines = (configured("//:a"), result, summary("//:a", "PASSED"))
+            events.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+            for options, code, last in (([], 0, "1 passed, 0 failed"), (["--no_skips"], 1, "0 passed, 1 failed")):
+                command = [sys.executable, "tools/test_summary.py", "--bazel_exit_code=0", *options, str(events)]
+                printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+                self.assertEqual((printed.returncode, printed.stdout.splitlines()[-1]), (code, last))
+                self.assertIn("  //:a: 1, no kubectl", printed.stdout)
 
     def test_what_was_skipped_is_said_with_its_reason(self) -> None:
         class Skipping(unittest.TestCase):

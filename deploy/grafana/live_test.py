@@ -58,6 +58,7 @@ class LiveTest(SystemTest):
                 self.assert_browser_draws(browser, address, dashboard)
             self.assert_browser_says(browser, address, GRADIENTS)
             self.assert_advice_is_shown_as_a_whole(browser, address)
+            self.assert_names_of_alerts_are_words(browser, address)
             self.assert_late_answers_replace_no_newer_ones(browser, address)
             self.assert_what_was_chosen_goes_from_page_to_page(browser, address)
 
@@ -165,6 +166,13 @@ class LiveTest(SystemTest):
         for advice in ADVICE.values():
             legend = json.dumps(f"broadcast: {advice}")
             self.assertEqual(browser.evaluate(f"headingAndText({legend})[1]"), advice)
+
+    def assert_names_of_alerts_are_words(self, browser: Browser, address: str) -> None:
+        """One long name was broken wherever its tile ended."""
+        browser.open(f"http://{address}/consoles/overview.html?still=")
+        self.assertEqual(browser.evaluate("spaced('HeadraceLossNotANumber')"), "Loss not a number")
+        for component in ADVICE:
+            self.assertEqual(browser.evaluate(f"spaced('{component}')"), component)
 
     def assert_late_answers_replace_no_newer_ones(self, browser: Browser, address: str) -> None:
         """Those of ten minutes, which Prometheus keeps back until two minutes were asked for and drawn."""

@@ -286,6 +286,12 @@ class ManifestsTest(unittest.TestCase):
             self.assertNotIn("lifecycle", container.spec, container.name)
         self.assertIn("a preStop hook would only delay", " ".join(PAGE.read_text(encoding="utf-8").split()))
 
+    def test_a_process_that_still_loads_ends_when_it_is_told_to(self) -> None:
+        """As number 1 it would not: the kernel drops signals for that one which it has no handler for yet."""
+        for container in self.containers:
+            self.assertIs(container.pod.get("shareProcessNamespace"), True, container.name)
+        self.assertIn("`shareProcessNamespace`", PAGE.read_text(encoding="utf-8"))
+
     def test_what_is_many_has_a_budget_and_what_is_one_can_be_moved(self) -> None:
         budgets = of_kind(self.objects, "PodDisruptionBudget")
         for container in self.containers:

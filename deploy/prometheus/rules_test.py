@@ -98,7 +98,7 @@ class RulesTest(unittest.TestCase):
         alerts = re.findall(r"- alert: (\w+)", ALERTS)
         self.assertEqual(set(alerts), set(re.findall(r"alertname: (\w+)", CASES)))
         self.assertEqual(alerts, re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE))
-        anchors = re.findall(r"runbook_url: docs/runbook\.md#(\w+)", ALERTS)
+        anchors = re.findall(r"runbook: docs/runbook\.md#(\w+)", ALERTS)
         self.assertEqual([alert.lower() for alert in alerts], anchors)
 
     def test_links_in_the_runbook_lead_somewhere(self) -> None:

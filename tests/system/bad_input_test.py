@@ -96,9 +96,7 @@ class ConfigurationTest(SystemTest):
             self.assertIn(f"task.textproto{refusal}", output)
 
     def test_a_device_that_is_not_there(self) -> None:
-        if Path("/dev/nvidia0").exists():
-            self.skipTest("this machine has one")
-        self.assert_refused(Run(self, "device=cuda"), "cuda")
+        self.assert_refused(Run(self, "device=cuda:63"), "cuda:63 is not available")
         self.assert_refused(Run(self, "device=tpu"), "--set device=tpu: device: expected", "cpu")
 
     def test_a_run_directory_that_cannot_be_written(self) -> None:
