@@ -115,7 +115,8 @@ int RunProcess(int argc, char** argv, const std::string& usage,
       status = absl::InternalError(e.what());
     }
   }
-  if (!status.ok() && !absl::IsCancelled(status)) LogError("%s", status.ToString());
+  if (!status.ok() && !absl::IsCancelled(status))
+    LogError("%s", status.ToString(absl::StatusToStringMode::kWithNoExtraData));
   return ToExitCode(status);
 }
 

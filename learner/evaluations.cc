@@ -50,7 +50,9 @@ void Evaluations::RecallBest() {
 }
 
 bool Evaluations::due(const RunPosition& position) const {
-  return !under_way() && position.updates > 0 && position.env_steps >= around_.counters->next_evaluation_step();
+  // Without updates since the last one it would be the same once more: while lost steps come again, there are none.
+  return !under_way() && position.updates > evaluated_updates_ &&
+         position.env_steps >= around_.counters->next_evaluation_step();
 }
 
 void Evaluations::Order(const RunPosition& position, uint64_t version) {
@@ -94,6 +96,7 @@ void Evaluations::TakeOne(const v1::EvaluationResult& result) {
   }
   if (failed) return;
   evaluated_version_ = subject.version;
+  evaluated_updates_ = subject.position.updates;
   const EvaluationRow row = Summarize(result);
   LogInfo("evaluation at %d steps: mean return %.1f (std %.1f) over %d episodes", subject.position.env_steps,
           row.mean_return, row.std_return, row.episodes);

@@ -83,6 +83,7 @@ class Evaluations {
   BestWriter best_;
   std::optional<Subject> ordered_;
   uint64_t evaluated_version_ = 0;
+  uint64_t evaluated_updates_ = 0;  // that version's
   int failures_ = 0;
 };
 

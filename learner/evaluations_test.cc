@@ -149,8 +149,9 @@ TEST_F(EvaluationsTest, AreDueOnceInEachInterval) {
   evaluator_->Answer(7, {-100, -200});
   TakeResult();
   EXPECT_EQ(evaluations_->evaluated_version(), 7);
-  EXPECT_FALSE(DueAt(99));
-  EXPECT_TRUE(DueAt(100));
+  EXPECT_FALSE(DueAt(99, /*updates=*/8));
+  EXPECT_FALSE(DueAt(100)) << "of the same weights it would be the same";
+  EXPECT_TRUE(DueAt(100, /*updates=*/8));
   EXPECT_EQ(counters_.last_evaluation(), -150);
   const std::vector<std::string> lines =
       absl::StrSplit(*ReadFile(directory_.path() + "/run/evaluations.csv"), '\n', absl::SkipEmpty());

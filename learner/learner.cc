@@ -402,6 +402,7 @@ void Learner::WriteProgress() {
   const double lost = static_cast<double>(stats.lost_steps) - metrics_->lost_steps.Value();
   if (lost > 0) metrics_->lost_steps.Increment(lost);
   stats.lost_steps += counters_.lost_steps();  // of earlier starts
+  metrics_->run_lost_steps.Set(static_cast<double>(stats.lost_steps));
 
   SetStatus(stats.waiting_for);
   ProgressLog::Scalars losses;

@@ -23,6 +23,7 @@ struct LearnerMetrics {
                                       "When the last of these ended, in seconds since 1970.", kNotKnownYet)),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
+        run_lost_steps(r.AddGauge("headrace_learner_run_lost_steps", "The same, over all starts of the run.")),
         stale_items(r.AddCounter("headrace_learner_stale_items_total",
                                  "Items of synchronous rounds that were not used because their policy was no longer "
                                  "the newest.")),
@@ -109,6 +110,7 @@ struct LearnerMetrics {
   prometheus::Gauge& divergences;
   prometheus::Gauge& diverged_timestamp;
   prometheus::Counter& lost_steps;
+  prometheus::Gauge& run_lost_steps;
   prometheus::Counter& stale_items;
   prometheus::Counter& episodes;
   prometheus::Counter& interrupted_episodes;

@@ -6,8 +6,9 @@
 // The threads of an operation wait for each other. Where actors, shards or other programs want the same cores, each
 // operation takes until the last thread gets its turn, and an update on all cores can take a hundred times as long as
 // on one (measured: 2 updates a second on two threads beside one busy process on two cores, 203 on one). And small
-// products gain nothing from the last of many cores. So other numbers are tried for a moment now and then, in turn one,
-// half as many, twice as many and all, less and less often while the answer stays the same.
+// products gain nothing from the last of many cores. So it begins with one, which is never far off, and other numbers
+// are tried for a moment now and then, in turn one, half as many, twice as many and all, less and less often while the
+// answer stays the same.
 //
 // Not thread-safe.
 #ifndef HEADRACE_LEARNER_THREAD_TUNER_H_
@@ -19,8 +20,9 @@ namespace headrace {
 
 class ThreadTuner {
  public:
-  // Chooses from 1 to `most`, with which it begins, or stays there.
-  explicit ThreadTuner(int most, bool chooses = true) : most_(most), chooses_(chooses && most > 1), threads_(most) {}
+  // Chooses from 1, with which it begins, to `most`; or stays at that.
+  explicit ThreadTuner(int most, bool chooses = true)
+      : most_(most), chooses_(chooses && most > 1), threads_(chooses_ ? 1 : most) {}
   // With the run's number of threads. Where that is not said, it chooses among all cores that the process may use; not
   // in lockstep, because the number has a part in the last bits of a product.
   static ThreadTuner For(const v1::RunConfig& config);

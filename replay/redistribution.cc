@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -263,6 +265,18 @@ std::vector<Item> TakenItems(std::span<const Candidate> taken) {
 
 }  // namespace
 
+v1::Redistribution FindFiles(v1::Redistribution redistribution, const std::string& checkpoint_directory) {
+  std::filesystem::path own = std::filesystem::path(checkpoint_directory).lexically_normal();
+  if (!own.has_filename()) own = own.parent_path();  // it was given with a slash at its end
+  for (v1::ShardFile& file : *redistribution.mutable_files()) {
+    const std::filesystem::path written = file.path();
+    const std::filesystem::path here = own.parent_path() / written.parent_path().filename() / written.filename();
+    std::error_code not_there;
+    if (std::filesystem::exists(here, not_there)) file.set_path(here.string());
+  }
+  return redistribution;
+}
+
 absl::Status TakeShare(const v1::Redistribution& redistribution, const std::string& run_id, uint32_t shard,
                        Table& table) {
   if (shard >= redistribution.shares()) {
@@ -277,6 +291,9 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
   bool own_alone = false;
   for (const v1::ShardFile& source : redistribution.files()) {
     absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
+    if (absl::IsNotFound(saved.status()) && source.shard() == shard) {
+      return absl::DataLossError(absl::StrCat("what this shard held is not here: ", saved.status().message()));
+    }
     if (absl::IsNotFound(saved.status())) {
       LogWarning("what shard %d held in checkpoint %s is not here: %s", source.shard(), redistribution.name(),
                  saved.status().message());

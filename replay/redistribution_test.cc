@@ -165,6 +165,38 @@ TEST_F(RedistributionTest, WhereOthersFilesAreNotHereAShardTakesAllOfItsOwn) {
   EXPECT_THAT(Items(*TakeInto(1, 3)->Tables()[0]), IsEmpty());
 }
 
+// Such a run once went on from nearly nothing, said so nowhere but in a shard's log, and wrote over its checkpoint.
+TEST_F(RedistributionTest, FilesOfARunThatWasMovedAreFoundWhereItIsNow) {
+  WriteShard(0, 3);
+  WriteShard(1, 3);
+  const std::string moved = absl::StrCat(directory_.path(), "/moved");
+  std::filesystem::create_directory(moved);
+  for (const char* const shard : {"/0", "/1"}) {
+    std::filesystem::rename(directory_.path() + shard, moved + shard);
+  }
+  redistribution_ = FindFiles(redistribution_, moved + "/0/");
+  EXPECT_THAT(Items(*TakeInto(0, 1)->Tables()[0]), UnorderedElementsAreArray(before_));
+}
+
+TEST_F(RedistributionTest, OfARunThatWasCopiedTheCopysOwnFilesAreTaken) {
+  WriteShard(0, 3);
+  const std::string copy = absl::StrCat(directory_.path(), "/copy");
+  std::filesystem::create_directory(copy);
+  std::filesystem::copy(Directory(0), copy + "/0", std::filesystem::copy_options::recursive);
+  EXPECT_THAT(FindFiles(redistribution_, copy + "/0").files(0).path(), HasSubstr("/copy/0/"));
+  EXPECT_EQ(FindFiles(redistribution_, "/elsewhere/0").files(0).path(), redistribution_.files(0).path());
+}
+
+// The counters that it begins with then say that all is lost, which the learner counts and tells.
+TEST_F(RedistributionTest, AShardWhoseOwnFileIsGoneBeginsWithNothing) {
+  WriteShard(0, 3);
+  std::filesystem::remove(redistribution_.files(0).path());
+  redistribution_.mutable_state()->set_inserted_steps(17);
+  const std::unique_ptr<Shard> shard = TakeInto(0, 2);
+  EXPECT_EQ(shard->Tables()[0]->State().inserted_steps(), 0u);
+  EXPECT_EQ(shard->Tables()[0]->State().items(), 0u);
+}
+
 TEST_F(RedistributionTest, ATableThatIsThereStaysAsItIs) {
   WriteShard(0, 3);
   const std::unique_ptr<Shard> shard = TakeInto(0, 1);

@@ -10,6 +10,7 @@
 #include "replay/coordinate_stream.h"
 #include "replay/insert_stream.h"
 #include "replay/priority_stream.h"
+#include "replay/redistribution.h"
 #include "replay/sample_stream.h"
 
 namespace headrace {
@@ -47,8 +48,9 @@ class ReplayService final : public Base {
 
   grpc::Status CreateTable(grpc::ServerContext*, const v1::CreateTableRequest* request,
                            v1::CreateTableResponse* response) override {
-    const absl::StatusOr<Table*> table = shard_->CreateTable(
-        request->peer(), request->spec(), request->has_redistribution() ? &request->redistribution() : nullptr);
+    const v1::Redistribution redistribution = FindFiles(request->redistribution(), checkpoint_directory_);
+    const absl::StatusOr<Table*> table = shard_->CreateTable(request->peer(), request->spec(),
+                                                             request->has_redistribution() ? &redistribution : nullptr);
     if (!table.ok()) return ToGrpc(table.status());
     response->set_shard(shard_->number());
     response->set_incarnation(shard_->incarnation());

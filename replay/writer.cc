@@ -163,7 +163,7 @@ bool ReplayWriter::IsDue() const {
 
 void ReplayWriter::SendIfDue() {
   if (options_.lockstep) return;  // only Drain knows that a step is complete
-  if (builder_.rows() == 0 || !HasRoomLocked()) return;
+  if (builder_.rows() == 0 || !WindowHasRoom()) return;
   const bool busy = opened_ && stream_->unsent() > 0;
   if (busy && builder_.rows() < most_rows_) return;  // `sent` comes back to them
   if (IsDue()) {
@@ -175,11 +175,11 @@ void ReplayWriter::SendIfDue() {
   }
 }
 
-bool ReplayWriter::HasRoomLocked() const { return window_bytes_ < options_.window_bytes && window_rows_ <= room_; }
+bool ReplayWriter::WindowHasRoom() const { return window_bytes_ < options_.window_bytes && window_rows_ <= room_; }
 
 bool ReplayWriter::MayGoOn() const {
   // Rows that wait for the window count too, or they would pile up behind it.
-  return HasRoomLocked() && builder_.rows() < most_rows_ && window_rows_ + builder_.rows() <= room_;
+  return WindowHasRoom() && builder_.rows() < most_rows_ && window_rows_ + builder_.rows() <= room_;
 }
 
 absl::Status ReplayWriter::Fault() const {
@@ -231,7 +231,7 @@ bool ReplayWriter::empty() const {
 
 bool ReplayWriter::HasRoom() const {
   MutexLock lock(&mutex_);
-  return HasRoomLocked();
+  return MayGoOn();
 }
 
 uint64_t ReplayWriter::policy_version() const {

@@ -99,7 +99,7 @@ class ReplayWriter final : public RowWriter {
   void Forget(uint64_t acknowledged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Fault() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Late(const std::string& what) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool WindowHasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayGoOn() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplayWriterOptions options_;

@@ -38,6 +38,7 @@ class BackpressureTest(SystemTest):
         self.assertEqual(run.wait()[0], 0)
         restored = self.restored(run)
         steps = run.counters()["env_steps"]
+        self.assertLessEqual(steps, 150 + 1, "what there is no room for is not gathered in the writer either")
         self.assertEqual(restored.total("headrace_replay_table_inserted_steps"), steps)
         # Every step that was recorded is a transition that can be sampled; the newest may still lack its next observation.
         self.assertIn(restored.total("headrace_replay_stored_items"), (steps - 1, steps))

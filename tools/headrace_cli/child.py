@@ -50,6 +50,7 @@ class Child:
         self.addresses: Addresses = {}
         self.attempts = 0
         self.ready = False
+        self.served = False  # it has been ready once
         self._heard_at = 0.0  # on the caller's clock: when its log was last seen to grow
         self._heard_bytes = 0
         self._errors = ErrorFollower(self.log)
@@ -99,7 +100,7 @@ class Child:
         """Whether it serves by now; reads the addresses when it first does."""
         if not self.ready and self._ready_file.exists():
             self.addresses = json.loads(self._ready_file.read_text(encoding="utf-8"))
-            self.ready = True
+            self.ready = self.served = True
             self.give_up_ports()
         return self.ready
 

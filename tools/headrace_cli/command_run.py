@@ -54,6 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     _check(arguments)
     workspace.ensure_built(workspace.RUN_BINARIES, build=not arguments.no_build)
     requests = _requests(arguments, workspace.built_revision(workspace.PROCESS_BINARIES))
+    interrupts = _InterruptCounter()
     console = lasting_console()
     with View(console) as view:
         sessions = [Session(request, view.say) for request in requests]
@@ -66,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
                     view.say(f"Prometheus shows the run at {prometheus.overview}")
                 elif arguments.prometheus or arguments.prometheus_port:
                     view.say("--prometheus: nothing runs that it could show; with a higher stop condition the run goes on")
-                exit_code = _run_all(sessions, arguments.parallel or 1, view, prometheus)
+                exit_code = _run_all(sessions, arguments.parallel or 1, view, interrupts, prometheus)
             if prometheus is not None:
                 view.say(f"this shows again what Prometheus has seen: {shlex.join(prometheus.command)}")
         finally:
@@ -134,10 +135,15 @@ def _prometheus(arguments: argparse.Namespace, sessions: list[Session]) -> Prome
     return Prometheus(parent / "prometheus", [run.targets for run in runs], arguments.prometheus_port or 0)
 
 
-def _run_all(sessions: list[Session], parallel: int, view: View, prometheus: Prometheus | None = None) -> int:
+def _run_all(
+    sessions: list[Session],
+    parallel: int,
+    view: View,
+    interrupts: "_InterruptCounter",
+    prometheus: Prometheus | None = None,
+) -> int:
     """Runs the sessions, `parallel` at a time, until all have ended or were interrupted. Returns the exit code. They go
     on without a Prometheus that ends."""
-    interrupts = _InterruptCounter()
     seen = 0
     waiting = [session for session in sessions if not session.ended]
     active: list[Session] = []

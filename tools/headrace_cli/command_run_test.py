@@ -561,12 +561,12 @@ class InterruptTest(unittest.TestCase):
     def test_only_who_presses_control_c_again_is_impatient(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             session = InterruptedSession(number)
-            self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False)), errors.INTERRUPTED)
+            self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False), command_run._InterruptCounter()), errors.INTERRUPTED)
             self.assertEqual(session.interrupts, 1)
 
     def test_an_interrupt_that_comes_while_another_is_handled_is_not_lost(self) -> None:
         session = InterruptedSession()
-        self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False)), errors.INTERRUPTED)
+        self.assertEqual(command_run._run_all([session], 1, mock.Mock(due=False), command_run._InterruptCounter()), errors.INTERRUPTED)
         self.assertEqual(session.interrupts, 2)
 
 

@@ -45,8 +45,9 @@ def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> No
         mean = number(float(interval.mean[0]))
         console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}")
     picture = parent / "learning_curve.png"
+    begun = [str(run.path) for run in runs if run.is_run()]
     try:
-        draw(load_groups([str(run.path) for run in runs]), picture, parent.name)
+        draw(load_groups(begun), picture, parent.name)
         console.print(f"picture: {shown(picture.absolute())}", soft_wrap=True)
     except UsageError as error:
         console.print(f"no picture: {error}")

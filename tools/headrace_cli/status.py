@@ -124,16 +124,16 @@ class StatusTracker:
         shards = [name for name in names if name.startswith("replay")]
         inserted = self._sum(shards, "headrace_replay_table_inserted_steps")
         sampled = self._sum(shards, "headrace_replay_table_sampled_steps")
-        env_steps = self._sum(["learner"], "headrace_learner_run_env_steps")
+        env_steps = self._of_run("headrace_learner_run_env_steps")
         updates_per_second = self._rate(["learner"], "headrace_learner_updates_total")
         wait_share = self._rate(["learner"], "headrace_learner_batch_wait_seconds_sum")
         blocked = self._rate(actors, "headrace_actor_inserts_blocked_seconds_total")
         status = Status(
             env_steps=self._sum(actors, "headrace_actor_env_steps_total") if env_steps is None else env_steps,
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
-            lost_steps=self._sum(["learner"], "headrace_learner_lost_steps_total"),
+            lost_steps=self._of_run("headrace_learner_run_lost_steps"),
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
-            updates=self._sum(["learner"], "headrace_learner_run_updates"),
+            updates=self._of_run("headrace_learner_run_updates"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
             actors_policy_lag=self._policy_lag_of(actors),
@@ -205,6 +205,13 @@ class StatusTracker:
             return ()
         before, now = self._history[-2][1], self._history[-1][1]
         return tuple(name for name in now if now[name] is None and name in before and before[name] is None)
+
+    def _of_run(self, metric: str) -> float | None:
+        """What the learner counts over all starts of the run: as it said last, while it is away."""
+        newest = self._sum(["learner"], metric)
+        if newest is None and "learner" in self._last:
+            newest = self._last["learner"].total(metric)
+        return newest
 
     def _sum(self, names: Iterable[str], metric: str) -> float | None:
         scrapes = self._history[-1][1]

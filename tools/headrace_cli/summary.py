@@ -14,7 +14,10 @@ def summary_lines(session: Session) -> list[str]:
     outcome = session.outcome
     if outcome.exit_code not in (errors.DONE, errors.INTERRUPTED):
         return [f"{session.name} failed: {outcome.message}"]
-    lines = [f"{session.name}: {outcome.message}", *run_lines(session.directory)]
+    lines = [f"{session.name}: {outcome.message}"]
+    if not session.directory.is_run():
+        return lines
+    lines += run_lines(session.directory)
     status = session.final_status
     if status.actors_policy_lag is not None:
         lines.append(f"  policy lag of actors {in_updates(status.actors_policy_lag)}")

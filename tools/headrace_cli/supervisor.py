@@ -92,7 +92,7 @@ class Supervisor:
         """Looks after everything that happened since the last call."""
         if self.state in (State.STARTING, State.RUNNING):
             self._look_after_children()
-        if self.state is State.STARTING and all(child.ready for child in self.stages[self._stage]):
+        if self.state is State.STARTING and all(child.served for child in self.stages[self._stage]):
             if self._stage + 1 < len(self.stages):
                 self._start_stage(self._stage + 1)
             else:
@@ -234,8 +234,9 @@ class Supervisor:
         return Outcome(exit_code, f"{headline}\nthe end of its log, {child.log}:\n{tail or '(nothing)'}")
 
     def _wait_for_leaving(self) -> None:
-        """After the last stage has left by itself, or did not in time, everything else is told to end."""
-        if self._clock() > self._deadline or not any(child.running for child in self.stages[-1]):
+        """After the last stage has left by itself, or did not in time, everything else is told to end. Who does not serve
+        yet has nothing to hand in."""
+        if self._clock() > self._deadline or not any(child.running and child.ready for child in self.stages[-1]):
             self._end(self.outcome)
 
     def _end(self, outcome: Outcome | None) -> None:
