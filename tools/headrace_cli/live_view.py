@@ -112,6 +112,8 @@ def plain_line(run: RunView) -> str:
         parts.append(f"restarts {run.restarts}")
     if status.lost_steps:
         parts.append(f"lost steps {number(status.lost_steps)}")
+    if status.dropped_steps:
+        parts.append(f"dropped steps {number(status.dropped_steps)}")
     if status.held_back_actors:
         parts.append(f"actors held back {number(status.held_back_actors)}")
     if run.state == "running" and status.waiting:
@@ -173,6 +175,8 @@ def _figures(run: RunView) -> list[Figure]:
     figures.append(("processes restarted", number(run.restarts)))
     if status.lost_steps:
         figures.append(("lost steps", number(status.lost_steps)))
+    if status.dropped_steps:
+        figures.append(("dropped steps", number(status.dropped_steps)))
     if status.held_back_actors:
         figures.append(("actors held back", number(status.held_back_actors)))
     return figures

@@ -119,6 +119,11 @@ class PlainLineTest(unittest.TestCase):
             "the learner waits for the replay shards: none is connected",
         )
 
+    def test_dropped_steps_are_shown_where_there_are_any(self) -> None:
+        run = replace(RUN, status=replace(STATUS, dropped_steps=567))
+        self.assertIn(" | dropped steps 567 | ", plain_line(run))
+        self.assertRegex(drawn(run, 100), r" dropped steps +567 ")
+
     def test_lost_steps_are_shown_where_there_are_any(self) -> None:
         self.assertIn(" | restarts 2 | lost steps 1,234 | the learner waits", plain_line(with_lost_steps(1234)))
         self.assertEqual(plain_line(with_lost_steps(0)), plain_line(RUN))

@@ -75,7 +75,8 @@ class Status:
 
     env_steps: float | None = None
     env_steps_per_second: float | None = None
-    lost_steps: float | None = None  # that restarted shards no longer had, since the learner was started
+    lost_steps: float | None = None  # that restarted shards no longer had, over all starts of the run
+    dropped_steps: float | None = None  # that actors had no room for and might not wait with, since they were started
     held_back_actors: float | None = None  # by the autotuner of central inference
     updates: float | None = None
     updates_per_second: float | None = None
@@ -132,6 +133,7 @@ class StatusTracker:
             env_steps=self._sum(actors, "headrace_actor_env_steps_total") if env_steps is None else env_steps,
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
             lost_steps=self._of_run("headrace_learner_run_lost_steps"),
+            dropped_steps=self._sum(actors, "headrace_actor_dropped_steps_total"),
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
             updates=self._of_run("headrace_learner_run_updates"),
             updates_per_second=updates_per_second,

@@ -24,6 +24,8 @@ def summary_lines(session: Session) -> list[str]:
     if status.sampled_age is not None:
         label = "age of sampled data " if session.plan.replay else "gradient staleness  "
         lines.append(f"  {label} {in_updates(status.sampled_age)}")
+    if status.dropped_steps:
+        lines.append(f"  dropped steps        {number(status.dropped_steps)}")
     if status.verdict_since_start:
         lines.append(f"  {status.verdict_since_start.text}")
     return lines
