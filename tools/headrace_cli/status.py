@@ -135,7 +135,7 @@ class StatusTracker:
             lost_steps=self._of_run("headrace_learner_run_lost_steps"),
             dropped_steps=self._sum(actors, "headrace_actor_dropped_steps_total"),
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
-            updates=self._of_run("headrace_learner_run_updates"),
+            updates=self._sum(["learner"], "headrace_learner_run_updates"),
             updates_per_second=updates_per_second,
             training_return=self._mean(actors, "headrace_actor_episode_return"),
             actors_policy_lag=self._policy_lag_of(actors),
@@ -209,7 +209,7 @@ class StatusTracker:
         return tuple(name for name in now if now[name] is None and name in before and before[name] is None)
 
     def _of_run(self, metric: str) -> float | None:
-        """What the learner counts over all starts of the run: as it said last, while it is away."""
+        """Steps that the learner counts over all starts of the run: as it said last, while it is away."""
         newest = self._sum(["learner"], metric)
         if newest is None and "learner" in self._last:
             newest = self._last["learner"].total(metric)
