@@ -7,6 +7,7 @@ It scrapes what targets.json names every second, listens on loopback alone, keep
 ends with this process, however that ends.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -116,8 +117,10 @@ class Prometheus:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        # Whoever starts it again looks at what is over: that nothing answers any more is no alarm.
-        self._write_configuration({})
+        # Whoever starts it again looks at what is over: that nothing answers any more is no alarm. The run has ended well
+        # also where the disk is full.
+        with contextlib.suppress(OSError):
+            self._write_configuration({})
 
     def knows(self, targets: Path) -> bool:
         """Whether it scrapes what this file names, or has ended, or has been waited for long enough."""
