@@ -112,9 +112,10 @@ std::vector<int> ListenOnAll(const addrinfo* addresses, uint16_t& port, int& err
 
 absl::Status CannotListen(const std::string& listen, int error) {
   const bool taken = error == EADDRINUSE || error == EADDRNOTAVAIL;
-  return absl::UnavailableError(
-      absl::StrCat("cannot listen on ", listen, ": ",
-                   taken ? "the port is in use, or the address is not of this machine" : std::strerror(error)));
+  return absl::UnavailableError(absl::StrCat(
+      "cannot listen on ", listen, ": ",
+      taken ? "the port is in use, or the address is not of this machine; name another, or port 0 for a free one"
+            : std::strerror(error)));
 }
 
 // As `listen` says, which was parsed to `wanted`. A port of 0 becomes the one that was chosen.

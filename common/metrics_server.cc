@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "common/mutex.h"
 #include "common/refusals.h"
+#include "common/status_macros.h"
 
 namespace headrace {
 namespace {
@@ -147,14 +148,9 @@ class MetricsServer::Acceptor final : public ConnectionGate::Acceptor {
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen,
                                                                     const MetricRegistry& registry,
                                                                     const MetricsServerLimits& limits) {
-  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
-  if (absl::IsUnavailable(gate.status())) {
-    return absl::UnavailableError(absl::StrCat("cannot serve metrics: ", gate.status().message(),
-                                               "; name another in --metrics_listen, or port 0 for a free one"));
-  }
-  if (!gate.ok()) return gate.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, limits.connections));
   return std::unique_ptr<MetricsServer>(
-      new MetricsServer(*std::move(gate), std::make_unique<Connections>(&registry, limits.request)));
+      new MetricsServer(std::move(gate), std::make_unique<Connections>(&registry, limits.request)));
 }
 
 MetricsServer::MetricsServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<Connections> connections)

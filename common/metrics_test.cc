@@ -124,7 +124,6 @@ TEST(MetricsServerTest, RefusesAPortInUseAndFreesItsOwn) {
     const absl::Status second = MetricsServer::Start(address, registry).status();
     EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
     EXPECT_THAT(second.message(), HasSubstr(address));
-    EXPECT_THAT(second.message(), HasSubstr("name another in --metrics_listen"));
   }
   EXPECT_TRUE(MetricsServer::Start(address, registry).ok());
 }

@@ -133,8 +133,8 @@ absl::StatusOr<std::unique_ptr<ProcessPorts>> ProcessPorts::Open(const ProcessFl
   auto ports = std::make_unique<ProcessPorts>();
   ports->refusals_ = std::make_unique<RefusalCounters>(registry);
   ExportCertificateExpiry(ProcessSecurity()->certificates(), registry);
-  ASSIGN_OR_RETURN(ports->metrics_, MetricsServer::Start(flags.metrics_listen, registry));
-  ASSIGN_OR_RETURN(ports->health_, HealthServer::Start(flags.health_listen));
+  ASSIGN_OR_RETURN(ports->metrics_, OfFlag("--metrics_listen", MetricsServer::Start(flags.metrics_listen, registry)));
+  ASSIGN_OR_RETURN(ports->health_, OfFlag("--health_listen", HealthServer::Start(flags.health_listen)));
   return ports;
 }
 

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "common/grpc_server.h"
 #include "common/metrics.h"
 #include "common/metrics_server.h"
@@ -43,6 +44,13 @@ int RunProcess(int argc, char** argv, const std::string& usage,
 // After an end that is no failure, with --stay: waits until the process is told to end, so that what keeps it running
 // does not start it again. Returns `status`.
 absl::Status Stay(const ProcessFlags& flags, const absl::Status& status);
+
+// What `flag` asked for; who cannot have it learns by which flag to ask for something else.
+template <typename Server>
+absl::StatusOr<Server> OfFlag(const char* flag, absl::StatusOr<Server> server) {
+  if (server.ok()) return server;
+  return absl::Status(server.status().code(), absl::StrCat(flag, ": ", server.status().message()));
+}
 
 // The ports of a process that everybody has: metrics, and health for probes.
 class ProcessPorts {

@@ -92,7 +92,7 @@ absl::Status RunLearner(const ProcessFlags& flags) {
   }
   Learner learner(std::move(options), run.get(), &members, &parameters, inference.get(), gradients.get(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
-                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs));
+                   OfFlag("--listen", GrpcServer::Start(absl::GetFlag(FLAGS_listen), services, &rpcs)));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   if (const std::string end = learner.EndedBefore(); !end.empty()) {
     LogInfo("this run has ended: %s", end);

@@ -102,7 +102,7 @@ absl::Status RunReplay(const ProcessFlags& flags) {
 
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, directory);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server,
-                   GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs));
+                   OfFlag("--listen", GrpcServer::Start(absl::GetFlag(FLAGS_listen), {service.get()}, &rpcs)));
   RETURN_IF_ERROR(ports->Ready(flags, server->address()));
   while (!ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kMetricsInterval)) metrics.Update(shard);
   WaitForLearnerToLeave(shard, metrics);

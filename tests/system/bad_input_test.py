@@ -133,7 +133,8 @@ class ProcessTest(SystemTest):
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             for flag in ("--listen", "--metrics_listen", "--health_listen"):
-                self.assert_mentions(self.refusal(1, "replay/replay", f"{flag}={address}"), address)
+                refusal = self.refusal(1, "replay/replay", f"{flag}={address}")
+                self.assert_mentions(refusal, f"{flag}: cannot listen on {address}", "in use", "name another")
             run_flags = (f"--run_dir={self.root / 'run'}", "--replay=a:1,b:2")
             self.assert_mentions(self.refusal(1, "learner/learner", *run_flags, f"--listen={address}"), address)
 

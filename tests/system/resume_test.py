@@ -51,7 +51,7 @@ class ResumeTest(SystemTest):
 
         code, output = run.to_end()
         self.assertEqual(code, 0)
-        self.assert_mentions(output, f"goes on from checkpoint {checkpoint}")
+        self.assert_mentions(output, f"goes on; its newest checkpoint is {checkpoint}")
         self.assertIn(
             f"resumed at {before['env_steps']:.0f} environment steps and {before['updates']:.0f} updates",
             run.log("learner"),

@@ -113,7 +113,7 @@ class Session:
         self._started_at = time.time()
         self._begin = time.monotonic()
         if not self._new:
-            self._say(f"goes on from {self._newest_checkpoint()}")
+            self._say(f"goes on; {self._newest_checkpoint()}")
         if not self._stages:
             self._make_stages()
         self._supervisor = Supervisor(self._stages, self._say)
@@ -223,9 +223,9 @@ class Session:
 
     def _newest_checkpoint(self) -> str:
         try:
-            return f"checkpoint {self.directory.checkpoint('latest').name}"
+            return f"its newest checkpoint is {self.directory.checkpoint('latest').name}"
         except UsageError:
-            return "its start: there is no checkpoint yet"
+            return "there is no checkpoint yet"
 
     def _metrics_addresses(self) -> Mapping[str, str]:
         assert self._supervisor is not None
