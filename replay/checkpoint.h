@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "proto/replay.pb.h"
 #include "replay/shard.h"
@@ -27,8 +28,9 @@ absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::s
 
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
 // over. Then comes what journal files hold of what followed it. Returns the name of the checkpoint; empty: there is
-// none.
-absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard);
+// none. Cancelled: `interrupted`, which is asked all the time, said so; the shard is then of no use.
+absl::StatusOr<std::string> RestoreNewest(
+    const std::string& directory, Shard& shard, absl::FunctionRef<bool()> interrupted = [] { return false; });
 
 // The highest that a checkpoint of this directory names; 0: none does.
 uint64_t NewestJournalFile(const std::string& directory);

@@ -19,7 +19,8 @@ namespace {
 using RestoredRows = std::map<std::string, std::vector<RowStore::Address>>;
 
 absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayCheckpointHeader& header,
-                          CheckpointReader& file, Shard& shard, RestoredRows& restored) {
+                          CheckpointReader& file, Shard& shard, RestoredRows& restored,
+                          absl::FunctionRef<bool()> interrupted) {
   const std::string& name = saved.spec().name();
   if (shard.FindTable(name).ok()) return absl::DataLossError("a table is there twice");
   ASSIGN_OR_RETURN(Table * table,
@@ -32,8 +33,10 @@ absl::Status RestoreTable(const v1::TableCheckpoint& saved, const v1::ReplayChec
   // Before memory is taken for them.
   if (saved.rows() > file.bytes_left() / saved.row_bytes()) return absl::DataLossError("the file is cut off");
   if (has_own_rows) {
-    ASSIGN_OR_RETURN(restored[name],
-                     table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) { return file.Read(piece); }));
+    ASSIGN_OR_RETURN(restored[name], table->RestoreRows(saved.rows(), [&](std::span<std::byte> piece) -> absl::Status {
+      if (interrupted()) return absl::CancelledError("interrupted while a checkpoint was restored");
+      return file.Read(piece);
+    }));
   }
   ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(header.format(), saved, file));
   std::vector<v1::WriterCheckpoint> writers;
@@ -48,13 +51,14 @@ bool OfAnotherNumber(const v1::ReplayCheckpointHeader& header, const Shard& shar
   return header.shards() > 0 && shard.shards() > 0 && header.shards() != shard.shards();
 }
 
-absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, Shard& shard) {
+absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, Shard& shard,
+                                                       absl::FunctionRef<bool()> interrupted) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
   if (OfAnotherNumber(header, shard)) return header;
   RestoredRows restored;
   for (const v1::TableCheckpoint& table : header.tables()) {
-    RETURN_IF_ERROR(RestoreTable(table, header, *file, shard, restored));
+    RETURN_IF_ERROR(RestoreTable(table, header, *file, shard, restored, interrupted));
   }
   RETURN_IF_ERROR(file->Finish());
   for (const auto& [name, rows] : restored) {
@@ -65,8 +69,9 @@ absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, 
   return header;
 }
 
-absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& shard) {
-  ASSIGN_OR_RETURN(const uint64_t steps, ReplayJournal(directory, first, shard));
+absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& shard,
+                        absl::FunctionRef<bool()> interrupted) {
+  ASSIGN_OR_RETURN(const uint64_t steps, ReplayJournal(directory, first, shard, interrupted));
   if (steps > 0) LogInfo("%d steps restored from the journal", steps);
   for (Table* const table : shard.Tables()) table->BeginLife();
   return absl::OkStatus();
@@ -74,23 +79,25 @@ absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& sha
 
 }  // namespace
 
-absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard) {
+absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard,
+                                          absl::FunctionRef<bool()> interrupted) {
   RemoveUnfinishedCheckpoints(directory);
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
-    const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard);
+    const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard, interrupted);
     if (header.ok() && OfAnotherNumber(*header, shard)) {
       LogInfo("checkpoint %s is of %d shards, now there are %d: the learner spreads it", header->name(),
               header->shards(), shard.shards());
       return std::string();
     }
     if (header.ok()) {
-      RETURN_IF_ERROR(AddJournal(directory, header->journal_file(), shard));
+      RETURN_IF_ERROR(AddJournal(directory, header->journal_file(), shard, interrupted));
       return header->name();
     }
+    if (absl::IsCancelled(header.status())) return header.status();
     LogError("checkpoint %s is not usable (%s); trying the one before it", entry.path, header.status().ToString());
     shard.Clear();
   }
-  RETURN_IF_ERROR(AddJournal(directory, 0, shard));
+  RETURN_IF_ERROR(AddJournal(directory, 0, shard, interrupted));
   return std::string();
 }
 

@@ -139,6 +139,15 @@ class CheckpointTest : public testing::Test {
   TestDirectory directory_;
 };
 
+TEST_F(CheckpointTest, ARestoreEndsWhenItIsInterrupted) {
+  ASSERT_TRUE(Write(*MakeFullShard(), "one").ok());
+  const std::unique_ptr<Shard> interrupted = MakeShard();
+  const absl::Status status = RestoreNewest(directory_.path(), *interrupted, [] { return true; }).status();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "one");
+}
+
 TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   const absl::StatusOr<v1::CheckpointResponse> written = Write(*shard, "one");

@@ -145,7 +145,8 @@ class Inserter {
 
 }  // namespace
 
-absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t first, Shard& shard) {
+absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t first, Shard& shard,
+                                       absl::FunctionRef<bool()> interrupted) {
   Inserter inserter(shard);
   for (const uint64_t number : Journal::Files(directory)) {
     if (number < first) continue;
@@ -153,6 +154,7 @@ absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t fi
     ASSIGN_OR_RETURN(EntryReader reader, EntryReader::Open(path));
     v1::JournalEntry entry;
     while (reader.Next(entry)) {
+      if (interrupted()) return absl::CancelledError("interrupted while the journal was restored");
       if (const absl::Status taken = inserter.Take(entry); !taken.ok()) {
         LogError("an entry of %s is passed over: %s", path, taken.ToString());
       }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "replay/shard.h"
 
@@ -12,8 +13,11 @@ namespace headrace {
 
 // Inserts into `shard`, before it serves, what the files from `first` on hold and it does not have yet. A file ends
 // where an entry is cut off or damaged, as a crash leaves it: that entry was not acknowledged, and the rest is
-// reported. Returns the number of steps that were inserted. DataLoss: a file of this name is no journal.
-absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t first, Shard& shard);
+// reported. Returns the number of steps that were inserted. DataLoss: a file of this name is no journal. Cancelled:
+// `interrupted`, which is asked before each entry, said so.
+absl::StatusOr<uint64_t> ReplayJournal(
+    const std::string& directory, uint64_t first, Shard& shard,
+    absl::FunctionRef<bool()> interrupted = [] { return false; });
 
 }  // namespace headrace
 

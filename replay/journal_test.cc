@@ -276,6 +276,11 @@ TEST_F(JournalTest, EndsWhereAnEntryIsCutOffOrDamaged) {
     damaged[byte] = static_cast<char>(damaged[byte] ^ 4);
     EXPECT_LT(restored(damaged), 15u) << byte;
   }
+  ASSERT_TRUE(WriteFileAtomically(path, whole).ok());
+  Shard interrupted(0, 1 << 30, 1);
+  int asked = 0;
+  EXPECT_TRUE(absl::IsCancelled(ReplayJournal(other_.path(), 0, interrupted, [&] { return ++asked == 3; }).status()));
+  EXPECT_EQ(asked, 3);
   ASSERT_TRUE(WriteFileAtomically(path, "some other file of that name").ok());
   Shard shard(0, 1 << 30, 1);
   EXPECT_TRUE(absl::IsDataLoss(ReplayJournal(other_.path(), 0, shard).status()));

@@ -67,7 +67,7 @@ absl::StatusOr<std::string> Restore(const std::string& directory, Shard& shard) 
   std::future<void> reporter;  // waits for its end when it is destroyed
   std::promise<void> done;
   reporter = std::async(std::launch::async, ReportWhileItWorks, done.get_future());
-  absl::StatusOr<std::string> restored = RestoreNewest(directory, shard);
+  absl::StatusOr<std::string> restored = RestoreNewest(directory, shard, &ShutdownSignal::Requested);
   done.set_value();
   return restored;
 }

@@ -206,7 +206,6 @@ class MachinesTest(unittest.TestCase):
         processes = ("learner", "actor-0", "actor-1", "evaluator")
         wait_until(lambda: all(ended in self.log(directory, name) for name in processes), "the run ends")
         self.assertRegex(self.log(directory, "learner"), r"checkpoint update-\d+")
-        self.assertIn("leased index", self.log(directory, "actor-1"))
         # Processes that are gone and still named there are an alert.
         self.assertEqual({target["labels"]["process"] for target in self.targets("two_hosts")}, set(processes))
         self.assert_all_can_be_watched("two_hosts")
@@ -255,7 +254,8 @@ class MachinesTest(unittest.TestCase):
         run, job = self.start_slurm(3000)
         output = self.end_of(job)
         self.assertEqual(job.returncode, 0, output + self.log(run, "learner"))
-        self.assertIn("leased index", self.log(run, "actor-127.0.0.1-1"))
+        # It may come when others have done all the steps.
+        self.assertIn(" ready: ", self.log(run, "actor-127.0.0.1-1"))
         self.assertRegex(self.log(run, "learner"), r"checkpoint update-\d+")
         self.assertTrue((run / "evaluations.csv").exists())
         self.assertEqual(json.loads((run / "targets.json").read_text(encoding="utf-8")), [])

@@ -43,8 +43,8 @@ _SUBJECT = {
     "answered broadcast": "the way from the actors to the learner and back limits",
 }
 
-# Below so many seconds of the learner's time nothing is said.
-_LEAST_SECONDS = 0.5
+# Below so many seconds of the learner's time nothing is said: a run's first moments are like no others.
+_LEAST_SECONDS = 2.0
 _WAITING = "headrace_learner_waiting_seconds_total"
 
 # Seconds of a metric over all processes of a role ("learner", "actor") in some time.

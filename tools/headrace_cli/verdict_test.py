@@ -108,8 +108,8 @@ class VerdictTest(unittest.TestCase):
         assert found is not None
         self.assertEqual(found.component, "update")
 
-    def test_of_half_a_second_nothing_is_said(self) -> None:
-        self.assertIsNone(verdict_of({"update_seconds_sum": 0.4}, {"step_seconds": 1}))
+    def test_of_less_than_two_seconds_nothing_is_said(self) -> None:
+        self.assertIsNone(verdict_of({"update_seconds_sum": 1.9}, {"step_seconds": 5}))
         self.assertIsNone(verdict_of({}, {}))
 
 
