@@ -72,8 +72,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
 Learner::~Learner() = default;
 
 void Learner::CountSteps(uint64_t env_steps) {
-  // Fewer than before: a shard has lost some.
-  metrics_->env_steps.Increment(static_cast<double>(env_steps - std::min(env_steps, counters_.env_steps())));
+  metrics_->env_steps.Increment(static_cast<double>(env_steps - counters_.env_steps()));
   counters_.set_env_steps(env_steps);
 }
 

@@ -55,7 +55,7 @@ class UpdateSource {
   virtual double policy_lag() const = 0;
   // Of the actors' experience; what lies in replay is 0 where nothing does.
   virtual ReplaySampler::Stats stats() const = 0;
-  // Of the whole run. Thread-safe.
+  // Of the whole run, whatever of them was lost since: never fewer than before. Thread-safe.
   virtual uint64_t env_steps() const = 0;
 };
 
