@@ -146,18 +146,15 @@ void RunService::GrantLease(Member& member) {
 }
 
 uint32_t RunService::FreeIndex(const Member& member) const {
-  std::vector<uint32_t> taken;
+  std::vector<bool> taken(members_.size() + 1);  // one of so many is free
+  bool previous_is_free = member.join.has_previous_index() && member.join.previous_index() < kMaxIndex;
   for (const auto& [stream, other] : members_) {
-    if (other.join.role() == member.join.role() && other.index.has_value()) taken.push_back(*other.index);
+    if (other.join.role() != member.join.role() || !other.index.has_value()) continue;
+    if (*other.index < taken.size()) taken[*other.index] = true;
+    if (*other.index == member.join.previous_index()) previous_is_free = false;
   }
-  const auto is_free = [&](uint32_t index) { return std::find(taken.begin(), taken.end(), index) == taken.end(); };
-  if (member.join.has_previous_index() && member.join.previous_index() < kMaxIndex &&
-      is_free(member.join.previous_index())) {
-    return member.join.previous_index();
-  }
-  uint32_t index = 0;
-  while (!is_free(index)) ++index;
-  return index;
+  if (previous_is_free) return member.join.previous_index();
+  return static_cast<uint32_t>(std::find(taken.begin(), taken.end(), false) - taken.begin());
 }
 
 absl::Status RunService::Report(uint64_t stream, v1::AttendRequest& report) {
