@@ -28,9 +28,8 @@ absl::Status UnknownFlag(const std::string& name, const std::map<std::string, ab
   std::vector<std::string> names = {"help"};
   for (const auto& [known, flag] : flags) names.push_back(known);
   const std::vector<std::string> nearest = NearestNames(name, names, 1);
-  return absl::InvalidArgumentError(absl::StrCat("there is no flag --", name,
-                                                 nearest.empty() ? "" : absl::StrCat("; did you mean --", nearest[0]),
-                                                 "? --help explains them all"));
+  const std::string hint = nearest.empty() ? "" : absl::StrCat(" (did you mean --", nearest[0], "?)");
+  return absl::InvalidArgumentError(absl::StrCat("there is no flag --", name, hint, "; --help explains them all"));
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ TEST(CommandLineTest, EverySetCountsWithAndWithoutAnEqualsSign) {
 }
 
 TEST(CommandLineTest, MistakesAreRefusedByName) {
-  EXPECT_THAT(Refusal({"--nubmer=3"}), HasSubstr("no flag --nubmer; did you mean --number?"));
+  EXPECT_THAT(Refusal({"--nubmer=3"}), HasSubstr("no flag --nubmer (did you mean --number?); --help"));
   EXPECT_THAT(Refusal({"--flagfile=x"}), HasSubstr("no flag --flagfile"));
   EXPECT_THAT(Refusal({"--nonumber"}), HasSubstr("no flag --nonumber"));
   EXPECT_THAT(Refusal({"--number=three"}), HasSubstr("three"));

@@ -175,7 +175,7 @@ def random_recordings(count: int) -> dict[str, Recording]:
     random = Random(1)
 
     def seconds(names: list[str]) -> dict[str, list[float]]:
-        return {name: [0.0, random.choice([0.0, random.uniform(1, 30)])] for name in names}
+        return {name: [0.0, random.choice([0.0, random.uniform(2, 30)])] for name in names}
 
     runs: dict[str, Recording] = {}
     for number in range(count):

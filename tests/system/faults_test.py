@@ -131,6 +131,7 @@ class FaultsTest(SystemTest):
         self.assertEqual(code, 1)
         self.assert_mentions(output, "actor-1 died 3 times within 60 s (last: killed by SIGKILL)")
         self.assert_mentions(output, "actor-1.log", "leased index")
+        self.assert_mentions(output, f"run directory        {run.path}", "the same command goes on from there")
         self.assertTrue(run.is_deserted())
 
     def test_training_that_diverges_is_counted_and_ends_the_run(self) -> None:

@@ -2,7 +2,8 @@
 
 DIR then has an authority (ca.crt, ca.key), a certificate of it for all processes (tls.crt, tls.key) and a token. Processes
 take it as --certificates=DIR --token_file=DIR/token, `tools/headrace run` and `replay` as --certificates DIR. Run again,
-it keeps the authority, the key and the token and issues the certificate anew, which running processes take over.
+it keeps the authority, the key and the token and issues the certificate anew, for the names it had and those that are given
+now; running processes take it over. To drop names, remove tls.crt first.
 
   tools/headrace certificates certificates --name node1.example.org --name '*.cluster.example.org'
 
@@ -12,6 +13,7 @@ writes the same three files. Keep ca.key where no process runs.
 
 import argparse
 import ipaddress
+import re
 import secrets
 import socket
 import subprocess
@@ -43,9 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.days <= AUTHORITY_DAYS:
         raise UsageError(f"--days {arguments.days}: expected 1 to {AUTHORITY_DAYS}, for which the authority is valid")
-    names = list(dict.fromkeys([*LOCAL_NAMES, socket.gethostname(), *arguments.names]))
-    alternatives = ",".join(_alternative(name) for name in names)
     try:
+        names = [*LOCAL_NAMES, socket.gethostname(), *_names_of(arguments.directory / "tls.crt"), *arguments.names]
+        names = list(dict.fromkeys(names))
+        alternatives = ",".join(_alternative(name) for name in names)
         make(arguments.directory, alternatives, arguments.days)
     except OSError as error:
         raise UsageError(f"{arguments.directory} cannot be used: {error.strerror} ({error.filename})") from error
@@ -109,6 +112,26 @@ def _ends_within(certificate: Path, days: int) -> bool:
     if result.stderr:
         raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
     return result.returncode != 0
+
+
+def _names_of(certificate: Path) -> list[str]:
+    """None of one that is not there."""
+    if not certificate.exists():
+        return []
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName"]
+    result = _run(command)
+    if result.returncode != 0:
+        raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
+    names = re.findall(r"(?:DNS|IP Address):([^,\s]+)", result.stdout)
+    return [_shortest(name) for name in names]
+
+
+def _shortest(name: str) -> str:
+    """An address as people write it, where openssl says 0:0:0:0:0:0:0:1."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
 
 
 def _alternative(name: str) -> str:

@@ -58,6 +58,16 @@ class CertificatesTest(unittest.TestCase):
         self.assertEqual({name for name in after if after[name] != before[name]}, {"tls.crt"})
         self.openssl("verify", "-CAfile", "ca.crt", "tls.crt")
 
+    def test_made_again_it_keeps_the_names_it_had_and_adds_to_them(self) -> None:
+        certificates(str(self.directory), "--name", "*.example.org", "--name", "10.1.2.3")
+        code, output, _ = certificates(str(self.directory), "--name", "fd00::7")
+        self.assertEqual(code, 0)
+        self.assertEqual(output.count("localhost"), 1)
+        self.assertEqual(output.count("::1"), 1)
+        text = self.openssl("x509", "-in", "tls.crt", "-noout", "-ext", "subjectAltName")
+        for name in ("DNS:*.example.org", "IP Address:10.1.2.3", "IP Address:FD00:0:0:0:0:0:0:7"):
+            self.assertIn(name, text)
+
     def test_a_certificate_does_not_outlive_its_authority(self) -> None:
         certificates(str(self.directory), "--days", "3")
         self.openssl("x509", "-in", "ca.crt", "-noout", "-checkend", str(3000 * 86_400))

@@ -68,6 +68,8 @@ def evaluate(config: Path, checkpoint: Path, episodes: int, seed: int, environme
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = "\n".join(without_prefix(line) for line in result.stderr.strip().splitlines())
+        # The option as it was given.
+        said = said.replace(f"--set environment.name={environment}", f"--environment {environment}")
         message = said or f"{' '.join(command)} ended with code {result.returncode}"
         raise (UsageError if result.returncode == BAD_USAGE else CommandError)(message)
     lines = result.stdout.strip().splitlines()

@@ -332,6 +332,24 @@ class RefusalTest(ReplayClientTest):
 
 
 class ConnectionTest(ReplayClientTest):
+    def test_the_time_is_for_what_does_not_get_on(self) -> None:
+        table = self.small_table()
+        writer = table.writer()
+        send_all, calls = writer._send_pending, []
+
+        def send_one_in_time() -> None:
+            calls.append(len(writer._pending))
+            later = [writer._pending.pop() for _ in range(len(writer._pending) - 1)]
+            send_all()
+            writer._pending.extend(reversed(later))
+            if later:
+                raise ReplayError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+
+        with mock.patch.object(writer, "_send_pending", send_one_in_time):
+            self.assertEqual(writer.insert(small_episode(3 * CHUNK_ROWS)), 3 * CHUNK_ROWS - 1)
+        self.assertEqual(calls, [3, 2, 1])
+        self.assertEqual(self.state(table).inserted_items, 3 * CHUNK_ROWS - 1)
+
     def test_what_waits_for_the_insert_limit_is_inserted_once(self) -> None:
         table = self.small_table(initial_insert_limit=0)
         writer = table.writer()

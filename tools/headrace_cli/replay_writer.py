@@ -9,7 +9,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -104,17 +104,23 @@ class ReplayWriter:
         """Sends what is not acknowledged, and waits until it is; for after an error. ReplayError: see `insert`."""
         if self._refused is not None:
             raise self._refused
-        try:
-            if self._pending:
+        while self._pending:
+            before = len(self._pending)
+            try:
                 self._send_pending()
-        except ReplayError as error:
-            if error.code in _FINAL:
-                self._refused = error
-                raise
-            text = f"{error}; not acknowledged: {len(self._pending)} of its chunks, which flush() sends again"
-            if error.code == grpc.StatusCode.DEADLINE_EXCEEDED:
-                text += "; a table that has reached its insert limit takes none"
-            raise ReplayError(error.code, text) from error
+            except ReplayError as error:
+                # The time is for what does not get on.
+                if error.code != grpc.StatusCode.DEADLINE_EXCEEDED or len(self._pending) == before:
+                    self._fail(error)
+
+    def _fail(self, error: ReplayError) -> NoReturn:
+        if error.code in _FINAL:
+            self._refused = error
+            raise error
+        text = f"{error}; not acknowledged: {len(self._pending)} of its chunks, which flush() sends again"
+        if error.code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            text += "; a table that has reached its insert limit takes none"
+        raise ReplayError(error.code, text) from error
 
     def _arrays(self, columns: Mapping[str, ArrayLike]) -> Arrays:
         """In the order of the signature. ValueError: they do not fit."""

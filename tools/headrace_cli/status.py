@@ -137,7 +137,7 @@ class StatusTracker:
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
             updates=self._sum(["learner"], "headrace_learner_run_updates"),
             updates_per_second=updates_per_second,
-            training_return=self._mean(actors, "headrace_actor_episode_return"),
+            training_return=self._of_run("headrace_learner_training_return"),
             actors_policy_lag=self._policy_lag_of(actors),
             sampled_age=self._mean(["learner"], "headrace_learner_policy_lag_updates"),
             samples_per_insert=sampled / inserted if inserted and sampled is not None else None,
@@ -209,7 +209,7 @@ class StatusTracker:
         return tuple(name for name in now if now[name] is None and name in before and before[name] is None)
 
     def _of_run(self, metric: str) -> float | None:
-        """Steps that the learner counts over all starts of the run: as it said last, while it is away."""
+        """What the learner knows of all starts of the run: as it said last, while it is away."""
         newest = self._sum(["learner"], metric)
         if newest is None and "learner" in self._last:
             newest = self._last["learner"].total(metric)

@@ -13,7 +13,10 @@ def summary_lines(session: Session) -> list[str]:
     """How the run ended, its figures, and where everything is."""
     outcome = session.outcome
     if outcome.exit_code not in (errors.DONE, errors.INTERRUPTED):
-        return [f"{session.name} failed: {outcome.message}"]
+        lines = [f"{session.name} failed: {outcome.message}"]
+        if outcome.exit_code == errors.FAILED and session.directory.progress_rows():
+            lines += [*run_lines(session.directory), "  once the cause is mended, the same command goes on from there"]
+        return lines
     lines = [f"{session.name}: {outcome.message}"]
     if not session.directory.is_run():
         return lines

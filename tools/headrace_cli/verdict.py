@@ -24,7 +24,7 @@ ADVICE = {
     "inference": "add actors, or environments to each (actor.environments)",
     "central inference": "raise actor.environments, or give the learner more cores",
     "insertion": "add replay shards, or environments to each actor (actor.environments)",
-    "sampling": "add replay shards, or raise learner.prefetch",
+    "sampling": "add cores where they are full; else replay shards, or raise learner.prefetch",
     "update": "give the learner more cores or a GPU, or choose a smaller network or batch",
     "asynchronous update": "add actors, or cores for them, or choose a smaller network",
     "broadcast": "raise learner.publish_interval_seconds, or choose a smaller network",
