@@ -51,6 +51,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPatience{200};
 constexpr std::chrono::seconds kFetchDeadline{30};
+constexpr std::chrono::seconds kOrphanPatience{15};  // it writes no checkpoint
 
 struct Member {
   v1::EnvironmentSpec environment;
@@ -299,5 +300,5 @@ absl::Status RunActor(const ProcessFlags& flags) {
 
 int main(int argc, char** argv) {
   return headrace::RunProcess(argc, argv, "actor: steps environments and writes to replay, or evaluates",
-                              headrace::RunActor);
+                              headrace::RunActor, headrace::kOrphanPatience);
 }

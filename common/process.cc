@@ -83,7 +83,7 @@ absl::StatusOr<ProcessFlags> ReadFlags(const std::vector<std::string>& command_l
 }  // namespace
 
 int RunProcess(int argc, char** argv, const std::string& usage,
-               const std::function<absl::Status(const ProcessFlags&)>& body) {
+               const std::function<absl::Status(const ProcessFlags&)>& body, std::chrono::seconds orphan_patience) {
   absl::InitializeSymbolizer(argv[0]);
   absl::InstallFailureSignalHandler(absl::FailureSignalHandlerOptions());
   const absl::StatusOr<CommandLine> line = ReadCommandLine({argv + 1, argv + argc});
@@ -98,7 +98,9 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   RaiseOpenFileLimit();
   TuneAllocatorForStreaming();
   ShutdownSignal::Install();
-  if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) ShutdownSignal::DieWithParent(parent);
+  if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) {
+    ShutdownSignal::DieWithParent(parent, orphan_patience);
+  }
 
   absl::Status status;
   ConfigSources sources;

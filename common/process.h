@@ -6,6 +6,7 @@
 #ifndef HEADRACE_COMMON_PROCESS_H_
 #define HEADRACE_COMMON_PROCESS_H_
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,6 +26,9 @@ namespace headrace {
 
 enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrupted = 130 };
 
+// As long as a launcher waits for those of one that was killed, less what the end itself takes.
+inline constexpr std::chrono::seconds kCheckpointingOrphanPatience{170};
+
 struct ProcessFlags {
   v1::RunConfig config;
   std::vector<std::string> command_line;
@@ -37,9 +41,11 @@ struct ProcessFlags {
 // Parses --config, --set, the flags above and those of security (each with a help text), installs signal handling and
 // LibTorch-free defaults, runs `body` with them, and turns what it returns into an exit code: a status that is not OK
 // is logged (ConfigSources::Locate puts a place in front); INVALID_ARGUMENT and FAILED_PRECONDITION are the user's to
-// mend (2), CANCELLED is an interruption (130), anything else is a failure (1).
+// mend (2), CANCELLED is an interruption (130), anything else is a failure (1). A process that hangs ends so long after
+// a parent of which it was told (--die_with_parent) as `orphan_patience` says.
 int RunProcess(int argc, char** argv, const std::string& usage,
-               const std::function<absl::Status(const ProcessFlags&)>& body);
+               const std::function<absl::Status(const ProcessFlags&)>& body,
+               std::chrono::seconds orphan_patience = kCheckpointingOrphanPatience);
 
 // After an end that is no failure, with --stay: waits until the process is told to end, so that what keeps it running
 // does not start it again. Returns `status`.

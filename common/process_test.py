@@ -9,6 +9,13 @@ import tempfile
 import unittest
 
 SERVER = sys.argv.pop(1)
+# Starts a process as its child, and ends when that is ready: READY_FILE PROGRAM ARGUMENT...
+PARENT = """
+import os, subprocess, sys, time
+subprocess.Popen([*sys.argv[2:], f"--die_with_parent={os.getpid()}"])
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+"""
 
 
 class ProcessTest(unittest.TestCase):
@@ -72,6 +79,15 @@ class ProcessTest(unittest.TestCase):
         # Its parent is this test, not process 1.
         result = self.run_server(f"--config={self.config}", "--then=wait", "--die_with_parent=1")
         self.assertEqual(result.returncode, 130, result.stderr)
+
+    def test_a_process_that_hangs_outlives_its_parent_for_a_while(self):
+        ready = self.directory / "ready.json"
+        arguments = [f"--config={self.config}", f"--ready_file={ready}", "--then=hang"]
+        parent = [sys.executable, "-c", PARENT, str(ready), SERVER, *arguments]
+        # Returns when both are gone: they share the pipe.
+        result = subprocess.run(parent, stderr=subprocess.PIPE, text=True, timeout=240)
+        self.assertIn("the parent process has ended: finishing", result.stderr)
+        self.assertIn("did not finish within 1 s of the end of the parent process", result.stderr)
 
     def test_a_signal_ends_a_process_that_serves(self):
         ready = self.directory / "ready.json"

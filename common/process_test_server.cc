@@ -40,5 +40,5 @@ absl::Status Serve(const ProcessFlags& flags) {
 }  // namespace headrace
 
 int main(int argc, char** argv) {
-  return headrace::RunProcess(argc, argv, "test: a process for tests", headrace::Serve);
+  return headrace::RunProcess(argc, argv, "test: a process for tests", headrace::Serve, std::chrono::seconds(1));
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -19,13 +20,12 @@ namespace {
 // other, and each hands its children on to the next.
 constexpr int kParentDied = SIGUSR1;
 constexpr std::chrono::milliseconds kSignInterval{500};
-// As long as a launcher waits for those of one that was killed, less what the end itself takes.
-constexpr std::chrono::seconds kOrphanPatience{170};
 
 struct State {
   Mutex mutex;
   ConditionVariable condition;
   bool requested ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<std::chrono::seconds> orphan_patience{};
 };
 
 State& GetState() {
@@ -51,8 +51,9 @@ void Request() {
 
 // Nobody is left who would.
 void EndByItself() {
-  std::this_thread::sleep_for(kOrphanPatience);
-  LogError("did not finish within %d s of the end of the parent process: ending at once", kOrphanPatience.count());
+  const std::chrono::seconds patience = GetState().orphan_patience;
+  std::this_thread::sleep_for(patience);
+  LogError("did not finish within %d s of the end of the parent process: ending at once", patience.count());
   _exit(1);
 }
 
@@ -84,7 +85,8 @@ void ShutdownSignal::Install() {
   std::thread(HandleSignals).detach();
 }
 
-void ShutdownSignal::DieWithParent(int parent) {
+void ShutdownSignal::DieWithParent(int parent, std::chrono::seconds patience) {
+  GetState().orphan_patience = patience;
   prctl(PR_SET_PDEATHSIG, kParentDied);
   // The parent may have died before the call.
   if (getppid() != parent) kill(getpid(), kParentDied);

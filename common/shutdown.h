@@ -16,8 +16,8 @@ class ShutdownSignal {
   // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
   static void Install();
   // The end of the parent, of that process id, asks as a signal does, however often it is told, and ends a process that
-  // has not finished some minutes later. After Install.
-  static void DieWithParent(int parent);
+  // has not finished in `patience`. After Install.
+  static void DieWithParent(int parent, std::chrono::seconds patience);
 
   // Both are signs of life (common/sign_of_life.h) of the thread that asks, for as long as it waits.
   static bool Requested();
