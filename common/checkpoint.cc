@@ -65,33 +65,52 @@ absl::StatusOr<std::vector<std::string>> Names(const std::string& checkpoints) {
 
 double SecondsSince1970() { return Seconds(std::chrono::system_clock::now().time_since_epoch()); }
 
-absl::Status WriteFiles(const std::string& directory, v1::CheckpointManifest manifest,
-                        const std::map<std::string, std::string_view>& files) {
-  RETURN_IF_ERROR(MakeDirectories(directory));
-  manifest.set_format(kFormat);
+absl::Status WriteFiles(const std::map<std::string, std::string_view>& files, StagedCheckpoint* checkpoint) {
   for (const auto& [name, contents] : files) {
-    RETURN_IF_ERROR(WriteFileAtomically(directory + "/" + name, contents));
-    v1::CheckpointFile& entry = *manifest.add_files();
+    RETURN_IF_ERROR(WriteFileAtomically(checkpoint->staged + "/" + name, contents));
+    v1::CheckpointFile& entry = *checkpoint->files.Add();
     entry.set_name(name);
     entry.set_bytes(contents.size());
     entry.set_xxh3(Checksum(contents));
   }
-  manifest.set_committed_seconds(SecondsSince1970());
-  const std::string text = PrintText(manifest);
-  return WriteFileAtomically(directory + "/" + kManifestFile, text + ChecksumLine(text));
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d", kPrefix, updates); }
 
+absl::StatusOr<StagedCheckpoint> StageCheckpoint(const std::string& directory,
+                                                 const std::map<std::string, std::string_view>& files) {
+  StagedCheckpoint checkpoint = {directory, directory, {}};
+  if (ReadFile(directory + "/" + kManifestFile).ok()) {
+    checkpoint.staged += kNewSuffix;
+    RETURN_IF_ERROR(RemoveTree(checkpoint.staged));
+  }
+  RETURN_IF_ERROR(MakeDirectories(checkpoint.staged));
+  if (absl::Status status = WriteFiles(files, &checkpoint); !status.ok()) {
+    (void)DropCheckpoint(checkpoint);
+    return status;
+  }
+  return checkpoint;
+}
+
+absl::Status CommitCheckpoint(const StagedCheckpoint& checkpoint, v1::CheckpointManifest manifest) {
+  manifest.set_format(kFormat);
+  *manifest.mutable_files() = checkpoint.files;
+  manifest.set_committed_seconds(SecondsSince1970());
+  const std::string text = PrintText(manifest);
+  RETURN_IF_ERROR(WriteFileAtomically(checkpoint.staged + "/" + kManifestFile, text + ChecksumLine(text)));
+  if (checkpoint.staged == checkpoint.directory) return absl::OkStatus();
+  return ReplaceDirectory(checkpoint.staged, checkpoint.directory);
+}
+
+absl::Status DropCheckpoint(const StagedCheckpoint& checkpoint) { return RemoveTree(checkpoint.staged); }
+
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
                             const std::map<std::string, std::string_view>& files) {
-  if (!ReadFile(directory + "/" + kManifestFile).ok()) return WriteFiles(directory, std::move(manifest), files);
-  const std::string replacement = directory + kNewSuffix;
-  RETURN_IF_ERROR(RemoveTree(replacement));
-  RETURN_IF_ERROR(WriteFiles(replacement, std::move(manifest), files));
-  return ReplaceDirectory(replacement, directory);
+  ASSIGN_OR_RETURN(const StagedCheckpoint checkpoint, StageCheckpoint(directory, files));
+  return CommitCheckpoint(checkpoint, std::move(manifest));
 }
 
 absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {

@@ -32,8 +32,21 @@ struct LoadedCheckpoint {
 // "update-000000012345"
 std::string CheckpointName(uint64_t updates);
 
-// Writes files and then the manifest, whose `files` are filled in here. A checkpoint that is there already is replaced
-// in one step.
+// Files of a checkpoint that are on disk and do not count yet.
+struct StagedCheckpoint {
+  std::string directory;  // of the checkpoint
+  std::string staged;     // where the files are meanwhile: the same, or beside one that is to be replaced
+  google::protobuf::RepeatedPtrField<v1::CheckpointFile> files;
+};
+
+// Writes the files; after an error none is left.
+absl::StatusOr<StagedCheckpoint> StageCheckpoint(const std::string& directory,
+                                                 const std::map<std::string, std::string_view>& files);
+// Writes the manifest, whose `files` are filled in here. A checkpoint that is there already is replaced in one step.
+absl::Status CommitCheckpoint(const StagedCheckpoint& checkpoint, v1::CheckpointManifest manifest);
+// Instead of CommitCheckpoint.
+absl::Status DropCheckpoint(const StagedCheckpoint& checkpoint);
+// StageCheckpoint and CommitCheckpoint.
 absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest manifest,
                             const std::map<std::string, std::string_view>& files);
 // NotFound: there is no manifest. DataLoss: a file is missing, cut off or altered, or the manifest cannot be read.

@@ -214,6 +214,20 @@ TEST_F(CheckpointTest, OneThatIsThereIsReplacedAsAWhole) {
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(100)));
 }
 
+TEST_F(CheckpointTest, FilesCountOnlyOnceTheyAreCommitted) {
+  Save(100);
+  for (const int updates : {100, 200}) {
+    const absl::StatusOr<StagedCheckpoint> staged = StageCheckpoint(Path(updates), {{kPolicyFile, "newer"}});
+    ASSERT_TRUE(staged.ok()) << staged.status();
+    EXPECT_EQ((*LoadNewestCheckpoint(directory_.path()))->files, kFiles);
+    ASSERT_TRUE(DropCheckpoint(*staged).ok());
+    EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(100)));
+  }
+  const absl::StatusOr<StagedCheckpoint> staged = StageCheckpoint(Path(200), {{kPolicyFile, "newer"}});
+  ASSERT_TRUE(CommitCheckpoint(*staged, {}).ok());
+  EXPECT_EQ((*LoadNewestCheckpoint(directory_.path()))->files.at(kPolicyFile), "newer");
+}
+
 TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
   const absl::StatusOr<v1::LearnerIdentity> first = NextIdentity(directory_.path());
   ASSERT_TRUE(first.ok()) << first.status();

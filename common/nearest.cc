@@ -1,6 +1,7 @@
 #include "common/nearest.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
@@ -12,19 +13,23 @@
 namespace headrace {
 
 size_t EditDistance(std::string_view a, std::string_view b) {
-  // row[j] is the distance between the first i letters of a and the first j letters of b.
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
+  // rows[i % 3][j] is the distance between the first i letters of a and the first j letters of b.
+  std::array<std::vector<size_t>, 3> rows;
+  rows.fill(std::vector<size_t>(b.size() + 1));
+  std::iota(rows[0].begin(), rows[0].end(), 0);
   for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];  // of row i - 1, column j - 1
+    const std::vector<size_t>& before_last = rows[(i + 1) % 3];
+    const std::vector<size_t>& last = rows[(i + 2) % 3];
+    std::vector<size_t>& row = rows[i % 3];
     row[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+      const size_t replaced = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({replaced, last[j] + 1, row[j - 1] + 1});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before_last[j - 2] + 1);
     }
   }
-  return row[b.size()];
+  return rows[a.size() % 3][b.size()];
 }
 
 std::vector<std::string> NearestNames(std::string_view word, const std::vector<std::string>& names, size_t most) {

@@ -13,7 +13,8 @@
 
 namespace headrace {
 
-// Levenshtein's distance: how many letters must be inserted, deleted or replaced to turn one word into the other.
+// How many letters must be inserted, deleted, replaced, or swapped with the next to turn one word into the other
+// (optimal string alignment: none of them twice).
 size_t EditDistance(std::string_view a, std::string_view b);
 
 // At most `most` of the names, nearest first and ties in the order given. Letter case counts for nothing. Names that

@@ -17,6 +17,13 @@ TEST(EditDistanceTest, CountsInsertionsDeletionsAndReplacements) {
   EXPECT_EQ(EditDistance("sitting", "kitten"), 3u);
 }
 
+TEST(EditDistanceTest, CountsNeighboursInEachOthersPlaceOnce) {
+  EXPECT_EQ(EditDistance("sca", "sac"), 1u);
+  EXPECT_EQ(EditDistance("rpelay", "replay"), 1u);
+  EXPECT_EQ(EditDistance("ca", "abc"), 3u);  // swapped to ac, there is nothing to be put between
+  EXPECT_EQ(EditDistance("ab", "xba"), 2u);
+}
+
 TEST(NearestNamesTest, PutsTheNearestFirst) {
   // batch_sise -> batch_size: 1; -> branch_size: 1 + 2 (a->r, t->a, c->n is 3, or +r, t->n is 2)
   EXPECT_THAT(NearestNames("batch_sise", {"learning_rate", "branch_size", "batch_size"}, 3),

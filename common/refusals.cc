@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::array<const char*, 6> kReasons = {"handshake", "token", "connection", "silence", "unread", "size"};
 constexpr std::array<const char*, kReasons.size()> kWhys = {
-    "it has no accepted certificate, or speaks another protocol",
+    "it speaks another protocol, or has no certificate that is accepted",
     "it has no accepted token",
     "there are too many connections",
     "it has said nothing in time",

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/checkpoint.h"
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
 #include "common/log.h"
@@ -70,6 +69,13 @@ absl::Status CheckpointWriter::Wait() {
 absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();
   v1::CheckpointManifest& manifest = cut.manifest;
+  // First: shards that fill the disk with what they hold then leave room for what was learned.
+  absl::StatusOr<StagedCheckpoint> staged =
+      StageCheckpoint(absl::StrCat(checkpoints_, "/", manifest.name()), {cut.files.begin(), cut.files.end()});
+  if (!staged.ok()) {
+    metrics_->checkpoint_failures.disk.Increment();
+    return staged.status();
+  }
   v1::CheckpointRequest request;
   *request.mutable_peer() = peer_;
   request.set_name(manifest.name());
@@ -107,10 +113,11 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
   const bool saved = manifest.name() == committed_ || manifest.name() == incomplete_;
   if (!failed.ok() && !cut.last && (saved || shard_failures_ < kPatientFailures)) {
     metrics_->checkpoint_failures.shard.Increment();
+    (void)DropCheckpoint(*staged);
     return failed;
   }
   manifest.mutable_counters()->set_env_steps(env_steps);
-  if (const absl::Status status = Save(cut, /*complete=*/failed.ok()); !status.ok()) {
+  if (const absl::Status status = Commit(*staged, manifest, /*complete=*/failed.ok()); !status.ok()) {
     metrics_->checkpoint_failures.disk.Increment();
     return status;
   }
@@ -124,10 +131,10 @@ absl::Status CheckpointWriter::Write(Cut cut, std::chrono::milliseconds patience
       absl::StrCat(manifest.name(), " has the networks, but not what a shard held: ", std::string(failed.message())));
 }
 
-absl::Status CheckpointWriter::Save(const Cut& cut, bool complete) {
-  const std::string& name = cut.manifest.name();
-  RETURN_IF_ERROR(
-      SaveCheckpoint(absl::StrCat(checkpoints_, "/", name), cut.manifest, {cut.files.begin(), cut.files.end()}));
+absl::Status CheckpointWriter::Commit(const StagedCheckpoint& staged, const v1::CheckpointManifest& manifest,
+                                      bool complete) {
+  const std::string& name = manifest.name();
+  RETURN_IF_ERROR(CommitCheckpoint(staged, manifest));
   const std::string superseded = std::exchange(incomplete_, complete ? "" : name);
   if (complete) {
     committed_ = name;

@@ -1,5 +1,5 @@
-// Writes checkpoints beside the training: the shards write theirs where they live, the learner's files follow, and the
-// manifest comes last. One at a time.
+// Writes checkpoints beside the training: the learner's files first, then the shards write theirs where they live, and
+// the manifest comes last. One at a time.
 //
 //   cut = {manifest, files, states}           on the learner's thread, between two updates
 //   writer->Start(std::move(cut));            returns at once
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/checkpoint.h"
 #include "learner/learner_metrics.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/handshake.pb.h"
@@ -62,8 +63,8 @@ class CheckpointWriter {
 
  private:
   absl::Status Write(Cut cut, std::chrono::milliseconds patience);
-  // On the learner's disk; not `complete`: it lacks what a shard held.
-  absl::Status Save(const Cut& cut, bool complete);
+  // Not `complete`: it lacks what a shard held.
+  absl::Status Commit(const StagedCheckpoint& staged, const v1::CheckpointManifest& manifest, bool complete);
 
   const std::string checkpoints_;
   const std::vector<std::string> shards_;

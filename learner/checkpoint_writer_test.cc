@@ -148,6 +148,22 @@ TEST_F(CheckpointWriterTest, TheLastOneIsSavedWithoutAShardThatIsDownAndOlderOne
   EXPECT_EQ(loaded->manifest.shards(0).path(), "");
 }
 
+// What a shard holds is a thousand times as much, and what it cannot write must not take the room of what was learned.
+TEST_F(CheckpointWriterTest, WhatWasLearnedIsOnDiskBeforeShardsWrite) {
+  first_.StopServing();
+  CheckpointWriter::Cut cut = Cut(1, 0);
+  cut.last = true;
+  CheckpointWriter writer = Writer({first_.address()});
+  writer.Start(std::move(cut));
+  const std::string policy = Checkpoints() + "/" + CheckpointName(1) + "/" + kPolicyFile;
+  while (!ReadFile(policy).ok()) ASSERT_TRUE(writer.writing());
+  EXPECT_TRUE(absl::IsNotFound(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1)).status()));
+  first_.Serve();
+  const absl::Status written = writer.Wait();
+  EXPECT_TRUE(written.ok()) << written;
+  EXPECT_TRUE(LoadCheckpoint(Checkpoints() + "/" + CheckpointName(1)).ok());
+}
+
 // The second shard writes its part each time, and yet keeps the one that a resumed run will ask for.
 TEST_F(CheckpointWriterTest, WhatIsCommittedStaysOnEveryShardWhileAttemptsFail) {
   CheckpointWriter writer = Writer({first_.address(), second_.address()}, /*keep=*/1);

@@ -90,7 +90,8 @@ absl::StatusOr<Estimate> EstimateRun(const v1::RunConfig& config, const v1::Envi
   estimate.memory_bytes = kSharedLibraryBytes + replay_memory_bytes + learner.memory_bytes +
                           estimate.actors.processes * estimate.actors.memory_bytes_each;
   // On disk there are one more, while it is written, and the policy of the best evaluation.
-  estimate.disk_bytes = (disk.checkpoints_kept + 1) * disk.checkpoint_bytes + policy_bytes + disk.journal_bytes;
+  estimate.disk_bytes =
+      kProgramBytes + (disk.checkpoints_kept + 1) * disk.checkpoint_bytes + policy_bytes + disk.journal_bytes;
   return estimate;
 }
 

@@ -16,6 +16,8 @@ namespace headrace {
 inline constexpr uint64_t kReplayProcessBytes = 4 << 20;
 inline constexpr uint64_t kTorchProcessBytes = 64 << 20;
 inline constexpr uint64_t kSharedLibraryBytes = 80 << 20;
+// Of the programs that a run keeps, so that a later build does not change what is started again. Measured.
+inline constexpr uint64_t kProgramBytes = 8 << 20;
 
 struct Estimate {
   // All shards together.

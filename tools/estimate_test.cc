@@ -81,7 +81,7 @@ TEST(EstimateTest, OfSmallStatesInReplay) {
   EXPECT_EQ(estimate.disk.checkpoint_bytes, checkpoint);
   EXPECT_EQ(estimate.disk.checkpoints_kept, 2);
   EXPECT_EQ(estimate.disk.journal_bytes, 0);
-  EXPECT_EQ(estimate.disk_bytes, 3 * checkpoint + kPendulumPolicy);
+  EXPECT_EQ(estimate.disk_bytes, kProgramBytes + 3 * checkpoint + kPendulumPolicy);
 
   EXPECT_EQ(estimate.memory_bytes, kSharedLibraryBytes + 2 * kReplayProcessBytes + kPendulumReplay + learner +
                                        3 * (kTorchProcessBytes + kPendulumPolicy));
@@ -96,7 +96,7 @@ TEST(EstimateTest, ReplayTakesNoMoreThanItsBudget) {
   const uint64_t checkpoint = kPendulumPolicy + kPendulumState + kPendulumOptimizer + 1'048'576;
   EXPECT_EQ(estimate.disk.checkpoint_bytes, checkpoint);
   EXPECT_EQ(estimate.disk.journal_bytes, 1'048'576);
-  EXPECT_EQ(estimate.disk_bytes, 3 * checkpoint + kPendulumPolicy + 1'048'576);
+  EXPECT_EQ(estimate.disk_bytes, kProgramBytes + 3 * checkpoint + kPendulumPolicy + 1'048'576);
 }
 
 TEST(EstimateTest, WithoutReplayCheckpointsHoldNetworksAlone) {
@@ -136,7 +136,7 @@ TEST(EstimateTest, OfUnrollsOfImagesInAQueue) {
   EXPECT_EQ(estimate.learner.memory_bytes, kTorchProcessBytes + kBreakoutState + kBreakoutOptimizer + prefetched);
   EXPECT_EQ(estimate.actors.memory_bytes_each, kTorchProcessBytes + kBreakoutPolicy);
   EXPECT_EQ(estimate.disk_bytes,
-            5 * (kBreakoutPolicy + kBreakoutState + kBreakoutOptimizer + replay) + kBreakoutPolicy);
+            kProgramBytes + 5 * (kBreakoutPolicy + kBreakoutState + kBreakoutOptimizer + replay) + kBreakoutPolicy);
 }
 
 TEST(EstimateTest, GradientsTravelInsteadOfExperience) {

@@ -4,11 +4,13 @@
 //   inspect resolve CONFIG [path.to.field=value ...]   the same in text format
 //   inspect estimate CONFIG [path.to.field=value ...]  what it will take: memory, disk, network, as JSON
 //   inspect resumable STORED NEW                       whether a run of the one may go on with the other
+//   inspect networks SOURCE CONFIG [...]               whether a run can begin with those of another run or checkpoint
 //   inspect list                                       algorithms, environments, selectors, topologies, as JSON
 //
 // Exit code 2: the configuration is refused, with the reason on standard error.
 #include <algorithm>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,11 +20,13 @@
 #include "actor/env/registry.h"
 #include "actor/environment_spec.h"
 #include "algorithm/registry.h"
+#include "common/checkpoint.h"
 #include "common/config.h"
 #include "common/config_sources.h"
 #include "common/process.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
+#include "learner/restore.h"
 #include "model/device.h"
 #include "nlohmann/json.hpp"
 #include "replay/selector/selector.h"
@@ -89,6 +93,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
     json["network"]["push_bytes_per_update"] = network.push_bytes_per_update;
   }
   json["disk"] = {{"checkpoint_bytes", disk.checkpoint_bytes}, {"checkpoints_kept", disk.checkpoints_kept}};
+  json["disk"]["program_bytes"] = kProgramBytes;
   if (disk.journal_bytes > 0) json["disk"]["journal_bytes"] = disk.journal_bytes;
   json["total"] = {{"memory_bytes", memory_bytes}, {"disk_bytes", disk_bytes}};
   json["warnings"] = FindWarnings(checked.config, checked.experience, estimate);
@@ -99,6 +104,13 @@ absl::StatusOr<std::string> Describe(const std::string& command, const v1::RunCo
   ASSIGN_OR_RETURN(const Checked checked, Check(config));
   if (command == "resolve") return ResolvedText(checked.config);
   return command == "json" ? PrintJson(checked) : PrintEstimate(checked);
+}
+
+absl::Status CheckNetworks(const std::string& source, const v1::RunConfig& config) {
+  ASSIGN_OR_RETURN(const Checked checked, Check(config));
+  ASSIGN_OR_RETURN(const LoadedCheckpoint checkpoint, LoadNetworks(source));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(checked.config, checked.environment));
+  return RestoreNetworks(checkpoint, *algorithm);
 }
 
 Json DescribeAction(const EnvironmentFacts& facts) {
@@ -159,9 +171,15 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
     RETURN_IF_ERROR(CheckResumable(*stored, now));
     return "";
   }
+  if (command == "networks" && words.size() >= 3) {
+    ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[2], {words.begin() + 3, words.end()}));
+    RETURN_IF_ERROR(CheckNetworks(words[1], config));
+    return "";
+  }
   if ((command != "json" && command != "resolve" && command != "estimate") || words.size() < 2) {
     return absl::InvalidArgumentError(
-        "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, or list");
+        "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, networks SOURCE "
+        "CONFIG, or list");
   }
   ConfigSources sources;
   ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[1], {words.begin() + 2, words.end()}, &sources));

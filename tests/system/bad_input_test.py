@@ -236,7 +236,8 @@ class CheckpointTest(SystemTest):
         run = Run(self, *TINY)
         code, output = run.to_end("--init-from", str(other.path))
         self.assertEqual(code, 2)
-        self.assert_mentions(output, "learner", "actor/layer0/weight", "[3, 64]", "[3, 32]")
+        self.assert_mentions(output, "--init-from: ", "actor/layer0/weight", "[3, 64]", "[3, 32]")
+        self.assertFalse((run.path / "config.textproto").exists())
         self.assertTrue(run.is_deserted())
 
     def test_networks_of_the_same_shapes_are_taken_over(self) -> None:

@@ -1,7 +1,8 @@
 """Trains with all processes on this machine.
 
 Starts replay shards, a learner, actors and an evaluator, starts again what dies, and shows how the run goes. The same
-command again resumes the run in its directory. Ctrl-C drains and leaves a checkpoint; Ctrl-C again kills.
+command again resumes the run in its directory. Ctrl-C drains and leaves a checkpoint; Ctrl-C again kills, and
+draws no picture.
 
   tools/headrace run deploy/run/pendulum_sac.textproto
   tools/headrace run deploy/run/pendulum_sac.textproto --set sac.batch_size=256 --dir runs/large

@@ -237,6 +237,18 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn(f"--init-from: {self.root} is not a run directory", output)
         self.assertFalse(self.run_directory.exists())
 
+    def test_networks_that_do_not_fit_are_bad_usage_and_start_nothing(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        other, self.run_directory = self.run_directory, self.root / "another"
+        (other / "checkpoints" / "update-000000000500" / "algorithm.safetensors").touch()
+        serving = self.count_events("learner serves")
+        code, output = self.run_to_end("--init-from", str(other), fake={"finish": True, "misfit": True})
+        self.assertEqual(code, 2, output)
+        self.assertIn(f"--init-from: {other}: expected shape [3, 64], got [3, 32]", output)
+        self.assertEqual(self.count_events("learner serves"), serving)
+        self.assertFalse((self.run_directory / "config.textproto").exists())
+        self.assertEqual(self.run_to_end("--init-from", str(other), fake={"finish": True})[0], 0)
+
     def test_a_refused_configuration_of_several_seeds_is_bad_usage(self) -> None:
         code, output = self.run_to_end("--seeds", "3", fake={"refuse": "learner"})
         self.assertEqual(code, 2, output)
@@ -284,6 +296,20 @@ class CommandRunTest(unittest.TestCase):
         self.assert_drained_in_order()
         self.assert_nothing_left(pids)
         self.assertFalse((self.run_directory / "binaries").exists())
+
+    def test_an_interrupt_while_it_drains_kills_and_draws_nothing(self) -> None:
+        launcher = self.launch(fake={"linger": "evaluator", "progress": True})
+        self.wait_until_all_serve()
+        pids = [process["pid"] for process in self.processes()]
+        launcher.send_signal(signal.SIGINT)
+        wait_until(lambda: "evaluator drains" in self.drained())
+        launcher.send_signal(signal.SIGINT)
+        output, _ = launcher.communicate()
+        self.assertEqual(launcher.returncode, 130, output)
+        self.assertIn("killed; the same command goes on from the last checkpoint", output)
+        self.assertNotIn("learner drains", self.drained())
+        self.assertEqual(list((self.run_directory / "plots").iterdir()), [])
+        self.assert_nothing_left(pids)
 
     def summary_after_lost_steps(self, lost: int) -> str:
         launcher = self.launch(fake={"progress": True, "lost_steps": lost})

@@ -51,6 +51,11 @@ def check_resumable(stored: Path, new: Path) -> None:
     _inspect("resumable", str(stored), str(new))
 
 
+def check_networks(config: Path, source: Path) -> None:
+    """UsageError: a run of the configuration cannot begin with the networks of that run or checkpoint."""
+    _inspect("networks", str(source), str(config))
+
+
 def _inspect(*arguments: str) -> str:
     command = [str(workspace.binary(workspace.INSPECT)), *arguments]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False)

@@ -98,6 +98,7 @@ class Session:
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])
         if not self.finished_before:
+            self._check_networks()
             self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
@@ -155,7 +156,8 @@ class Session:
             self._write(self.directory.targets, [])
         if self._supervisor is not None:
             self._write_result()
-            self._draw()
+            if not self._supervisor.killed:  # a picture takes seconds
+                self._draw()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self._take_back_config()
@@ -220,6 +222,15 @@ class Session:
             raise UsageError(f"{self.directory.path}: {error}") from error
         finally:
             new.unlink()
+
+    def _check_networks(self) -> None:
+        """Those of another run must fit, or the learner would refuse them once everything is started."""
+        other = self._request.init_from
+        if other and not self.directory.has_checkpoint():
+            try:
+                inspector.check_networks(self.directory.config, other)
+            except UsageError as error:
+                raise UsageError(f"--init-from: {error}") from error
 
     def _newest_checkpoint(self) -> str:
         try:

@@ -71,6 +71,7 @@ class Supervisor:
         self.state = State.STARTING
         self.outcome: Outcome | None = None
         self.restarts = 0
+        self.killed = False  # by who was told that it drains, and would not wait
         self._report = report
         self._limits = limits
         self._clock = clock
@@ -108,6 +109,7 @@ class Supervisor:
         """Drains; called again while it drains, kills."""
         if self.state is State.DRAINING:
             self._report("killing what is left")
+            self.killed = True
             if self.outcome is not None and self.outcome.exit_code == errors.INTERRUPTED:
                 self.outcome = Outcome(errors.INTERRUPTED, "killed; the same command goes on from the last checkpoint")
             self.kill_all()

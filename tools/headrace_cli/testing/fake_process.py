@@ -12,7 +12,9 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   garble: the name of a process whose ready file is no JSON
   lost_steps: how many the run has lost, as its progress tells
   complain: the name of a process that logs an error before it serves
+  misfit: other runs' networks do not fit
   fail_drain: the name of a process that exits with code 1 when it is told to end
+  linger: the name of a process that does not end when it is told to
 
 A Prometheus knows at once of what its targets' files name, or never, where there is $FAKE_PROMETHEUS_DEAF. It ends when
 its disk is full, which it is after as many answers as $FAKE_PROMETHEUS_ANSWERS says.
@@ -132,12 +134,20 @@ def serve(kind: str, arguments: list[str]) -> int:
             finish_run(Path(flags.run_dir))
     elif signal.sigwait(signals) == signal.SIGTERM:
         note(f"{name} drains")
+        if fake.get("linger") == name:
+            signal.sigwait({signal.SIGUSR1})
         return 1 if fake.get("fail_drain") == name else 130
     note(f"{name} finishes")
     return 0
 
 
 def inspect(command: str, *arguments: str) -> int:
+    if command == "networks":
+        source, config = arguments
+        if json.loads(Path(config).read_text(encoding="utf-8")).get("fake", {}).get("misfit"):
+            print(f"{source}: expected shape [3, 64], got [3, 32]", file=sys.stderr)
+            return 2
+        return 0
     if command == "resumable":
         stored, new = (json.loads(Path(path).read_text(encoding="utf-8")) for path in arguments)
         if stored["environment"] != new["environment"]:
