@@ -93,7 +93,7 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
     json["network"]["push_bytes_per_update"] = network.push_bytes_per_update;
   }
   json["disk"] = {{"checkpoint_bytes", disk.checkpoint_bytes}, {"checkpoints_kept", disk.checkpoints_kept}};
-  json["disk"]["program_bytes"] = kProgramBytes;
+  json["disk"]["programs_bytes"] = kProgramBytes;
   if (disk.journal_bytes > 0) json["disk"]["journal_bytes"] = disk.journal_bytes;
   json["total"] = {{"memory_bytes", memory_bytes}, {"disk_bytes", disk_bytes}};
   json["warnings"] = FindWarnings(checked.config, checked.experience, estimate);
