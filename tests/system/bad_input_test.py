@@ -210,6 +210,19 @@ class CheckpointTest(SystemTest):
         self.assertEqual(code, 1)
         self.assert_mentions(output, f"headrace eval: DATA_LOSS: {policy} is not what was written", "checksum")
 
+    def test_environments_in_which_a_policy_cannot_be_evaluated(self) -> None:
+        run = Run(self, *TINY)
+        self.assertEqual(run.to_end()[0], 0)
+        for environment, reasons in (
+            ("Pendulun-v1", ("--environment Pendulun-v1: ", "did you mean Pendulum-v1")),
+            ("Hopper-v5", ("actor/layer0/weight", "[11, ", "[3, ")),
+            ("CartPole-v1", ("--environment CartPole-v1: ", "discrete")),
+        ):
+            code, output = headrace("eval", str(run.path), "--environment", environment)
+            self.assertEqual(code, 2, output)
+            self.assert_mentions(output, *reasons)
+            self.assertNotIn("--set", output)
+
     def test_a_manifest_that_is_garbage(self) -> None:
         run = self.finished_run()
         newest = run.checkpoints()[-1]
