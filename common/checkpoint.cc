@@ -163,6 +163,16 @@ absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::
                       checkpoints, std::string(damage.message())));
 }
 
+namespace {
+
+// What cannot be read just now may be whole.
+bool IsWhole(const std::string& directory) {
+  const absl::Status status = LoadCheckpoint(directory).status();
+  return !absl::IsNotFound(status) && !absl::IsDataLoss(status);
+}
+
+}  // namespace
+
 absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest, uint32_t keep) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
   uint32_t kept = 1;
@@ -170,8 +180,7 @@ absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::str
     if (name == newest) continue;
     const std::string directory = checkpoints + "/" + name;
     // One that is damaged, or was never finished, must not take the place of one that is whole.
-    const bool whole = !IsReplacement(name) && CheckChecksumLine(directory + "/" + kManifestFile).ok();
-    if (name < newest && kept < keep && whole) {
+    if (name < newest && kept < keep && !IsReplacement(name) && IsWhole(directory)) {
       ++kept;
     } else {
       RETURN_IF_ERROR(RemoveTree(directory));
@@ -184,12 +193,14 @@ absl::Status RemoveCheckpoint(const std::string& checkpoints, const std::string&
   return RemoveTree(checkpoints + "/" + name);
 }
 
-absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints) {
+absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints,
+                                                 const std::optional<LoadedCheckpoint>& newest) {
   const std::string path = checkpoints + kIdentityFile;
   absl::StatusOr<v1::LearnerIdentity> identity = ReadText<v1::LearnerIdentity>(path);
   if (absl::IsNotFound(identity.status())) {
     identity = v1::LearnerIdentity();
-    identity->set_run_id(absl::StrFormat("%016x", RandomId()));
+    identity->set_run_id(newest.has_value() ? newest->manifest.run_id() : absl::StrFormat("%016x", RandomId()));
+    if (newest.has_value()) identity->set_incarnation(newest->manifest.counters().learner_incarnation());
   }
   RETURN_IF_ERROR(identity.status());
   if (identity->run_id().empty()) {

@@ -135,6 +135,14 @@ TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }
 
+// The run went on from 200, which is the only one that is whole besides 400.
+TEST_F(CheckpointTest, ADamagedOneDoesNotCountAmongThoseKept) {
+  for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
+  ASSERT_TRUE(WriteFileAtomically(Path(300) + "/" + kPolicyFile, "damaged").ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
+}
+
 // A process died when it had written another 300, before it had put that in the place of the first.
 TEST_F(CheckpointTest, AReplacementThatWasLeftIsNeitherReadNorKept) {
   for (const uint64_t updates : {100, 200, 300}) Save(updates);
@@ -238,6 +246,21 @@ TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
     ASSERT_TRUE(next.ok()) << next.status();
     EXPECT_EQ(next->incarnation(), incarnation);
     EXPECT_EQ(next->run_id(), first->run_id());
+  }
+}
+
+// With another the shards would take the learner for one that has strayed there.
+TEST_F(CheckpointTest, AnIdentityThatWasDeletedIsThatOfTheNewestCheckpoint) {
+  v1::CheckpointManifest manifest;
+  manifest.set_run_id("0123456789abcdef");
+  manifest.mutable_counters()->set_learner_incarnation(7);
+  ASSERT_TRUE(SaveCheckpoint(Path(100), manifest, {{kPolicyFile, "policy"}}).ok());
+  const std::optional<LoadedCheckpoint> newest = *LoadNewestCheckpoint(directory_.path());
+  for (const uint32_t incarnation : {8, 9}) {
+    const absl::StatusOr<v1::LearnerIdentity> identity = NextIdentity(directory_.path(), newest);
+    ASSERT_TRUE(identity.ok()) << identity.status();
+    EXPECT_EQ(identity->run_id(), "0123456789abcdef");
+    EXPECT_EQ(identity->incarnation(), incarnation);
   }
 }
 

@@ -35,6 +35,9 @@ constexpr std::chrono::seconds kLeavePatience{10};
 // For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
 // the end gives it (deploy/kubernetes/base/learner.yaml, tools/headrace_cli/supervisor.py), with connecting.
 constexpr std::chrono::seconds kLastCheckpointsPatience{150};
+// After so long the first checkpoint is written, and each of the next after twice the time, until it is as configured:
+// what begins must not be lost for want of one.
+constexpr double kFirstCheckpointSeconds = 10;
 
 }  // namespace
 
@@ -56,7 +59,8 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
       waiting_(&metrics_->waiting, start_),
       interruptions_(kInterruptionInterval),
-      last_checkpoint_(start_) {
+      last_checkpoint_(start_),
+      checkpoint_interval_(std::min(kFirstCheckpointSeconds, config_.checkpoint().interval_seconds())) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   metrics_->divergences.Set(identity_.divergences());
@@ -140,6 +144,7 @@ absl::Status Learner::SetUp() {
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
   if (wall_seconds > 0 && !resume_from_.has_value()) {
     LogError("there is no checkpoint yet: learning begins anew, and what was learned before is lost");
+    RETURN_IF_ERROR(RemoveCheckpoint(run_->checkpoints(), kBestCheckpoint));  // no row tells of it any more
   }
   RETURN_IF_ERROR(StartUpdates());
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
@@ -321,9 +326,10 @@ absl::Status Learner::KeepHouse() {
   if (evaluations_->due(Position())) RETURN_IF_ERROR(OrderEvaluation());
   if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
   checkpoints_->Poll();
-  const double interval = config_.checkpoint().interval_seconds();
   const bool writing = checkpoints_->writing() || evaluations_->keeping_best();
-  if (interval > 0 && !writing && Seconds(last_housekeeping_ - last_checkpoint_) >= interval) {
+  const bool due = checkpoint_interval_ > 0 && Seconds(last_housekeeping_ - last_checkpoint_) >= checkpoint_interval_;
+  if (due && !writing) {
+    checkpoint_interval_ = std::min(2 * checkpoint_interval_, config_.checkpoint().interval_seconds());
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
   if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());

@@ -131,6 +131,7 @@ class Learner {
   Time last_housekeeping_{};
   Time last_progress_{};
   Time last_checkpoint_;
+  double checkpoint_interval_;  // in seconds: grows to what is configured
 };
 
 }  // namespace headrace

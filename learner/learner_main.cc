@@ -45,7 +45,7 @@ absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const R
   } else if (!init_from.empty()) {
     ASSIGN_OR_RETURN(options.init_from, LoadNetworks(init_from));
   }
-  ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints()));
+  ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints(), options.resume_from));
   return options;
 }
 

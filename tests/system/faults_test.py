@@ -40,7 +40,7 @@ class FaultsTest(SystemTest):
         self.assertEqual(run.processes()["actor-1"]["attempts"], 1)
 
     def test_a_shard_without_a_checkpoint_comes_back_empty_and_its_loss_is_counted(self) -> None:
-        run = Run(self, "learner.log_interval_seconds=0.1")
+        run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0")
         run.start()
         run.wait_for_env_steps(1500)
         self.kill_and_await(run, "replay-0")
@@ -97,6 +97,16 @@ class FaultsTest(SystemTest):
         self.assertEqual(run.progress()[-1]["replay/lost_steps"], 0)
         self.assertNotIn("came back with", run.log("learner"))
 
+    def test_what_a_learner_has_just_begun_to_learn_is_not_lost_either(self) -> None:
+        run = Run(self, "checkpoint.interval_seconds=3600", "stop.score=", "stop.env_steps=1000000000")
+        run.start()
+        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 2)
+        self.kill_and_await(run, "learner")
+        run.wait_until(lambda: "resumed at" in run.log("learner"), "the learner goes on")
+        self.assertNotIn("learning begins anew", run.log("learner"))
+        run.signal(signal.SIGINT)
+        self.assertEqual(run.wait()[0], 130)
+
     def test_the_learner_goes_on_from_its_checkpoint(self) -> None:
         run = Run(self, "checkpoint.interval_seconds=0.2")
         run.start()
@@ -113,7 +123,7 @@ class FaultsTest(SystemTest):
             self.assertEqual(run.processes()[name]["attempts"], 1, f"{name} waited for the learner")
 
     def test_the_learner_begins_again_without_a_checkpoint(self) -> None:
-        run = Run(self)
+        run = Run(self, "checkpoint.interval_seconds=0")
         run.start()
         run.wait_for_env_steps(1500)
         self.kill_and_await(run, "learner")
@@ -131,7 +141,7 @@ class FaultsTest(SystemTest):
         self.assertEqual(code, 1)
         self.assert_mentions(output, "actor-1 died 3 times within 60 s (last: killed by SIGKILL)")
         self.assert_mentions(output, "actor-1.log", "leased index")
-        self.assert_mentions(output, f"run directory        {run.path}", "the same command goes on from there")
+        self.assert_mentions(output, f"run directory        {run.path}", "the same command goes on from the newest checkpoint")
         self.assertTrue(run.is_deserted())
 
     def test_training_that_diverges_is_counted_and_ends_the_run(self) -> None:

@@ -49,13 +49,13 @@ def execute(arguments: argparse.Namespace) -> int:
         chosen = benchmark.with_options(known[arguments.name], shlex.split(arguments.options))
     except ValueError as error:
         raise UsageError(f"--options {arguments.options!r} cannot be read as a shell would: {error}") from error
+    repeats = chosen.repeats if arguments.repeats is None else arguments.repeats
+    if repeats < 1:
+        raise UsageError(f"--repeats {repeats}: expected 1 or more")
     if arguments.json is not None:
         _write(arguments.json, [], "a")  # that it cannot be written is better known before minutes of measuring
     if not arguments.no_build:
         workspace.bazel_build(chosen.targets)
-    repeats = arguments.repeats or chosen.repeats
-    if repeats < 1:
-        raise UsageError(f"--repeats {repeats}: expected 1 or more")
     figures = benchmark.run(chosen, repeats, lambda text: console.print(text))
     console.print(_figures_table(chosen, figures, repeats))
     if arguments.json is not None:

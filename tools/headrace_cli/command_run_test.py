@@ -156,6 +156,19 @@ class CommandRunTest(unittest.TestCase):
         self.assertIn("had finished before", output)
         self.assertEqual(self.count_events("learner serves"), started)
 
+    def test_a_result_that_somebody_has_damaged_is_none(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        (self.run_directory / "result.json").write_text("[]", encoding="utf-8")
+        code, output = self.run_to_end(fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("goes on", output)
+
+    def test_a_run_that_is_there_takes_no_other_networks_and_says_so(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        (self.run_directory / "checkpoints" / "update-000000000500" / "algorithm.safetensors").touch()
+        _, output = self.run_to_end("--init-from", str(self.run_directory), fake={"finish": True})
+        self.assertIn(f"has networks of its own: those of --init-from {self.run_directory} are not taken", output)
+
     def test_the_configuration_of_a_finished_run_stays_what_ran(self) -> None:
         self.run_to_end(fake={"finish": True})
         config = self.run_directory / "config.textproto"

@@ -15,7 +15,7 @@ from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import CommandError
 from headrace_cli.live_view import RunView, View
 from headrace_cli.output import plain_console
-from headrace_cli.run_directory import RunDirectory, open_run, read_json
+from headrace_cli.run_directory import RunDirectory, open_run, read_object
 from headrace_cli.scraper import Scraper
 from headrace_cli.session import group_label_of
 from headrace_cli.status import Plan, plan_of
@@ -62,7 +62,7 @@ def _watch(run: RunDirectory, console: Console) -> None:
 
 
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:
-    record = read_json(run.processes) or {}
+    record = read_object(run.processes)
     state = record.get("state", "running")
     return RunView(
         name=group_label_of(run.path),
@@ -85,7 +85,8 @@ def _plan(run: RunDirectory) -> Plan:
 
 
 def _processes(run: RunDirectory) -> list[dict[str, Any]]:
-    return (read_json(run.processes) or {}).get("processes", [])
+    processes = read_object(run.processes).get("processes")
+    return processes if isinstance(processes, list) else []
 
 
 def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:

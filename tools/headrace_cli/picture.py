@@ -57,7 +57,8 @@ def draw(groups: list[Group], output: Path, title: str, against: Sequence[str] =
             for number, group in enumerate(groups):
                 _draw_group(axis, group, x_of, number, alone=len(groups) == 1)
             axis.set_xlabel(label)
-            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            if x_of is x_axes["steps"][1]:  # of which there are millions
+                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes[0].set_ylabel("return of an episode")
         axes[0].legend(loc="best")
         figure.suptitle(title)

@@ -21,6 +21,7 @@ ORPHANS_DRAIN_SECONDS = 180.0
 # files.
 _BEFORE_A_RUN = {"checkpoints", "config.textproto.new", "launcher.lock", "lock", "logs", "plots", "prometheus"}
 _MOST_LISTED = 5
+_POSITION = ("env_steps", "wall_seconds", "updates")  # columns that all rows have
 
 _CHECKPOINT_NAME = re.compile(r"update-(\d+)")
 
@@ -147,14 +148,14 @@ class RunDirectory:
         raise UsageError(f"{self.checkpoints} has no checkpoint {which!r}; of updates: {known}")
 
     def evaluation_rows(self) -> list[Row]:
-        return read_rows(self.evaluations)
+        return _rows_with(self.evaluations, (*_POSITION, "mean_return", "std_return", "episodes"))
 
     def last_evaluation(self) -> Row | None:
         rows = self.evaluation_rows()
         return rows[-1] if rows else None
 
     def progress_rows(self) -> list[Row]:
-        return read_rows(self.progress)
+        return _rows_with(self.progress, _POSITION)
 
     def wall_seconds(self) -> float:
         """For which it has run, as far as its files tell."""
@@ -216,8 +217,19 @@ def read_json(path: Path) -> Any:
     """The file's value; None if it is not there, or is no JSON: a file system that lost power may leave it empty."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The same of a file that holds an object; an empty one if it does not."""
+    value = read_json(path)
+    return value if isinstance(value, dict) else {}
+
+
+def _rows_with(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    """Those of a file that somebody has damaged may lack some."""
+    return [row for row in read_rows(path) if row.keys() >= set(columns)]
 
 
 def _seeds_in(path: Path) -> list[str]:

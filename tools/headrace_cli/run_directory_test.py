@@ -7,7 +7,14 @@ import unittest
 from pathlib import Path
 
 from headrace_cli.errors import UsageError
-from headrace_cli.run_directory import RunDirectory, check_has_networks, open_run, read_json, write_json
+from headrace_cli.run_directory import (
+    RunDirectory,
+    check_has_networks,
+    open_run,
+    read_json,
+    read_object,
+    write_json,
+)
 
 
 class RunDirectoryTest(unittest.TestCase):
@@ -115,6 +122,17 @@ class RunDirectoryTest(unittest.TestCase):
     def test_a_file_that_lost_its_contents_counts_as_missing(self) -> None:
         self.run_directory.result.touch()
         self.assertIsNone(read_json(self.run_directory.result))
+        self.run_directory.result.write_bytes(b'{"stop": "\xff"}')
+        self.assertIsNone(read_json(self.run_directory.result))
+        for text in ("", "3", "[]", "null"):
+            self.run_directory.result.write_text(text, encoding="utf-8")
+            self.assertEqual(read_object(self.run_directory.result), {})
+
+    def test_rows_of_a_damaged_file_are_left_out(self) -> None:
+        self.run_directory.progress.write_text("env_steps,wall_seconds\n1,2\n", encoding="utf-8")
+        self.assertEqual(self.run_directory.progress_rows(), [])
+        self.run_directory.evaluations.write_bytes(b"\x00\xffgarbage\n3\n")
+        self.assertEqual(self.run_directory.evaluation_rows(), [])
 
     def test_files_are_replaced_as_a_whole(self) -> None:
         write_json(self.run_directory.result, {"a": 1})

@@ -15,7 +15,7 @@ from headrace_cli.curves import group_label, load_groups
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.live_view import RunView
 from headrace_cli.picture import draw
-from headrace_cli.run_directory import RunDirectory, read_json, write_atomically, write_json
+from headrace_cli.run_directory import RunDirectory, read_json, read_object, write_atomically, write_json
 from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
 from headrace_cli.status import Plan, Status, plan_of
@@ -86,14 +86,16 @@ class Session:
         self._rows_before = len(self.directory.progress_rows())
         self._seconds_before = self.directory.wall_seconds()
         if not self._new:
+            if self._request.init_from:
+                self._say(f"has networks of its own: those of --init-from {self._request.init_from} are not taken")
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
-        result = read_json(self.directory.result)
-        self.finished_before = result is not None and result["stop"] == self._config.get("stop")
+        result = read_object(self.directory.result)
+        self.finished_before = "stop" in result and result["stop"] == self._config.get("stop")
         if not self.finished_before:  # what ran is what the file says
             write_atomically(self.directory.config, resolved)
             self._config_written = True
-        if read_json(self.directory.targets):
+        if read_json(self.directory.targets) not in (None, []):
             self._say(f"{self.directory.targets} names processes whose launcher was killed: it is emptied")
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])

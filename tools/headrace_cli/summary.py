@@ -15,7 +15,7 @@ def summary_lines(session: Session) -> list[str]:
     if outcome.exit_code not in (errors.DONE, errors.INTERRUPTED):
         lines = [f"{session.name} failed: {outcome.message}"]
         if outcome.exit_code == errors.FAILED and session.directory.progress_rows():
-            lines += [*run_lines(session.directory), "  once the cause is mended, the same command goes on from there"]
+            lines += [*run_lines(session.directory), "  once the cause is mended, the same command goes on from the newest checkpoint that is whole"]
         return lines
     lines = [f"{session.name}: {outcome.message}"]
     if not session.directory.is_run():

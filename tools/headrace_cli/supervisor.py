@@ -36,9 +36,12 @@ class Limits:
     ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
     refusal: float = 60.0  # once all serve, what they were given may yet be refused in this time: it meets what they have
     leave: float = 15.0  # children still running this long after the run is done are told to end
-    # A stage that has not ended this long after SIGTERM is killed. The learner gives the shards 150 s for their part of
+    # A stage that has not ended this long after SIGTERM is killed: the last one, which has little to hand in and of which
+    # a simulator may hang, and the others. The learner gives the shards 150 s for their part of
     # the last checkpoints, and then writes its own.
+    hand_in: float = 15.0
     drain: float = 180.0
+    silent: float = 5.0  # only after so long it is said for whom it waits
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Supervisor:
         self._stage = -1  # the last one that was started; while draining: the one that is told to end
         self._refusals_until = float("inf")  # what was given was good if it was for so long
         self._deadline = 0.0  # of LEAVING and DRAINING
+        self._patience = 0.0  # how long before it the stage was told to end
+        self._waits = False  # and for whom has been said
         self._deaths: dict[str, deque[float]] = {child.spec.name: deque() for child in self.children}
         self._pauses: dict[str, float] = {}  # until when children that died wait for their next start
         self._done: set[str] = set()  # children that ended because the run is over
@@ -248,7 +253,9 @@ class Supervisor:
 
     def _terminate_stage(self, stage: int) -> None:
         self._stage = stage
-        self._deadline = self._clock() + self._limits.drain
+        self._patience = self._limits.hand_in if stage == len(self.stages) - 1 else self._limits.drain
+        self._deadline = self._clock() + self._patience
+        self._waits = False
         for child in self.stages[stage]:
             child.terminate()
 
@@ -256,10 +263,15 @@ class Supervisor:
         running = [child for child in self.stages[self._stage] if child.running]
         if not running:
             self._check_drained(self.stages[self._stage])
-        if running and self._clock() > self._deadline:
+        left = self._deadline - self._clock()
+        if running and not self._waits and left < self._patience - self._limits.silent:
+            self._waits = True
+            names = ", ".join(child.spec.name for child in running)
+            self._report(f"waits for {names} to end, for {left:.0f} s more at most")
+        if running and left < 0:
             for child in running:
                 self._report(
-                    f"{child.spec.name} did not end within {self._limits.drain:.0f} s of SIGTERM and is killed"
+                    f"{child.spec.name} did not end within {self._patience:.0f} s of SIGTERM and is killed"
                 )
                 child.kill()
         elif not running and self._stage > 0:

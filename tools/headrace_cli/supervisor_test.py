@@ -280,13 +280,20 @@ class SupervisorTest(unittest.TestCase):
     def test_a_child_that_does_not_drain_in_time_is_killed(self) -> None:
         script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
                     while true; do sleep 1000; done"""
-        supervisor = self.supervise([self.shell("actor-0", script)], limits=Limits(drain=60))
+        supervisor = self.supervise([self.shell("actor-0", script)], limits=Limits(hand_in=60))
         self.poll_until(supervisor, State.RUNNING)
         supervisor.interrupt()
         supervisor.poll()
-        self.now += 61
+        self.now += 20
+        supervisor.poll()
+        supervisor.poll()
+        self.now += 41
         self.poll_until(supervisor, State.ENDED)
-        self.assertIn("actor-0 did not end within 60 s of SIGTERM and is killed", self.reports)
+        waited = [report for report in self.reports if "actor-0" in report]
+        self.assertEqual(
+            waited,
+            ["waits for actor-0 to end, for 40 s more at most", "actor-0 did not end within 60 s of SIGTERM and is killed"],
+        )
 
     def test_the_run_is_done_when_the_learner_is_and_actors_leave_by_themselves(self) -> None:
         supervisor = self.whole_run()
