@@ -83,10 +83,10 @@ std::string CheckpointName(uint64_t updates) { return absl::StrFormat("%s%012d",
 absl::StatusOr<StagedCheckpoint> StageCheckpoint(const std::string& directory,
                                                  const std::map<std::string, std::string_view>& files) {
   StagedCheckpoint checkpoint = {directory, directory, {}};
-  if (ReadFile(directory + "/" + kManifestFile).ok()) {
-    checkpoint.staged += kNewSuffix;
-    RETURN_IF_ERROR(RemoveTree(checkpoint.staged));
-  }
+  const absl::Status there = ReadFile(directory + "/" + kManifestFile).status();
+  if (there.ok()) checkpoint.staged += kNewSuffix;
+  if (!there.ok() && !absl::IsNotFound(there)) return there;
+  RETURN_IF_ERROR(RemoveTree(checkpoint.staged));  // what a process that died has left
   RETURN_IF_ERROR(MakeDirectories(checkpoint.staged));
   if (absl::Status status = WriteFiles(files, &checkpoint); !status.ok()) {
     (void)DropCheckpoint(checkpoint);
@@ -100,9 +100,12 @@ absl::Status CommitCheckpoint(const StagedCheckpoint& checkpoint, v1::Checkpoint
   *manifest.mutable_files() = checkpoint.files;
   manifest.set_committed_seconds(SecondsSince1970());
   const std::string text = PrintText(manifest);
-  RETURN_IF_ERROR(WriteFileAtomically(checkpoint.staged + "/" + kManifestFile, text + ChecksumLine(text)));
-  if (checkpoint.staged == checkpoint.directory) return absl::OkStatus();
-  return ReplaceDirectory(checkpoint.staged, checkpoint.directory);
+  absl::Status status = WriteFileAtomically(checkpoint.staged + "/" + kManifestFile, text + ChecksumLine(text));
+  if (status.ok() && checkpoint.staged != checkpoint.directory) {
+    status = ReplaceDirectory(checkpoint.staged, checkpoint.directory);
+  }
+  if (!status.ok()) (void)DropCheckpoint(checkpoint);
+  return status;
 }
 
 absl::Status DropCheckpoint(const StagedCheckpoint& checkpoint) { return RemoveTree(checkpoint.staged); }
@@ -163,24 +166,16 @@ absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::
                       checkpoints, std::string(damage.message())));
 }
 
-namespace {
-
-// What cannot be read just now may be whole.
-bool IsWhole(const std::string& directory) {
-  const absl::Status status = LoadCheckpoint(directory).status();
-  return !absl::IsNotFound(status) && !absl::IsDataLoss(status);
-}
-
-}  // namespace
-
-absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest, uint32_t keep) {
+absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest,
+                                  const std::string& previous, uint32_t keep) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(checkpoints));
   uint32_t kept = 1;
   for (const std::string& name : names) {
     if (name == newest) continue;
     const std::string directory = checkpoints + "/" + name;
     // One that is damaged, or was never finished, must not take the place of one that is whole.
-    if (name < newest && kept < keep && !IsReplacement(name) && IsWhole(directory)) {
+    const bool whole = !IsReplacement(name) && CheckChecksumLine(directory + "/" + kManifestFile).ok();
+    if (name <= previous && kept < keep && whole) {
       ++kept;
     } else {
       RETURN_IF_ERROR(RemoveTree(directory));

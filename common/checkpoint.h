@@ -57,12 +57,14 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory);
 // and passed over. nullopt: none was ever finished. DataLoss: there are some, and none is usable; a run that began anew
 // in their place would lose what they may still be good for.
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints);
-// Keeps `newest`, which was just written, and of those before it so many that `keep` are whole. Those after it were
-// passed over when the run was resumed from an older one. The best one stays.
-absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest, uint32_t keep);
+// Keeps `newest`, which was just written, and of `previous`, the one that was the newest before (empty: none), and
+// those before that so many that `keep` have a whole manifest. Whatever else is after `previous` was passed over when
+// the run was resumed from that, was never finished, or lacks something. The best one stays.
+absl::Status RemoveOldCheckpoints(const std::string& checkpoints, const std::string& newest,
+                                  const std::string& previous, uint32_t keep);
 
 // Who this learner is: the same run as at the last start, and an incarnation more. Remembered before it returns. What
-// was remembered may have been deleted: `newest`, the checkpoint with which it goes on, knows it too.
+// was remembered may have been deleted: `newest`, the checkpoint with which it goes on, knows who it was then.
 absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints,
                                                  const std::optional<LoadedCheckpoint>& newest = std::nullopt);
 // One that another has taken the place of.

@@ -119,10 +119,10 @@ TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
   ASSERT_TRUE(
       SaveCheckpoint(directory_.path() + "/" + kBestCheckpoint, v1::CheckpointManifest(), {{kPolicyFile, "p"}}).ok());
   ASSERT_TRUE(NextIdentity(directory_.path()).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), CheckpointName(300), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()),
               UnorderedElementsAre("IDENTITY.textproto", "best", CheckpointName(300), CheckpointName(400)));
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 5).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), CheckpointName(300), 5).ok());
   EXPECT_EQ(ListDirectory(directory_.path())->size(), 4);
   EXPECT_EQ(LoadCheckpoint(directory_.path() + "/" + kBestCheckpoint)->files.at(kPolicyFile), "p");
 }
@@ -131,7 +131,7 @@ TEST_F(CheckpointTest, OnlyTheNewestAreKeptAndTheBestAlways) {
 TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(RemoveTree(Path(300) + "/" + kManifestFile).ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), CheckpointName(200), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }
 
@@ -139,7 +139,7 @@ TEST_F(CheckpointTest, AnUnfinishedOneDoesNotCountAmongThoseKept) {
 TEST_F(CheckpointTest, ADamagedOneDoesNotCountAmongThoseKept) {
   for (const uint64_t updates : {100, 200, 300, 400}) Save(updates);
   ASSERT_TRUE(WriteFileAtomically(Path(300) + "/" + kPolicyFile, "damaged").ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), CheckpointName(200), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }
 
@@ -149,7 +149,7 @@ TEST_F(CheckpointTest, AReplacementThatWasLeftIsNeitherReadNorKept) {
   ASSERT_EQ(std::rename(Path(300).c_str(), (Path(300) + ".new").c_str()), 0);
   EXPECT_EQ(NewestUpdates(), 200);
   Save(400);
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), 2).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(400), CheckpointName(200), 2).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(200), CheckpointName(400)));
 }
 
@@ -157,7 +157,7 @@ TEST_F(CheckpointTest, AReplacementThatWasLeftIsNeitherReadNorKept) {
 TEST_F(CheckpointTest, TheOneJustWrittenStaysWhateverIsNewerThanIt) {
   for (const uint64_t updates : {100, 200, 250, 300}) Save(updates);
   ASSERT_TRUE(WriteFileAtomically(Path(300) + "/" + kPolicyFile, "damaged").ok());
-  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(250), 1).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(directory_.path(), CheckpointName(250), CheckpointName(200), 1).ok());
   EXPECT_THAT(*ListDirectory(directory_.path()), ElementsAre(CheckpointName(250)));
 }
 

@@ -137,8 +137,7 @@ absl::Status CheckpointWriter::Commit(const StagedCheckpoint& staged, const v1::
   RETURN_IF_ERROR(CommitCheckpoint(staged, manifest));
   const std::string superseded = std::exchange(incomplete_, complete ? "" : name);
   if (complete) {
-    committed_ = name;
-    return RemoveOldCheckpoints(checkpoints_, name, keep_);
+    return RemoveOldCheckpoints(checkpoints_, name, std::exchange(committed_, name), keep_);
   }
   // Those that have everything stay until there is another one; of these the newest is enough.
   if (superseded.empty() || superseded == name) return absl::OkStatus();

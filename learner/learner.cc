@@ -35,8 +35,8 @@ constexpr std::chrono::seconds kLeavePatience{10};
 // For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
 // the end gives it (deploy/kubernetes/base/learner.yaml, tools/headrace_cli/supervisor.py), with connecting.
 constexpr std::chrono::seconds kLastCheckpointsPatience{150};
-// After so long the first checkpoint is written, and each of the next after twice the time, until it is as configured:
-// what begins must not be lost for want of one.
+// After so long a new run's first checkpoint is written, and each of the next after twice the time, until it is as
+// configured: what begins must not be lost for want of one.
 constexpr double kFirstCheckpointSeconds = 10;
 
 }  // namespace
@@ -59,8 +59,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
       waiting_(&metrics_->waiting, start_),
       interruptions_(kInterruptionInterval),
-      last_checkpoint_(start_),
-      checkpoint_interval_(std::min(kFirstCheckpointSeconds, config_.checkpoint().interval_seconds())) {
+      checkpoint_interval_(config_.checkpoint().interval_seconds()) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   metrics_->divergences.Set(identity_.divergences());
@@ -144,7 +143,6 @@ absl::Status Learner::SetUp() {
   counters_.set_wall_seconds(std::max(counters_.wall_seconds(), wall_seconds));
   if (wall_seconds > 0 && !resume_from_.has_value()) {
     LogError("there is no checkpoint yet: learning begins anew, and what was learned before is lost");
-    RETURN_IF_ERROR(RemoveCheckpoint(run_->checkpoints(), kBestCheckpoint));  // no row tells of it any more
   }
   RETURN_IF_ERROR(StartUpdates());
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
@@ -158,6 +156,8 @@ absl::Status Learner::SetUp() {
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
+  last_checkpoint_ = std::chrono::steady_clock::now();
+  if (!resume_from_.has_value()) checkpoint_interval_ = std::min(kFirstCheckpointSeconds, checkpoint_interval_);
   if (resume_from_.has_value() &&
       MakeRedistribution(resume_from_->manifest, replay_addresses_.size()).files_size() > 0) {
     // Until there is a checkpoint of this number of shards, one that dies would begin with the old one again.

@@ -130,7 +130,7 @@ class Learner {
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};
-  Time last_checkpoint_;
+  Time last_checkpoint_{};
   double checkpoint_interval_;  // in seconds: grows to what is configured
 };
 

@@ -4,7 +4,7 @@
 
 It is written from the paper (arXiv:1812.05905) and shares nothing with algorithm/sac.cc but the order of the steps:
 critics, policy, temperature, target networks, all with the temperature from before the update. The file holds the
-initial parameters, batches and noise of every update, the metrics after each, and the final parameters and Adam moments.
+initial parameters, batches and noise of every update, the metrics after each, and the final parameters.
 """
 
 import math

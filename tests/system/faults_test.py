@@ -100,7 +100,7 @@ class FaultsTest(SystemTest):
     def test_what_a_learner_has_just_begun_to_learn_is_not_lost_either(self) -> None:
         run = Run(self, "checkpoint.interval_seconds=3600", "stop.score=", "stop.env_steps=1000000000")
         run.start()
-        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 2)
+        run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 1)
         self.kill_and_await(run, "learner")
         run.wait_until(lambda: "resumed at" in run.log("learner"), "the learner goes on")
         self.assertNotIn("learning begins anew", run.log("learner"))

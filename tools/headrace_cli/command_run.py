@@ -77,7 +77,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for session in sessions:
         console.print("\n".join(summary_lines(session)), soft_wrap=True)
     if arguments.seeds:
-        finish_seeds(requests[0].directory.parent, [session.directory for session in sessions], console)
+        killed = any(session.killed for session in sessions)
+        finish_seeds(requests[0].directory.parent, [session.directory for session in sessions], console, picture=not killed)
     return exit_code
 
 

@@ -22,6 +22,7 @@ from headrace_cli.status import Plan, plan_of
 from headrace_cli.summary import run_lines
 
 POLL_SECONDS = 0.1
+_RECORDED = {"name", "pid", "running", "attempts", "addresses", "log"}  # of each process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +86,11 @@ def _plan(run: RunDirectory) -> Plan:
 
 
 def _processes(run: RunDirectory) -> list[dict[str, Any]]:
+    """As recorded; entries of a file that somebody has damaged may lack something."""
     processes = read_object(run.processes).get("processes")
-    return processes if isinstance(processes, list) else []
+    if not isinstance(processes, list):
+        return []
+    return [one for one in processes if isinstance(one, dict) and one.keys() >= _RECORDED]
 
 
 def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:

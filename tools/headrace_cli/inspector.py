@@ -51,9 +51,9 @@ def check_resumable(stored: Path, new: Path) -> None:
     _inspect("resumable", str(stored), str(new))
 
 
-def check_networks(config: Path, source: Path) -> None:
+def check_networks(source: Path, config: Path, overrides: list[str]) -> None:
     """UsageError: a run of the configuration cannot begin with the networks of that run or checkpoint."""
-    _inspect("networks", str(source), str(config))
+    _inspect("networks", str(source), str(config), *overrides)
 
 
 def _inspect(*arguments: str) -> str:

@@ -128,7 +128,11 @@ class RunDirectory:
         return self.config.exists()
 
     def has_checkpoint(self) -> bool:
-        return self.has_best() or bool(self._numbered_checkpoints())
+        return self.has_best() or self.can_go_on()
+
+    def can_go_on(self) -> bool:
+        """Whether there is a checkpoint from which the learner goes on; `best` has the policy alone."""
+        return bool(self._numbered_checkpoints())
 
     def has_best(self) -> bool:
         return _is_complete(self.checkpoints / "best")

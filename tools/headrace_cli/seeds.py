@@ -15,7 +15,7 @@ from headrace_cli.run_directory import RunDirectory
 from headrace_cli.summary import shown
 
 
-def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> None:
+def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console, picture: bool = True) -> None:
     """Prints the last evaluation of each seed with mean and interval, and draws all seeds together."""
     table = Table(title=f"{parent.name}: last evaluation of each seed", title_justify="left")
     for column in ("run", "return", "best", "env steps", "wall time"):
@@ -44,10 +44,15 @@ def finish_seeds(parent: Path, runs: list[RunDirectory], console: Console) -> No
         low, high = number(float(interval.low[0])), number(float(interval.high[0]))
         mean = number(float(interval.mean[0]))
         console.print(f"mean of {len(last_returns)} seeds: {mean}, 95% interval {low} to {high}")
-    picture = parent / "learning_curve.png"
+    if picture:
+        _draw(parent, runs, console)
+
+
+def _draw(parent: Path, runs: list[RunDirectory], console: Console) -> None:
+    output = parent / "learning_curve.png"
     begun = [str(run.path) for run in runs if run.is_run()]
     try:
-        draw(load_groups(begun), picture, parent.name)
-        console.print(f"picture: {shown(picture.absolute())}", soft_wrap=True)
+        draw(load_groups(begun), output, parent.name)
+        console.print(f"picture: {shown(output.absolute())}", soft_wrap=True)
     except UsageError as error:
         console.print(f"no picture: {error}")

@@ -86,10 +86,9 @@ class Session:
         self._rows_before = len(self.directory.progress_rows())
         self._seconds_before = self.directory.wall_seconds()
         if not self._new:
-            if self._request.init_from:
-                self._say(f"has networks of its own: those of --init-from {self._request.init_from} are not taken")
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
+        self._check_init_from()
         result = read_object(self.directory.result)
         self.finished_before = "stop" in result and result["stop"] == self._config.get("stop")
         if not self.finished_before:  # what ran is what the file says
@@ -100,7 +99,6 @@ class Session:
         # Whoever scrapes what it names would find nobody, or somebody else.
         write_json(self.directory.targets, [])
         if not self.finished_before:
-            self._check_networks()
             self.directory.show_to_prometheus()
             workspace.copy_binaries(workspace.PROCESS_BINARIES, self.directory.binaries)
 
@@ -158,7 +156,7 @@ class Session:
             self._write(self.directory.targets, [])
         if self._supervisor is not None:
             self._write_result()
-            if not self._supervisor.killed:  # a picture takes seconds
+            if not self.killed:  # a picture takes seconds
                 self._draw()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
@@ -172,6 +170,11 @@ class Session:
     @property
     def ended(self) -> bool:
         return self.finished_before or (self._supervisor is not None and self._supervisor.state is State.ENDED)
+
+    @property
+    def killed(self) -> bool:
+        """By a second interrupt: nobody wants to wait."""
+        return self._supervisor is not None and self._supervisor.killed
 
     @property
     def outcome(self) -> Outcome:
@@ -225,12 +228,14 @@ class Session:
         finally:
             new.unlink()
 
-    def _check_networks(self) -> None:
-        """Those of another run must fit, or the learner would refuse them once everything is started."""
+    def _check_init_from(self) -> None:
+        """Networks of another run must fit, or the learner would refuse them once everything is started."""
         other = self._request.init_from
-        if other and not self.directory.has_checkpoint():
+        if other and self.directory.can_go_on():
+            self._say(f"goes on with networks of its own: those of --init-from {other} are not taken")
+        elif other:
             try:
-                inspector.check_networks(self.directory.config, other)
+                inspector.check_networks(other, self._request.config, self._request.overrides)
             except UsageError as error:
                 raise UsageError(f"--init-from: {error}") from error
 

@@ -37,9 +37,9 @@ class Limits:
     refusal: float = 60.0  # once all serve, what they were given may yet be refused in this time: it meets what they have
     leave: float = 15.0  # children still running this long after the run is done are told to end
     # A stage that has not ended this long after SIGTERM is killed: the last one, which has little to hand in and of which
-    # a simulator may hang, and the others. The learner gives the shards 150 s for their part of
-    # the last checkpoints, and then writes its own.
+    # a simulator may hang ...
     hand_in: float = 15.0
+    # ... and the others. The learner gives the shards 150 s for their part of the last checkpoints.
     drain: float = 180.0
     silent: float = 5.0  # only after so long it is said for whom it waits
 
@@ -264,7 +264,7 @@ class Supervisor:
         if not running:
             self._check_drained(self.stages[self._stage])
         left = self._deadline - self._clock()
-        if running and not self._waits and left < self._patience - self._limits.silent:
+        if running and not self._waits and 0 < left < self._patience - self._limits.silent:
             self._waits = True
             names = ", ".join(child.spec.name for child in running)
             self._report(f"waits for {names} to end, for {left:.0f} s more at most")

@@ -295,6 +295,24 @@ class SupervisorTest(unittest.TestCase):
             ["waits for actor-0 to end, for 40 s more at most", "actor-0 did not end within 60 s of SIGTERM and is killed"],
         )
 
+    def test_others_than_the_last_stage_have_more_time_to_end(self) -> None:
+        script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
+                    while true; do sleep 1000; done"""
+        stages = [[self.shell("learner", script)], [self.shell("actor-0", script)]]
+        supervisor = self.supervise(*stages, limits=Limits(hand_in=10, drain=60))
+        self.poll_until(supervisor, State.RUNNING)
+        supervisor.interrupt()
+        self.now += 11
+        wait_until(lambda: not supervisor.children[1].running, supervisor.poll)
+        self.assertIn("actor-0 did not end within 10 s of SIGTERM and is killed", self.reports)
+        supervisor.poll()  # it is the learner's turn
+        self.now += 59
+        supervisor.poll()
+        self.assertTrue(supervisor.children[0].running)
+        self.now += 2
+        self.poll_until(supervisor, State.ENDED)
+        self.assertIn("learner did not end within 60 s of SIGTERM and is killed", self.reports)
+
     def test_the_run_is_done_when_the_learner_is_and_actors_leave_by_themselves(self) -> None:
         supervisor = self.whole_run()
         learner, actor, evaluator = supervisor.children[1:]

@@ -143,7 +143,7 @@ def serve(kind: str, arguments: list[str]) -> int:
 
 def inspect(command: str, *arguments: str) -> int:
     if command == "networks":
-        source, config = arguments
+        source, config, *_ = arguments
         if json.loads(Path(config).read_text(encoding="utf-8")).get("fake", {}).get("misfit"):
             print(f"{source}: expected shape [3, 64], got [3, 32]", file=sys.stderr)
             return 2
