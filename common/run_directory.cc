@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/config.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/machine.h"
 #include "common/status_macros.h"
 #include "common/version.h"
@@ -26,18 +27,15 @@ std::string TimeText(std::chrono::system_clock::time_point time) {
   return text;
 }
 
-// The times of earlier starts.
+// The times of earlier starts; none of a file that somebody has damaged, for want of which no run must end.
 absl::StatusOr<Json> StoredStarts(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (text.status().code() == absl::StatusCode::kNotFound) return Json::array();
   RETURN_IF_ERROR(text.status());
   const Json stored = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!stored.is_object()) return absl::DataLossError(absl::StrCat(path, " is not a JSON object"));
-  const auto starts = stored.find("started");
-  if (starts == stored.end() || !starts->is_array()) {
-    return absl::DataLossError(absl::StrCat(path, ": \"started\" is not a list"));
-  }
-  return *starts;
+  if (stored.is_object() && stored.contains("started") && stored["started"].is_array()) return stored["started"];
+  LogWarning("%s has no list of earlier starts, and is written anew", path);
+  return Json::array();
 }
 
 // Everything but `started` is that of the latest start.

@@ -137,6 +137,15 @@ class RunDirectory:
     def has_best(self) -> bool:
         return _is_complete(self.checkpoints / "best")
 
+    def best_return(self) -> float | None:
+        """Of the weights in `best`, whose evaluation may be of a stretch that the run has lost since."""
+        try:
+            manifest = (self.checkpoints / "best" / "MANIFEST.textproto").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+        found = re.search(r"^ *best_evaluation: (-?[0-9.e+-]+)$", manifest, re.MULTILINE)
+        return float(found[1]) if found else None
+
     def checkpoint(self, which: str) -> Path:
         """The directory of a complete checkpoint: `best`, `latest` or an update number. UsageError: there is none."""
         if which == "best":

@@ -128,6 +128,13 @@ class RunDirectoryTest(unittest.TestCase):
             self.run_directory.result.write_text(text, encoding="utf-8")
             self.assertEqual(read_object(self.run_directory.result), {})
 
+    def test_the_best_return_is_that_of_the_weights_that_are_kept(self) -> None:
+        self.assertIsNone(self.run_directory.best_return())
+        manifest = self.add_checkpoint("best") / "MANIFEST.textproto"
+        self.assertIsNone(self.run_directory.best_return())
+        manifest.write_text("counters {\n  best_evaluation: -1.5e-05\n  last_evaluation: 3\n}\n", encoding="utf-8")
+        self.assertEqual(self.run_directory.best_return(), -1.5e-05)
+
     def test_rows_of_a_damaged_file_are_left_out(self) -> None:
         self.run_directory.progress.write_text("env_steps,wall_seconds\n1,2\n", encoding="utf-8")
         self.assertEqual(self.run_directory.progress_rows(), [])

@@ -40,7 +40,9 @@ def run_lines(directory: RunDirectory) -> list[str]:
     evaluations = directory.evaluation_rows()
     if evaluations:
         last = evaluations[-1]
-        best = max(row["mean_return"] for row in evaluations)
+        best = directory.best_return()
+        if best is None:
+            best = max(row["mean_return"] for row in evaluations)
         spread = (
             f"{number(last['mean_return'])} ± {number(last['std_return'])} over {number(last['episodes'])} episodes"
         )
