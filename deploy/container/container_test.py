@@ -104,6 +104,8 @@ class Cluster:
         del one["resources"]  # this machine has what it has
         del one["ports"]  # podman would publish them on it
         spec["hostAliases"] = self._names
+        # What has no alias, as IPv6 addresses, is refused at once: this machine's DNS may take longer than a run.
+        spec["dnsConfig"] = {"nameservers": ["127.0.0.1"]}
         spec["restartPolicy"] = "Always"
         for claim in container.workload["spec"].get("volumeClaimTemplates", []):
             volume = {"name": claim["metadata"]["name"], "persistentVolumeClaim": {"claimName": f"data-{name}"}}
