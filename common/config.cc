@@ -1,5 +1,7 @@
 #include "common/config.h"
 
+#include <string_view>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/config_check.h"
@@ -11,6 +13,11 @@
 #include "google/protobuf/text_format.h"
 
 namespace headrace {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // that some editors write
+
+}  // namespace
 
 absl::StatusOr<v1::RunConfig> ParseRunConfig(const std::string& text, const std::string& name,
                                              const std::vector<std::string>& overrides, ConfigSources* sources) {
@@ -38,7 +45,8 @@ absl::StatusOr<v1::RunConfig> ParseRunConfig(const std::string& text, const std:
 
 absl::StatusOr<v1::RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides,
                                             ConfigSources* sources) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
   return ParseRunConfig(text, path, overrides, sources);
 }
 

@@ -51,6 +51,14 @@ TEST(ConfigTest, LoadsAFileAndWritesDefaultsOut) {
   EXPECT_FALSE(config->stop().has_score());
 }
 
+TEST(ConfigTest, LoadsAFileThatBeginsWithAByteOrderMark) {
+  const std::string path = testing::TempDir() + "/marked.textproto";
+  ASSERT_TRUE(WriteFileAtomically(path, std::string("\xef\xbb\xbf") + kMinimal).ok());
+  const absl::StatusOr<v1::RunConfig> config = LoadRunConfig(path, {});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->environment().name(), "Pendulum-v1");
+}
+
 TEST(ConfigTest, NamesAMissingFile) {
   const absl::Status status = LoadRunConfig("/nowhere/run.textproto", {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

@@ -35,9 +35,6 @@ constexpr std::chrono::seconds kLeavePatience{10};
 // For the checkpoint that is under way when the learner is told to end, and its last one: less than whoever kills it in
 // the end gives it (deploy/kubernetes/base/learner.yaml, tools/headrace_cli/supervisor.py), with connecting.
 constexpr std::chrono::seconds kLastCheckpointsPatience{150};
-// After so long a new run's first checkpoint is written, and each of the next after twice the time, until it is as
-// configured: what begins must not be lost for want of one.
-constexpr double kFirstCheckpointSeconds = 10;
 
 }  // namespace
 
@@ -58,8 +55,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
       // One mechanism decides.
       threads_(InferenceTuning::Wanted(config_) ? ThreadTuner(1) : ThreadTuner::For(config_)),
       waiting_(&metrics_->waiting, start_),
-      interruptions_(kInterruptionInterval),
-      checkpoint_interval_(config_.checkpoint().interval_seconds()) {
+      interruptions_(kInterruptionInterval) {
   metrics_->shards.Set(static_cast<double>(replay_addresses_.size()));
   metrics_->checkpoint_interval.Set(config_.checkpoint().interval_seconds());
   metrics_->divergences.Set(identity_.divergences());
@@ -156,13 +152,12 @@ absl::Status Learner::SetUp() {
   evaluations_ = std::make_unique<Evaluations>(
       config_, Evaluations::Surroundings{members_, parameters_, progress_.get(), metrics_, &counters_,
                                          identity_.run_id(), run_->checkpoints()});
-  last_checkpoint_ = std::chrono::steady_clock::now();
-  if (!resume_from_.has_value()) checkpoint_interval_ = std::min(kFirstCheckpointSeconds, checkpoint_interval_);
+  checkpoint_schedule_.emplace(checkpoint.interval_seconds(), resume_from_.has_value(),
+                               std::chrono::steady_clock::now());
   if (resume_from_.has_value() &&
       MakeRedistribution(resume_from_->manifest, replay_addresses_.size()).files_size() > 0) {
     // Until there is a checkpoint of this number of shards, one that dies would begin with the old one again.
-    last_checkpoint_ -= std::chrono::duration_cast<Time::duration>(
-        std::chrono::duration<double>(config_.checkpoint().interval_seconds()));
+    checkpoint_schedule_->MakeDue();
   }
   resume_from_.reset();
   init_from_.reset();
@@ -327,9 +322,7 @@ absl::Status Learner::KeepHouse() {
   if (Seconds(last_housekeeping_ - last_progress_) >= config_.learner().log_interval_seconds()) WriteProgress();
   checkpoints_->Poll();
   const bool writing = checkpoints_->writing() || evaluations_->keeping_best();
-  const bool due = checkpoint_interval_ > 0 && Seconds(last_housekeeping_ - last_checkpoint_) >= checkpoint_interval_;
-  if (due && !writing) {
-    checkpoint_interval_ = std::min(2 * checkpoint_interval_, config_.checkpoint().interval_seconds());
+  if (!writing && checkpoint_schedule_->due(last_housekeeping_)) {
     RETURN_IF_ERROR(StartCheckpoint(CheckpointWriter::kShardPatience));
   }
   if (tuning_ != nullptr) tuning_->Look(last_housekeeping_, counters_.updates());
@@ -423,7 +416,7 @@ void Learner::WriteProgress() {
 }
 
 absl::Status Learner::StartCheckpoint(std::chrono::milliseconds patience, bool last) {
-  last_checkpoint_ = std::chrono::steady_clock::now();
+  checkpoint_schedule_->Started(std::chrono::steady_clock::now());
   CheckpointWriter::Cut cut{.last = last};
   // Both of one moment: the writer adds what each shard inserted after it.
   ReplaySampler::Stats stats = updates_->stats();

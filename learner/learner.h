@@ -17,6 +17,7 @@
 #include "common/checkpoint.h"
 #include "common/occasionally.h"
 #include "common/run_directory.h"
+#include "learner/checkpoint_schedule.h"
 #include "learner/checkpoint_writer.h"
 #include "learner/evaluations.h"
 #include "learner/gradient_service.h"
@@ -120,6 +121,7 @@ class Learner {
   std::unique_ptr<ProgressLog> progress_;
   std::unique_ptr<Evaluations> evaluations_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
+  std::optional<CheckpointSchedule> checkpoint_schedule_;  // from the set-up on
   ThreadTuner threads_;
   std::unique_ptr<InferenceTuning> tuning_;  // null: the run is not tuned so
   WaitingTime waiting_;
@@ -130,8 +132,6 @@ class Learner {
   Time last_publish_{};
   Time last_housekeeping_{};
   Time last_progress_{};
-  Time last_checkpoint_{};
-  double checkpoint_interval_;  // in seconds: grows to what is configured
 };
 
 }  // namespace headrace

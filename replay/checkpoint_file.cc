@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/file.h"
-#include "common/log.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -47,7 +46,6 @@ std::vector<CheckpointEntry> ListCheckpoints(const std::string& directory) {
     if (entry.path().extension() != kSuffix) return;
     const std::string path = entry.path().string();
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = ReadHeader(path);
-    if (!header.ok()) LogWarning("checkpoint %s is damaged: %s", path, header.status().ToString());
     std::error_code gone;
     files.push_back({entry.last_write_time(gone),
                      {path, entry.path().stem().string(), header.ok() ? header->number() : 0,

@@ -35,6 +35,7 @@ class Scraper:
         self._lock = threading.Lock()
         self._status = Status()  # guarded by _lock
         self._with_learner = Status()  # guarded by _lock
+        self._drains = False  # guarded by _lock
         self._rounds_without_learner = 0
         self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
 
@@ -45,6 +46,11 @@ class Scraper:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def hold_verdict(self) -> None:
+        """The run drains: who is waited for now does not limit it."""
+        with self._lock:
+            self._drains = True
 
     def ask(self) -> None:
         """Asks once; for the thread, and for tests, which need none."""
@@ -61,7 +67,8 @@ class Scraper:
             if self._rounds_without_learner != 1:
                 self._status = status
             if status.updates is not None:
-                self._with_learner = status
+                held = self._with_learner.verdict_since_start
+                self._with_learner = replace(status, verdict_since_start=held) if self._drains else status
 
     def status_in(self, state: str) -> Status:
         """What to show of a run in this state: at its end the learner is not the last to leave."""

@@ -31,6 +31,17 @@ class ScraperTest(unittest.TestCase):
             self.assertEqual((status.updates, status.env_steps), (500, 1000))
         self.assertEqual(self.scraper.last_with_learner.updates, 500)
 
+    def test_what_is_waited_for_while_the_run_drains_does_not_limit_it(self) -> None:
+        busy = "headrace_learner_run_updates 500\nheadrace_learner_update_seconds_sum 60\n"
+        hung = 'headrace_learner_waiting_seconds_total{what="items"} 600\n'
+        actor = "headrace_actor_step_seconds_total 20\n"
+        self.ask(learner=busy, actor=actor)
+        self.scraper.hold_verdict()
+        self.ask(learner=busy + hung, actor=actor)
+        verdict = self.scraper.last_with_learner.verdict_since_start
+        assert verdict is not None
+        self.assertEqual(verdict.component, "update")
+
     def test_an_evaluation_is_shown_with_the_steps_of_its_time(self) -> None:
         self.evaluation = {"env_steps": 4000}
         self.ask(learner="headrace_learner_run_updates 500\nheadrace_learner_run_env_steps 4900\n")

@@ -81,6 +81,7 @@ class Session:
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
+        self._check_init_from()
         self.directory.create_and_lock(self._say)
         self._new = not self.directory.is_run()
         self._rows_before = len(self.directory.progress_rows())
@@ -88,7 +89,6 @@ class Session:
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
-        self._check_init_from()
         result = read_object(self.directory.result)
         self.finished_before = "stop" in result and result["stop"] == self._config.get("stop")
         if not self.finished_before:  # what ran is what the file says
@@ -126,9 +126,11 @@ class Session:
 
     def poll(self) -> None:
         """What goes wrong in here ends the run in order: its processes drain."""
-        assert self._supervisor is not None
+        assert self._supervisor is not None and self._scraper is not None
         try:
             self._supervisor.poll()
+            if self._supervisor.state is State.DRAINING:
+                self._scraper.hold_verdict()
             self._record_processes()
         except Exception:
             self._supervisor.abort(f"the launcher failed\n{traceback.format_exc()}")
