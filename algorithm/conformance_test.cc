@@ -17,6 +17,7 @@
 #include "algorithm/algorithm.h"
 #include "algorithm/local_optimizer.h"
 #include "algorithm/registry.h"
+#include "common/config_fields.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 
@@ -103,6 +104,7 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(GetParam().options, options));
     config_.set_topology(FactsOf(config_)->topologies.front());
     config_.mutable_actor()->set_environments(4);
+    SetDefaults(&config_);
     experience_ = *MakeExperience(config_, environment_);
   }
 

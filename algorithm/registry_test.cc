@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ATen/Context.h"
+#include "common/config_fields.h"
 #include "gtest/gtest.h"
 
 namespace headrace {
@@ -26,11 +27,18 @@ v1::EnvironmentSpec HalfCheetahLike() {
 v1::RunConfig SacConfig() {
   v1::RunConfig config;
   config.mutable_sac();
+  SetDefaults(&config);
   return config;
 }
 
+// Of a configuration as it is loaded: with all defaults.
+absl::StatusOr<Experience> MakeFullExperience(v1::RunConfig config, const v1::EnvironmentSpec& environment) {
+  SetDefaults(&config);
+  return MakeExperience(config, environment);
+}
+
 std::string ExperienceError(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
-  const absl::Status status = MakeExperience(config, environment).status();
+  const absl::Status status = MakeFullExperience(config, environment).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   return std::string(status.message());
 }
@@ -63,7 +71,7 @@ TEST(RegistryTest, OfAStackActorsRecordTheNewestFrameAndReplayMakesStacksAgain) 
   environment.mutable_observation()->set_shape(0, 5 * 4);
   const auto observation = [](const Experience& experience) { return experience.signature.columns(0); };
   config.mutable_environment()->set_frame_stack(5);
-  const Experience experience = *MakeExperience(config, environment);
+  const Experience experience = *MakeFullExperience(config, environment);
   EXPECT_EQ(observation(experience).shape(0), 4u);
   EXPECT_EQ(experience.context_rows, 4u);
   for (const v1::ColumnSlice& slice : experience.slices) {
@@ -72,7 +80,7 @@ TEST(RegistryTest, OfAStackActorsRecordTheNewestFrameAndReplayMakesStacksAgain) 
   // A round is recorded as it was seen.
   config.mutable_ppo();
   config.set_topology(v1::SYNCHRONOUS);
-  const Experience round = *MakeExperience(config, environment);
+  const Experience round = *MakeFullExperience(config, environment);
   EXPECT_EQ(observation(round).shape(0), 20u);
   EXPECT_EQ(round.context_rows, 0u);
 }
@@ -105,7 +113,7 @@ TEST(RegistryTest, RefusesRecurrentNetworksThatCannotBeLearned) {
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "actor_critic.burn_in: 4, but without network.lstm there is no state to burn in");
   config.mutable_actor_critic()->mutable_network()->set_lstm(8);
-  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
   config.mutable_actor_critic()->mutable_network()->set_shared(false);
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "network.lstm with network.shared: false: actors would have to record the state of a value that they do "
@@ -118,7 +126,7 @@ TEST(RegistryTest, ARecurrentUnrollHasItsStateOnceAndItsRowsAfterTheBurnIn) {
   config.mutable_actor_critic()->mutable_network()->set_lstm(8);
   config.mutable_actor_critic()->set_unroll_length(20);
   config.mutable_actor_critic()->set_burn_in(4);
-  const Experience experience = *MakeExperience(config, HalfCheetahLike());
+  const Experience experience = *MakeFullExperience(config, HalfCheetahLike());
   EXPECT_EQ(experience.item_rows, 25u);
   EXPECT_EQ(experience.item_stride, 20u);
   for (const v1::ColumnSlice& slice : experience.slices) {
@@ -135,7 +143,7 @@ TEST(RegistryTest, RefusesWhatAQueueCannotKeep) {
   v1::RunConfig config;
   config.set_topology(v1::QUEUE);
   config.mutable_actor_critic();
-  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
   config.mutable_replay()->set_journal(true);
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "replay.journal: true with a queue, where each item is used once: there is nothing to keep");
@@ -155,12 +163,12 @@ TEST(RegistryTest, RefusesBatchesWithoutReplacementThatReplayCannotHold) {
   v1::RunConfig config;
   config.mutable_sac()->set_batch_size(256);
   config.mutable_replay()->set_capacity(255);
-  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
   config.mutable_replay()->set_without_replacement(true);
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "replay.without_replacement: true with batches of 256 items, and replay.capacity is 255");
   config.mutable_replay()->set_capacity(256);
-  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
 }
 
 TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {
@@ -178,7 +186,7 @@ TEST(RegistryTest, RefusesMinibatchesThatARoundCannotBeDividedInto) {
   config.mutable_ppo()->set_round_steps(10);
   for (const uint32_t minibatches : {1, 4, 15, 60}) {
     config.mutable_ppo()->set_minibatches(minibatches);
-    EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok()) << minibatches;
+    EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok()) << minibatches;
   }
   config.mutable_ppo()->set_minibatches(8);
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
@@ -192,7 +200,7 @@ TEST(RegistryTest, RefusesWhatFallsTowardsAnEndThatThereIsNot) {
     EXPECT_EQ(ExperienceError(config, environment),
               field + ": true with stop.env_steps: 0, but it falls to 0 at stop.env_steps; expected a number above 0");
     config.mutable_stop()->set_env_steps(1000);
-    EXPECT_TRUE(MakeExperience(config, environment).ok()) << field;
+    EXPECT_TRUE(MakeFullExperience(config, environment).ok()) << field;
   };
   v1::RunConfig ppo;
   ppo.set_topology(v1::SYNCHRONOUS);
@@ -211,7 +219,7 @@ TEST(RegistryTest, RefusesWhatFallsTowardsAnEndThatThereIsNot) {
 }
 
 TEST(SacExperienceTest, RecordsSinglePrecisionTransitions) {
-  const Experience experience = *MakeExperience(SacConfig(), HalfCheetahLike());
+  const Experience experience = *MakeFullExperience(SacConfig(), HalfCheetahLike());
   ASSERT_EQ(experience.signature.columns_size(), 5);
   const char* const names[] = {"observation", "action", "reward", "terminated", "policy_version"};
   const v1::DataType types[] = {v1::FLOAT32, v1::FLOAT32, v1::FLOAT32, v1::UINT8, v1::INT64};
@@ -241,7 +249,7 @@ TEST(SacExperienceTest, RefusesImageObservations) {
 TEST(DqnExperienceTest, RecordsBytesAsBytesAndTheNumbersOfActions) {
   v1::RunConfig config;
   config.mutable_dqn()->set_n_step(3);
-  const Experience experience = *MakeExperience(config, BreakoutLike());
+  const Experience experience = *MakeFullExperience(config, BreakoutLike());
   EXPECT_EQ(experience.signature.columns(0).data_type(), v1::UINT8);
   EXPECT_EQ(experience.signature.columns(0).shape_size(), 3);
   EXPECT_EQ(experience.signature.columns(1).data_type(), v1::INT32);
@@ -266,11 +274,11 @@ TEST(QLearningExperienceTest, BatchesOfSynchronousRoundsAreAllEnvironments) {
   config.mutable_actor()->set_processes(2);
   config.mutable_actor()->set_environments(3);
   config.set_topology(v1::QUEUE);
-  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 8u);
+  EXPECT_EQ(MakeFullExperience(config, BreakoutLike())->batch_size, 8u);
   config.set_topology(v1::SYNCHRONOUS);
-  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 6u);
+  EXPECT_EQ(MakeFullExperience(config, BreakoutLike())->batch_size, 6u);
   config.set_topology(v1::ASYNCHRONOUS_GRADIENTS);
-  EXPECT_EQ(MakeExperience(config, BreakoutLike())->batch_size, 3u);
+  EXPECT_EQ(MakeFullExperience(config, BreakoutLike())->batch_size, 3u);
   config.mutable_q_learning()->mutable_network()->set_lstm(8);
   EXPECT_EQ(ExperienceError(config, BreakoutLike()),
             "network.lstm: 8, but networks of action values are not recurrent; expected 0");
@@ -282,9 +290,9 @@ TEST(CentralInferenceTest, AsksForTheSameExperienceAsWithPoliciesInActors) {
   actor_critic.set_topology(v1::QUEUE);
   actor_critic.mutable_actor_critic();
   for (v1::RunConfig config : {SacConfig(), actor_critic}) {
-    const Experience local = *MakeExperience(config, HalfCheetahLike());
+    const Experience local = *MakeFullExperience(config, HalfCheetahLike());
     config.set_topology(v1::CENTRAL_INFERENCE);
-    const absl::StatusOr<Experience> central = MakeExperience(config, HalfCheetahLike());
+    const absl::StatusOr<Experience> central = MakeFullExperience(config, HalfCheetahLike());
     ASSERT_TRUE(central.ok()) << central.status();
     EXPECT_EQ(central->signature.DebugString(), local.signature.DebugString());
     EXPECT_EQ(central->queue, local.queue);
@@ -312,7 +320,7 @@ TEST(CentralInferenceTest, HasNoLockstep) {
 TEST(SacExperienceTest, RefusesInLockstepWhatHasNoOrder) {
   v1::RunConfig config = SacConfig();
   config.set_deterministic(true);
-  EXPECT_TRUE(MakeExperience(config, HalfCheetahLike()).ok());
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
   config.mutable_sac()->mutable_prioritized_replay()->set_enabled(true);
   EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
             "deterministic: true with prioritized replay: priorities reach the shards when they do, not at a step");

@@ -34,11 +34,9 @@ absl::StatusOr<Experience> MakeSacExperience(const v1::RunConfig& config, const 
 }
 
 TanhGaussianPolicySpec SacPolicySpec(const v1::RunConfig& config, const v1::EnvironmentSpec& environment) {
-  TanhGaussianPolicySpec spec = {.observation = ElementsOf(environment.observation()),
-                                 .action = ElementsOf(environment.action()),
-                                 .hidden = {config.sac().hidden().begin(), config.sac().hidden().end()}};
-  if (spec.hidden.empty()) spec.hidden = {256, 256};
-  return spec;
+  return {.observation = ElementsOf(environment.observation()),
+          .action = ElementsOf(environment.action()),
+          .hidden = {config.sac().hidden().begin(), config.sac().hidden().end()}};
 }
 
 }  // namespace headrace

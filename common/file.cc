@@ -23,17 +23,6 @@ absl::Status ErrorCodeStatus(const std::string& verb, const std::string& path, c
   return absl::ErrnoToStatus(error.value(), absl::StrCat(verb, " ", path));
 }
 
-absl::Status SyncDirectoryOf(const std::string& path) {
-  std::string directory = std::filesystem::path(path).parent_path().string();
-  if (directory.empty()) directory = ".";
-  const int file = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return ErrnoStatus("open", directory);
-  absl::Cleanup close = [file] { ::close(file); };
-  // File systems that cannot sync a directory say EINVAL: there is nothing more to be done there.
-  if (::fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("sync", directory);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status ErrnoStatus(const std::string& verb, const std::string& path) {
@@ -143,6 +132,17 @@ absl::Status MakeDirectories(const std::string& path) {
   if (!std::filesystem::is_directory(path, error)) {
     return absl::AlreadyExistsError(absl::StrCat("create directory ", path, ": there is a file of this name"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status SyncDirectoryOf(const std::string& path) {
+  std::string directory = std::filesystem::path(path).parent_path().string();
+  if (directory.empty()) directory = ".";
+  const int file = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0) return ErrnoStatus("open", directory);
+  absl::Cleanup close = [file] { ::close(file); };
+  // File systems that cannot sync a directory say EINVAL: there is nothing more to be done there.
+  if (::fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("sync", directory);
   return absl::OkStatus();
 }
 

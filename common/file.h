@@ -62,6 +62,9 @@ absl::Status MakeDirectories(const std::string& path);
 // Removes a file, or a directory and all below it, without following links. A path that does not exist is fine.
 absl::Status RemoveTree(const std::string& path);
 
+// What was made, renamed or removed beside `path`, and `path` itself, is so after a loss of power.
+absl::Status SyncDirectoryOf(const std::string& path);
+
 // Puts the directory `from` in the place of `to`, which exists, in one step, and removes what was there.
 absl::Status ReplaceDirectory(const std::string& from, const std::string& to);
 

@@ -153,7 +153,7 @@ absl::StatusOr<std::unique_ptr<Torso>> MakeTorso(const v1::NetworkOptions& optio
   switch (options.torso()) {
     case v1::MLP: {
       std::vector<int64_t> hidden(options.hidden().begin(), options.hidden().end());
-      if (hidden.empty()) hidden = {64, 64};
+      if (hidden.empty()) return absl::InvalidArgumentError("network.hidden: expected units of at least one layer");
       const int64_t inputs =
           std::accumulate(observation.begin(), observation.end(), int64_t{1}, std::multiplies<int64_t>());
       return std::make_unique<MlpTorso>(inputs, std::move(hidden), options.activation() == v1::TANH);

@@ -29,6 +29,7 @@
 #include "learner/restore.h"
 #include "model/device.h"
 #include "nlohmann/json.hpp"
+#include "proto/field_options.pb.h"
 #include "replay/selector/selector.h"
 #include "tools/estimate.h"
 #include "tools/warnings.h"
@@ -146,15 +147,12 @@ std::string List() {
   for (const SelectorFacts& facts : AllSelectors()) {
     list["selectors"].push_back({{"name", facts.name}, {"summary", facts.summary}});
   }
-  const auto add_topology = [&](v1::Topology topology, const std::string& summary) {
-    list["topologies"].push_back({{"name", v1::Topology_Name(topology)}, {"summary", summary}});
-  };
-  add_topology(v1::REPLAY, "the actor holds the policy, the learner samples from sharded replay");
-  add_topology(v1::QUEUE, "the actor holds the policy, the learner takes every unroll from a queue once");
-  add_topology(v1::SYNCHRONOUS, "the actor holds the policy, actors and learner take turns in rounds of one policy");
-  add_topology(v1::CENTRAL_INFERENCE, "the learner holds the policy and answers observations with actions, in batches");
-  add_topology(v1::ASYNCHRONOUS_GRADIENTS,
-               "the actor holds the policy and pushes gradients, the learner steps parameters");
+  for (int i = 0; i < v1::Topology_descriptor()->value_count(); ++i) {
+    const google::protobuf::EnumValueDescriptor& topology = *v1::Topology_descriptor()->value(i);
+    if (topology.number() == v1::TOPOLOGY_UNSPECIFIED) continue;
+    list["topologies"].push_back(
+        {{"name", topology.name()}, {"summary", topology.options().GetExtension(v1::summary)}});
+  }
   return list.dump(2);
 }
 

@@ -3,7 +3,7 @@ evaluator in containers of their own, with mutual TLS and token. A shard and the
 and the score is reached.
 
 The image is the last stage of the Dockerfile, with the binaries that Bazel has built here. The first stage, which installs
-and builds everything in a container, is not run: it takes as long as a first build, and a network.
+and builds everything in a container, is run by dockerfile_test: it takes as long as a first build, and a network.
 
 podman stands in for a cluster. What it does not do, this file does as a cluster would: it makes named Pods of
 StatefulSets, fills in variables, gives names addresses (hostAliases for DNS), and mounts keys from a directory, because
@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 from headrace_cli import metrics
-from manifests import KUBERNETES, Container, Object, containers, named, of_kind, render, require_kubectl
+from manifests import KUBERNETES, Container, Object, containers, of_kind, render, require_kubectl
 
 IMAGE = "localhost/headrace-test"
 NETWORK = "headrace-test"

@@ -46,6 +46,7 @@
 #include "algorithm/registry.h"
 #include "c10/core/InferenceMode.h"
 #include "common/check.h"
+#include "common/config_fields.h"
 #include "common/grpc_server.h"
 #include "common/metrics.h"
 #include "common/protocol.h"
@@ -84,6 +85,7 @@ v1::RunConfig MakeConfig(const std::string& network) {
   v1::RunConfig config;
   config.set_topology(v1::CENTRAL_INFERENCE);
   config.mutable_actor_critic()->mutable_network()->set_torso(network == "mlp" ? v1::MLP : v1::MINATAR);
+  SetDefaults(&config);
   return config;
 }
 

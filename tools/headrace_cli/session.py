@@ -1,7 +1,6 @@
 """One run on this machine, from an empty or resumed directory to its summary."""
 
 import json
-import subprocess
 import time
 import traceback
 from collections.abc import Mapping
@@ -20,7 +19,6 @@ from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
 from headrace_cli.status import Plan, Status, plan_of
 from headrace_cli.supervisor import Outcome, Report, State, Supervisor
-from headrace_cli.workspace import ROOT
 
 
 @dataclass(frozen=True)

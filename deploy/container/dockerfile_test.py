@@ -1,0 +1,56 @@
+"""The Dockerfile as a user builds it: on a Debian 12 that has nothing yet, where its first stage installs and builds everything.
+
+  bazel test //deploy/container:dockerfile_test --test_output=all --cache_test_results=no
+
+It takes ten minutes on two cores, a network, and mmdebstrap, so that it is no part of all tests: container_test builds the
+same image from what Bazel has built here.
+"""
+
+import os
+import shutil
+import subprocess
+import unittest
+from pathlib import Path
+
+DOCKERFILE = Path("deploy/container/Dockerfile")
+BASE = "localhost/headrace-bookworm"
+IMAGE = "localhost/headrace-whole"
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+ROLES = ("actor", "learner", "replay")
+
+
+def podman(*arguments: str, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    return subprocess.run(["podman", *arguments], env=environment, text=True, **options)
+
+
+class DockerfileTest(unittest.TestCase):
+    def test_from_a_bare_debian_to_an_image_of_all_roles(self) -> None:
+        for program in ("podman", "mmdebstrap"):
+            self.assertIsNotNone(shutil.which(program), f"{program} is needed: apt-get install {program}")
+        os.environ["CONTAINERS_CONF"] = str(Path("deploy/container/containers.conf").absolute())
+        self.addCleanup(podman, "rmi", "--force", "--ignore", IMAGE, BASE)
+        bootstrap = subprocess.Popen(["mmdebstrap", "--quiet", "--variant=minbase", "bookworm"], stdout=subprocess.PIPE)
+        podman("import", "-", BASE, stdin=bootstrap.stdout, check=True)
+        self.assertEqual(bootstrap.wait(), 0)
+        # Behind a mirror of Python packages pip needs what it is told here.
+        pip = ["--volume=/etc/pip.conf:/etc/pip.conf:ro"] if Path("/etc/pip.conf").exists() else []
+        options = ["--layers=false", "--network=host", f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={REVISION}", *pip]
+        sources = DOCKERFILE.resolve().parents[2]
+        podman("build", *options, "--file", str(sources / DOCKERFILE), "--tag", IMAGE, str(sources), check=True)
+
+        for role in ROLES:
+            program = f"/opt/headrace/{role}/{role}"
+            told = podman("run", "--rm", "--read-only", "--network=none", IMAGE, program, "--help", check=True, stdout=subprocess.PIPE)
+            self.assertIn("--token_file", told.stdout)
+        container = podman("create", IMAGE, check=True, stdout=subprocess.PIPE).stdout.strip()
+        self.addCleanup(podman, "rm", container)
+        archive = podman("cp", f"{container}:/opt/headrace/REVISION", "-", check=True, stdout=subprocess.PIPE).stdout
+        self.assertIn(REVISION, archive)
+        size = int(podman("image", "inspect", "--format", "{{.Size}}", IMAGE, check=True, stdout=subprocess.PIPE).stdout)
+        print(f"the image has {size / 1e6:.0f} MB", flush=True)
+        self.assertLess(size, 450e6)
+
+
+if __name__ == "__main__":
+    unittest.main()
