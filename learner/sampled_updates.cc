@@ -22,7 +22,7 @@ namespace headrace {
 namespace {
 
 constexpr std::chrono::seconds kTablePatience{2};
-// The policy lag is that of every batch of so many.
+// Of so many batches the policy lag of one is measured.
 constexpr uint64_t kLagInterval = 16;
 
 // Mean over those of which it is known; random actions have none. NaN: of none.
