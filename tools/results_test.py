@@ -29,7 +29,7 @@ class ResultsTest(unittest.TestCase):
             self.assertEqual(
                 row,
                 "| Cart-v0 | ppo, SYNCHRONOUS | 2 | 200 to 220 | 15 (4 episodes each) | 10 | 20 | 3 to 5 s "
-                "| `tools/headrace run c.textproto --seeds 2` |",
+                "| `tools/headrace run task.textproto --seeds 2` |",
             )
             self.assertEqual(run("--root", name, "--check").returncode, 0)
             metadata = json.loads((root / "docs/results/task/seed-1/metadata.json").read_text())
@@ -60,15 +60,24 @@ class ResultsTest(unittest.TestCase):
                 for file in ("evaluations.csv", "config.textproto"):
                     (runs / f"seed-{seed}" / file).write_text((runs / "seed-1" / file).read_text())
                 metadata = json.loads((runs / "seed-1/metadata.json").read_text()) | {"seed": seed}
-                metadata["command_line"] = [f"tools/headrace run c.textproto --set seed={seed} --set a.threads=1"]
+                metadata["command_line"] = [f"tools/headrace run task.textproto --set seed={seed} --set a.threads=1"]
                 (runs / f"seed-{seed}/metadata.json").write_text(json.dumps(metadata))
             self.assertEqual(run("--root", name, "--add", "task", str(runs)).returncode, 0)
             cell = (root / "README.md").read_text().splitlines()[3].strip("| ").split(" | ")[-1]
             self.assertEqual(
                 cell,
-                "seeds 1, 2: `tools/headrace run c.textproto --seeds 2`; "
-                "seeds 3 to 5: `tools/headrace run c.textproto --set seed=S --set a.threads=1`",
+                "seeds 1, 2: `tools/headrace run task.textproto --seeds 2`; "
+                "seeds 3 to 5: `tools/headrace run task.textproto --set seed=S --set a.threads=1`",
             )
+
+    def test_a_variant_of_a_configuration_does_not_share_its_default_directory(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            (root / "README.md").write_text("<!-- results: made by tools/results -->\n<!-- end of results -->\n")
+            self.make_runs(root / "runs")
+            self.assertEqual(run("--root", name, "--add", "variant", str(root / "runs")).returncode, 0)
+            command = "`tools/headrace run task.textproto --seeds 2 --dir runs/variant`"
+            self.assertIn(command, (root / "README.md").read_text())
 
     def test_runs_of_another_system_are_compared(self) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -103,7 +112,7 @@ class ResultsTest(unittest.TestCase):
                 'seed: 1\ntopology: SYNCHRONOUS\nenvironment {\n  name: "Cart-v0"\n}\nstop {\n}\nppo {\n}\n'
             )
             (run_directory / "metadata.json").write_text(
-                '{"command_line": ["/somewhere/tools/headrace run c.textproto --seeds 2 --dir /tmp/runs --no-build"],'
+                '{"command_line": ["/somewhere/tools/headrace run task.textproto --seeds 2 --dir /tmp/runs --no-build"],'
                 f' "version": "1", "revision": "abc", "seed": {seed}, "machine": {{"cpu": "C", "cores": 2, "hostname": "h"}}}}'
             )
 

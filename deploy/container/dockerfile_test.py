@@ -16,6 +16,7 @@ DOCKERFILE = Path("deploy/container/Dockerfile")
 BASE = "localhost/headrace-bookworm"
 IMAGE = "localhost/headrace-whole"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+LOCAL = ("/etc/pip.conf", "/usr/local/share/ca-certificates")  # the authorities are taken over by Debian's package
 ROLES = ("actor", "learner", "replay")
 
 
@@ -30,12 +31,12 @@ class DockerfileTest(unittest.TestCase):
             self.assertIsNotNone(shutil.which(program), f"{program} is needed: apt-get install {program}")
         os.environ["CONTAINERS_CONF"] = str(Path("deploy/container/containers.conf").absolute())
         self.addCleanup(podman, "rmi", "--force", "--ignore", IMAGE, BASE)
-        bootstrap = subprocess.Popen(["mmdebstrap", "--quiet", "--variant=minbase", "bookworm"], stdout=subprocess.PIPE)
-        podman("import", "-", BASE, stdin=bootstrap.stdout, check=True)
-        self.assertEqual(bootstrap.wait(), 0)
-        # Behind a mirror of Python packages pip needs what it is told here.
-        pip = ["--volume=/etc/pip.conf:/etc/pip.conf:ro"] if Path("/etc/pip.conf").exists() else []
-        options = ["--layers=false", "--network=host", f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={REVISION}", *pip]
+        with subprocess.Popen(["mmdebstrap", "--quiet", "--variant=minbase", "bookworm"], stdout=subprocess.PIPE) as bootstrap:
+            podman("import", "-", BASE, stdin=bootstrap.stdout, check=True)
+        self.assertEqual(bootstrap.returncode, 0)
+        # Behind a mirror or a proxy pip needs what it is told here.
+        local = [f"--volume={path}:{path}:ro" for path in LOCAL if Path(path).exists()]
+        options = ["--layers=false", "--network=host", f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={REVISION}", *local]
         sources = DOCKERFILE.resolve().parents[2]
         podman("build", *options, "--file", str(sources / DOCKERFILE), "--tag", IMAGE, str(sources), check=True)
 
