@@ -37,6 +37,10 @@ class ResultsTest(unittest.TestCase):
             evaluations = root / "docs/results/task/seed-1/evaluations.csv"
             evaluations.write_text(evaluations.read_text().replace("10,1,9,4", "11,1,9,4"))
             self.assertEqual(run("--root", name, "--check").returncode, 1)
+            # A variant of the same configuration must not have its default directory, too.
+            self.assertEqual(run("--root", name, "--add", "variant", str(root / "runs")).returncode, 0)
+            command = "`tools/headrace run task.textproto --seeds 2 --dir runs/variant`"
+            self.assertIn(command, (root / "README.md").read_text())
 
     def test_runs_of_no_known_revision_are_not_taken_over(self) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -69,15 +73,6 @@ class ResultsTest(unittest.TestCase):
                 "seeds 1, 2: `tools/headrace run task.textproto --seeds 2`; "
                 "seeds 3 to 5: `tools/headrace run task.textproto --set seed=S --set a.threads=1`",
             )
-
-    def test_a_variant_of_a_configuration_does_not_share_its_default_directory(self) -> None:
-        with tempfile.TemporaryDirectory() as name:
-            root = Path(name)
-            (root / "README.md").write_text("<!-- results: made by tools/results -->\n<!-- end of results -->\n")
-            self.make_runs(root / "runs")
-            self.assertEqual(run("--root", name, "--add", "variant", str(root / "runs")).returncode, 0)
-            command = "`tools/headrace run task.textproto --seeds 2 --dir runs/variant`"
-            self.assertIn(command, (root / "README.md").read_text())
 
     def test_runs_of_another_system_are_compared(self) -> None:
         with tempfile.TemporaryDirectory() as name:
