@@ -1,9 +1,11 @@
 #include "learner/learned_state.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "algorithm/registry.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -79,7 +81,10 @@ absl::Status LearnedState::TakeNetworks(const LoadedCheckpoint& checkpoint) {
   *counters_->mutable_observation_moments() = manifest.counters().observation_moments();
   *counters_->mutable_return_moments() = manifest.counters().return_moments();
   SetMoments();
-  LogInfo("networks taken from checkpoint %s of run %s", manifest.name(), manifest.run_id());
+  std::set<std::string> networks;
+  for (const NamedTensor& named : algorithm_->StateTensors())
+    networks.insert(named.name.substr(0, named.name.find('.')));
+  LogInfo("taken from checkpoint %s of run %s: %s", manifest.name(), manifest.run_id(), absl::StrJoin(networks, ", "));
   return absl::OkStatus();
 }
 

@@ -144,6 +144,7 @@ absl::Status Learner::SetUp() {
   // What the shards hold beyond the checkpoint was inserted before, not in the first moment from here on.
   counters_.set_env_steps(updates_->env_steps());
   ASSIGN_OR_RETURN(progress_, ProgressLog::Open(run_, told_steps, Position(), counters_.recent_episodes()));
+  last_progress_ = std::chrono::steady_clock::now();
   const v1::CheckpointConfig& checkpoint = config_.checkpoint();
   checkpoints_ = std::make_unique<CheckpointWriter>(
       run_->checkpoints(), checkpoint.replay() ? replay_addresses_ : std::vector<std::string>(),

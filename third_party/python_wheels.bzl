@@ -22,32 +22,34 @@ def _python_wheels_impl(context):
         if not packages.get_child(wheel).exists:
             fail("the wheel %s is missing in %s: run tools/setup" % (wheel, venv))
 
-    # A package source may have nothing but a CUDA build of LibTorch: without --config=cuda its part for CUDA is left out.
+    # PyPI's LibTorch is a CUDA build. Without --config=cuda its part for CUDA is left out, and libtorch.so, which loads it.
     torch = packages.get_child("torch")
-    with_cuda = "HEADRACE_VENV" in context.os.environ and torch.get_child("lib").get_child("libtorch_cuda.so").exists
+    is_cuda_build = torch.get_child("lib").get_child("libtorch_cuda.so").exists
+    with_cuda = is_cuda_build and "HEADRACE_VENV" in context.os.environ
     for header in _TORCH_HEADERS:
         context.symlink(torch.get_child("include").get_child(header), "torch/include/" + header)
     for library in torch.get_child("lib").readdir():
-        if "cuda" in library.basename and not with_cuda:
-            continue
-        context.symlink(library, "torch/lib/" + library.basename)
+        if with_cuda or not ("cuda" in library.basename or library.basename == "libtorch.so"):
+            context.symlink(library, "torch/lib/" + library.basename)
 
-    # CUDA's own headers and runtime, which the CUDA build of LibTorch includes and links. Its libraries look for those of
-    # CUDA beside themselves, which is not where Bazel links to them: the binary says where they are, by the older of the
-    # two kinds of run path, which holds for libraries of libraries, too.
-    cuda = packages.get_child("nvidia").get_child("cu13")
     cuda_linkopts = []
-    if with_cuda:
+    if is_cuda_build:
+        # Its libraries, libtorch_cpu.so among them, look for those of CUDA beside themselves, which is not where Bazel
+        # links to them: the binary says where they are, by the older of the two kinds of run path, which holds for
+        # libraries of libraries, too.
         cuda_linkopts = ["-Wl,--disable-new-dtags"] + [
             "-Wl,-rpath,%s" % part.get_child("lib")
             for part in packages.get_child("nvidia").readdir()
         ]
-        context.symlink(cuda.get_child("include"), "cuda/include")
-        context.symlink(cuda.get_child("lib").get_child("libcudart.so.13"), "cuda/lib/libcudart.so.13")
 
-        # This wheel exports a std::filesystem of its own, of another layout than ours: the system's must be found first.
+        # They export a std::filesystem of their own, of another layout than ours: the system's must be found first.
         library = context.execute(["g++", "-print-file-name=libstdc++.so.6"]).stdout.strip()
         context.symlink(library, "cuda/lib/libstdc++.so.6")
+    if with_cuda:
+        # CUDA's own headers and runtime, which LibTorch's headers for CUDA include and ours calls.
+        cuda = packages.get_child("nvidia").get_child("cu13")
+        context.symlink(cuda.get_child("include"), "cuda/include")
+        context.symlink(cuda.get_child("lib").get_child("libcudart.so.13"), "cuda/lib/libcudart.so.13")
 
     mujoco = packages.get_child("mujoco")
     context.symlink(mujoco.get_child("include").get_child("mujoco"), "mujoco/include/mujoco")

@@ -11,7 +11,6 @@ cc_library(
             "cuda/lib/libcudart.so.13",
             "cuda/lib/libstdc++.so.6",
             "torch/lib/libc10*.so",
-            "torch/lib/libtorch.so",
             "torch/lib/libtorch_cpu.so",
             "torch/lib/libtorch_cuda*.so",
         ],

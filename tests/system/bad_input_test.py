@@ -260,7 +260,7 @@ class CheckpointTest(SystemTest):
         self.assertEqual(code, 2)
         self.assert_mentions(output, "nowhere")
         self.assertEqual(run.to_end("--init-from", str(other.path))[0], 0)
-        self.assert_mentions(run.log("learner"), "networks taken from", other.checkpoints()[-1].name)
+        self.assert_mentions(run.log("learner"), "taken from checkpoint", other.checkpoints()[-1].name)
 
 
 class GarbageTest(SystemTest):

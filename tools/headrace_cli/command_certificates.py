@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.days <= AUTHORITY_DAYS:
         raise UsageError(f"--days {arguments.days}: expected 1 to {AUTHORITY_DAYS}, for which the authority is valid")
+    issued_before = (arguments.directory / "tls.crt").exists()
     try:
         names = [*LOCAL_NAMES, socket.gethostname(), *_names_of(arguments.directory / "tls.crt"), *arguments.names]
         names = list(dict.fromkeys(names))
@@ -52,7 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
         make(arguments.directory, alternatives, arguments.days)
     except OSError as error:
         raise UsageError(f"{arguments.directory} cannot be used: {error.strerror} ({error.filename})") from error
-    print(f"{arguments.directory.absolute()}: valid for {arguments.days} days, for {', '.join(names)}")
+    issued = "issued anew, valid" if issued_before else "issued, valid"
+    print(f"{arguments.directory.absolute()}: certificate {issued} for {arguments.days} days from now, for {', '.join(names)}")
     return errors.DONE
 
 

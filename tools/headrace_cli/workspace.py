@@ -122,7 +122,9 @@ def bazel_build(targets: list[str]) -> None:
     it waits for another build."""
     command = ["bazel", "build", *targets]
     on_terminal = sys.stderr.isatty()
-    if not on_terminal:
+    if on_terminal:
+        command[2:2] = ["--ui_event_filters=-info", "--show_result=0"]  # its progress alone
+    else:
         print("building " + " ".join(targets), file=sys.stderr, flush=True)
         command[2:2] = ["--color=no", "--curses=no"]
     try:
