@@ -21,7 +21,8 @@ constexpr double kLongestPause = 80;
 
 ThreadTuner ThreadTuner::For(const v1::RunConfig& config) {
   if (config.learner().threads() > 0) return ThreadTuner(static_cast<int>(config.learner().threads()), false);
-  return ThreadTuner(static_cast<int>(UsableCores()), !config.deterministic() && config.device() == "cpu");
+  if (config.deterministic()) return ThreadTuner(1);
+  return ThreadTuner(static_cast<int>(UsableCores()), config.device() == "cpu");
 }
 
 void ThreadTuner::Add(double seconds) {

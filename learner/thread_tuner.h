@@ -23,8 +23,8 @@ class ThreadTuner {
   // Chooses from 1, with which it begins, to `most`; or stays at that.
   explicit ThreadTuner(int most, bool chooses = true)
       : most_(most), chooses_(chooses && most > 1), threads_(chooses_ ? 1 : most) {}
-  // With the run's number of threads. Where that is not said, it chooses among all cores that the process may use; not
-  // in lockstep, because the number has a part in the last bits of a product.
+  // With the run's number of threads. Where that is not said, it chooses among all cores that the process may use; in
+  // lockstep it stays at one, because the number has a part in the last bits of a product.
   static ThreadTuner For(const v1::RunConfig& config);
 
   // Of the update that was just done on threads().

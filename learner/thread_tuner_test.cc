@@ -84,6 +84,14 @@ TEST(ThreadTunerTest, StaysWithTheNumberThatIsConfigured) {
   EXPECT_EQ(ShareOnOneThread(tuner, {{1, 0.001}, {3, 0.1}}, 300), 0);
 }
 
+TEST(ThreadTunerTest, LockstepHasOneThreadOnEveryMachine) {
+  v1::RunConfig config;
+  config.set_deterministic(true);
+  ThreadTuner tuner = ThreadTuner::For(config);
+  EXPECT_EQ(tuner.threads(), 1);
+  EXPECT_EQ(ShareOnOneThread(tuner, {{1, 0.1}, {2, 0.001}}, 300), 1);
+}
+
 // Steady differences of a few percent are noise.
 TEST(ThreadTunerTest, DoesNotChangeForNearlyNothing) {
   ThreadTuner tuner(2);

@@ -300,8 +300,13 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
       own_alone = true;
       continue;
     }
-    RETURN_IF_ERROR(saved.status());
-    RETURN_IF_ERROR(FindPieces(*saved));
+    absl::Status whole = saved.status();
+    if (whole.ok()) whole = FindPieces(*saved);
+    if (absl::IsDataLoss(whole)) {  // as all shards find it: they still share what the others hold
+      LogError("what shard %d held of table \"%s\" is lost: %s", source.shard(), table.spec().name(), whole.ToString());
+      continue;
+    }
+    RETURN_IF_ERROR(whole);
     files.push_back(*std::move(saved));
   }
   std::vector<Candidate> taken;

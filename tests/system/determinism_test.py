@@ -9,7 +9,7 @@ from pathlib import Path
 
 from run import PENDULUM, TINY, Run, SystemTest
 
-LOCKSTEP = ("deterministic=true", "learner.threads=1", "stop.env_steps=1100")
+LOCKSTEP = ("deterministic=true", "stop.env_steps=1100")
 PENDULUM_IN_LOCKSTEP = (*TINY, *LOCKSTEP)
 # Epsilon falls to the last step of the run, so that every update has another.
 CARTPOLE_DQN = Path("deploy/run/cartpole_dqn.textproto").absolute()

@@ -72,6 +72,7 @@ def execute(arguments: argparse.Namespace) -> int:
             if prometheus is not None:
                 view.say(f"this shows again what Prometheus has seen: {shlex.join(prometheus.command)}")
         finally:
+            interrupts.end_command = False
             for session in sessions:
                 session.close()
     for session in sessions:
@@ -146,9 +147,11 @@ def _run_all(
 ) -> int:
     """Runs the sessions, `parallel` at a time, until all have ended or were interrupted. Returns the exit code. They go
     on without a Prometheus that ends."""
+    interrupts.end_command = False
     seen = 0
     waiting = [session for session in sessions if not session.ended]
     active: list[Session] = []
+    without_picture: list[Session] = []  # which takes seconds, in which nobody would look after the others
     while waiting or active:
         while waiting and len(active) < parallel and not interrupts.count:
             if prometheus is not None and not _is_watched(waiting[0], prometheus, view):
@@ -169,8 +172,11 @@ def _run_all(
         for session in [session for session in active if session.ended]:
             active.remove(session)
             session.close()
+            without_picture.append(session)
             if session.outcome.exit_code == errors.BAD_USAGE:
                 waiting.clear()
+        while without_picture and not active:
+            without_picture.pop(0).draw()
         time.sleep(POLL_SECONDS)
     return _exit_code([session.outcome.exit_code for session in sessions])
 
@@ -198,7 +204,7 @@ def _exit_code(codes: list[int]) -> int:
 
 
 class _InterruptCounter:
-    """Counts SIGINT, SIGTERM and SIGHUP from now on, instead of letting them end this process.
+    """Counts SIGINT, SIGTERM and SIGHUP, once there is something to drain; until then they end the command.
 
     Only SIGINT counts again: whoever ends a process group, or a terminal that goes away, may send the others twice, and
     nobody is impatient who does.
@@ -206,9 +212,12 @@ class _InterruptCounter:
 
     def __init__(self) -> None:
         self.count = 0
+        self.end_command = True
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, *_: object) -> None:
+        if self.end_command:
+            raise KeyboardInterrupt
         if number == signal.SIGINT or self.count == 0:
             self.count += 1

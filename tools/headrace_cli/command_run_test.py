@@ -1,6 +1,7 @@
 """tools/headrace as a whole, with stand-ins for the binaries: exit codes, resuming, and that nothing is left behind."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -427,6 +428,21 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end(fake={"finish": True})
         self.assertEqual(code, 0, output)
 
+    def test_who_waits_for_the_processes_of_a_killed_launcher_can_leave(self) -> None:
+        self.run_directory.mkdir()
+        with (self.run_directory / "lock").open("a+") as lock:  # as one of them holds it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                process = self.launch("--dir", str(self.run_directory))
+                assert process.stdout is not None
+                said = process.stdout.readline()
+                while "waiting for the processes" not in said:
+                    self.assertTrue(said, "the launcher has ended")
+                    said = process.stdout.readline()
+                process.send_signal(number)
+                self.assertEqual(process.wait(), errors.INTERRUPTED)
+        self.assertEqual(self.count_events("starts"), 0)
+
     def test_a_second_launcher_is_kept_out_of_the_directory(self) -> None:
         self.launch()
         self.wait_until_all_serve()
@@ -601,6 +617,9 @@ class InterruptedSession:
         return self.interrupts == 2 or self._polls == 10
 
     def close(self) -> None:
+        pass
+
+    def draw(self) -> None:
         pass
 
 

@@ -34,8 +34,8 @@ class Request:
 
 
 class Session:
-    """`prepare`, then `start`, then `poll` until `ended`, then `close`, which must be called in any case. `announce` may
-    come before `start`.
+    """`prepare`, then `start`, then `poll` until `ended`, then `close`, which must be called in any case, then `draw`.
+    `announce` may come before `start`.
 
     Not thread-safe. The thread that calls `start` must live as long as the session does.
     """
@@ -139,7 +139,7 @@ class Session:
             self._supervisor.interrupt()
 
     def close(self) -> None:
-        """Leaves no process behind; writes the result and the picture of a run that was started. May be repeated."""
+        """Leaves no process behind; writes the result of a run that was started. May be repeated."""
         if self._closed:
             return
         self._closed = True
@@ -156,12 +156,15 @@ class Session:
             self._write(self.directory.targets, [])
         if self._supervisor is not None:
             self._write_result()
-            if not self.killed:  # a picture takes seconds
-                self._draw()
         self.directory.hide_from_prometheus()
         self.directory.remove_binaries()
         self._take_back_config()
         self.directory.unlock()
+
+    def draw(self) -> None:
+        """The picture of a run that was started, and not killed: that takes seconds."""
+        if self._supervisor is not None and not self.killed:
+            self._draw()
 
     @property
     def announced(self) -> bool:

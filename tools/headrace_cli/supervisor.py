@@ -75,6 +75,7 @@ class Supervisor:
         self.outcome: Outcome | None = None
         self.restarts = 0
         self.killed = False  # by who was told that it drains, and would not wait
+        self._drain_told = False  # who interrupts was told that it drains
         self._report = report
         self._limits = limits
         self._clock = clock
@@ -111,8 +112,11 @@ class Supervisor:
         self._report_errors()
 
     def interrupt(self) -> None:
-        """Drains; called again while it drains, kills."""
-        if self.state is State.DRAINING:
+        """Drains; called again while it drains, kills. The first call never does, though the run may drain by itself."""
+        told, self._drain_told = self._drain_told, True
+        if self.state is State.DRAINING and not told:
+            self._report("draining already: the learner writes its last checkpoint, then the shards end (again: kill)")
+        elif self.state is State.DRAINING:
             self._report("killing what is left")
             self.killed = True
             if self.outcome is not None and self.outcome.exit_code == errors.INTERRUPTED:
@@ -231,7 +235,10 @@ class Supervisor:
         self._deadline = self._clock() + self._limits.leave
 
     def _fail(self, child: Child, why: str, exit_code: int = errors.FAILED) -> None:
-        self._end(self._failure(child, why, exit_code))
+        failure = self._failure(child, why, exit_code)
+        if any(other.running for other in self.children):
+            self._report(f"{failure.message.splitlines()[0]}; what is left drains")
+        self._end(failure)
 
     def _failure(self, child: Child, why: str, exit_code: int = errors.FAILED) -> Outcome:
         tail = child.log_tail()

@@ -277,6 +277,25 @@ class SupervisorTest(unittest.TestCase):
         self.assertEqual(supervisor.state, State.ENDED)
         self.assertFalse(supervisor.children[0].running)
 
+    def test_the_first_interrupt_of_a_run_that_drains_by_itself_kills_nobody(self) -> None:
+        script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
+                    while true; do sleep 1000; done"""
+        failing = self.shell("actor-0", "exit 1")
+        supervisor = self.supervise([self.shell("learner", script)], [failing])
+        wait_until(lambda: supervisor.state is State.DRAINING, supervisor.poll)
+        self.assertIn("actor-0 ended before it served (exit code 1); what is left drains", self.reports)
+        wait_until(lambda: not failing.running and supervisor._stage == 0, supervisor.poll)
+        supervisor.interrupt()
+        supervisor.poll()
+        self.assertEqual(supervisor.state, State.DRAINING)
+        self.assertTrue(supervisor.children[0].running)
+        self.assertIn("draining already", self.reports[-1])
+        supervisor.interrupt()
+        self.assertEqual(supervisor.state, State.ENDED)
+        self.assertFalse(supervisor.children[0].running)
+        assert supervisor.outcome is not None
+        self.assertEqual(supervisor.outcome.exit_code, errors.FAILED)
+
     def test_a_child_that_does_not_drain_in_time_is_killed(self) -> None:
         script = """trap '' TERM; file="${1#--ready_file=}"; echo '{}' > "$file.tmp"; mv "$file.tmp" "$file"
                     while true; do sleep 1000; done"""
