@@ -20,7 +20,7 @@ constexpr uint32_t kMaxIndex = 1 << 16;
 
 // What is kept of a member until it leaves, and of reports until the learner takes them.
 constexpr size_t kMaxNameBytes = 1 << 10;
-constexpr size_t kMaxReports = 1 << 20;
+constexpr size_t kMaxReportBytes = 256 << 20;
 
 absl::Status CheckJoin(const v1::Join& join) {
   if (join.role() != v1::ACTOR && join.role() != v1::EVALUATOR) {
@@ -160,9 +160,11 @@ uint32_t RunService::FreeIndex(const Member& member) const {
 absl::Status RunService::Report(uint64_t stream, v1::AttendRequest& report) {
   if (absl::Status status = CheckReport(report); !status.ok()) return status;
   MutexLock lock(&mutex_);
-  if (reports_.episodes.size() + reports_.moments.size() + reports_.return_moments.size() > kMaxReports) {
+  const size_t bytes = report.SpaceUsedLong();
+  if (report_bytes_ + bytes > kMaxReportBytes) {
     return absl::ResourceExhaustedError("the learner has not taken the reports it was given; try again");
   }
+  report_bytes_ += bytes;
   for (v1::Episode& episode : *report.mutable_episodes()) reports_.episodes.push_back(std::move(episode));
   if (report.has_observation_moments()) reports_.moments.push_back(std::move(*report.mutable_observation_moments()));
   if (report.has_return_moments()) reports_.return_moments.push_back(std::move(*report.mutable_return_moments()));
@@ -205,6 +207,7 @@ void RunService::Open(v1::Lease lease, std::function<uint64_t(uint64_t)> random_
 
 RunService::Reports RunService::TakeReports() {
   MutexLock lock(&mutex_);
+  report_bytes_ = 0;
   return std::exchange(reports_, {});
 }
 

@@ -101,6 +101,7 @@ class RunService final : public v1::Run::WithRawCallbackMethod_Attend<v1::Run::S
   std::optional<v1::Lease> lease_ ABSL_GUARDED_BY(mutex_);
   std::function<uint64_t(uint64_t)> random_steps_ ABSL_GUARDED_BY(mutex_);
   Reports reports_ ABSL_GUARDED_BY(mutex_);
+  size_t report_bytes_ ABSL_GUARDED_BY(mutex_) = 0;              // what they take of memory
   std::map<uint32_t, uint32_t> grants_ ABSL_GUARDED_BY(mutex_);  // how often each actor's index was leased
   std::string stop_reason_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -320,6 +320,22 @@ TEST_F(RunServiceTest, ReportsThatAreNotFiniteEndTheStreamAndAreNotTaken) {
   EXPECT_TRUE(service_.TakeReports().episodes.empty());
 }
 
+// The learner takes them between updates; until then a member that says too much is told to come again.
+TEST_F(RunServiceTest, ReportsThatTakeTooMuchMemoryAreRefusedUntilTheyAreTaken) {
+  Open();
+  const std::unique_ptr<Peer> talkative = Member(Join(v1::ACTOR), 0);
+  v1::AttendRequest report;
+  report.add_episodes()->set_cause(std::string(50 << 20, 'x'));
+  for (int i = 0; i < 6; ++i) talkative->Send(report);
+  EXPECT_EQ(talkative->End().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(service_.TakeReports().episodes.size(), 5);
+  const std::unique_ptr<Peer> actor = Member(Join(v1::ACTOR), 0);
+  actor->Send(report);
+  size_t taken = 0;
+  while (taken == 0) taken = service_.TakeReports().episodes.size();
+  EXPECT_EQ(taken, 1);
+}
+
 TEST_F(RunServiceTest, OnlyAnIdleEvaluatorIsAskedToEvaluate) {
   EXPECT_FALSE(service_.Evaluate(Order(1)));
   Open();

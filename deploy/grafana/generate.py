@@ -102,7 +102,7 @@ def _grafana_panel(panel: Panel, number: int, without: str) -> dict[str, Any]:
             {
                 "refId": chr(ord("A") + index),
                 "datasource": DATASOURCE,
-                "expr": query.expression.replace("WINDOW", "$__rate_interval").replace("RUN", "$run"),
+                "expr": query.expression.replace("WINDOW", "$__rate_interval").replace('=~"RUN"', '="$run"'),
                 "legendFormat": re.sub(r"\[(\w+)\]", r"{{\1}}", query.legend),
                 "instant": words,
             }

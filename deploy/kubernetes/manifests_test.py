@@ -559,7 +559,19 @@ class OfThePageTest(ManifestsTest):
         super().setUp()
 
     def test_it_is_as_the_page_says(self) -> None:
-        self.assertEqual(named(self.objects, "StatefulSet", "headrace-replay")["spec"]["replicas"], 4)
+        self.assertEqual(named(self.objects, "StatefulSet", "headrace-replay")["spec"]["replicas"], 2)
+        self.assertEqual({container.spec["image"] for container in self.containers}, {"registry.example.org/headrace:abc"})
+
+
+class OfThePageWithGpuTest(OfThePageTest):
+    """The same, with what the page has commented out."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.overlay = self.overlay.replace("# - ", "- ")
+        ManifestsTest.setUp(self)
+
+    def test_it_is_as_the_page_says(self) -> None:
         images = {container.spec["image"] for container in self.containers}
         self.assertEqual(images, {"registry.example.org/headrace:abc", "registry.example.org/headrace-cuda:abc"})
         self.assertIn("nvidia.com/gpu", self.container("headrace-learner").spec["resources"]["limits"])

@@ -5,7 +5,7 @@ take it as --certificates=DIR --token_file=DIR/token, `tools/headrace run` and `
 it keeps the authority, the key and the token and issues the certificate anew, for the names it had and those that are given
 now; running processes take it over. To drop names, remove tls.crt first.
 
-  tools/headrace certificates certificates --name node1.example.org --name '*.cluster.example.org'
+  tools/headrace certificates keys --name node1.example.org --name '*.cluster.example.org'
 
 For trials: every process has the same key. Anything larger wants an authority of its own, such as cert-manager, which
 writes the same three files. Keep ca.key where no process runs.
