@@ -163,8 +163,12 @@ class Session:
 
     def draw(self) -> None:
         """The picture of a run that was started, and not killed: that takes seconds."""
-        if self._supervisor is not None and not self.killed:
-            self._draw()
+        if self._supervisor is None or self.killed:
+            return
+        try:
+            draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
+        except (CommandError, OSError) as error:
+            self._say(f"no picture: {error}")
 
     @property
     def announced(self) -> bool:
@@ -297,12 +301,6 @@ class Session:
             self.directory.remove_traces()
         else:
             write_atomically(self.directory.config, self._config_before)
-
-    def _draw(self) -> None:
-        try:
-            draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
-        except (CommandError, OSError) as error:
-            self._say(f"no picture: {error}")
 
 
 def _record_of(child: Child) -> dict[str, Any]:
