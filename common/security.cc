@@ -1,9 +1,10 @@
 #include "common/security.h"
 
+#include <arpa/inet.h>
+
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -114,7 +115,9 @@ class TokenOfCall final : public grpc::MetadataCredentialsPlugin {
 };
 
 bool IsLoopback(absl::string_view host) {
-  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+  in_addr address;  // big-endian
+  if (::inet_pton(AF_INET, std::string(host).c_str(), &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "[::1]";
 }
 
 std::shared_ptr<grpc::experimental::CertificateProviderInterface> Watch(const std::string& directory) {

@@ -472,7 +472,7 @@ TEST_F(SecurityTest, AMessageOverTheLimitIsRefused) {
 }
 
 TEST_F(SecurityTest, WhatOthersCanReachIsClosedUnlessSaidOtherwise) {
-  for (const char* const listen : {"0.0.0.0:0", "[::]:0"}) {
+  for (const char* const listen : {"0.0.0.0:0", "[::]:0", "127.example.org:0"}) {
     const auto server = GrpcServer::Start(listen, {&service_}, nullptr, *None());
     EXPECT_TRUE(absl::IsFailedPrecondition(server.status())) << server.status();
     EXPECT_THAT(std::string(server.status().message()), HasSubstr("--certificates"));

@@ -19,11 +19,15 @@ struct LearnerMetrics {
                                  kNotKnownYet)),
         divergences(r.AddGauge("headrace_learner_divergences",
                                "Starts of the run that ended because numbers were no longer finite.")),
-        diverged_timestamp(r.AddGauge("headrace_learner_diverged_timestamp_seconds",
-                                      "When the last of these ended, in seconds since 1970.", kNotKnownYet)),
+        diverged_timestamp(
+            r.AddGauge("headrace_learner_diverged_timestamp_seconds",
+                       "When the last start that headrace_learner_divergences counts ended, in seconds since 1970.",
+                       kNotKnownYet)),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
-        run_lost_steps(r.AddGauge("headrace_learner_run_lost_steps", "The same, over all starts of the run.")),
+        run_lost_steps(r.AddGauge("headrace_learner_run_lost_steps",
+                                  "Environment steps that restarted replay shards no longer had, over all starts of "
+                                  "the run.")),
         stale_items(r.AddCounter("headrace_learner_stale_items_total",
                                  "Items of synchronous rounds that were not used because their policy was no longer "
                                  "the newest.")),

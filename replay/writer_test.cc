@@ -6,11 +6,14 @@
 #include <future>
 #include <thread>
 
+#include "common/client_stream.h"
+#include "common/grpc_server.h"
 #include "common/protocol.h"
 #include "common/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "replay/checkpoint.h"
+#include "replay/service.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
 
@@ -210,6 +213,41 @@ TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
   EXPECT_EQ(shard_.table().State().inserted_items(), steps);
   EXPECT_EQ(shard_.table().State().lost_chunks(), 0u);
   EXPECT_GE(writer->reconnects(), 3u);
+}
+
+// Close to what may be on its way in gRPC ends streams, whosever they are.
+TEST_F(WriterTest, NothingIsLostOrDoubledWhileOthersFillWhatMayBeOnItsWay) {
+  CreateTable();
+  const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard_.shard(), "");
+  const absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
+      "127.0.0.1:0", {service.get()}, nullptr, *ProcessSecurity(), {.buffer_bytes = size_t{32} << 20});
+  ASSERT_TRUE(server.ok()) << server.status();
+  std::atomic<int> turned_away = 0;
+  constexpr int kOften = 20;
+  std::vector<std::thread> others;
+  for (int i = 0; i < 4; ++i) {
+    others.emplace_back([&turned_away, address = (*server)->address()] {
+      const grpc::Slice message(std::string(size_t{60} << 20, 'x'));
+      while (turned_away < kOften) {
+        std::promise<absl::Status> closed;
+        const std::unique_ptr<ClientStream> stream =
+            ClientStream::Open(MakeChannel(address), "/headrace.v1.Replay/Insert",
+                               {.message = [](const grpc::ByteBuffer&) {},
+                                .closed = [&](const absl::Status& status) { closed.set_value(status); }});
+        stream->Send(grpc::ByteBuffer(&message, 1));
+        if (absl::IsResourceExhausted(closed.get_future().get())) ++turned_away;
+      }
+    });
+  }
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions((*server)->address()));
+  EpisodeWriter episodes(writer.get());
+  uint64_t steps = 0;
+  for (uint32_t i = 0; turned_away < kOften; ++i, steps += 3) EXPECT_TRUE(episodes.Write(i % 2, 3).ok());
+  for (std::thread& thread : others) thread.join();
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), steps);
+  EXPECT_EQ(shard_.table().State().inserted_items(), steps);
+  EXPECT_EQ(shard_.table().State().lost_chunks(), 0u);
 }
 
 TEST_F(WriterTest, AfterARestartFromACheckpointOnlyWhatWasNotSavedIsLost) {

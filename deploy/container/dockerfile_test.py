@@ -1,9 +1,9 @@
 """The Dockerfile as a user builds it: on a Debian 12 that has nothing yet, where its first stage installs and builds everything.
 
-  bazel test //deploy/container:dockerfile_test --test_output=all --cache_test_results=no
+  bazel test //deploy/container:dockerfile_test --test_output=all
 
-It takes ten minutes on two cores, a network, and mmdebstrap, so that it is no part of all tests: container_test builds the
-same image from what Bazel has built here.
+It takes ten minutes on two cores and a network, so that `tools/test` leaves it to continuous integration: container_test
+builds the same image from what Bazel has built here.
 """
 
 import os

@@ -4,6 +4,7 @@ ports, mounts, variables, hosts. Whatever has to fit, as memory and times, is co
 import functools
 import json
 import re
+import shlex
 import subprocess
 import tempfile
 import textwrap
@@ -102,6 +103,7 @@ def composed(*names: str, shards: int, actors: int, **more: Any) -> str:
 
 class ManifestsTest(unittest.TestCase):
     overlay: Path | str = KUBERNETES / "base"
+    namespace = "headrace"
 
     def setUp(self) -> None:
         require_kubectl(self)
@@ -128,7 +130,7 @@ class ManifestsTest(unittest.TestCase):
             with self.subTest(kind=one["kind"], name=one["metadata"]["name"]):
                 if one["kind"] not in CUSTOM:
                     validate(json.dumps(one, sort_keys=True))
-                self.assertEqual(one["metadata"]["namespace"], "headrace")
+                self.assertEqual(one["metadata"]["namespace"], self.namespace)
 
     def test_flags_are_of_the_binaries_and_come_once(self) -> None:
         for container in self.containers:
@@ -269,16 +271,18 @@ class ManifestsTest(unittest.TestCase):
         for secret, keys in KEYS.items():
             command = re.search(
                 # `create` alone answers AlreadyExists to whoever renews them.
-                rf"kubectl [^\n]*create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)"
+                rf"kubectl -n {self.namespace} create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)"
                 r" *\\?\n? *--dry-run=client -o yaml \| kubectl apply -f -\n",
                 text,
             )
             self.assertIsNotNone(command, secret)
-            files = re.findall(r"--from-file=\S*?([\w.]+)(?=\s|$)", command[1])
-            self.assertEqual(set(files), keys)
-        names = re.findall(r"--name '?([\w.*-]+)'?", text)
-        for name in ("headrace-learner.headrace.svc", "*.headrace-replay.headrace.svc"):
-            self.assertIn(name, names)
+            files = re.findall(r"--from-file=(\w+)/([\w.]+)(?=\s|$)", command[1])
+            self.assertEqual({file for _, file in files}, keys)
+            for directory in {directory for directory, _ in files}:
+                made = re.search(rf"headrace certificates {directory} (.*)", text)[1]
+                names = set(re.findall(r"--name '?([\w.*-]+)'?", made))
+                called = {f"headrace-learner.{self.namespace}.svc", f"*.headrace-replay.{self.namespace}.svc"}
+                self.assertEqual(names, called)
 
     def test_being_told_to_end_is_the_drain(self) -> None:
         """SIGTERM makes each role finish in order. The image has no shell, so a hook that runs a command would fail."""
@@ -575,6 +579,32 @@ class OfThePageWithGpuTest(OfThePageTest):
         images = {container.spec["image"] for container in self.containers}
         self.assertEqual(images, {"registry.example.org/headrace:abc", "registry.example.org/headrace-cuda:abc"})
         self.assertIn("nvidia.com/gpu", self.container("headrace-learner").spec["resources"]["limits"])
+
+
+class SecondRunOfThePageTest(OfThePageTest):
+    """The same in another namespace."""
+
+    namespace = "second"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.overlay = self.changed(self.overlay)
+        ManifestsTest.setUp(self)
+
+    def changed(self, text: str) -> str:
+        """By the command of the page for such a file."""
+        kind = "my_run/" if "Kustomization" in text else f"{KUBERNETES}/namespace.yaml"
+        (command,) = re.findall(rf"^(sed .*) {kind}", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+        return subprocess.run(shlex.split(command), input=text, capture_output=True, text=True, check=True).stdout
+
+    def test_its_namespace_has_the_name_that_its_objects_are_in(self) -> None:
+        text = (KUBERNETES / "namespace.yaml").read_text(encoding="utf-8")
+        expected = yaml.safe_load(text)
+        expected["metadata"]["name"] = self.namespace
+        self.assertEqual(yaml.safe_load(self.changed(text)), expected)
+
+    def test_nothing_leads_to_the_first(self) -> None:
+        self.assertNotRegex(json.dumps(self.objects), r"\.headrace\.svc|namespace\W+headrace\b")
 
 
 class LargeShardsOfThePageTest(ManifestsTest):

@@ -23,11 +23,22 @@ STAND_INS = {
     "rsync": 'mkdir -p "${3#*:}" && cp -a --remove-destination "$2." "${3#*:}"',
     # scontrol show hostnames LIST
     "scontrol": "tr , '\\n' <<<\"$3\"",
-    # srun --OPTION... --output=FILE ... COMMAND
-    "srun": (
-        'while [[ "$1" == --* ]]; do [[ "$1" != --output=* ]] || out="${1#*=}"; shift; done; exec "$@" >>"$out" 2>&1'
-    ),
+    # srun --OPTION... --output=FILE ... COMMAND. Told to end, it kills. Here the number of a step is that of its processes'
+    # group.
+    "srun": """
+        while [[ "$1" == --* ]]; do [[ "$1" != --output=* ]] || out="${1#*=}"; shift; done
+        setsid bash -c 'export SLURM_STEP_ID=$$; exec "$@"' step "$@" >>"$out" 2>&1 &
+        step=$!
+        trap 'kill -KILL -- -"$step"' TERM HUP
+        while wait "$step"; code=$?; kill -0 "$step" 2>/dev/null; do :; done
+        exit "$code"
+    """,
+    # scancel --signal=TERM JOB.STEP: tells all processes of the step.
+    "scancel": '[[ "$1" == --signal=TERM && "$2" == "$SLURM_JOB_ID".* ]] && kill -TERM -- -"${2#*.}"',
+    # squeue --noheader --jobs=JOB
+    "squeue": 'grep -sx "${2#--jobs=}" "$(dirname "$0")/queue" || true',
 }
+JOB = "7"
 PROCESSES = ("replay-0", "replay-1", "learner", "actor-0", "actor-1", "evaluator")
 CONFIG = """
 seed: 1
@@ -103,10 +114,9 @@ class MachinesTest(unittest.TestCase):
         path.write_text(text, encoding="utf-8")
         return path
 
-    def call(self, *command: str) -> tuple[int, str]:
-        result = subprocess.run(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+    def call(self, *command: str, directory: Path | None = None) -> tuple[int, str]:
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        result = subprocess.run(command, env=self.environment, cwd=directory, check=False, **output)
         return result.returncode, result.stdout
 
     def log(self, directory: Path, name: str) -> str:
@@ -149,7 +159,7 @@ class MachinesTest(unittest.TestCase):
 
     def ssh_of(self, cluster: Path) -> Callable[[str], str]:
         def ssh(verb: str) -> str:
-            code, output = self.call(self.ssh, verb, str(cluster))
+            code, output = self.call(self.ssh, verb, f"./{cluster.name}", directory=cluster.parent)
             self.assertEqual(code, 0, output)
             return output
 
@@ -174,6 +184,11 @@ class MachinesTest(unittest.TestCase):
         wait_until(lambda: "is started again" in self.log(directory, "actor-1"), "the actor is started again")
         wait_until(lambda: self.log(directory, "actor-1").count("leased index") == 2, "the actor is back")
         self.assertEqual(ssh("start").count(" runs already"), len(PROCESSES))
+        self.write("run.textproto", CONFIG % 20_000_000)
+        code, output = self.call(self.ssh, "start", str(cluster))
+        self.assertEqual(code, 2, output)
+        self.assertIn("replay-0 on localhost runs with other binaries or another configuration", output)
+        self.assertIn("env_steps: 10000000", (directory / "run.textproto").read_text(encoding="utf-8"))
 
         # A learner that takes its time for the last checkpoint keeps its shards.
         learner = self.child_of(directory, "learner")
@@ -221,6 +236,7 @@ class MachinesTest(unittest.TestCase):
         for text, message in [
             ("lerner node1\n", "not known: lerner node1"),
             ("config a\ncertificates b\ndirectory /c\n", 'expected one line "learner ..."'),
+            ("certificates b\ndirectory /c\nlearner d\n", 'expected one line "config ..."'),
             ("config a\ncertificates b\ndirectory c\nlearner d\n", "directory c: expected a path from the root"),
         ]:
             with self.subTest(text):
@@ -236,6 +252,7 @@ class MachinesTest(unittest.TestCase):
         config = self.write("run.textproto", text % steps)
         environment = self.environment | {
             "SLURM_SUBMIT_DIR": str(self.checkout),
+            "SLURM_JOB_ID": JOB,
             "SLURM_JOB_NODELIST": "localhost,127.0.0.1",
             "HEADRACE_PORT": "17500",
         }
@@ -250,7 +267,20 @@ class MachinesTest(unittest.TestCase):
         job.wait(timeout=DEADLINE_SECONDS)
         return (self.root / "job.log").read_text(encoding="utf-8")
 
+    def test_a_slurm_job_has_its_run_directory_to_itself(self) -> None:
+        run = self.root / "slurm_run"
+        run.mkdir()
+        (run / "job").write_text("6\n", encoding="ascii")
+        (self.root / "programs" / "queue").write_text("6\n", encoding="ascii")
+        _, job = self.start_slurm(3000)
+        self.assertIn(f"job 6 runs in {run}", self.end_of(job))
+        self.assertEqual(job.returncode, 2)
+        self.assertFalse((run / "keys").exists())
+
     def test_a_slurm_job_trains_to_its_end(self) -> None:
+        (self.root / "slurm_run").mkdir()
+        # Of a job that was killed.
+        (self.root / "slurm_run" / "job").write_text("6\n", encoding="ascii")
         run, job = self.start_slurm(3000)
         output = self.end_of(job)
         self.assertEqual(job.returncode, 0, output + self.log(run, "learner"))
@@ -259,6 +289,10 @@ class MachinesTest(unittest.TestCase):
         self.assertRegex(self.log(run, "learner"), r"checkpoint update-\d+")
         self.assertTrue((run / "evaluations.csv").exists())
         self.assertEqual(json.loads((run / "targets.json").read_text(encoding="utf-8")), [])
+        self.assertFalse((run / "job").exists())
+        # That of the shards, which srun would have killed.
+        for shard in ("replay-0", "replay-1"):
+            self.assertIn("terminated: finishing", self.log(run, shard))
 
     def test_a_slurm_job_without_shards_trains_to_its_end(self) -> None:
         run, job = self.start_slurm(3000, WITHOUT_SHARDS)
