@@ -112,7 +112,9 @@ def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> li
 def check_installed(side: Side) -> None:
     """CommandError: its program is not there."""
     if shutil.which(ROOT / side.command[0]) is None:
-        raise CommandError(f"{' '.join(side.command)} cannot be run; {side.installed_by} installs it")
+        built = side.command[0].startswith("bazel-bin/")
+        mend = "without --no-build it is built" if built else f"{side.installed_by} installs it"
+        raise CommandError(f"{' '.join(side.command)} cannot be run; {mend}")
     if side.imports and subprocess.run([ROOT / side.command[0], "-c", _HAS_MODULE, side.imports], check=False).returncode:
         raise CommandError(f"{side.command[0]} has no module {side.imports}; {side.installed_by} installs it")
 

@@ -13,7 +13,6 @@ from typing import Any
 from rich.table import Table
 
 from headrace_cli import errors, inspector, workspace
-from headrace_cli.errors import UsageError
 from headrace_cli.live_view import number, size
 from headrace_cli.machine import free_disk, free_memory
 from headrace_cli.output import plain_console
@@ -30,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if not arguments.config.is_file():
-        raise UsageError(f"there is no configuration file {arguments.config}")
+    workspace.check_configuration(arguments.config)
     workspace.ensure_built((workspace.INSPECT,), build=not arguments.no_build)
     resolved = inspector.resolve(arguments.config, arguments.overrides)
     if arguments.resolved:

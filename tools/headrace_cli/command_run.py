@@ -33,7 +33,7 @@ POLL_SECONDS = 0.05
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a configuration, as in deploy/run/")
     inspector.add_overrides(parser)
-    parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN")
+    parser.add_argument("--dir", type=Path, help="the run directory; default: runs/CONFIG-seedN, with --seeds runs/CONFIG")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
     )
@@ -84,8 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if not arguments.config.is_file():
-        raise UsageError(f"there is no configuration file {arguments.config}")
+    workspace.check_configuration(arguments.config)
     for override in arguments.overrides:
         if "=" not in override:
             raise UsageError(f"--set {override}: expected FIELD=VALUE, as in --set sac.batch_size=128")

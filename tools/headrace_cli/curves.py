@@ -58,6 +58,8 @@ def load_groups(arguments: list[str]) -> list[Group]:
     for argument in arguments:
         label, separator, directories = argument.partition("=")
         if separator and not Path(argument).exists():
+            if not label or not all(directories.split(",")):
+                raise UsageError(f"{argument}: expected LABEL=DIR, or LABEL=DIR,DIR")
             runs = [run for directory in directories.split(",") for run in find_runs(Path(directory))]
             grouped.setdefault(label, []).extend(runs)
             continue
@@ -67,13 +69,21 @@ def load_groups(arguments: list[str]) -> list[Group]:
 
 
 def find_runs(directory: Path) -> list[Path]:
-    """The run directories that are meant by a directory: itself, or those in it."""
+    """The run directories that are meant by a directory: itself, or those in it, also of seeds in directories of theirs."""
+    found = _runs_in(directory, depth=2)
+    if not found:
+        several = "; several directories need a label: LABEL=DIR,DIR" if "," in str(directory) else ""
+        raise UsageError(f"{directory} is no run directory and has none in it (evaluations.csv or config.textproto){several}")
+    return found
+
+
+def _runs_in(directory: Path, depth: int) -> list[Path]:
     if is_run(directory):
         return [directory]
-    found = sorted(entry for entry in directory.iterdir() if is_run(entry)) if directory.is_dir() else []
-    if not found:
-        raise UsageError(f"{directory} is no run directory and has none in it (evaluations.csv or config.textproto)")
-    return found
+    if depth == 0 or not directory.is_dir():
+        return []
+    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+    return [run for entry in entries for run in _runs_in(entry, depth - 1)]
 
 
 def is_run(directory: Path) -> bool:

@@ -71,6 +71,20 @@ class CurvesTest(unittest.TestCase):
         groups = load_groups([f"ours={ours}", f"theirs={theirs}"])
         self.assertEqual([group.label for group in groups], ["ours", "theirs"])
 
+    def test_runs_are_found_in_directories_of_seeds_as_well(self) -> None:
+        for name in ("all/alone-seed1", "all/several/seed-1", "all/several/seed-2"):
+            self.write_run(name)
+        groups = load_groups([str(self.root / "all")])
+        self.assertEqual([(group.label, len(group.runs)) for group in groups], [("alone", 1), ("several", 2)])
+
+    def test_labels_and_directories_that_are_missing_are_said(self) -> None:
+        run = self.write_run("a/seed-1")
+        for argument in (f"={run}", "ours=", f"ours={run},"):
+            with self.assertRaisesRegex(UsageError, "expected LABEL=DIR"):
+                load_groups([argument])
+        with self.assertRaisesRegex(UsageError, "several directories need a label"):
+            load_groups([f"{run},{run}"])
+
     def test_a_directory_without_runs_is_refused(self) -> None:
         with self.assertRaisesRegex(UsageError, "is no run directory and has none in it"):
             load_groups([str(self.root)])
@@ -92,13 +106,13 @@ class CurvesTest(unittest.TestCase):
         half = (interval.high[0] - interval.low[0]) / 2
         self.assertAlmostEqual(half, 0.098 * values.std(), delta=0.01)
 
-    def test_curves_are_compared_where_all_seeds_have_data(self) -> None:
+    def test_curves_are_compared_from_where_all_seeds_have_begun_and_keep_their_last_values(self) -> None:
         long = (np.array([0.0, 10.0]), np.array([0.0, 10.0]))
-        short = (np.array([2.0, 6.0]), np.array([1.0, 1.0]))
+        short = (np.array([2.0, 6.0]), np.array([1.0, 3.0]))
         grid, values = on_common_grid([long, short], points=5)
-        self.assertEqual(grid.tolist(), [2, 3, 4, 5, 6])
-        self.assertEqual(values[0].tolist(), [2, 3, 4, 5, 6])
-        self.assertEqual(values[1].tolist(), [1, 1, 1, 1, 1])
+        self.assertEqual(grid.tolist(), [2, 4, 6, 8, 10])
+        self.assertEqual(values[0].tolist(), [2, 4, 6, 8, 10])
+        self.assertEqual(values[1].tolist(), [1, 2, 3, 3, 3])
 
     def test_one_run_is_drawn(self) -> None:
         output = self.root / "plots" / "one.png"

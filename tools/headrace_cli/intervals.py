@@ -40,8 +40,9 @@ def bootstrap_interval(values: Array, confidence: float = 0.95, resamples: int =
 
 
 def on_common_grid(curves: Sequence[tuple[Array, Array]], points: int = 200) -> tuple[Array, Array]:
-    """Curves (x, y) of several seeds as (grid, [seeds, points]), interpolated where all of them have data."""
+    """Curves (x, y) of several seeds as (grid, [seeds, points]), interpolated, from where all have begun to where the last
+    ends. A seed that has ended keeps its last value: one that has reached its score would be missed in the mean."""
     begin = max(x[0] for x, _ in curves)
-    end = max(min(x[-1] for x, _ in curves), begin)
+    end = max(x[-1] for x, _ in curves)
     grid = np.linspace(begin, end, points)
     return grid, np.stack([np.interp(grid, x, y) for x, y in curves])

@@ -6,10 +6,15 @@ from typing import TextIO
 
 from rich.console import Console
 
+_WIDTH_OF_FILES = 160  # where no terminal says how much it has room for: tables then need no line breaks
+
 
 def plain_console(file: TextIO | None = None) -> Console:
     """A console that shows text as it is: brackets in a log line or a path are no markup. Default: standard output."""
-    return Console(file=file, markup=False, emoji=False, highlight=False)
+    console = Console(file=file, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
 
 
 def lasting_console() -> Console:

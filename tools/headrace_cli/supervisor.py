@@ -35,7 +35,9 @@ class Limits:
     pause: float = 5.0  # before a child that has died twice so is started again
     ready: float = 60.0  # a child that does not serve yet must say something in its log in this time
     refusal: float = 60.0  # once all serve, what they were given may yet be refused in this time: it meets what they have
-    leave: float = 15.0  # children still running this long after the run is done are told to end
+    # Children still running this long after the run is done are told to end: who had not reached the learner before it
+    # left does not know.
+    leave: float = 3.0
     # A stage that has not ended this long after SIGTERM is killed: the last one, which has little to hand in and of which
     # a simulator may hang ...
     hand_in: float = 15.0
@@ -120,7 +122,7 @@ class Supervisor:
             self._report("killing what is left")
             self.killed = True
             if self.outcome is not None and self.outcome.exit_code == errors.INTERRUPTED:
-                self.outcome = Outcome(errors.INTERRUPTED, "killed; the same command goes on from the last checkpoint")
+                self.outcome = Outcome(errors.INTERRUPTED, "killed; the same command goes on from the last checkpoint, if there is one")
             self.kill_all()
         elif self.state is State.LEAVING:
             self._end(self.outcome)

@@ -4,6 +4,7 @@ HEADRACE_BINARIES names a directory that has the binaries already, as in a conta
 out as bazel-bin is (replay/replay, learner/learner, ...).
 """
 
+import difflib
 import json
 import os
 import shutil
@@ -58,6 +59,15 @@ def target_of(name: str) -> str:
     """The Bazel target that builds a binary: replay/replay is built by //replay:replay."""
     package, _, target = name.rpartition("/")
     return f"//{package}:{target}"
+
+
+def check_configuration(path: Path) -> None:
+    """UsageError: there is no such file; it names those of deploy/run that are named alike."""
+    if path.is_file():
+        return
+    known = {one.stem: one for one in (ROOT / "deploy" / "run").glob("*.textproto")}
+    near = [str(known[name].relative_to(ROOT)) for name in difflib.get_close_matches(path.stem, sorted(known), n=1)]
+    raise UsageError(f"there is no configuration file {path}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def ensure_built(names: tuple[str, ...], build: bool = True) -> None:

@@ -7,6 +7,8 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+from headrace_cli import workspace
+from headrace_cli.errors import UsageError
 from headrace_cli.workspace import built_revision, record_build, revision
 
 
@@ -40,6 +42,20 @@ class RevisionTest(unittest.TestCase):
         self.addCleanup(os.environ.__setitem__, "PATH", os.environ["PATH"])
         os.environ["PATH"] = str(self.root)
         self.assertEqual(revision(self.root), "")
+
+class ConfigurationTest(unittest.TestCase):
+    def test_one_that_is_not_there_comes_with_the_nearest_name(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(workspace, "ROOT", Path(folder)):
+            known = Path(folder, "deploy", "run", "pendulum_sac.textproto")
+            known.parent.mkdir(parents=True)
+            known.touch()
+            workspace.check_configuration(known)
+            for name in ("pendulum_sac", "runs/pendulum-sac.textproto"):
+                with self.assertRaisesRegex(UsageError, "did you mean deploy/run/pendulum_sac.textproto"):
+                    workspace.check_configuration(Path(name))
+            with self.assertRaisesRegex(UsageError, "there is no configuration file nothing_alike$"):
+                workspace.check_configuration(Path("nothing_alike"))
+
 
 class BuiltRevisionTest(unittest.TestCase):
     def setUp(self) -> None:
