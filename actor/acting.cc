@@ -150,7 +150,7 @@ absl::Status Acting::Run() {
   // What has been experienced is handed in, unless the shard is gone or takes nothing more.
   if (!attendance_->stopped()) {
     if (const absl::Status drained = writer_->Drain(Clock::now() + options_.drain_patience); !drained.ok()) {
-      LogWarning("%d bytes of experience are lost: %s", writer_->unacknowledged_bytes(), drained.ToString());
+      LogError("%d bytes of experience are lost: %s", writer_->unacknowledged_bytes(), drained.ToString());
     }
   }
   return attendance_->status();

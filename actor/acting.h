@@ -34,8 +34,9 @@ struct ActingOptions {
   v1::RunConfig config;
   v1::Lease lease;
   Experience experience;
-  // At the end of a run, for the shard to take what is not handed in yet.
-  std::chrono::seconds drain_patience{2};
+  // Of a process that is told to end, for the shard to take what is not handed in yet: that may wait for updates, which
+  // go on. Less than whoever kills it in the end gives it (tools/headrace_cli/supervisor.py).
+  std::chrono::seconds drain_patience{10};
 };
 
 // Of all random streams of the actor that holds this lease.

@@ -20,6 +20,7 @@ namespace {
 constexpr uint32_t kFormat = 1;
 constexpr char kPrefix[] = "update-";
 constexpr char kNewSuffix[] = ".new";  // of one that is to replace another
+constexpr int kMostReplacements = 10;  // while one is read
 constexpr char kIdentityFile[] = "/IDENTITY.textproto";
 
 template <typename Message>
@@ -118,7 +119,9 @@ absl::Status SaveCheckpoint(const std::string& directory, v1::CheckpointManifest
   return CommitCheckpoint(checkpoint, std::move(manifest));
 }
 
-absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
+namespace {
+
+absl::StatusOr<LoadedCheckpoint> LoadOnce(const std::string& directory) {
   LoadedCheckpoint loaded;
   const std::string manifest = directory + "/" + kManifestFile;
   RETURN_IF_ERROR(CheckChecksumLine(manifest));
@@ -144,6 +147,20 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
     loaded.files[file.name()] = std::move(contents);
   }
   return loaded;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& directory) {
+  const std::string manifest = directory + "/" + kManifestFile;
+  for (int replacements = 0;; ++replacements) {
+    const absl::StatusOr<std::string> before = ReadFile(manifest);
+    absl::StatusOr<LoadedCheckpoint> loaded = LoadOnce(directory);
+    if (!absl::IsDataLoss(loaded.status()) || replacements == kMostReplacements) return loaded;
+    // A run that goes on replaces `best`: its manifest was that of one checkpoint, and its files were another's.
+    const absl::StatusOr<std::string> after = ReadFile(manifest);
+    if (before.ok() && after.ok() && *before == *after) return loaded;
+  }
 }
 
 absl::StatusOr<std::optional<LoadedCheckpoint>> LoadNewestCheckpoint(const std::string& checkpoints) {
@@ -194,7 +211,11 @@ absl::StatusOr<v1::LearnerIdentity> NextIdentity(const std::string& checkpoints,
                                                  const std::optional<LoadedCheckpoint>& newest) {
   const std::string path = checkpoints + kIdentityFile;
   absl::StatusOr<v1::LearnerIdentity> identity = ReadText<v1::LearnerIdentity>(path);
-  if (absl::IsNotFound(identity.status())) {
+  const bool damaged = absl::IsDataLoss(identity.status()) || (identity.ok() && identity->run_id().empty());
+  if (damaged && newest.has_value()) {
+    LogError("%s is damaged; it is made anew from checkpoint %s", path, newest->manifest.name());
+  }
+  if (absl::IsNotFound(identity.status()) || (damaged && newest.has_value())) {
     identity = v1::LearnerIdentity();
     identity->set_run_id(newest.has_value() ? newest->manifest.run_id() : absl::StrFormat("%016x", RandomId()));
     if (newest.has_value()) identity->set_incarnation(newest->manifest.counters().learner_incarnation());

@@ -1,8 +1,10 @@
 #include "common/checkpoint.h"
 
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -236,6 +238,25 @@ TEST_F(CheckpointTest, FilesCountOnlyOnceTheyAreCommitted) {
   EXPECT_EQ((*LoadNewestCheckpoint(directory_.path()))->files.at(kPolicyFile), "newer");
 }
 
+// As `eval` does while the run goes on, which replaces its best weights.
+TEST_F(CheckpointTest, OneThatIsReplacedWhileItIsReadIsOneOrTheOther) {
+  const std::string best = directory_.path() + "/" + kBestCheckpoint;
+  const auto save = [&](char letter) {
+    return SaveCheckpoint(best, {}, {{kPolicyFile, std::string(1 << 20, letter)}});
+  };
+  ASSERT_TRUE(save('a').ok());
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; !done; ++i) ASSERT_TRUE(save(static_cast<char>('a' + i % 26)).ok());
+  });
+  for (int i = 0; i < 300; ++i) {
+    const absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(best);
+    EXPECT_TRUE(loaded.ok()) << loaded.status();
+  }
+  done = true;
+  writer.join();
+}
+
 TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
   const absl::StatusOr<v1::LearnerIdentity> first = NextIdentity(directory_.path());
   ASSERT_TRUE(first.ok()) << first.status();
@@ -250,7 +271,7 @@ TEST_F(CheckpointTest, EachStartIsAnotherIncarnationOfTheSameRun) {
 }
 
 // With another the shards would take the learner for one that has strayed there.
-TEST_F(CheckpointTest, AnIdentityThatWasDeletedIsThatOfTheNewestCheckpoint) {
+TEST_F(CheckpointTest, AnIdentityThatWasDeletedOrDamagedIsThatOfTheNewestCheckpoint) {
   v1::CheckpointManifest manifest;
   manifest.set_run_id("0123456789abcdef");
   manifest.mutable_counters()->set_learner_incarnation(7);
@@ -262,9 +283,16 @@ TEST_F(CheckpointTest, AnIdentityThatWasDeletedIsThatOfTheNewestCheckpoint) {
     EXPECT_EQ(identity->run_id(), "0123456789abcdef");
     EXPECT_EQ(identity->incarnation(), incarnation);
   }
+  for (const std::string damaged : {"run_id: ", ""}) {
+    ASSERT_TRUE(WriteFileAtomically(directory_.path() + "/IDENTITY.textproto", damaged).ok());
+    const absl::StatusOr<v1::LearnerIdentity> identity = NextIdentity(directory_.path(), newest);
+    ASSERT_TRUE(identity.ok()) << identity.status();
+    EXPECT_EQ(identity->run_id(), "0123456789abcdef");
+    EXPECT_EQ(identity->incarnation(), 8);
+  }
 }
 
-TEST_F(CheckpointTest, AnIdentityThatCannotBeReadIsNotReplacedByANewOne) {
+TEST_F(CheckpointTest, AnIdentityThatCannotBeReadIsNotReplacedByAnotherRuns) {
   ASSERT_TRUE(WriteFileAtomically(directory_.path() + "/IDENTITY.textproto", "run_id: ").ok());
   const absl::Status status = NextIdentity(directory_.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);

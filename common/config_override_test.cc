@@ -61,6 +61,12 @@ TEST(ConfigOverrideTest, TakesStringsWithoutQuotesAndWithEqualsSigns) {
   EXPECT_EQ(Applied({"s=a b=c \"d\""}).s(), "a b=c \"d\"");
 }
 
+TEST(ConfigOverrideTest, LeavesOutBlanksAroundFieldAndValue) {
+  EXPECT_EQ(Applied({" inner.count = 7 "}).inner().count(), 7);
+  EXPECT_TRUE(Applied({"b = true"}).b());
+  EXPECT_EQ(Refusal("i33 = 1"), Refusal("i33=1"));
+}
+
 TEST(ConfigOverrideTest, CreatesMessagesOnTheWay) {
   const test::Everything message = Applied({"inner.count=7"});
   EXPECT_TRUE(message.has_inner());

@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 
 namespace headrace {
@@ -67,12 +68,14 @@ absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(const std::string& path,
   file->columns_ = absl::StrSplit(lines.front(), ',');
   // A loss of power may leave a last line of which only the length was written.
   if (lines.size() > 1 && CountCells(lines.back()) != file->columns_.size()) lines.pop_back();
-  for (size_t i = 1; i < lines.size(); ++i) {
-    if (CountCells(lines[i]) == file->columns_.size()) continue;
-    return absl::DataLossError(absl::StrCat(path, ":", i + 1, ": ", CountCells(lines[i]), " cells, but the header has ",
-                                            file->columns_.size()));
-  }
   lines.erase(lines.begin());
+  const size_t damaged =
+      std::erase_if(lines, [&](const std::string& line) { return CountCells(line) != file->columns_.size(); });
+  if (damaged > 0) {
+    RETURN_IF_ERROR(WriteFileAtomically(path + ".damaged", *text));
+    LogError("%s: %d lines that have not %d cells as the header has are left out; %s.damaged is what it was", path,
+             damaged, file->columns_.size(), path);
+  }
   RETURN_IF_ERROR(file->Rewrite(lines));
   RETURN_IF_ERROR(file->AddColumns(columns));
   return file;

@@ -24,8 +24,8 @@ namespace headrace {
 
 class CsvFile {
  public:
-  // Creates the file, or goes on with one that exists, adding those of `columns` that it lacks.
-  // DATA_LOSS: a line that is not the last has another number of cells than the header.
+  // Creates the file, or goes on with one that exists, adding those of `columns` that it lacks. Lines that have another
+  // number of cells than the header are left out: no run should end for the sake of its curve. PATH.damaged keeps them.
   static absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& path,
                                                        const std::vector<std::string>& columns);
   ~CsvFile();

@@ -1,4 +1,4 @@
-// The CSV file of an earlier run: with whatever is in it, it is refused, or goes on as a whole one.
+// The CSV file of an earlier run: with whatever is in it, it goes on as a whole one, unless its columns cannot be.
 #include <algorithm>
 #include <string>
 #include <vector>

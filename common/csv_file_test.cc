@@ -84,11 +84,12 @@ TEST_F(CsvFileTest, StartsAnewWhenEvenTheHeaderWasCutShort) {
   EXPECT_EQ(Text(), "steps,loss\n");
 }
 
-TEST_F(CsvFileTest, RefusesAFileThatIsBrokenInTheMiddle) {
-  Write("steps,loss\n1,2\n2\n3,4\n");
-  const absl::Status status = CsvFile::Open(path_, {}).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(status.message(), HasSubstr("f.csv:3: 1 cells, but the header has 2"));
+TEST_F(CsvFileTest, LeavesOutBrokenLinesInTheMiddleAndKeepsTheFileThatHadThem) {
+  const std::string broken = "steps,loss\n1,2\n2\n3,4\n5,6,7\n8,9\n";
+  Write(broken);
+  Open();
+  EXPECT_EQ(Text(), "steps,loss\n1,2\n3,4\n8,9\n");
+  EXPECT_EQ(*ReadFile(path_ + ".damaged"), broken);
 }
 
 TEST_F(CsvFileTest, TruncatesRowsBeyondAValueAndGoesOnThere) {

@@ -27,10 +27,12 @@
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 #include "learner/restore.h"
+#include "learner/table_spec.h"
 #include "model/device.h"
 #include "nlohmann/json.hpp"
 #include "proto/field_options.pb.h"
 #include "replay/selector/selector.h"
+#include "replay/table_plan.h"
 #include "tools/estimate.h"
 #include "tools/warnings.h"
 
@@ -51,6 +53,14 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
   const v1::EnvironmentSpec environment = MakeEnvironmentSpec(facts, config.environment());
   ASSIGN_OR_RETURN(Experience experience, MakeExperience(config, environment));
   RETURN_IF_ERROR(ParseDevice(config.device()).status());
+  if (config.topology() != v1::ASYNCHRONOUS_GRADIENTS) {  // in which nothing is replayed
+    const absl::Status planned = PlanTable(MakeTableSpec(config, experience)).status();
+    if (!planned.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("replay.budget_bytes: a shard has ", config.replay().budget_bytes() / config.replay().shards(),
+                       " of ", config.replay().budget_bytes(), " bytes: ", std::string(planned.message())));
+    }
+  }
   return Checked{config, environment, std::move(experience)};
 }
 

@@ -49,6 +49,17 @@ class ConfigurationTest(SystemTest):
         config = self.config('environment { name: "Pendulum-v1" }\nsac {\n  batch_size: 100000\n}\n')
         self.assert_refused(Run(self, config=config), "task.textproto:3:3: sac.batch_size", "maximum 65536")
 
+    def test_a_table_that_its_budget_cannot_hold(self) -> None:
+        queue = PENDULUM.with_name("cartpole_impala.textproto")
+        run = Run(self, "actor_critic.batch_size=65536", config=queue)
+        self.assert_refused(run, "cartpole_impala.textproto: replay.budget_bytes: a shard has ", "does not hold twice a queue's")
+        self.assert_refused(Run(self, "replay.budget_bytes=100"), "--set replay.budget_bytes=100: ", "less than two items")
+
+    def test_a_seed_given_as_to_eval(self) -> None:
+        code, output = Run(self).to_end("--seed", "7")
+        self.assertEqual(code, 2)
+        self.assertIn("one run with seed 7 is --set seed=7", output)
+
     def test_a_field_that_was_emptied_is_not_zero(self) -> None:
         config = inspector.as_json(PENDULUM, ["stop.score="])
         self.assertIsNone(plan_of(config).stop_score)

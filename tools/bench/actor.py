@@ -12,8 +12,8 @@ else runs on the machine takes time from both sides and is not counted. On an id
 the clock: where they are not, something took the actor's core, or the actor slept for a reason that is not counted, and
 a warning says so. Each figure is the median of its rounds.
 
-Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference, and
-wall_value, the steps in a second of the clock.
+Output: a table, or with --json one object a line: name, value, unit, reference, ratio = value / reference, and as a note
+the steps in a second of the clock.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def main() -> None:
 def report(name: str, value: float, wall_value: float, limit: float, as_json: bool) -> None:
     if as_json:
         figure = {"name": name, "value": value, "unit": "steps/s", "reference": limit, "ratio": value / limit}
-        print(json.dumps(figure | {"wall_value": wall_value}), flush=True)
+        print(json.dumps(figure | {"notes": {"by the clock": round(wall_value)}}), flush=True)
     else:
         shown = f"{value:10.0f} steps/s  by the clock {wall_value:10.0f}  limit {limit:10.0f}  ratio {value / limit:5.2f}"
         print(f"{name:40} {shown}", flush=True)

@@ -94,19 +94,27 @@ def with_options(benchmark: Benchmark, options: list[str]) -> Benchmark:
     return replace(benchmark, measured=extended(benchmark.measured), reference=reference)
 
 
-def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> list[Figure]:
-    """Runs the sides in turn, so that what else the machine does falls on both. CommandError: a side failed."""
+Failure = CommandError | KeyboardInterrupt
+
+
+def run(benchmark: Benchmark, repeats: int, report: Callable[[str], None]) -> tuple[list[Figure], Failure | None]:
+    """Runs the sides in turn, so that what else the machine does falls on both. With a failure come the figures that were
+    there by then: they may have taken hours. CommandError: a side cannot be run at all."""
     sides = [benchmark.measured] + ([benchmark.reference] if benchmark.reference else [])
     for side in sides:  # one must not be measured for minutes before it is known that the other is missing
         check_installed(side)
     lines: list[list[Line]] = [[] for _ in sides]
-    for repeat in range(1, repeats + 1):
-        for side, collected in zip(sides, lines, strict=True):
-            report(f"{repeat}/{repeats} {side.summary}")
-            collected += measure(side)
+    failure: Failure | None = None
+    try:
+        for repeat in range(1, repeats + 1):
+            for side, collected in zip(sides, lines, strict=True):
+                report(f"{repeat}/{repeats} {side.summary}")
+                measure(side, collected)
+    except (CommandError, KeyboardInterrupt) as error:
+        failure = error
     if benchmark.reference is None:
-        return compare(lines[0], [])
-    return compare(lines[0], lines[1], benchmark.reference.summary)
+        return compare(lines[0], []), failure
+    return compare(lines[0], lines[1], benchmark.reference.summary), failure
 
 
 def check_installed(side: Side) -> None:
@@ -119,24 +127,36 @@ def check_installed(side: Side) -> None:
         raise CommandError(f"{side.command[0]} has no module {side.imports}; {side.installed_by} installs it")
 
 
-def measure(side: Side) -> list[Line]:
-    """The JSON lines that one run of a side prints; other lines are for people and are skipped."""
+def measure(side: Side, lines: list[Line]) -> None:
+    """Adds the JSON lines that one run of a side prints, also of one that fails; other lines are for people and are
+    skipped."""
+    before = len(lines)
     with tempfile.TemporaryFile("w+") as output:
-        with subprocess.Popen(
-            side.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stderr is not None
-            last = "it said nothing"
-            for line in process.stderr:  # what the side has to say of its figures, or of how far it is
-                sys.stderr.write(line)
-                last = line.strip() or last
-        output.seek(0)
-        lines = [json.loads(line) for line in output if line.startswith("{")]
+        try:
+            with subprocess.Popen(
+                side.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stderr is not None
+                last = "it said nothing"
+                for line in process.stderr:  # what the side has to say of its figures, or of how far it is
+                    sys.stderr.write(line)
+                    last = line.strip() or last
+        finally:
+            output.seek(0)
+            lines += [one for line in output if (one := _json_object(line)) is not None]
     if process.returncode != 0:
         raise CommandError(f"{' '.join(side.command)} ended with code {process.returncode}: {last}")
-    if not lines:
+    if len(lines) == before:
         raise CommandError(f"{' '.join(side.command)} printed no figure: expected JSON objects, one a line")
-    return lines
+
+
+def _json_object(line: str) -> Line | None:
+    """None: it is something else, or was cut off."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def compare(measured: list[Line], reference: list[Line], beside: str = "the reference") -> list[Figure]:

@@ -62,14 +62,22 @@ class BenchmarkTest(unittest.TestCase):
         print_figure = f"print({json.dumps(json.dumps(figure('f', 2)))})"
         sides = [Side(name, [sys.executable, "-c", print_figure]) for name in ("ours", "theirs")]
         reports: list[str] = []
-        figures = run(Benchmark("b", "b", [], 2, *sides), 2, reports.append)
+        figures, failure = run(Benchmark("b", "b", [], 2, *sides), 2, reports.append)
+        self.assertIsNone(failure)
         self.assertEqual(reports, ["1/2 ours", "1/2 theirs", "2/2 ours", "2/2 theirs"])
         self.assertEqual(figures[0].ratio, 1)
 
     def test_a_side_that_fails_is_named_with_what_it_said(self) -> None:
         side = Side("ours", [sys.executable, "-c", "raise SystemExit('no such device')"])
         with self.assertRaisesRegex(CommandError, "(?s)ended with code 1.*no such device"):
-            measure(side)
+            measure(side, [])
+
+    def test_figures_that_were_there_before_a_failure_are_kept(self) -> None:
+        lines = f"print({json.dumps(json.dumps(figure('f', 2)))}); print('{{cut off'); raise SystemExit('too little memory')"
+        ours = Side("ours", [sys.executable, "-c", lines])
+        figures, failure = run(Benchmark("b", "b", [], 2, ours, None), 2, lambda _: None)
+        self.assertEqual([(one.name, one.value) for one in figures], [("f", 2)])
+        self.assertIn("too little memory", str(failure))
 
     def test_a_side_that_is_not_there_comes_with_what_installs_it(self) -> None:
         ours = Side("ours", [sys.executable, "-c", "print()"])
@@ -89,7 +97,7 @@ class BenchmarkTest(unittest.TestCase):
 
     def test_a_side_that_prints_nothing_is_refused(self) -> None:
         with self.assertRaisesRegex(CommandError, "printed no figure"):
-            measure(Side("ours", [sys.executable, "-c", "print('hello')"]))
+            measure(Side("ours", [sys.executable, "-c", "print('hello')"]), [])
 
     def test_a_file_that_lacks_a_part_is_refused_by_name(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

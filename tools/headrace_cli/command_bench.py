@@ -56,10 +56,13 @@ def execute(arguments: argparse.Namespace) -> int:
         _write(arguments.json, [], "a")  # that it cannot be written is better known before minutes of measuring
     if not arguments.no_build:
         workspace.bazel_build(chosen.targets)
-    figures = benchmark.run(chosen, repeats, lambda text: console.print(text))
-    console.print(_figures_table(chosen, figures, repeats))
+    figures, failure = benchmark.run(chosen, repeats, lambda text: console.print(text))
+    if figures:
+        console.print(_figures_table(chosen, figures, repeats))
     if arguments.json is not None:
         _write(arguments.json, figures)
+    if failure is not None:
+        raise failure
     return errors.DONE
 
 

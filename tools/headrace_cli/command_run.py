@@ -25,7 +25,7 @@ from headrace_cli.prometheus import Prometheus, check_usable
 from headrace_cli.run_directory import RunDirectory, check_has_networks
 from headrace_cli.seeds import finish_seeds
 from headrace_cli.session import Request, Session
-from headrace_cli.summary import summary_lines
+from headrace_cli.summary import end_line, summary_lines
 
 POLL_SECONDS = 0.05
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="N runs, with seed, seed + 1, ..., in DIR/seed-S"
     )
+    parser.add_argument("--seed", metavar="S", help=argparse.SUPPRESS)  # for those who know it from `eval`
     parser.add_argument("--parallel", type=int, metavar="K", help="with --seeds: K runs beside each other; default: 1")
     parser.add_argument(
         "--init-from", type=Path, metavar="DIR", help="start from the networks of this run directory or checkpoint"
@@ -75,6 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
             interrupts.end_command = False
             for session in sessions:
                 session.close()
+    interrupts.end_command = True
     for session in sessions:
         console.print("\n".join(summary_lines(session)), soft_wrap=True)
     if arguments.seeds:
@@ -88,6 +90,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for override in arguments.overrides:
         if "=" not in override:
             raise UsageError(f"--set {override}: expected FIELD=VALUE, as in --set sac.batch_size=128")
+    if arguments.seed is not None:
+        raise UsageError(f"--seed: one run with seed {arguments.seed} is --set seed={arguments.seed}; --seeds N makes N runs")
     for given in (arguments.seeds, arguments.parallel):
         if given is not None and given < 1:
             raise UsageError(f"--seeds and --parallel are numbers of runs: expected 1 or more, got {given}")
@@ -171,9 +175,12 @@ def _run_all(
         for session in [session for session in active if session.ended]:
             active.remove(session)
             session.close()
+            if len(sessions) > 1:  # of one alone the summary says it, and at once
+                view.say(end_line(session))
             without_picture.append(session)
             if session.outcome.exit_code == errors.BAD_USAGE:
                 waiting.clear()
+        interrupts.end_command = not (active or waiting)  # what is left are pictures
         while without_picture and not active:
             without_picture.pop(0).draw()
         time.sleep(POLL_SECONDS)

@@ -144,6 +144,7 @@ class CommandRunTest(unittest.TestCase):
     def test_a_run_ends_with_a_summary_and_a_picture(self) -> None:
         code, output = self.run_to_end(fake={"finish": True})
         self.assertEqual(code, 0, output)
+        self.assertIn("run: done (1000 environment steps are done)", output)
         self.assertIn("last evaluation      -200 ± 30 over 10 episodes; best -200", output)
         self.assertIn("checkpoints/update-000000000500", output)
         self.assertTrue((self.run_directory / "plots" / "learning_curve.png").exists())
@@ -586,6 +587,8 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end("--seeds", "2", "--parallel", "2", fake={"finish": True})
         self.assertEqual(code, 0, output)
         self.assertIn("mean of 2 seeds: -200, 95% interval -200 to -200", output)
+        # Once when it ended, and once in the summary of all.
+        self.assertEqual(output.count("run/seed-2: done (1000 environment steps are done)"), 2, output)
         for seed in (1, 2):
             stored = json.loads((self.run_directory / f"seed-{seed}" / "config.textproto").read_text(encoding="utf-8"))
             self.assertEqual(stored["seed"], seed)

@@ -34,7 +34,8 @@ def execute(arguments: argparse.Namespace) -> int:
     console = plain_console()
     if is_running(run):
         _watch(run, console)
-    ended = "running" if is_running(run) else "finished" if run.result.exists() else "not running"
+    reason = f" ({run.end_reason()})" if run.end_reason() else ""
+    ended = "running" if is_running(run) else f"finished{reason}" if run.has_ended() else "not running"
     lines = [f"{group_label_of(run.path)}: {ended}", *run_lines(run)]
     console.print("\n".join(lines), soft_wrap=True)
     return errors.DONE

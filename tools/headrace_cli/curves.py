@@ -2,7 +2,9 @@
 is shown as one mean with an interval.
 """
 
+import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,7 @@ class Run:
     directory: Path
     evaluations: Curve
     training: Curve
+    ended: bool  # it will not go on from where it is, as far as is known
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,40 @@ class Group:
 def load_groups(arguments: list[str]) -> list[Group]:
     """Groups from the command line: LABEL=DIR,DIR, or a directory, of a run or with seed directories in it.
 
-    Run directories that are named alike but for the seed make one group. UsageError: a directory holds no run.
+    Run directories in one place that are named alike but for the seed make one group; a run that is named twice counts
+    once. UsageError: a directory holds no run.
     """
-    grouped: dict[str, list[Path]] = {}
+    labelled: dict[str, list[Path]] = {}
+    experiments: dict[Path, list[Path]] = {}
     for argument in arguments:
         label, separator, directories = argument.partition("=")
         if separator and not Path(argument).exists():
             if not label or not all(directories.split(",")):
                 raise UsageError(f"{argument}: expected LABEL=DIR, or LABEL=DIR,DIR")
             runs = [run for directory in directories.split(",") for run in find_runs(Path(directory))]
-            grouped.setdefault(label, []).extend(runs)
+            labelled.setdefault(label, []).extend(runs)
             continue
         for run in find_runs(Path(argument)):
-            grouped.setdefault(group_label(run), []).append(run)
-    return [Group(label, [load_run(run) for run in runs]) for label, runs in grouped.items()]
+            experiments.setdefault(experiment_of(run), []).append(run)
+    groups = [*labelled.items(), *zip(_labels(list(experiments)), experiments.values(), strict=True)]
+    return [Group(label, [load_run(run) for run in _without_repeats(runs)]) for label, runs in groups]
+
+
+def _labels(experiments: list[Path]) -> list[str]:
+    """Their names; where those are the same, with as much of the path as tells them apart."""
+    names = Counter(experiment.name for experiment in experiments)
+
+    def label(experiment: Path) -> str:
+        if names[experiment.name] == 1:
+            return experiment.name
+        alike = [other.parent for other in experiments if other.name == experiment.name]
+        return str(experiment.relative_to(os.path.commonpath(alike)))
+
+    return [label(experiment) for experiment in experiments]
+
+
+def _without_repeats(runs: list[Path]) -> list[Path]:
+    return list({run.resolve(): run for run in reversed(runs)}.values())[::-1]
 
 
 def find_runs(directory: Path) -> list[Path]:
@@ -91,13 +114,13 @@ def is_run(directory: Path) -> bool:
     return run.evaluations.exists() or run.is_run()
 
 
-def group_label(run: Path) -> str:
-    """What a run shares with the other seeds of its experiment."""
+def experiment_of(run: Path) -> Path:
+    """What a run shares with the other seeds of its experiment: a directory that they are in, or could be."""
     path = run.resolve()
     match = _SEED.fullmatch(path.name)
     if match is None:
-        return path.name
-    return match["name"] or path.parent.name
+        return path
+    return path.with_name(match["name"]) if match["name"] else path.parent
 
 
 def load_run(path: Path) -> Run:
@@ -106,6 +129,8 @@ def load_run(path: Path) -> Run:
         path,
         curve_of(directory.evaluation_rows(), "mean_return", "std_return"),
         curve_of(directory.progress_rows(), _TRAINING_RETURN),
+        # Of another system's, and of those that are kept as results, there are but the curves.
+        not directory.is_run() or directory.has_ended(),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from headrace_cli.csv_tail import read_rows
-from headrace_cli.curves import curve_of, group_label, load_groups
+from headrace_cli.curves import curve_of, experiment_of, load_groups
 from headrace_cli.errors import UsageError
 from headrace_cli.intervals import bootstrap_interval, on_common_grid
 from headrace_cli.picture import draw
@@ -28,8 +28,8 @@ class CurvesTest(unittest.TestCase):
         directory.mkdir(parents=True)
         rows = [f"{step * 1000},{step},{step * 900},{level + 10 * step},5,200,10\n" for step in range(10)]
         (directory / "evaluations.csv").write_text(HEADER + "".join(rows), encoding="utf-8")
-        progress = [f"{step * 500},{step / 2},{level + step}\n" for step in range(20)]
-        text = "env_steps,wall_seconds,rollout/ep_rew_mean\n" + "".join(progress)
+        progress = [f"{step * 500},{step / 2},{step * 450},{level + step}\n" for step in range(20)]
+        text = "env_steps,wall_seconds,updates,rollout/ep_rew_mean\n" + "".join(progress)
         (directory / "progress.csv").write_text(text, encoding="utf-8")
         return directory
 
@@ -62,9 +62,9 @@ class CurvesTest(unittest.TestCase):
         self.assertEqual(curve.returns.tolist(), [1.0, 5.0])
 
     def test_runs_that_differ_in_their_seed_are_one_group(self) -> None:
-        self.assertEqual(group_label(Path("/runs/hopper/seed-3")), "hopper")
-        self.assertEqual(group_label(Path("/runs/hopper_sac-seed12")), "hopper_sac")
-        self.assertEqual(group_label(Path("/runs/demo-20260101")), "demo-20260101")
+        self.assertEqual(experiment_of(Path("/runs/hopper/seed-3")), Path("/runs/hopper"))
+        self.assertEqual(experiment_of(Path("/runs/hopper_sac-seed12")), Path("/runs/hopper_sac"))
+        self.assertEqual(experiment_of(Path("/runs/demo-20260101")), Path("/runs/demo-20260101"))
 
     def test_labels_may_be_given(self) -> None:
         ours, theirs = self.write_run("a/seed-1"), self.write_run("b/seed-1")
@@ -76,6 +76,27 @@ class CurvesTest(unittest.TestCase):
             self.write_run(name)
         groups = load_groups([str(self.root / "all")])
         self.assertEqual([(group.label, len(group.runs)) for group in groups], [("alone", 1), ("several", 2)])
+
+    def test_experiments_of_the_same_name_in_two_places_are_two(self) -> None:
+        for name in ("old/pend/seed-1", "new/pend/seed-1", "new/pend/seed-2", "new/hopper-seed1"):
+            self.write_run(name)
+        groups = load_groups([str(self.root / "old"), str(self.root / "new")])
+        found = {group.label: len(group.runs) for group in groups}
+        self.assertEqual(found, {"old/pend": 1, "new/pend": 2, "hopper": 1})
+
+    def test_a_run_that_is_named_twice_counts_once(self) -> None:
+        run = self.write_run("pend/seed-1")
+        for arguments in ([str(run.parent), str(run)], [f"both={run},{run.parent}"]):
+            (group,) = load_groups(arguments)
+            self.assertEqual(len(group.runs), 1)
+
+    def test_a_run_has_ended_that_its_launcher_or_its_learner_says_so_of(self) -> None:
+        run = self.write_run("pend/seed-1")
+        self.assertTrue(load_groups([str(run)])[0].runs[0].ended)  # only curves, as in docs/results
+        (run / "config.textproto").touch()
+        self.assertFalse(load_groups([str(run)])[0].runs[0].ended)
+        (run / "result.json").touch()
+        self.assertTrue(load_groups([str(run)])[0].runs[0].ended)
 
     def test_labels_and_directories_that_are_missing_are_said(self) -> None:
         run = self.write_run("a/seed-1")
@@ -107,12 +128,27 @@ class CurvesTest(unittest.TestCase):
         self.assertAlmostEqual(half, 0.098 * values.std(), delta=0.01)
 
     def test_curves_are_compared_from_where_all_seeds_have_begun_and_keep_their_last_values(self) -> None:
-        long = (np.array([0.0, 10.0]), np.array([0.0, 10.0]))
-        short = (np.array([2.0, 6.0]), np.array([1.0, 3.0]))
+        long = (np.array([0.0, 10.0]), np.array([0.0, 10.0]), True)
+        short = (np.array([2.0, 6.0]), np.array([1.0, 3.0]), True)
         grid, values = on_common_grid([long, short], points=5)
         self.assertEqual(grid.tolist(), [2, 4, 6, 8, 10])
         self.assertEqual(values[0].tolist(), [2, 4, 6, 8, 10])
         self.assertEqual(values[1].tolist(), [1, 2, 3, 3, 3])
+
+    def test_the_mean_ends_where_the_first_does_that_goes_on(self) -> None:
+        long = (np.array([0.0, 10.0]), np.array([0.0, 10.0]), True)
+        short = (np.array([2.0, 6.0]), np.array([1.0, 3.0]), False)
+        late = (np.array([8.0, 9.0]), np.array([1.0, 3.0]), True)
+        self.assertEqual(on_common_grid([long, short], points=5)[0].tolist(), [2, 3, 4, 5, 6])
+        self.assertEqual(on_common_grid([long, short, late], points=2)[0].tolist(), [8, 8])
+
+    def test_runs_without_an_evaluator_are_drawn_by_their_training_return(self) -> None:
+        for name in ("a/seed-1", "a/seed-2", "b/seed-1"):
+            (self.write_run(name) / "evaluations.csv").write_text(HEADER, encoding="utf-8")
+        output = self.root / "training.png"
+        draw(load_groups([str(self.root / "a"), str(self.root / "b")]), output, "a, b")
+        self.assert_is_png(output)
+        self.assertGreater(output.stat().st_size, 30_000)  # axes without a line are half of that
 
     def test_one_run_is_drawn(self) -> None:
         output = self.root / "plots" / "one.png"

@@ -39,10 +39,12 @@ def bootstrap_interval(values: Array, confidence: float = 0.95, resamples: int =
     return Interval(mean, low, high)
 
 
-def on_common_grid(curves: Sequence[tuple[Array, Array]], points: int = 200) -> tuple[Array, Array]:
-    """Curves (x, y) of several seeds as (grid, [seeds, points]), interpolated, from where all have begun to where the last
-    ends. A seed that has ended keeps its last value: one that has reached its score would be missed in the mean."""
-    begin = max(x[0] for x, _ in curves)
-    end = max(x[-1] for x, _ in curves)
+def on_common_grid(curves: Sequence[tuple[Array, Array, bool]], points: int = 200) -> tuple[Array, Array]:
+    """Curves (x, y, ended) of several seeds as (grid, [seeds, points]), interpolated, from where all have begun to where
+    the last ends. A seed that has ended keeps its last value: one that has reached its score would be missed in the mean.
+    Of one that goes on nobody knows what comes: beyond it there is no mean."""
+    begin = max(x[0] for x, _, _ in curves)
+    unfinished = [x[-1] for x, _, ended in curves if not ended]
+    end = max(begin, min(unfinished) if unfinished else max(x[-1] for x, _, _ in curves))
     grid = np.linspace(begin, end, points)
-    return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
+    return grid, np.stack([np.interp(grid, x, y) for x, y, _ in curves])

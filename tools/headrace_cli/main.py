@@ -30,6 +30,7 @@ def parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     for name in COMMANDS:
         command = commands.add_parser(
             name,
+            allow_abbrev=False,  # --seed would be --seeds, and many runs
             help=_summary(name),
             epilog=_EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,

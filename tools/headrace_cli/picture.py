@@ -86,11 +86,14 @@ def _drawable(run: Run) -> bool:
 
 def _draw_group(axis: "Axes", group: Group, x_of: XOf, number: int, alone: bool) -> None:
     colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-    evaluated = [run.evaluations for run in group.runs if len(run.evaluations)]
+    evaluated = [(run.evaluations, run.ended) for run in group.runs if len(run.evaluations)]
+    trained = [(run.training, run.ended) for run in group.runs if len(run.training)]
     if alone and len(group.runs) == 1:
         _draw_training(axis, group.runs[0].training, x_of)
+    elif not evaluated and trained:  # without an evaluator
+        _draw_seeds(axis, trained, x_of, f"{group.label}, training", colour, style)
     if len(evaluated) == 1:
-        _draw_single(axis, evaluated[0], x_of, group.label, colour, style)
+        _draw_single(axis, evaluated[0][0], x_of, group.label, colour, style)
     elif evaluated:
         _draw_seeds(axis, evaluated, x_of, group.label, colour, style)
 
@@ -110,11 +113,14 @@ def _draw_single(axis: "Axes", curve: Curve, x_of: XOf, label: str, colour: str,
     )
 
 
-def _draw_seeds(axis: "Axes", curves: list[Curve], x_of: XOf, label: str, colour: str, style: str) -> None:
-    grid, values = on_common_grid([(x_of(curve), curve.returns) for curve in curves])
+def _draw_seeds(
+    axis: "Axes", curves: list[tuple[Curve, bool]], x_of: XOf, label: str, colour: str, style: str
+) -> None:
+    """curves: each with whether it has ended."""
+    grid, values = on_common_grid([(x_of(curve), curve.returns, ended) for curve, ended in curves])
     interval = bootstrap_interval(values)
-    for curve in curves:
+    for curve, _ in curves:
         axis.plot(x_of(curve), curve.returns, color=colour, linewidth=0.7, alpha=0.3)
-    text = f"{label}, mean of {len(curves)} seeds, 95% interval"
+    text = f"{label}, mean of {len(curves)} seeds, 95% interval" if len(curves) > 1 else label
     axis.plot(grid, interval.mean, style, color=colour, linewidth=2, label=text)
     axis.fill_between(grid, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)

@@ -139,12 +139,13 @@ class RunDirectory:
 
     def best_return(self) -> float | None:
         """Of the weights in `best`, whose evaluation may be of a stretch that the run has lost since."""
-        try:
-            manifest = (self.checkpoints / "best" / "MANIFEST.textproto").read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return None
-        found = re.search(r"^ *best_evaluation: (-?[0-9.e+-]+)$", manifest, re.MULTILINE)
-        return float(found[1]) if found else None
+        found = _in_manifest(self.checkpoints / "best", r"best_evaluation: (-?[0-9.e+-]+)")
+        return float(found) if found else None
+
+    def end_reason(self) -> str:
+        """Why the run was over when its newest checkpoint was written; empty: it was not."""
+        numbered = self._numbered_checkpoints()
+        return _in_manifest(numbered[max(numbered)], r'end_reason: "(.*)"') if numbered else ""
 
     def checkpoint(self, which: str) -> Path:
         """The directory of a complete checkpoint: `best`, `latest` or an update number. UsageError: there is none."""
@@ -169,6 +170,10 @@ class RunDirectory:
 
     def progress_rows(self) -> list[Row]:
         return _rows_with(self.progress, _POSITION)
+
+    def has_ended(self) -> bool:
+        """By its stop conditions, not by an interruption."""
+        return self.result.exists() or bool(self.end_reason())
 
     def wall_seconds(self) -> float:
         """For which it has run, as far as its files tell."""
@@ -260,6 +265,16 @@ def _try_lock(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _in_manifest(checkpoint: Path, field: str) -> str:
+    """What the pattern's group stands for in the checkpoint's manifest; empty: nothing does."""
+    try:
+        manifest = (checkpoint / "MANIFEST.textproto").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    found = re.search(rf"^ *{field}$", manifest, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -135,6 +135,14 @@ class RunDirectoryTest(unittest.TestCase):
         manifest.write_text("counters {\n  best_evaluation: -1.5e-05\n  last_evaluation: 3\n}\n", encoding="utf-8")
         self.assertEqual(self.run_directory.best_return(), -1.5e-05)
 
+    def test_why_a_run_is_over_is_what_its_newest_checkpoint_says(self) -> None:
+        self.assertEqual(self.run_directory.end_reason(), "")
+        text = 'counters {\n  end_reason: "100 environment steps are done"\n}\n'
+        (self.add_checkpoint("update-000000000050") / "MANIFEST.textproto").write_text(text, encoding="utf-8")
+        self.assertEqual(self.run_directory.end_reason(), "100 environment steps are done")
+        self.add_checkpoint("update-000000000060")
+        self.assertEqual(self.run_directory.end_reason(), "")
+
     def test_rows_of_a_damaged_file_are_left_out(self) -> None:
         self.run_directory.progress.write_text("env_steps,wall_seconds\n1,2\n", encoding="utf-8")
         self.assertEqual(self.run_directory.progress_rows(), [])

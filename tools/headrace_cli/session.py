@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace_cli import errors, inspector, security, workspace
 from headrace_cli.child import Child
-from headrace_cli.curves import group_label, load_groups
+from headrace_cli.curves import experiment_of, load_groups
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.live_view import RunView
 from headrace_cli.picture import draw
@@ -111,6 +111,7 @@ class Session:
     def start(self) -> None:
         self._started_at = time.time()
         self._begin = time.monotonic()
+        self.directory.result.unlink(missing_ok=True)  # of an end that it goes on from
         if not self._new:
             self._say(f"goes on; {self._newest_checkpoint()}")
         if not self._stages:
@@ -317,7 +318,7 @@ def _record_of(child: Child) -> dict[str, Any]:
 
 def group_label_of(directory: Path) -> str:
     """The name a run goes by in messages and in the view: its directory's, with its experiment's if that is a seed."""
-    label = group_label(directory)
+    label = experiment_of(directory).name
     return directory.name if directory.name.startswith(label) else f"{label}/{directory.name}"
 
 

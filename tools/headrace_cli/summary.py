@@ -17,7 +17,7 @@ def summary_lines(session: Session) -> list[str]:
         if outcome.exit_code == errors.FAILED and session.directory.progress_rows():
             lines += [*run_lines(session.directory), "  once the cause is mended, the same command goes on from the newest checkpoint that is whole"]
         return lines
-    lines = [f"{session.name}: {outcome.message}"]
+    lines = [end_line(session)]
     if not session.directory.is_run():
         return lines
     lines += run_lines(session.directory)
@@ -32,6 +32,12 @@ def summary_lines(session: Session) -> list[str]:
     if status.verdict_since_start:
         lines.append(f"  {status.verdict_since_start.text}")
     return lines
+
+
+def end_line(session: Session) -> str:
+    """How it ended, in a line, with the reason that the learner had for an end."""
+    reason = session.directory.end_reason() if session.outcome.exit_code == errors.DONE else ""
+    return f"{session.name}: {session.outcome.message.splitlines()[0]}" + (f" ({reason})" if reason else "")
 
 
 def run_lines(directory: RunDirectory) -> list[str]:

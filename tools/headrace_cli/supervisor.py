@@ -218,7 +218,8 @@ class Supervisor:
         self.restarts += 1
         pause = self._limits.pause if len(deaths) > 1 else 0.0
         when = f"started again in {pause:.0f} s" if pause else "started again"
-        self._report(f"{child.spec.name} died ({describe_exit(code)}) and is {when}; its log: {child.log}")
+        back = ", from the newest checkpoint: steps and updates go back to it" if child.spec.completes_run else ""
+        self._report(f"{child.spec.name} died ({describe_exit(code)}) and is {when}{back}; its log: {child.log}")
         child.ready = False
         self._pauses[child.spec.name] = now + pause
         if child.spec.completes_run:

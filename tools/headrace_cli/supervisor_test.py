@@ -86,6 +86,12 @@ class SupervisorTest(unittest.TestCase):
         self.assertEqual(shard.addresses, before)
         self.assertEqual(supervisor.state, State.RUNNING)
         self.assertIn("replay-0 died (killed by SIGKILL) and is started again", self.reports[0])
+        self.assertNotIn("checkpoint", self.reports[0])
+
+    def test_of_a_learner_that_died_it_is_said_where_it_goes_on(self) -> None:
+        supervisor = self.whole_run()
+        self.kill_and_wait_for_restart(supervisor, supervisor.stages[1][0])
+        self.assertIn("is started again, from the newest checkpoint: steps and updates go back to it", self.reports[0])
 
     def test_three_deaths_within_a_minute_end_the_run(self) -> None:
         supervisor = self.whole_run()

@@ -83,7 +83,9 @@ def finish_run(run_dir: Path) -> None:
     (run_dir / "evaluations.csv").write_text(EVALUATIONS, encoding="utf-8")
     checkpoint = run_dir / "checkpoints" / "update-000000000500"
     checkpoint.mkdir(parents=True, exist_ok=True)
-    (checkpoint / "MANIFEST.textproto").write_text("format: 1\n", encoding="utf-8")
+    (checkpoint / "MANIFEST.textproto").write_text(
+        'format: 1\ncounters {\n  end_reason: "1000 environment steps are done"\n}\n', encoding="utf-8"
+    )
 
 
 def serve(kind: str, arguments: list[str]) -> int:
