@@ -35,7 +35,12 @@ class ReadmeTest(unittest.TestCase):
         (commands,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
         table = {name: set(re.findall(r"--[a-z-]+", usage)) for name, usage in rows if name in commands.choices}
         expected = {
-            name: {option for action in command._actions for option in action.option_strings if option[1] == "-"}
+            name: {
+                option
+                for action in command._actions
+                for option in action.option_strings
+                if option[1] == "-" and action.help is not argparse.SUPPRESS
+            }
             for name, command in commands.choices.items()
         }
         self.assertEqual(table, {name: options - COMMON for name, options in expected.items()})
