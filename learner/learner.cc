@@ -64,6 +64,7 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
     counters_ = resume_from_->manifest.counters();
     const double committed = resume_from_->manifest.committed_seconds();
     if (committed > 0) metrics_->checkpoint_timestamp.Set(committed);
+    metrics_->run_lost_steps.Set(static_cast<double>(counters_.lost_steps()));
   }
   TellPosition();
 }
@@ -228,6 +229,7 @@ absl::Status Learner::Run() {
 }
 
 absl::Status Learner::Train() {
+  metrics_->training_timestamp.Set(Seconds(std::chrono::system_clock::now().time_since_epoch()));
   waiting_.Begin();
   while (!ShutdownSignal::Requested()) {
     const absl::StatusOr<UpdateSource::Arrival> arrival =

@@ -13,8 +13,9 @@ struct LearnerMetrics {
       : updates(r.AddCounter("headrace_learner_updates_total", "Updates done since this process started.")),
         run_updates(
             r.AddGauge("headrace_learner_run_updates", "Updates of the run, over all its starts.", kNotKnownYet)),
-        env_steps(r.AddCounter("headrace_learner_env_steps_total",
-                               "Environment steps inserted into replay since this process started.")),
+        env_steps(r.AddCounter(
+            "headrace_learner_env_steps_total",
+            "Environment steps inserted into replay, or of pushed gradients, since this process started.")),
         run_env_steps(r.AddGauge("headrace_learner_run_env_steps", "Environment steps of the run, over all its starts.",
                                  kNotKnownYet)),
         divergences(r.AddGauge("headrace_learner_divergences",
@@ -23,6 +24,9 @@ struct LearnerMetrics {
             r.AddGauge("headrace_learner_diverged_timestamp_seconds",
                        "When the last start that headrace_learner_divergences counts ended, in seconds since 1970.",
                        kNotKnownYet)),
+        training_timestamp(r.AddGauge("headrace_learner_training_timestamp_seconds",
+                                      "When this start of the learner began to train, in seconds since 1970.",
+                                      kNotKnownYet)),
         lost_steps(r.AddCounter("headrace_learner_lost_steps_total",
                                 "Environment steps that restarted replay shards no longer had.")),
         run_lost_steps(r.AddGauge("headrace_learner_run_lost_steps",
@@ -59,7 +63,9 @@ struct LearnerMetrics {
                                      "Bytes of weights handed out, each version counted once.")),
         sampled_bytes(r.AddCounter("headrace_learner_sampled_bytes_total", "Bytes of the batches of all updates.")),
         sample(r.AddHistogram("headrace_learner_sample_seconds",
-                              "Time from asking the shards for a batch until all of it was there.", LatencyBuckets())),
+                              "Time from asking the shards for a batch until all of it was there; of a queue the wait "
+                              "for its items too.",
+                              LatencyBuckets())),
         batch_wait(r.AddHistogram("headrace_learner_batch_wait_seconds", "Time an update waited for its batch.",
                                   LatencyBuckets())),
         update(r.AddHistogram("headrace_learner_update_seconds",
@@ -113,6 +119,7 @@ struct LearnerMetrics {
   prometheus::Gauge& run_env_steps;
   prometheus::Gauge& divergences;
   prometheus::Gauge& diverged_timestamp;
+  prometheus::Gauge& training_timestamp;
   prometheus::Counter& lost_steps;
   prometheus::Gauge& run_lost_steps;
   prometheus::Counter& stale_items;

@@ -60,6 +60,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def make(directory: Path, alternatives: str, days: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()) and not (directory / "ca.crt").exists() and directory.stat().st_mode & 0o077:
+        raise UsageError(f"{directory} holds other files, which others may read: expected a directory of its own for keys")
     directory.chmod(0o700)
     authority, certificate = _Pair(directory, "ca"), _Pair(directory, "tls")
     if not (authority.key.exists() and authority.certificate.exists()):

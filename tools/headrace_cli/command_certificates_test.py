@@ -50,6 +50,16 @@ class CertificatesTest(unittest.TestCase):
         for name in ("tls.key", "ca.key", "token"):
             self.assertEqual(stat.S_IMODE((self.directory / name).stat().st_mode), 0o600, name)
 
+    def test_a_directory_of_other_things_stays_as_open_as_it_is(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+        self.directory.chmod(0o755)
+        (self.directory / "notes").touch()
+        code, _, error = certificates(str(self.directory))
+        self.assertEqual(code, 2)
+        self.assertIn("holds other files", error)
+        self.assertEqual(stat.S_IMODE(self.directory.stat().st_mode), 0o755)
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["notes"])
+
     def test_made_again_it_renews_the_certificate_alone(self) -> None:
         certificates(str(self.directory))
         before = self.contents()
