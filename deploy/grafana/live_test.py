@@ -109,6 +109,8 @@ class LiveTest(SystemTest):
         found = re.search(r"http://(\S+)/consoles/overview\.html", run.output())
         assert found is not None
         run.wait_until(lambda: len(run.evaluations()) >= 2 and bool(run.checkpoints()), "there is something to show")
+        # The others may have come so far without one.
+        run.wait_until(lambda: all("ready: " in run.log(process) for process in run.processes()), "every process serves")
         return run, found[1]
 
     def wait_for_values(self, run: Run, address: str, dashboards: list[Dashboard]) -> None:

@@ -53,7 +53,6 @@ class ConfigurationTest(SystemTest):
         queue = PENDULUM.with_name("cartpole_impala.textproto")
         run = Run(self, "actor_critic.batch_size=65536", config=queue)
         self.assert_refused(run, "cartpole_impala.textproto:", "replay.budget_bytes: a shard has ", "does not hold twice a queue's")
-        self.assert_refused(Run(self, "replay.budget_bytes=100"), "--set replay.budget_bytes=100: ", "less than two items")
 
     def test_a_seed_given_as_to_eval(self) -> None:
         code, output = Run(self).to_end("--seed", "7")
