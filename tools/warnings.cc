@@ -11,9 +11,10 @@ namespace {
 void CheckReplay(const v1::RunConfig& config, const Experience& experience, const Estimate::Replay& replay,
                  std::vector<std::string>& warnings) {
   if (replay.fitting < replay.capacity) {
-    warnings.push_back(absl::StrFormat(
-        "replay.budget_bytes: has place for %d of the %d items of replay.capacity; for all of them it would be %d",
-        replay.fitting, replay.capacity, replay.capacity_bytes));
+    warnings.push_back(
+        absl::StrFormat("replay.budget_bytes: has place for %d of the %d items of replay.capacity; for all of them it "
+                        "would be %d bytes",
+                        replay.fitting, replay.capacity, replay.capacity_bytes));
   }
   const uint32_t actors = config.actor().processes(), shards = config.replay().shards();
   if (actors % shards != 0) {

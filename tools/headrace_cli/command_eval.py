@@ -24,7 +24,7 @@ from headrace_cli.summary import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory, or a checkpoint in one")
     parser.add_argument(
         "--checkpoint",
         metavar="best|latest|N",
@@ -43,8 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.episodes < 1:
         raise UsageError(f"--episodes {arguments.episodes}: expected 1 or more")
-    run = open_run(arguments.directory)
-    checkpoint = run.checkpoint(arguments.checkpoint or ("best" if run.has_best() else "latest"))
+    if arguments.seed < 0:
+        raise UsageError(f"--seed {arguments.seed}: expected 0 or more")
+    directory, which = arguments.directory, arguments.checkpoint
+    if which is None and directory.absolute().parent.name == "checkpoints":  # as the summary of a run names one
+        directory, which = directory.absolute().parents[1], directory.name
+    run = open_run(directory)
+    checkpoint = run.checkpoint(which or ("best" if run.has_best() else "latest"))
     workspace.ensure_built((workspace.ACTOR,), build=not arguments.no_build)
     result = evaluate(run.config, checkpoint, arguments.episodes, arguments.seed, arguments.environment)
     console = plain_console()

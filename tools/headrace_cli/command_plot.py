@@ -17,6 +17,9 @@ from headrace_cli.picture import AXES, draw
 from headrace_cli.run_directory import RunDirectory
 
 
+MOST_CHARACTERS = 80  # of a title that fits
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "directories",
@@ -38,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     groups = curves.load_groups(arguments.directories)
     output = arguments.output or default_output(arguments.directories)
-    title = arguments.title or ", ".join(group.label for group in groups)
+    names = ", ".join(group.label for group in groups)
+    title = arguments.title or (names if len(names) <= MOST_CHARACTERS else f"{len(groups)} experiments")
     draw(groups, output, title, [arguments.against] if arguments.against else AXES)
     print(output.absolute())
     return errors.DONE

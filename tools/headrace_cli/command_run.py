@@ -63,6 +63,9 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             for session in sessions:
                 session.prepare()
+            if not all(session.ended for session in sessions):
+                for warning in inspector.estimate(arguments.config, arguments.overrides)["warnings"]:
+                    view.say(f"warning: {warning}")
             prometheus = _prometheus(arguments, sessions)
             with prometheus or nullcontext():
                 if prometheus is not None:

@@ -145,10 +145,15 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end(fake={"finish": True})
         self.assertEqual(code, 0, output)
         self.assertIn("run: done (1000 environment steps are done)", output)
+        self.assertNotIn("warning", output)
         self.assertIn("last evaluation      -200 ± 30 over 10 episodes; best -200", output)
         self.assertIn("checkpoints/update-000000000500", output)
         self.assertTrue((self.run_directory / "plots" / "learning_curve.png").exists())
         self.assert_nothing_left([process["pid"] for process in self.processes()])
+
+    def test_what_check_warns_of_is_said_at_the_start(self) -> None:
+        output = self.run_to_end(fake={"finish": True, "warnings": ["replay.shards: some stay empty"]})[1]
+        self.assertIn("warning: replay.shards: some stay empty", output)
 
     def test_a_finished_run_says_so_and_starts_nothing(self) -> None:
         self.run_to_end(fake={"finish": True})

@@ -93,6 +93,8 @@ def _without_repeats(runs: list[Path]) -> list[Path]:
 
 def find_runs(directory: Path) -> list[Path]:
     """The run directories that are meant by a directory: itself, or those in it, also of seeds in directories of theirs."""
+    if not directory.is_dir() and "," not in str(directory):
+        raise UsageError(f"there is no directory {directory}")
     found = _runs_in(directory, depth=2)
     if not found:
         several = "; several directories need a label: LABEL=DIR,DIR" if "," in str(directory) else ""

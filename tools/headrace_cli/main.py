@@ -4,18 +4,20 @@ Only the module of the command that is asked for is imported: they load much, an
 """
 
 import argparse
+import difflib
 import importlib
 import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from headrace_cli import errors
 
 COMMANDS = ("run", "check", "eval", "plot", "top", "replay", "list", "certificates", "bench")
 
-_EXIT_CODES = """exit codes: 0 done; 1 the run or command failed; 2 bad usage or configuration; 130 interrupted, after
+_EXIT_CODES = """exit codes: 0 done; 1 the run or command failed; 2 bad usage or configuration; 130 interrupted, a run after
 draining and a checkpoint"""
 
 
@@ -57,7 +59,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    parsed = parser(arguments[:1]).parse_args(arguments)
+    top = parser(arguments[:1])
+    parsed, unknown = top.parse_known_args(arguments)
+    if unknown:
+        _refuse(top, parsed.command, unknown)
     try:
         return _module(parsed.command).execute(parsed)
     except errors.CommandError as error:
@@ -68,6 +73,15 @@ def _main(arguments: list[str]) -> int:
             raise
         print(f"headrace {parsed.command}: {errors.of_file(error)}", file=sys.stderr)
         return errors.BAD_USAGE
+
+
+def _refuse(top: argparse.ArgumentParser, command: str, unknown: list[str]) -> NoReturn:
+    """In the words of the command that was given them, with the nearest of its options."""
+    (commands,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    options = [option for action in commands.choices[command]._actions for option in action.option_strings]
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    commands.choices[command].error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def _module(command: str) -> ModuleType:

@@ -22,6 +22,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 # The longest run decides the unit of wall time: from so many seconds on.
 _TIME_UNITS = ((2 * 3600.0, "h", 3600.0), (600.0, "min", 60.0))
 
+_MOST_IN_AXES = 6  # groups whose legend leaves room for the curves
+
 XOf = Callable[[Curve], Array]
 
 _STYLE: dict[Any, Any] = {
@@ -60,7 +62,10 @@ def draw(groups: list[Group], output: Path, title: str, against: Sequence[str] =
             if x_of is x_axes["steps"][1]:  # of which there are millions
                 axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes[0].set_ylabel("return of an episode")
-        axes[0].legend(loc="best")
+        if len(groups) <= _MOST_IN_AXES:
+            axes[0].legend(loc="best")
+        else:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(against))
         figure.suptitle(title)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +125,7 @@ def _draw_seeds(
     grid, values = on_common_grid([(x_of(curve), curve.returns, ended) for curve, ended in curves])
     interval = bootstrap_interval(values)
     for curve, _ in curves:
-        axis.plot(x_of(curve), curve.returns, color=colour, linewidth=0.7, alpha=0.3)
+        axis.plot(x_of(curve), curve.returns, color=colour, linewidth=0.7, alpha=0.3, marker="." if len(curve) == 1 else "")
     text = f"{label}, mean of {len(curves)} seeds, 95% interval" if len(curves) > 1 else label
     axis.plot(grid, interval.mean, style, color=colour, linewidth=2, label=text)
     axis.fill_between(grid, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)

@@ -156,10 +156,13 @@ class RunDirectory:
         numbered = self._numbered_checkpoints()
         if which == "latest" and numbered:
             return numbered[max(numbered)]
-        if which.isdecimal() and int(which) in numbered:
-            return numbered[int(which)]
-        known = ", ".join(str(update) for update in sorted(numbered)) or "none"
-        raise UsageError(f"{self.checkpoints} has no checkpoint {which!r}; of updates: {known}")
+        if not numbered and which == "latest":
+            raise UsageError(f"{self.checkpoints} has no checkpoint yet")
+        number = which.removeprefix("update-")  # as the directory is called
+        if number.isdecimal() and int(number) in numbered:
+            return numbered[int(number)]
+        known = ["best"] * self.has_best() + ["latest"] * bool(numbered) + [str(update) for update in sorted(numbered)]
+        raise UsageError(f"{self.checkpoints} has no checkpoint {which!r}; it has {', '.join(known) or 'none'}")
 
     def evaluation_rows(self) -> list[Row]:
         return _rows_with(self.evaluations, (*_POSITION, "mean_return", "std_return", "episodes"))
@@ -202,6 +205,8 @@ def open_run(path: Path) -> RunDirectory:
     directory = RunDirectory(path)
     if directory.is_run():
         return directory
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {path}")
     seeds = _seeds_in(path)
     hint = f"; it has those of several seeds: {_listed(seeds)}" if seeds else ""
     raise UsageError(f"{path} is not a run directory: it has no config.textproto{hint}")

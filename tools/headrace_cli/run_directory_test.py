@@ -45,11 +45,12 @@ class RunDirectoryTest(unittest.TestCase):
     def test_a_checkpoint_is_found_by_its_updates(self) -> None:
         checkpoint = self.add_checkpoint("update-000000000900")
         self.assertEqual(self.run_directory.checkpoint("900"), checkpoint)
+        self.assertEqual(self.run_directory.checkpoint(checkpoint.name), checkpoint)
 
     def test_a_missing_checkpoint_is_refused_with_those_that_there_are(self) -> None:
         self.add_checkpoint("update-000000000900")
         self.add_checkpoint("replay-0")
-        with self.assertRaisesRegex(UsageError, "no checkpoint '7'; of updates: 900"):
+        with self.assertRaisesRegex(UsageError, "no checkpoint '7'; it has latest, 900$"):
             self.run_directory.checkpoint("7")
 
     def test_the_best_checkpoint_needs_an_evaluation(self) -> None:
@@ -73,7 +74,7 @@ class RunDirectoryTest(unittest.TestCase):
         with self.assertRaisesRegex(UsageError, "has no algorithm.safetensors"):
             check_has_networks(self.add_checkpoint("best"))
         self.run_directory.config.touch()
-        with self.assertRaisesRegex(UsageError, "no checkpoint 'latest'"):
+        with self.assertRaisesRegex(UsageError, "has no checkpoint yet"):
             check_has_networks(self.run_directory.path)
 
     def test_a_directory_without_configuration_is_no_run(self) -> None:

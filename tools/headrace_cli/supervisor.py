@@ -212,7 +212,8 @@ class Supervisor:
         while was_ready and deaths[0] < now - self._limits.within:
             deaths.popleft()
         if len(deaths) >= self._limits.deaths:
-            since = f"within {self._limits.within:.0f} s" if was_ready else "and did not serve again"
+            recent = deaths[0] >= now - self._limits.within
+            since = f"within {self._limits.within:.0f} s" if was_ready or recent else "and did not serve again"
             self._fail(child, f"died {len(deaths)} times {since} (last: {describe_exit(code)})")
             return
         self.restarts += 1

@@ -65,8 +65,11 @@ def check_configuration(path: Path) -> None:
     """UsageError: there is no such file; it names those of deploy/run that are named alike."""
     if path.is_file():
         return
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: expected a configuration file, as those of deploy/run")
     known = {one.stem: one for one in (ROOT / "deploy" / "run").glob("*.textproto")}
-    near = [str(known[name].relative_to(ROOT)) for name in difflib.get_close_matches(path.stem, sorted(known), n=1)]
+    # As it can be typed where the user is.
+    near = [os.path.relpath(known[name]) for name in difflib.get_close_matches(path.stem, sorted(known), n=1)]
     raise UsageError(f"there is no configuration file {path}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
@@ -127,6 +130,9 @@ def revision(root: Path = ROOT) -> str:
     return result.stdout.strip()
 
 
+_BAZEL_INTERRUPTED = 8  # its exit code
+
+
 def bazel_build(targets: list[str]) -> None:
     """Builds targets. Bazel draws its progress on a terminal; elsewhere its output is shown only if it fails, and that
     it waits for another build."""
@@ -149,6 +155,8 @@ def bazel_build(targets: list[str]) -> None:
             output = _collect(process.stderr) if process.stderr else ""
     except FileNotFoundError as error:
         raise CommandError("bazel is not installed: run tools/setup") from error
+    if process.returncode == _BAZEL_INTERRUPTED:
+        raise KeyboardInterrupt
     if process.returncode != 0:
         sys.stderr.write(output)
         raise CommandError("the build failed: see above")

@@ -1,6 +1,7 @@
 """What a run is said to be built from."""
 
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -51,7 +52,7 @@ class ConfigurationTest(unittest.TestCase):
             known.touch()
             workspace.check_configuration(known)
             for name in ("pendulum_sac", "runs/pendulum-sac.textproto"):
-                with self.assertRaisesRegex(UsageError, "did you mean deploy/run/pendulum_sac.textproto"):
+                with self.assertRaisesRegex(UsageError, "did you mean " + re.escape(os.path.relpath(known))):
                     workspace.check_configuration(Path(name))
             with self.assertRaisesRegex(UsageError, "there is no configuration file nothing_alike$"):
                 workspace.check_configuration(Path("nothing_alike"))

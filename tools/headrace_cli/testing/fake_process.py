@@ -12,6 +12,7 @@ A configuration is JSON here. Fields of its `fake` object change behaviour:
   garble: the name of a process whose ready file is no JSON
   lost_steps: how many the run has lost, as its progress tells
   complain: the name of a process that logs an error before it serves
+  warnings: what the inspector warns of
   misfit: other runs' networks do not fit
   fail_drain: the name of a process that exits with code 1 when it is told to end
   linger: the name of a process that does not end when it is told to
@@ -163,6 +164,8 @@ def inspect(command: str, *arguments: str) -> int:
             print(f"--set {override}: unknown field {field}", file=sys.stderr)
             return 2
         config[field] = json.loads(value)
+    if command == "estimate":
+        config = {"warnings": config["fake"].get("warnings", [])}
     print(json.dumps(config))
     return 0
 
