@@ -159,7 +159,7 @@ absl::Status ApplyOverride(const std::string& override, pb::Message* message) {
   if (equals == std::string::npos || equals == 0) {
     return absl::InvalidArgumentError(absl::StrCat("\"", override, "\": expected path.to.field=value"));
   }
-  const std::string path(absl::StripAsciiWhitespace(override.substr(0, equals)));
+  const std::string path = OverriddenField(override);
   const std::string value(absl::StripAsciiWhitespace(override.substr(equals + 1)));
   // Changes a copy, so that a refused override leaves no empty messages behind.
   std::unique_ptr<pb::Message> changed(message->New());
@@ -168,6 +168,10 @@ absl::Status ApplyOverride(const std::string& override, pb::Message* message) {
   if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
   message->GetReflection()->Swap(message, changed.get());
   return absl::OkStatus();
+}
+
+std::string OverriddenField(const std::string& override) {
+  return std::string(absl::StripAsciiWhitespace(override.substr(0, override.find('='))));
 }
 
 }  // namespace headrace

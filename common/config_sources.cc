@@ -2,13 +2,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config_names.h"
+#include "common/config_override.h"
 #include "google/protobuf/descriptor.h"
 
 namespace headrace {
 
 std::string ConfigSources::Of(const std::string& path) const {
   for (auto override = overrides_.rbegin(); override != overrides_.rend(); ++override) {
-    const std::string changed = override->substr(0, override->find('='));
+    const std::string changed = OverriddenField(*override);
     const bool within = path.starts_with(changed + ".") || path.starts_with(changed + "[");
     if (path == changed || within) return absl::StrCat("--set ", *override);
   }

@@ -160,6 +160,8 @@ TEST(ConfigTest, RefusesOptionsOfAnAlgorithmOutOfTheirRange) {
             "run.textproto:6:3: sac.discount: 2 is more than the maximum 1\n"
             "run.textproto:7:3: sac.tau: -0.1 is less than the minimum 0\n"
             "--set sac.initial_temperature=0: sac.initial_temperature: 0 is not above 0");
+  EXPECT_EQ(Refusal("environment { name: \"a\" }\nsac {}\n", {"sac.initial_temperature = 0"}),
+            "--set sac.initial_temperature = 0: sac.initial_temperature: 0 is not above 0");
 }
 
 TEST(ConfigTest, FindsThePlaceOfAListAndTheOverrideOfOne) {

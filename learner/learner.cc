@@ -64,8 +64,8 @@ Learner::Learner(LearnerOptions options, RunDirectory* run, RunService* members,
     counters_ = resume_from_->manifest.counters();
     const double committed = resume_from_->manifest.committed_seconds();
     if (committed > 0) metrics_->checkpoint_timestamp.Set(committed);
-    metrics_->run_lost_steps.Set(static_cast<double>(counters_.lost_steps()));
   }
+  metrics_->run_lost_steps.Set(static_cast<double>(counters_.lost_steps()));
   TellPosition();
 }
 

@@ -31,7 +31,8 @@ struct LearnerMetrics {
                                 "Environment steps that restarted replay shards no longer had.")),
         run_lost_steps(r.AddGauge("headrace_learner_run_lost_steps",
                                   "Environment steps that restarted replay shards no longer had, over all starts of "
-                                  "the run.")),
+                                  "the run.",
+                                  kNotKnownYet)),
         stale_items(r.AddCounter("headrace_learner_stale_items_total",
                                  "Items of synchronous rounds that were not used because their policy was no longer "
                                  "the newest.")),

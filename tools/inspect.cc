@@ -57,8 +57,8 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
     const absl::Status planned = PlanTable(MakeTableSpec(config, experience)).status();
     if (!planned.ok()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("replay.budget_bytes: a shard has ", config.replay().budget_bytes() / config.replay().shards(),
-                       " of ", config.replay().budget_bytes(), " bytes: ", std::string(planned.message())));
+          absl::StrCat("replay: shards, of which each has its part of replay.budget_bytes, would refuse ",
+                       std::string(planned.message())));
     }
   }
   return Checked{config, environment, std::move(experience)};

@@ -52,7 +52,7 @@ class ConfigurationTest(SystemTest):
     def test_a_table_that_its_budget_cannot_hold(self) -> None:
         queue = PENDULUM.with_name("cartpole_impala.textproto")
         run = Run(self, "actor_critic.batch_size=65536", config=queue)
-        self.assert_refused(run, "cartpole_impala.textproto:", "replay.budget_bytes: a shard has ", "does not hold twice a queue's")
+        self.assert_refused(run, "cartpole_impala.textproto:", "replay: shards, of which each has its part of replay.budget_bytes, would refuse table", "does not hold twice a queue's")
 
     def test_a_seed_given_as_to_eval(self) -> None:
         code, output = Run(self).to_end("--seed", "7")

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import stat
+import time
 import unittest
 from pathlib import Path
 
@@ -112,11 +113,15 @@ class FaultsTest(SystemTest):
         run.start()
         run.wait_for_env_steps(1500)
         run.wait_for_metric("learner", "headrace_learner_checkpoints_total", 1)
+        killed = time.time()
         self.kill_and_await(run, "learner")
         # The run goes on where it was, its counters begin at 0: one that fell to anything else would look like a jump.
-        run.wait_for_metric("learner", "headrace_learner_run_updates", 100)
+        told = run.wait_for_metric("learner", "headrace_learner_run_updates", 100)
+        self.assertEqual(told.total("headrace_learner_run_lost_steps"), 0)
         done, of_the_run = (run.metric("learner", f"headrace_learner_{name}") for name in ("updates_total", "run_updates"))
         self.assertLess(done or 0, of_the_run or 0)
+        began = "headrace_learner_training_timestamp_seconds"
+        self.assertLessEqual(run.wait_for_metric("learner", began, killed).total(began), time.time())
         self.assert_learned_in_spite_of(run, "learner")
         self.assertIn("resumed at", run.log("learner"))
         for name in ("actor-0", "actor-1", "evaluator", "replay-0", "replay-1"):

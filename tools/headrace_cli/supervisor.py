@@ -213,7 +213,7 @@ class Supervisor:
             deaths.popleft()
         if len(deaths) >= self._limits.deaths:
             recent = deaths[0] >= now - self._limits.within
-            since = f"within {self._limits.within:.0f} s" if was_ready or recent else "and did not serve again"
+            since = f"within {self._limits.within:.0f} s" if recent else "and did not serve again"
             self._fail(child, f"died {len(deaths)} times {since} (last: {describe_exit(code)})")
             return
         self.restarts += 1
