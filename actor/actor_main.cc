@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <numeric>
+#include <optional>
 
 #include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
@@ -41,6 +42,9 @@ ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
 ABSL_FLAG(
     std::vector<std::string>, replay, {},
     "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
+ABSL_FLAG(std::optional<uint32_t>, index, std::nullopt,
+          "asks the learner for this index, so that its messages name the process as whoever started it does; default: "
+          "the first that is free");
 ABSL_FLAG(std::string, checkpoint, "",
           "with --role=evaluate: evaluate the policy in this checkpoint directory, print the result as JSON, and end");
 ABSL_FLAG(uint32_t, episodes, 10, "with --checkpoint: how many episodes");
@@ -84,6 +88,7 @@ absl::StatusOr<Member> JoinRun(const v1::RunConfig& config, v1::Role role) {
   *join.mutable_environment() = member.environment;
   join.set_environments(role == v1::ACTOR ? config.actor().environments() : 0);
   join.set_process_id(getpid());
+  if (const std::optional<uint32_t> index = absl::GetFlag(FLAGS_index)) join.set_previous_index(*index);
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
   join.set_host(host);
@@ -263,7 +268,12 @@ absl::Status EvaluateCheckpoint(const ProcessFlags& flags, const std::string& di
   ASSIGN_OR_RETURN(const v1::EnvironmentSpec environment, Environment(flags.config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Policy> policy, MakePolicy(flags.config, environment));
   ASSIGN_OR_RETURN(LoadedCheckpoint checkpoint, LoadCheckpoint(directory));
-  RETURN_IF_ERROR(LoadTensors(checkpoint.files[kPolicyFile], policy->Tensors()));
+  if (const absl::Status status = LoadTensors(checkpoint.files[kPolicyFile], policy->Tensors()); !status.ok()) {
+    return absl::Status(
+        status.code(),
+        absl::StrCat("the policy of ", directory, " does not fit ", environment.name(),
+                     ", whose observations or actions differ from those it was trained on: ", status.message()));
+  }
   ASSIGN_OR_RETURN(EvaluationOptions options, OptionsOf(flags.config, environment));
   options.episodes = absl::GetFlag(FLAGS_episodes);
   options.seed = absl::GetFlag(FLAGS_seed);

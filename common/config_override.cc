@@ -146,7 +146,12 @@ absl::Status SetField(const std::vector<std::string>& path, absl::string_view va
   if (value.empty()) return absl::OkStatus();
   ValueWriter writer(*field, message);
   if (!is_list) return writer.Write(value);
-  for (absl::string_view element : std::vector<absl::string_view>(absl::StrSplit(value, ','))) {
+  absl::string_view list = value;
+  if (list.size() >= 2 && list.front() == '[' && list.back() == ']') {  // as in a file
+    list = absl::StripAsciiWhitespace(list.substr(1, list.size() - 2));
+    if (list.empty()) return absl::OkStatus();
+  }
+  for (absl::string_view element : std::vector<absl::string_view>(absl::StrSplit(list, ','))) {
     RETURN_IF_ERROR(writer.Write(absl::StripAsciiWhitespace(element)));
   }
   return absl::OkStatus();

@@ -251,6 +251,13 @@ TEST(ConfigTest, RefusesAJournalThatWouldOnlyGrow) {
 
 TEST(ConfigTest, HasDefaultsWithinTheirOwnRanges) { Parsed(kMinimal); }
 
+TEST(ConfigTest, TakesAListAsItStandsInAFile) {
+  for (const char* const list : {"sac.hidden=64,32", "sac.hidden=[64,32]", "sac.hidden=[ 64, 32 ]"}) {
+    EXPECT_THAT(ResolvedText(Parsed(kMinimal, {list})), HasSubstr("hidden: 64\n  hidden: 32\n"));
+  }
+  EXPECT_THAT(Refusal(kMinimal, {"sac.hidden=[64"}), HasSubstr("sac.hidden"));
+}
+
 TEST(ResolvedTextTest, LoadsToAnEqualMessage) {
   const v1::RunConfig config = Parsed(kMinimal, {"sac.hidden=64,64", "stop.score=-150.25", "device=cuda:1"});
   const std::string text = ResolvedText(config);

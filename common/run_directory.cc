@@ -17,6 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr char kInitialisedFrom[] = "initialised_from";
+
 // ISO 8601 in UTC, to the second.
 std::string TimeText(std::chrono::system_clock::time_point time) {
   const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
@@ -27,24 +29,29 @@ std::string TimeText(std::chrono::system_clock::time_point time) {
   return text;
 }
 
-// The times of earlier starts; none of a file that somebody has damaged, for want of which no run must end.
-absl::StatusOr<Json> StoredStarts(const std::string& path) {
+// What earlier starts have written; an empty object of a file that somebody has damaged, for want of which no run must
+// end.
+absl::StatusOr<Json> StoredMetadata(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadFile(path);
-  if (text.status().code() == absl::StatusCode::kNotFound) return Json::array();
+  if (text.status().code() == absl::StatusCode::kNotFound) return Json::object();
   RETURN_IF_ERROR(text.status());
-  const Json stored = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (stored.is_object() && stored.contains("started") && stored["started"].is_array()) return stored["started"];
-  LogWarning("%s has no list of earlier starts, and is written anew", path);
-  return Json::array();
+  Json stored = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (stored.is_object()) return stored;
+  LogWarning("%s does not tell of earlier starts, and is written anew", path);
+  return Json::object();
 }
 
-// Everything but `started` is that of the latest start.
-absl::Status WriteMetadata(const std::string& path, const v1::RunConfig& config,
-                           const std::vector<std::string>& command_line, const Clock& clock) {
-  ASSIGN_OR_RETURN(Json started, StoredStarts(path));
-  started.push_back(TimeText(clock.WallNow()));
+absl::Status StoreMetadata(const std::string& path, const Json& metadata) {
+  // Command lines may hold any bytes; JSON may not.
+  return WriteFileAtomically(path, metadata.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+// The latest start, and the earlier ones as they were; what the networks were initialised from holds for all of them.
+absl::Status AddStart(const std::string& path, const v1::RunConfig& config,
+                      const std::vector<std::string>& command_line, const Clock& clock) {
+  ASSIGN_OR_RETURN(Json stored, StoredMetadata(path));
   const Machine machine = ThisMachine();
-  const Json metadata = {
+  Json metadata = {
       {"command_line", command_line},
       {"version", kVersion},
       {"revision", Revision()},
@@ -54,10 +61,16 @@ absl::Status WriteMetadata(const std::string& path, const v1::RunConfig& config,
         {"cpu", machine.cpu},
         {"cores", machine.cores},
         {"memory_bytes", machine.memory_bytes}}},
-      {"started", std::move(started)},
+      {"started", TimeText(clock.WallNow())},
   };
-  // Command lines may hold any bytes; JSON may not.
-  return WriteFileAtomically(path, metadata.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (stored.contains(kInitialisedFrom)) metadata[kInitialisedFrom] = stored[kInitialisedFrom];
+  Json earlier = stored.value("earlier_starts", Json());
+  if (!earlier.is_array()) earlier = Json::array();
+  stored.erase("earlier_starts");
+  stored.erase(kInitialisedFrom);
+  if (!stored.empty()) earlier.push_back(std::move(stored));
+  metadata["earlier_starts"] = std::move(earlier);
+  return StoreMetadata(path, metadata);
 }
 
 std::vector<std::pair<std::string, double>> PositionCells(const RunPosition& position) {
@@ -83,7 +96,7 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   for (const std::string& directory : {run->checkpoints(), run->logs(), run->tensorboard()}) {
     RETURN_IF_ERROR(MakeDirectories(directory));
   }
-  RETURN_IF_ERROR(WriteMetadata(path + "/metadata.json", config, command_line, clock));
+  RETURN_IF_ERROR(AddStart(run->metadata(), config, command_line, clock));
   ASSIGN_OR_RETURN(run->progress_, CsvFile::Open(path + "/progress.csv", {"env_steps", "wall_seconds", "updates"}));
   ASSIGN_OR_RETURN(run->evaluations_,
                    CsvFile::Open(path + "/evaluations.csv", {"env_steps", "wall_seconds", "updates", "mean_return",
@@ -91,6 +104,12 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   // Last: a directory is a run once it has a configuration.
   RETURN_IF_ERROR(WriteFileAtomically(config_path, ResolvedText(config)));
   return run;
+}
+
+absl::Status RunDirectory::NoteInitialisation(const std::string& source) const {
+  ASSIGN_OR_RETURN(Json stored, StoredMetadata(metadata()));
+  stored[kInitialisedFrom] = source;
+  return StoreMetadata(metadata(), stored);
 }
 
 absl::Status RunDirectory::AppendProgress(const RunPosition& position,

@@ -1,7 +1,7 @@
 // The directory of a run, as the learner keeps it:
 //
-//   config.textproto   what ran, defaults written out        metadata.json    command line, version, machine, seed
-//   progress.csv       a row each log interval               evaluations.csv  a row each evaluation
+//   config.textproto   what ran, defaults written out        metadata.json    each start: command line, version,
+//   machine progress.csv       a row each log interval               evaluations.csv  a row each evaluation
 //   checkpoints/  logs/  tb/
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<RunDirectory> run, RunDirectory::Open(path, config, command_line, *RealClock()));
@@ -53,6 +53,9 @@ class RunDirectory {
   std::string logs() const { return path_ + "/logs"; }
   std::string tensorboard() const { return path_ + "/tb"; }
 
+  // Keeps in the metadata, for all later starts, which run or checkpoint the networks began with.
+  absl::Status NoteInitialisation(const std::string& source) const;
+
   // New names in `scalars` become new columns.
   absl::Status AppendProgress(const RunPosition& position, const std::vector<std::pair<std::string, double>>& scalars);
   absl::Status AppendEvaluation(const RunPosition& position, const EvaluationRow& row);
@@ -63,6 +66,8 @@ class RunDirectory {
 
  private:
   explicit RunDirectory(std::string path) : path_(std::move(path)) {}
+
+  std::string metadata() const { return path_ + "/metadata.json"; }
 
   const std::string path_;
   std::unique_ptr<CsvFile> progress_;

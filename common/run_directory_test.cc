@@ -50,8 +50,6 @@ TEST_F(RunDirectoryTest, HasAllItsFilesFromTheStart) {
 TEST_F(RunDirectoryTest, TellsInMetadataWhatRanWhereAndWhen) {
   absl::SetFlag(&FLAGS_revision, "0c1d2e3f-dirty");
   ASSERT_TRUE(Open(Config({"seed=7"})).ok());
-  clock_.Advance(std::chrono::hours(1));
-  ASSERT_TRUE(Open(Config({"seed=7"})).ok());
   const nlohmann::json metadata = nlohmann::json::parse(Read("metadata.json"));
   EXPECT_EQ(metadata["command_line"], nlohmann::json({"learner", "--config=a b"}));
   EXPECT_EQ(metadata["version"], kVersion);
@@ -61,18 +59,40 @@ TEST_F(RunDirectoryTest, TellsInMetadataWhatRanWhereAndWhen) {
   EXPECT_GT(metadata["machine"]["memory_bytes"], 1 << 20);
   EXPECT_EQ(metadata["machine"].count("hostname"), 1u);
   EXPECT_EQ(metadata["machine"].count("cpu"), 1u);
-  // 10^9 seconds after 1970
-  EXPECT_EQ(metadata["started"], nlohmann::json({"2001-09-09T01:46:40Z", "2001-09-09T02:46:40Z"}));
+  EXPECT_EQ(metadata["started"], "2001-09-09T01:46:40Z");  // 10^9 seconds after 1970
+  EXPECT_EQ(metadata["earlier_starts"], nlohmann::json::array());
+}
+
+TEST_F(RunDirectoryTest, KeepsInMetadataHowItWasStartedBefore) {
+  std::vector<nlohmann::json> starts;
+  for (const char* const command : {"run --init-from=other", "run --set=stop.env_steps=9", "run"}) {
+    const auto run = RunDirectory::Open(directory_, Config(), {command}, clock_);
+    ASSERT_TRUE(run.ok()) << run.status();
+    if (starts.empty()) ASSERT_TRUE((*run)->NoteInitialisation("other").ok());
+    nlohmann::json start = nlohmann::json::parse(Read("metadata.json"));
+    EXPECT_EQ(start["command_line"], nlohmann::json({command}));
+    EXPECT_EQ(start["initialised_from"], "other");
+    EXPECT_EQ(start["earlier_starts"], nlohmann::json(starts));
+    start.erase("initialised_from");
+    start.erase("earlier_starts");
+    starts.push_back(std::move(start));
+    clock_.Advance(std::chrono::hours(1));
+  }
+  EXPECT_EQ(starts[0]["started"], "2001-09-09T01:46:40Z");
+  EXPECT_EQ(starts[2]["started"], "2001-09-09T03:46:40Z");
 }
 
 TEST_F(RunDirectoryTest, AMetadataFileThatSomebodyHasDamagedIsWrittenAnew) {
-  for (const char* const damaged : {"", "{", "[]", "{\"started\": 3}"}) {
+  for (const char* const damaged : {"", "{", "[]", "{}"}) {
     ASSERT_TRUE(Open(Config()).ok());
     ASSERT_TRUE(WriteFileAtomically(directory_ + "/metadata.json", damaged).ok());
     const auto run = Open(Config());
     ASSERT_TRUE(run.ok()) << run.status();
-    EXPECT_EQ(nlohmann::json::parse(Read("metadata.json"))["started"].size(), 1);
+    EXPECT_EQ(nlohmann::json::parse(Read("metadata.json"))["earlier_starts"], nlohmann::json::array());
   }
+  ASSERT_TRUE(WriteFileAtomically(directory_ + "/metadata.json", "{\"earlier_starts\": 3, \"seed\": 1}").ok());
+  ASSERT_TRUE(Open(Config()).ok());
+  EXPECT_EQ(nlohmann::json::parse(Read("metadata.json"))["earlier_starts"], nlohmann::json::parse("[{\"seed\": 1}]"));
 }
 
 TEST_F(RunDirectoryTest, AppendsProgressAndEvaluations) {

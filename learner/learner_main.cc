@@ -44,6 +44,7 @@ absl::StatusOr<LearnerOptions> PrepareOptions(const ProcessFlags& flags, const R
     LogWarning("--init_from: the run goes on from its own checkpoint, and takes no networks of %s", init_from);
   } else if (!init_from.empty()) {
     ASSIGN_OR_RETURN(options.init_from, LoadNetworks(init_from));
+    RETURN_IF_ERROR(run.NoteInitialisation(init_from));
   }
   ASSIGN_OR_RETURN(options.identity, NextIdentity(run.checkpoints(), options.resume_from));
   return options;

@@ -42,8 +42,8 @@ struct Estimate {
   };
   struct Network {
     uint64_t weights_bytes_per_version = 0;
-    double weights_bytes_per_second_at_most = 0;
-    uint64_t push_bytes_per_update = 0;  // with asynchronous gradients
+    double weights_bytes_per_second_at_most = 0;  // 0: they leave with what actors ask, or without a limit
+    uint64_t push_bytes_per_update = 0;           // with asynchronous gradients
   };
   struct Disk {
     uint64_t checkpoint_bytes = 0;

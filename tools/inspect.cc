@@ -95,8 +95,10 @@ absl::StatusOr<std::string> PrintEstimate(const Checked& checked) {
                      {"memory_bytes", learner.memory_bytes}};
   json["actors_and_evaluators"] = {{"processes", actors.processes}, {"memory_bytes_each", actors.memory_bytes_each}};
   json["shared_libraries"] = {{"memory_bytes", kSharedLibraryBytes}};
-  json["network"] = {{"weights_bytes_per_version", network.weights_bytes_per_version},
-                     {"weights_bytes_per_second_at_most", network.weights_bytes_per_second_at_most}};
+  json["network"] = {{"weights_bytes_per_version", network.weights_bytes_per_version}};
+  if (network.weights_bytes_per_second_at_most > 0) {
+    json["network"]["weights_bytes_per_second_at_most"] = network.weights_bytes_per_second_at_most;
+  }
   if (replay.has_value()) {
     json["network"]["insert_bytes_per_step"] = replay->insert_bytes_per_step;
     json["network"]["sample_bytes_per_update"] = replay->sample_bytes_per_update;

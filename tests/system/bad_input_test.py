@@ -1,5 +1,6 @@
 """Wrong configurations, directories, files and bytes: each gets a sentence, and nothing is lost."""
 
+import json
 import os
 import random
 import socket
@@ -271,6 +272,8 @@ class CheckpointTest(SystemTest):
         self.assert_mentions(output, "nowhere")
         self.assertEqual(run.to_end("--init-from", str(other.path))[0], 0)
         self.assert_mentions(run.log("learner"), "taken from checkpoint", other.checkpoints()[-1].name)
+        metadata = json.loads((run.path / "metadata.json").read_text(encoding="utf-8"))
+        self.assertEqual(metadata["initialised_from"], str(other.path))
 
 
 class GarbageTest(SystemTest):

@@ -6,7 +6,7 @@ import signal
 import unittest
 from pathlib import Path
 
-from run import Run, SystemTest, wait_until
+from run import PENDULUM, Run, SystemTest, headrace, wait_until
 from safetensors.numpy import load_file
 
 BREAKOUT = Path("deploy/run/minatar_breakout_dqn.textproto").absolute()
@@ -48,6 +48,9 @@ class ResumeTest(SystemTest):
         self.assertGreater(before["updates"], 0)
         items = stored_items(run)
         checkpoint = run.checkpoints()[-1].name
+        code, output = headrace("top", str(run.path))
+        self.assertEqual(code, 0, output)
+        self.assert_mentions(output, "not running, and not at its end", f"goes on with         tools/headrace run {PENDULUM}")
 
         code, output = run.to_end()
         self.assertEqual(code, 0)
@@ -59,6 +62,9 @@ class ResumeTest(SystemTest):
         for shard in range(2):
             # Its own last one, if a batch was drawn after the learner's.
             self.assertRegex(run.log(f"replay-{shard}"), "restored from checkpoint (update|end)-")
+        for actor in range(2):  # the learner calls it as the launcher does
+            pid = run.pid(f"actor-{actor}")
+            self.assertRegex(run.log("learner"), rf"actor {actor} joined from \S+ \(process {pid},")
         after = run.counters()
         self.assertGreaterEqual(after["env_steps"], 4000)
         self.assertGreater(after["episodes"], before["episodes"])

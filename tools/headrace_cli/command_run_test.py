@@ -580,6 +580,8 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(launcher.returncode, 130, output)
         self.assertIn("run/seed-1: interrupted; the same command resumes it", output)
         self.assertIn("run/seed-2: not started yet when interrupted", output)
+        self.assertRegex(output, r"seed-1 .* not finished ")
+        self.assertRegex(output, r"seed-2 .* not begun ")
         code, output = self.run_to_end("--seeds", "2", fake={"finish": True})
         self.assertEqual(code, 0, output)
 
@@ -591,9 +593,10 @@ class CommandRunTest(unittest.TestCase):
     def test_seeds_get_directories_of_their_own_and_one_picture(self) -> None:
         code, output = self.run_to_end("--seeds", "2", "--parallel", "2", fake={"finish": True})
         self.assertEqual(code, 0, output)
-        self.assertIn("mean of 2 seeds: -200, 95% interval -200 to -200", output)
+        self.assertIn("mean of 2 seeds: -200, lowest to highest: -200 to -200", output)
         # Once when it ended, and once in the summary of all.
         self.assertEqual(output.count("run/seed-2: done (1000 environment steps are done)"), 2, output)
+        self.assertEqual(output.count(" 2.0 s │ finished "), 2, output)
         for seed in (1, 2):
             stored = json.loads((self.run_directory / f"seed-{seed}" / "config.textproto").read_text(encoding="utf-8"))
             self.assertEqual(stored["seed"], seed)

@@ -34,11 +34,19 @@ def execute(arguments: argparse.Namespace) -> int:
     console = plain_console()
     if is_running(run):
         _watch(run, console)
-    reason = f" ({run.end_reason()})" if run.end_reason() else ""
-    ended = "running" if is_running(run) else f"finished{reason}" if run.has_ended() else "not running"
-    lines = [f"{group_label_of(run.path)}: {ended}", *run_lines(run)]
+    lines = [f"{group_label_of(run.path)}: {_state(run)}", *run_lines(run)]
+    if not is_running(run) and not run.has_ended() and run.typed():
+        lines.append(f"  goes on with         {run.typed()}")
     console.print("\n".join(lines), soft_wrap=True)
     return errors.DONE
+
+
+def _state(run: RunDirectory) -> str:
+    if is_running(run):
+        return "running"
+    if not run.has_ended():
+        return "not running, and not at its end"
+    return f"finished ({run.end_reason()})" if run.end_reason() else "finished"
 
 
 def is_running(run: RunDirectory) -> bool:

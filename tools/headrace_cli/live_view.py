@@ -24,6 +24,7 @@ PLAIN_SHARE = 1 / 30
 _UNKNOWN = "–"
 _BORDER = 4  # columns that a panel takes on both sides together
 _WIDEST = 1000  # columns, more than any panel needs
+_COMFORTABLE = 118  # columns of a panel where there is room: with fewer its width would change with its figures
 
 Figure = tuple[str, str]  # what it is, and its value
 
@@ -91,7 +92,7 @@ class View:
 def plain_line(run: RunView) -> str:
     """One line, with the same columns each time once anything is known."""
     status = run.status
-    parts = [run.name, run.state, duration(run.elapsed_seconds)]
+    parts = [run.name, run.state, _running_time(run)]
     if status != Status():
         parts += [
             f"env steps {counted(status.env_steps, status.env_steps_per_second)}",
@@ -130,17 +131,22 @@ def panel(run: RunView, console: Console) -> Panel:
         rows.append(Text(run.status.waiting, style="yellow"))
     elif run.state == "running" and run.status.verdict:
         rows.append(Text(run.status.verdict.text, style="dim"))
-    title = Text(f"{run.name}: {run.state}, {duration(run.elapsed_seconds)}")
-    return Panel(Group(*rows), title=title, title_align="left", expand=False)
+    title = Text(f"{run.name}: {run.state}, {_running_time(run)}")
+    return Panel(Group(*rows), title=title, title_align="left", width=min(console.width, _COMFORTABLE))
+
+
+def _running_time(run: RunView) -> str:
+    before = f" (+ {duration(run.earlier_seconds)} before)" if run.earlier_seconds >= 1 else ""
+    return duration(run.elapsed_seconds) + before
 
 
 def figures_grid(figures: list[Figure], console: Console) -> tuple[Table, int]:
-    """Two figures in a row; one where a panel on the console is too narrow for two, so that none is cut. Also how wide
+    """Two figures in a row; one where a panel is too narrow for two, so that none is cut. Also how wide
     the labels at its left are."""
     table = _table(figures, 2)
     width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     labels = [label for label, _ in figures[::2]]
-    if width + _BORDER > console.width:
+    if width + _BORDER > min(console.width, _COMFORTABLE):
         table = _table(figures, 1)
         labels = [label for label, _ in figures]
     return table, max(map(len, labels))
@@ -251,6 +257,11 @@ def duration(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole // 60 % 60:02} min"
+
+
+def wall_time(value: float) -> str:
+    """The same of a time that has been measured: "4.2 s" where a second more or less would be much."""
+    return f"{value:.1f} s" if value < 10 else duration(value)
 
 
 def size(value: float | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from headrace_cli.live_view import RunView, duration, number, panel, plain_line, seconds, size
+from headrace_cli.live_view import RunView, duration, number, panel, plain_line, seconds, size, wall_time
 from headrace_cli.status import Plan, Status
 from headrace_cli.verdict import Verdict
 
@@ -98,6 +98,18 @@ class PanelTest(unittest.TestCase):
         self.assertEqual(bar(1200, 600), bar(0, 1800))
         self.assertNotEqual(bar(0, 600), bar(0, 1800))
 
+    def test_a_panel_keeps_its_width(self) -> None:
+        def width(run: RunView) -> int:
+            return len(drawn(run, 200).splitlines()[0])
+
+        self.assertEqual(width(replace(RUN, status=Status())), width(RUN))
+
+    def test_the_time_of_earlier_starts_is_shown_beside_that_of_this_one(self) -> None:
+        run = replace(RUN, earlier_seconds=123.4, elapsed_seconds=5)
+        for width in (80, 200):
+            self.assertIn("half_cheetah_sac/seed-3: running, 5 s (+ 2 min 03 s before)", drawn(run, width))
+        self.assertIn(" | running | 5 s (+ 2 min 03 s before) | ", plain_line(run))
+
     def test_what_limits_the_run_is_said_while_nothing_stands_still(self) -> None:
         limited = Verdict("update", text="updates limit the run: the learner is at updates 91% of the time: get a GPU")
         status = replace(STATUS, verdict=limited)
@@ -163,6 +175,7 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual([number(1234567), number(0.12345), number(-152.4)], ["1,234,567", "0.123", "-152"])
         self.assertEqual([seconds(2), seconds(0.0025), seconds(0.0000012)], ["2 s", "2.5 ms", "1.2 us"])
         self.assertEqual([duration(59.9), duration(123), duration(3720)], ["59 s", "2 min 03 s", "1 h 02 min"])
+        self.assertEqual([wall_time(4.21), wall_time(59.9), wall_time(123)], ["4.2 s", "59 s", "2 min 03 s"])
         self.assertEqual([size(512), size(67108864)], ["512 B", "64 MiB"])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from headrace_cli import errors
 from headrace_cli.curves import Curve, Group, Run
 from headrace_cli.errors import UsageError
-from headrace_cli.intervals import Array, bootstrap_interval, on_common_grid
+from headrace_cli.intervals import Array, bootstrap_interval, name_of_interval, on_common_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,6 +126,6 @@ def _draw_seeds(
     interval = bootstrap_interval(values)
     for curve, _ in curves:
         axis.plot(x_of(curve), curve.returns, color=colour, linewidth=0.7, alpha=0.3, marker="." if len(curve) == 1 else "")
-    text = f"{label}, mean of {len(curves)} seeds, 95% interval" if len(curves) > 1 else label
+    text = f"{label}, mean of {len(curves)} seeds, {name_of_interval(len(curves))}" if len(curves) > 1 else label
     axis.plot(grid, interval.mean, style, color=colour, linewidth=2, label=text)
     axis.fill_between(grid, interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)

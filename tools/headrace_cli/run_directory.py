@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class RunDirectory:
         self.processes = self.path / "processes.json"
         self.targets = self.path / "targets.json"
         self.result = self.path / "result.json"
+        self.metadata = self.path / "metadata.json"
         # What this run was started with, for processes that are started again; only while it goes on. One that a killed
         # launcher left is removed by the next.
         self.binaries = self.path / "binaries"
@@ -118,7 +120,7 @@ class RunDirectory:
 
     def remove_traces(self) -> None:
         """What a start with which nothing was learned has left, but for its logs: the directory is no run."""
-        for path in (self.targets, self.processes, self.progress, self.evaluations, self.path / "metadata.json"):
+        for path in (self.targets, self.processes, self.progress, self.evaluations, self.metadata):
             path.unlink(missing_ok=True)
         for directory in (self.checkpoints, self.path / "tb"):
             shutil.rmtree(directory, ignore_errors=True)
@@ -177,6 +179,13 @@ class RunDirectory:
     def has_ended(self) -> bool:
         """By its stop conditions, not by an interruption."""
         return self.result.exists() or bool(self.end_reason())
+
+    def typed(self) -> str:
+        """The command that started it last; empty: not known."""
+        words = read_object(self.metadata).get("command_line")
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return ""
+        return words[0] if len(words) == 1 else shlex.join(words)
 
     def wall_seconds(self) -> float:
         """For which it has run, as far as its files tell."""

@@ -144,6 +144,16 @@ class RunDirectoryTest(unittest.TestCase):
         self.add_checkpoint("update-000000000060")
         self.assertEqual(self.run_directory.end_reason(), "")
 
+    def test_what_was_typed_is_what_the_metadata_say(self) -> None:
+        for metadata, typed in (
+            ({"command_line": ["tools/headrace run 'a b.textproto'"]}, "tools/headrace run 'a b.textproto'"),
+            ({"command_line": ["learner", "--config=a b"]}, "learner '--config=a b'"),
+            ({"command_line": 3}, ""),
+            ([], ""),
+        ):
+            write_json(self.run_directory.metadata, metadata)
+            self.assertEqual(self.run_directory.typed(), typed)
+
     def test_rows_of_a_damaged_file_are_left_out(self) -> None:
         self.run_directory.progress.write_text("env_steps,wall_seconds\n1,2\n", encoding="utf-8")
         self.assertEqual(self.run_directory.progress_rows(), [])

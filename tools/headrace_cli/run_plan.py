@@ -27,11 +27,11 @@ def stages_of(
     shard_names = [shard.name for shard in shards]
     learner = _learner(directory, shard_names, init_from)
     actors = [
-        _actor(directory, f"actor-{index}", "actor", "act", shard_names)
+        _actor(directory, f"actor-{index}", "actor", ["--role=act", f"--index={index}"], shard_names)
         for index in range(int(config["actor"]["processes"]))
     ]
     evaluators = [
-        _actor(directory, "evaluator", "evaluator", "evaluate", shard_names)
+        _actor(directory, "evaluator", "evaluator", ["--role=evaluate"], shard_names)
         for _ in range(int(config["evaluation"]["processes"]))
     ]
     flags = security.process_flags(certificates) + ([f"--revision={revision}"] if revision else [])
@@ -69,11 +69,11 @@ def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None)
     return ChildSpec("learner", "learner", directory.binaries / workspace.LEARNER, arguments, completes_run=True)
 
 
-def _actor(directory: RunDirectory, name: str, role: str, role_flag: str, shards: list[str]) -> ChildSpec:
+def _actor(directory: RunDirectory, name: str, role: str, flags: list[str], shards: list[str]) -> ChildSpec:
     def arguments(addresses: Mapping[str, str]) -> list[str]:
         return [
             f"--config={directory.config}",
-            f"--role={role_flag}",
+            *flags,
             f"--learner={addresses['learner']}",
             _replay_flag(shards, addresses),
         ]

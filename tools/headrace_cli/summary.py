@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headrace_cli import errors
 from headrace_cli.errors import UsageError
-from headrace_cli.live_view import duration, in_updates, number, rate
+from headrace_cli.live_view import in_updates, number, rate, wall_time
 from headrace_cli.run_directory import RunDirectory
 from headrace_cli.session import Session
 
@@ -61,7 +61,7 @@ def run_lines(directory: RunDirectory) -> list[str]:
         position = max(rows, key=lambda row: (row["env_steps"], row["updates"]))
         wall_seconds, steps, updates = (position[name] for name in ("wall_seconds", "env_steps", "updates"))
         lines += [
-            f"  environment steps    {number(steps)} in {duration(wall_seconds)} ({rate(_per(steps, wall_seconds))})",
+            f"  environment steps    {number(steps)} in {wall_time(wall_seconds)} ({rate(_per(steps, wall_seconds))})",
             f"  updates              {number(updates)} ({rate(_per(updates, wall_seconds))})",
         ]
         # Since the run began, which the learner's metric is not.

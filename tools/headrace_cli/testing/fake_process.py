@@ -102,7 +102,7 @@ def serve(kind: str, arguments: list[str]) -> int:
         "run_dir",
     ):
         parser.add_argument(f"--{flag}")
-    for flag in ("learner", "replay", "role", "init_from", "typed", "revision"):
+    for flag in ("learner", "replay", "role", "index", "init_from", "typed", "revision"):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--die_with_parent", type=int)
     flags = parser.parse_args(arguments)
