@@ -166,7 +166,7 @@ absl::Status Acting::StepOnce() {
   const Time acted = Clock::now();
   RETURN_IF_ERROR(StepLanes(actions_, *lanes_));
   stepped_ = Clock::now();
-  times_.policy += Seconds(acted - begin) - action_source_->TakeHeldBackSeconds();
+  times_.policy += Seconds(acted - begin) - action_source_->TakeAccountedSeconds();
   times_.step += Seconds(stepped_ - acted);
   metrics_->env_steps.Increment(lanes_->size());
   random_steps_left_ -= std::min<uint64_t>(random_steps_left_, lanes_->size());
@@ -186,12 +186,7 @@ absl::Status Acting::EndRound() {
   for (int lane = 0; lane < lanes_->size(); ++lane) AppendFinal(lane, RowOf(observations_, lane), v1::CUT);
   Report(true);
   RETURN_IF_ERROR(AsFailure(HandInAll()));
-  const Time begin = Clock::now();
-  const absl::Status status = action_source_->WaitFor(acting_version_ + 1);
-  const double waited = Seconds(Clock::now() - begin);
-  metrics_->policy_wait_seconds.Increment(waited);
-  held_ += waited;
-  return status;
+  return WaitForPolicy(acting_version_ + 1);
 }
 
 // One that does nothing but fail would go on like that for ever, and nobody would learn from it.
@@ -297,7 +292,20 @@ absl::Status Acting::Send() {
     Report(false);
   }
   RETURN_IF_ERROR(status);
-  return options_.config.deterministic() ? action_source_->WaitFor(writer_->policy_version()) : absl::OkStatus();
+  return options_.config.deterministic() ? WaitForPolicy(writer_->policy_version()) : absl::OkStatus();
+}
+
+absl::Status Acting::WaitForPolicy(uint64_t version) {
+  while (true) {
+    const Time begin = Clock::now();
+    const absl::Status status = action_source_->WaitFor(version, begin + kPatience);
+    // Counted while it lasts, as in Send.
+    const double waited = Seconds(Clock::now() - begin);
+    metrics_->policy_wait_seconds.Increment(waited);
+    held_ += waited;
+    if (!absl::IsDeadlineExceeded(status)) return status;
+    if (should_stop_()) return absl::CancelledError("stopping");
+  }
 }
 
 void Acting::MoveIfNeeded() {

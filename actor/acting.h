@@ -84,6 +84,8 @@ class Acting {
   // To another shard, if this one has been away for long.
   void MoveIfNeeded();
   absl::Status HandInAll();
+  // Until the next action can be chosen with weights at least this new.
+  absl::Status WaitForPolicy(uint64_t version);
   void Report(bool now);
   void CountTimes();
   double LearningSeconds() const;

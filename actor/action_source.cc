@@ -30,7 +30,7 @@ absl::StatusOr<uint64_t> LocalActionSource::Act(const at::Tensor& observations, 
   RETURN_IF_ERROR(parameters_->status());  // else it would act on what it has for ever
   const bool random = mode == ActMode::kRandom;
   // Random actions need no weights; everything else waits for the first.
-  if (version_ == 0 && !random) RETURN_IF_ERROR(WaitFor(1));
+  if (version_ == 0 && !random) RETURN_IF_ERROR(WaitForTheFirst());
   if (acts_ == 0) RETURN_IF_ERROR(UseNewestWeights());
   if (options_.round_steps > 0) acts_ = (acts_ + 1) % options_.round_steps;
   policy_->Act(observations, mode, exploration_, recurrent_state, actions, log_probs);
@@ -58,9 +58,13 @@ std::shared_ptr<const Weights> LocalActionSource::Delayed() {
   return received_.front();
 }
 
-absl::Status LocalActionSource::WaitFor(uint64_t version) {
+absl::Status LocalActionSource::WaitFor(uint64_t version, Deadline deadline) {
+  return parameters_->WaitFor(version, deadline).status();
+}
+
+absl::Status LocalActionSource::WaitForTheFirst() {
   while (true) {
-    const absl::Status status = parameters_->WaitFor(version, std::chrono::steady_clock::now() + kPatience).status();
+    const absl::Status status = WaitFor(1, std::chrono::steady_clock::now() + kPatience);
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (should_stop_()) return absl::CancelledError("stopping");
   }

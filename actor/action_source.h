@@ -4,6 +4,7 @@
 #ifndef HEADRACE_ACTOR_ACTION_SOURCE_H_
 #define HEADRACE_ACTOR_ACTION_SOURCE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -21,6 +22,8 @@ namespace headrace {
 
 class ActionSource {
  public:
+  using Deadline = std::chrono::steady_clock::time_point;
+
   virtual ~ActionSource() = default;
 
   // An action for each lane and its next recurrent state, as Policy::Act gives them, and the version of the weights
@@ -28,10 +31,11 @@ class ActionSource {
   // Internal: weights that do not fit.
   virtual absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                        at::Tensor& actions, at::Tensor& log_probs) = 0;
-  // Returns when the next Act will use weights at least this new. The same errors.
-  virtual absl::Status WaitFor(uint64_t version) = 0;
-  // Of the last Act: time in which no action was wanted of this actor.
-  virtual double TakeHeldBackSeconds() { return 0; }
+  // Returns when the next Act will use weights at least this new. DeadlineExceeded: they have not come. The same errors.
+  virtual absl::Status WaitFor(uint64_t version, Deadline deadline) = 0;
+  // Of the last Act: seconds that are accounted for. No action was wanted of this actor, or they were counted while it
+  // waited.
+  virtual double TakeAccountedSeconds() { return 0; }
 };
 
 // The policy runs in this process.
@@ -47,9 +51,10 @@ class LocalActionSource : public ActionSource {
 
   absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                at::Tensor& actions, at::Tensor& log_probs) override;
-  absl::Status WaitFor(uint64_t version) override;
+  absl::Status WaitFor(uint64_t version, Deadline deadline) override;
 
  private:
+  absl::Status WaitForTheFirst();
   absl::Status UseNewestWeights();
   // The newest of those received that are old enough, or the oldest; null: none was received.
   std::shared_ptr<const Weights> Delayed();

@@ -104,14 +104,17 @@ TEST_F(LocalActionSourceTest, ActsWithWeightsThatAreAsOldAsTheDelay) {
 TEST_F(LocalActionSourceTest, AWaitForWeightsEndsWhenTheActorIsToStop) {
   Start({});
   stop_ = true;
-  EXPECT_TRUE(absl::IsCancelled(source_->WaitFor(V(1))));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(source_->WaitFor(V(1), std::chrono::steady_clock::now())));
+  at::Tensor actions = at::zeros({1, 1}), log_probs, state;
+  EXPECT_TRUE(absl::IsCancelled(
+      source_->Act(at::zeros({1, 1}), ActMode::kExplore, state, actions, log_probs).status()));
 }
 
 TEST_F(LocalActionSourceTest, AWaitForWeightsThatWillNotComeEndsWithTheReason) {
   ParameterSubscriber stranger(server_->address(), MakePeer("another", "actor 0"));
   LocalActionSource source(std::make_unique<WeightPolicy>(), &stranger, RandomStream(1), {}, &metrics_,
                            [] { return false; });
-  EXPECT_TRUE(absl::IsFailedPrecondition(source.WaitFor(V(1))));
+  EXPECT_TRUE(absl::IsFailedPrecondition(source.WaitFor(V(1), ActionSource::Deadline::max())));
 }
 
 }  // namespace

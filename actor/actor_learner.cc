@@ -86,11 +86,11 @@ absl::Status ActorLearner::Drain(Deadline) {
   if (cut_lanes_ < rows_.size()) return absl::OkStatus();
   PadLanes();
   pushed_ = absl::OkStatus();
-  waited_ = 0;
   const auto begin = std::chrono::steady_clock::now();
+  const double waited_before = metrics_->policy_wait_seconds.Value();
   algorithm_->Update(slots_->OnDevice(0), *this);
   const double passed = Seconds(std::chrono::steady_clock::now() - begin);
-  metrics_->update_seconds.Increment(passed - waited_);
+  metrics_->update_seconds.Increment(passed - (metrics_->policy_wait_seconds.Value() - waited_before));
   updated_ = true;
   std::ranges::fill(rows_, 0);
   cut_lanes_ = 0;
@@ -125,11 +125,7 @@ void ActorLearner::Apply(size_t group, const std::vector<at::Tensor>& gradients)
     bytes.append(static_cast<const char*>(values.const_data_ptr()), values.nbytes());
   }
   sent_bytes_ += bytes.size();
-  const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<v1::PushResponse> response = client_->Push(request);
-  const double waited = Seconds(std::chrono::steady_clock::now() - begin);
-  metrics_->policy_wait_seconds.Increment(waited);
-  waited_ += waited;
+  absl::StatusOr<v1::PushResponse> response = client_->Push(request, &metrics_->policy_wait_seconds);
   pushed_ = response.ok() ? Load(*response) : response.status();
 }
 

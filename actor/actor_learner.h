@@ -42,7 +42,7 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                at::Tensor& actions, at::Tensor& log_probs) override;
   // The answer to the newest gradient has brought the newest weights there are: nobody waits for newer ones.
-  absl::Status WaitFor(uint64_t version) override { return absl::OkStatus(); }
+  absl::Status WaitFor(uint64_t version, ActionSource::Deadline deadline) override { return absl::OkStatus(); }
 
   void Append(uint32_t lane, std::span<const std::byte* const> columns, v1::EpisodeEnd end) override;
   absl::Status Send(Deadline deadline) override { return absl::OkStatus(); }
@@ -89,7 +89,6 @@ class ActorLearner final : public ActionSource, public RowWriter, private Gradie
   size_t cut_lanes_ = 0;       // that have ended the round
   uint64_t sent_bytes_ = 0;    // of gradients
   bool updated_ = false;       // there are metrics to tell of
-  double waited_ = 0;          // seconds for answers, in this update
   uint64_t version_ = 0;       // of the weights
   absl::Status pushed_;        // why the newest gradient was not
 };

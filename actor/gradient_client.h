@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "actor/request_stream.h"
+#include "prometheus/counter.h"
 #include "proto/gradient.pb.h"
 
 namespace headrace {
@@ -21,15 +22,13 @@ class GradientClient {
   GradientClient(const std::string& address, const v1::PushOpen& open, std::function<bool()> should_stop);
 
   // The first weights. Cancelled: the actor is to stop. Otherwise what the learner refuses this process with.
-  absl::StatusOr<v1::PushResponse> WaitForWeights() { return WaitForAnswer(); }
-  // Numbers the gradient, sends it, and waits for its answer. The same errors.
-  absl::StatusOr<v1::PushResponse> Push(v1::PushRequest& request);
+  absl::StatusOr<v1::PushResponse> WaitForWeights();
+  // Numbers the gradient, sends it, and waits for its answer; `waiting_seconds` grows while it does. The same errors.
+  absl::StatusOr<v1::PushResponse> Push(v1::PushRequest& request, prometheus::Counter* waiting_seconds);
 
   uint64_t reconnects() const { return requests_.reconnects(); }
 
  private:
-  absl::StatusOr<v1::PushResponse> WaitForAnswer();
-
   RequestStream<v1::PushResponse> requests_;
 };
 

@@ -57,6 +57,7 @@ class GradientClientTest : public testing::Test {
   }
 
   std::atomic<bool> stop_ = false;
+  prometheus::Counter waiting_seconds_;
 };
 
 TEST_F(GradientClientTest, GetsTheFirstWeightsAndNewerOnesForEachGradient) {
@@ -73,7 +74,7 @@ TEST_F(GradientClientTest, GetsTheFirstWeightsAndNewerOnesForEachGradient) {
       learner.service.Answer(push, v1::APPLIED);
     });
     v1::PushRequest gradient = Gradient();
-    const absl::StatusOr<v1::PushResponse> answer = client->Push(gradient);
+    const absl::StatusOr<v1::PushResponse> answer = client->Push(gradient, &waiting_seconds_);
     answering.join();
     ASSERT_TRUE(answer.ok()) << answer.status();
     EXPECT_EQ(answer->number(), number);
@@ -97,7 +98,7 @@ TEST_F(GradientClientTest, AGradientUnderWayIsSentAgainToALearnerThatReturns) {
     learner->service.Answer(again, v1::STALE);
   });
   v1::PushRequest gradient = Gradient();
-  const absl::StatusOr<v1::PushResponse> answer = client->Push(gradient);
+  const absl::StatusOr<v1::PushResponse> answer = client->Push(gradient, &waiting_seconds_);
   restart.join();
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->number(), 1u);
@@ -110,7 +111,20 @@ TEST_F(GradientClientTest, ALearnerOfAnotherRunRefusesItForGood) {
   const std::unique_ptr<GradientClient> client = Connect(learner.server->address(), "another");
   EXPECT_TRUE(absl::IsFailedPrecondition(client->WaitForWeights().status()));
   v1::PushRequest gradient = Gradient();
-  EXPECT_TRUE(absl::IsFailedPrecondition(client->Push(gradient).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(client->Push(gradient, &waiting_seconds_).status()));
+}
+
+TEST_F(GradientClientTest, AWaitForAnAnswerIsCountedWhileItLasts) {
+  Learner learner(5);
+  const std::unique_ptr<GradientClient> client = Connect(learner.server->address());
+  ASSERT_TRUE(client->WaitForWeights().ok());
+  std::thread waiting([&] {
+    v1::PushRequest gradient = Gradient();
+    EXPECT_TRUE(absl::IsCancelled(client->Push(gradient, &waiting_seconds_).status()));
+  });
+  while (waiting_seconds_.Value() == 0) std::this_thread::yield();
+  stop_ = true;
+  waiting.join();
 }
 
 TEST_F(GradientClientTest, AWaitForAnAnswerEndsWhenTheActorIsToStop) {
@@ -119,7 +133,7 @@ TEST_F(GradientClientTest, AWaitForAnAnswerEndsWhenTheActorIsToStop) {
   ASSERT_TRUE(client->WaitForWeights().ok());
   stop_ = true;
   v1::PushRequest gradient = Gradient();
-  EXPECT_TRUE(absl::IsCancelled(client->Push(gradient).status()));
+  EXPECT_TRUE(absl::IsCancelled(client->Push(gradient, &waiting_seconds_).status()));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 namespace headrace {
 namespace {
 
+constexpr std::chrono::seconds kPatience{1};           // of one wait, between two looks at the clock
 constexpr std::chrono::milliseconds kVersionPause{5};  // before newer weights are asked for again
 
 v1::ActRequest OpenRequest(const v1::ActOpen& open) {
@@ -94,7 +95,7 @@ absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations,
   return answer->policy_version();
 }
 
-absl::Status RemoteActionSource::WaitFor(uint64_t version) {
+absl::Status RemoteActionSource::WaitFor(uint64_t version, Deadline) {
   at_least_ = std::max(at_least_, version);  // it is the next answer that is waited for
   return absl::OkStatus();
 }
@@ -122,13 +123,25 @@ void RemoteActionSource::FallBack(at::Tensor& actions, at::Tensor& log_probs) {
   metrics_->fallback_steps.Increment(static_cast<double>(actions.size(0)));
 }
 
+absl::StatusOr<std::optional<v1::ActResponse>> RemoteActionSource::Answer(Clock::time_point deadline, bool held_back) {
+  while (true) {
+    const Clock::time_point begin = Clock::now();
+    ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, requests_.Answer(std::min(deadline, begin + kPatience)));
+    const Clock::time_point now = Clock::now();
+    if (answer.has_value() || now >= deadline) return answer;
+    if (held_back) continue;
+    metrics_->policy_seconds.Increment(Seconds(now - begin));
+    accounted_seconds_ += Seconds(now - begin);
+  }
+}
+
 absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observations,
                                                         const at::Tensor& recurrent_state, Clock::time_point deadline) {
   std::optional<Clock::time_point> held_back;  // since then
   while (true) {
     requests_.Ask(
         [&](uint64_t number) { return MakeActRequest(number, BytesOf(observations), BytesOf(recurrent_state)); });
-    ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, requests_.Answer(deadline));
+    ASSIGN_OR_RETURN(std::optional<v1::ActResponse> answer, Answer(deadline, held_back.has_value()));
     if (!answer.has_value()) return absl::DeadlineExceededError("no answer in time");
     if (answer->status_code() == static_cast<uint32_t>(kHeldBack)) {
       if (!held_back.has_value()) held_back = Clock::now();
@@ -137,7 +150,7 @@ absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observ
       continue;
     }
     if (held_back.has_value()) {
-      held_back_seconds_ += Seconds(Clock::now() - *std::exchange(held_back, std::nullopt));
+      accounted_seconds_ += Seconds(Clock::now() - *std::exchange(held_back, std::nullopt));
       metrics_->held_back.Set(0);
     }
     if (answer->status_code() != 0) {

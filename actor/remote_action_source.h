@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -48,14 +49,17 @@ class RemoteActionSource : public ActionSource {
   // `actions` has the shape and type that environments want. Internal also: the learner's actions do not fit it.
   absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                at::Tensor& actions, at::Tensor& log_probs) override;
-  absl::Status WaitFor(uint64_t version) override;
-  double TakeHeldBackSeconds() override { return std::exchange(held_back_seconds_, 0); }
+  absl::Status WaitFor(uint64_t version, Deadline deadline) override;
+  double TakeAccountedSeconds() override { return std::exchange(accounted_seconds_, 0); }
 
  private:
   using Clock = RequestStream<v1::ActResponse>::Clock;
 
   void DrawRandom(at::Tensor& actions, at::Tensor& log_probs);
   void FallBack(at::Tensor& actions, at::Tensor& log_probs);
+  // Of the newest request. Null: none came in time. Time without one is counted while it passes, unless this actor is
+  // held back.
+  absl::StatusOr<std::optional<v1::ActResponse>> Answer(Clock::time_point deadline, bool held_back);
   // DeadlineExceeded: it came late, and this actor was not held back.
   absl::StatusOr<v1::ActResponse> Ask(const at::Tensor& observations, const at::Tensor& recurrent_state,
                                       Clock::time_point deadline);
@@ -65,7 +69,7 @@ class RemoteActionSource : public ActionSource {
   ActorMetrics* const metrics_;
   const std::function<bool()> should_stop_;
   uint64_t at_least_ = 0;  // version of the next answer
-  double held_back_seconds_ = 0;
+  double accounted_seconds_ = 0;
 
   RequestStream<v1::ActResponse> requests_;
 };

@@ -249,11 +249,21 @@ TEST_F(RemoteActionSourceTest, WaitsBeyondItsTimeoutWhileItIsHeldBack) {
     if (*version == 0) continue;
     EXPECT_EQ(*version, 7u);
     EXPECT_EQ(action(0), 8);
-    EXPECT_GT(source->TakeHeldBackSeconds(), 0);
-    EXPECT_EQ(source->TakeHeldBackSeconds(), 0);
+    EXPECT_GT(source->TakeAccountedSeconds(), 0);
+    EXPECT_EQ(source->TakeAccountedSeconds(), 0);
     EXPECT_EQ(metrics_.held_back.Value(), 0);
     return;
   }
+}
+
+TEST_F(RemoteActionSourceTest, AWaitForActionsIsCountedWhileItLasts) {
+  Learner learner([](const v1::ActRequest&) -> absl::StatusOr<std::optional<v1::ActResponse>> { return std::nullopt; });
+  const auto source = Make(learner.server->address(), v1::ZERO_ACTION, /*timeout_seconds=*/60);
+  std::thread waiting([&] { EXPECT_TRUE(absl::IsCancelled(Act(*source, 1).status())); });
+  while (metrics_.policy_seconds.Value() == 0) std::this_thread::yield();
+  stop_ = true;
+  waiting.join();
+  EXPECT_EQ(source->TakeAccountedSeconds(), metrics_.policy_seconds.Value());
 }
 
 TEST_F(RemoteActionSourceTest, StopsWhileItIsHeldBack) {
@@ -296,7 +306,7 @@ TEST_F(RemoteActionSourceTest, WaitsForWeightsThatAreNewEnough) {
   });
   const auto source = Make(learner.server->address());
   EXPECT_EQ(*Act(*source, 1), 5u);
-  ASSERT_TRUE(source->WaitFor(9).ok());
+  ASSERT_TRUE(source->WaitFor(9, ActionSource::Deadline::max()).ok());
   EXPECT_EQ(*Act(*source, 1), 9u);
 }
 

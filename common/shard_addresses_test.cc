@@ -51,6 +51,11 @@ TEST(ShardAddressesTest, MoreShardsThanTheConfigurationSaysAreRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("replay-2.replay has an address too"));
 }
 
+TEST(ShardAddressesTest, WhereEveryNameHasAnAddressNobodyIsOneTooMany) {
+  const auto knows_all = [](const std::string&) { return true; };
+  EXPECT_THAT(*ShardAddresses({"replay-{}.replay:7000"}, 1, knows_all), ElementsAre("replay-0.replay:7000"));
+}
+
 TEST(ShardAddressesTest, TheSystemKnowsItself) {
   EXPECT_TRUE(HasAddress("localhost"));
   EXPECT_FALSE(HasAddress("no-such-host.invalid"));

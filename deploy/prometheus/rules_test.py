@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import yaml
 from headrace_cli import workspace
 from headrace_cli.metrics import parse
 from headrace_cli.prometheus import SCRAPE_INTERVAL
@@ -98,6 +99,11 @@ class RulesTest(unittest.TestCase):
         alerts = re.findall(r"- alert: (\w+)", ALERTS)
         self.assertEqual(set(alerts), set(re.findall(r"alertname: (\w+)", CASES)))
         self.assertEqual(alerts, re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE))
+        for case in yaml.safe_load(CASES)["tests"]:
+            runs = set(re.findall(r'run="(\w+)"', json.dumps(case["input_series"]).replace("\\", "")))
+            fires = {alert["exp_labels"]["run"] for moment in case["alert_rule_test"] for alert in moment["exp_alerts"]}
+            self.assertTrue(fires, f"a case of {case['name']} in which it does not fire")
+            self.assertTrue(runs - fires, f"a case of {case['name']} in which it fires for every run")
         anchors = re.findall(r"runbook: docs/runbook\.md#(\w+)", ALERTS)
         self.assertEqual([alert.lower() for alert in alerts], anchors)
 

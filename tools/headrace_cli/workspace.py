@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -131,11 +133,12 @@ def revision(root: Path = ROOT) -> str:
 
 
 _BAZEL_INTERRUPTED = 8  # its exit code
+PROGRESS_SECONDS = 30.0  # between two lines that say how far a build is
 
 
 def bazel_build(targets: list[str]) -> None:
-    """Builds targets. Bazel draws its progress on a terminal; elsewhere its output is shown only if it fails, and that
-    it waits for another build."""
+    """Builds targets. Bazel draws its progress on a terminal; elsewhere its output is shown only if it fails, and what
+    collect tells meanwhile."""
     command = ["bazel", "build", *targets]
     on_terminal = sys.stderr.isatty()
     if on_terminal:
@@ -152,7 +155,7 @@ def bazel_build(targets: list[str]) -> None:
             stderr=None if on_terminal else subprocess.PIPE,
             text=True,
         ) as process:
-            output = _collect(process.stderr) if process.stderr else ""
+            output = collect(process.stderr) if process.stderr else ""
     except FileNotFoundError as error:
         raise CommandError("bazel is not installed: run tools/setup") from error
     if process.returncode == _BAZEL_INTERRUPTED:
@@ -162,11 +165,15 @@ def bazel_build(targets: list[str]) -> None:
         raise CommandError("the build failed: see above")
 
 
-def _collect(stream: TextIO) -> str:
-    """All of Bazel's output; whoever waits is told at once that it is for another build."""
+def collect(stream: TextIO, clock: Callable[[], float] = time.monotonic) -> str:
+    """All of Bazel's output. Whoever waits is told at once that it is for another build, and how far it is now and then."""
     lines = []
+    told = clock()
     for line in stream:
         lines.append(line)
-        if line.startswith("Another command"):
+        is_progress = line.startswith("[") and clock() - told >= PROGRESS_SECONDS
+        if is_progress:
+            told = clock()
+        if is_progress or line.startswith("Another command"):
             print(line.rstrip(), file=sys.stderr, flush=True)
     return "".join(lines)

@@ -1,5 +1,7 @@
-"""What a run is said to be built from."""
+"""What a run is said to be built from, and what is told while it is built."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -10,7 +12,24 @@ from unittest import mock
 
 from headrace_cli import workspace
 from headrace_cli.errors import UsageError
-from headrace_cli.workspace import built_revision, record_build, revision
+from headrace_cli.workspace import built_revision, collect, record_build, revision
+
+
+class CollectTest(unittest.TestCase):
+    def test_a_long_build_tells_how_far_it_is_and_one_that_waits_for_what(self) -> None:
+        lines = [
+            "Another command (pid=7) is running. Waiting for it to complete...\n",
+            "[1 / 90] Compiling a.cc\n",
+            "[40 / 90] Compiling b.cc\n",
+            "INFO: no progress\n",
+            "[41 / 90] Compiling c.cc\n",
+        ]
+        seconds = iter([0, 1, 31, 31, 35])  # at first, of each line of progress, and once more of one that is told
+        told = io.StringIO()
+        with contextlib.redirect_stderr(told):
+            output = collect(io.StringIO("".join(lines)), clock=lambda: next(seconds))
+        self.assertEqual(output, "".join(lines))
+        self.assertEqual(told.getvalue(), lines[0] + lines[2])
 
 
 class RevisionTest(unittest.TestCase):
