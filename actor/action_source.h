@@ -31,7 +31,8 @@ class ActionSource {
   // Internal: weights that do not fit.
   virtual absl::StatusOr<uint64_t> Act(const at::Tensor& observations, ActMode mode, at::Tensor& recurrent_state,
                                        at::Tensor& actions, at::Tensor& log_probs) = 0;
-  // Returns when the next Act will use weights at least this new. DeadlineExceeded: they have not come. The same errors.
+  // Returns when the next Act will use weights at least this new. DeadlineExceeded: they have not come. The same
+  // errors.
   virtual absl::Status WaitFor(uint64_t version, Deadline deadline) = 0;
   // Of the last Act: seconds that are accounted for. No action was wanted of this actor, or they were counted while it
   // waited.

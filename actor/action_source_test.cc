@@ -106,8 +106,8 @@ TEST_F(LocalActionSourceTest, AWaitForWeightsEndsWhenTheActorIsToStop) {
   stop_ = true;
   EXPECT_TRUE(absl::IsDeadlineExceeded(source_->WaitFor(V(1), std::chrono::steady_clock::now())));
   at::Tensor actions = at::zeros({1, 1}), log_probs, state;
-  EXPECT_TRUE(absl::IsCancelled(
-      source_->Act(at::zeros({1, 1}), ActMode::kExplore, state, actions, log_probs).status()));
+  EXPECT_TRUE(
+      absl::IsCancelled(source_->Act(at::zeros({1, 1}), ActMode::kExplore, state, actions, log_probs).status()));
 }
 
 TEST_F(LocalActionSourceTest, AWaitForWeightsThatWillNotComeEndsWithTheReason) {

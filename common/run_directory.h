@@ -1,7 +1,9 @@
 // The directory of a run, as the learner keeps it:
 //
-//   config.textproto   what ran, defaults written out        metadata.json    each start: command line, version,
-//   machine progress.csv       a row each log interval               evaluations.csv  a row each evaluation
+//   config.textproto   what ran, defaults written out
+//   metadata.json      each start: command line, version, machine
+//   progress.csv       a row each log interval
+//   evaluations.csv    a row each evaluation
 //   checkpoints/  logs/  tb/
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<RunDirectory> run, RunDirectory::Open(path, config, command_line, *RealClock()));
