@@ -117,9 +117,13 @@ int RunProcess(int argc, char** argv, const std::string& usage,
       status = absl::InternalError(e.what());
     }
   }
-  if (!status.ok() && !absl::IsCancelled(status))
+  const ExitCode code = ToExitCode(status);
+  if (code == kExitUsage) {
+    LogError("%s", std::string(status.message()));  // a sentence, to which the name of a status would add nothing
+  } else if (!status.ok() && !absl::IsCancelled(status)) {
     LogError("%s", status.ToString(absl::StatusToStringMode::kWithNoExtraData));
-  return ToExitCode(status);
+  }
+  return code;
 }
 
 absl::Status Stay(const ProcessFlags& flags, const absl::Status& status) {
