@@ -75,6 +75,11 @@ TEST(ConfigTest, RefusesUnknownFieldsWithPlaceAndNearestName) {
               HasSubstr("SacOptions has no field batch_sise; did you mean batch_size"));
 }
 
+TEST(ConfigTest, RefusesTwoAlgorithms) {
+  EXPECT_EQ(Refusal("environment { name: \"a\" }\nsac {}\nppo {}\n"),
+            "run.textproto:3:1: expected one algorithm, got sac and ppo");
+}
+
 TEST(ConfigTest, OffersTheAlgorithmsFirstForAnUnknownGroup) {
   const std::string offer = "RunConfig has no field zzzzzz; there is sac, ";
   EXPECT_THAT(Refusal("zzzzzz { tau: 0.1 }\n"), StartsWith("run.textproto:1:1: " + offer));

@@ -98,6 +98,13 @@ class Collector : public pb::io::ErrorCollector {
         ConsumeQuoted(&rest, "Value: \"", wrong)) {
       return absl::StrCat(field, ": ", UnknownValueMessage({"true", "false"}, *wrong));
     }
+    rest = message;
+    std::string before, oneof;
+    if (ConsumeQuoted(&rest, "Field \"", &field) && ConsumeQuoted(&rest, "is specified along with field \"", &before) &&
+        ConsumeQuoted(&rest, ", another member of oneof \"", &oneof)) {
+      *wrong = field;
+      return absl::StrCat("expected one ", oneof, ", got ", before, " and ", field);
+    }
     // "Expected integer, got: two" alone does not say of which field.
     const bool known_line = line >= 0 && static_cast<size_t>(line) < lines_.size();
     const absl::string_view in = known_line ? absl::StripAsciiWhitespace(lines_[line]) : "";
