@@ -4,6 +4,7 @@
       "summary": "updates of soft actor-critic a second",
       "targets": ["//tools/bench:sac_update"],
       "repeats": 3,
+      "takes": "4 min",
       "measured": {"summary": "Headrace", "command": ["bazel-bin/tools/bench/sac_update", "--json"]},
       "reference": {"summary": "Stable-Baselines3", "command": [".venv/bin/python", "tools/bench/peer.py", "--json"]}
     }
@@ -51,6 +52,7 @@ class Benchmark:
     repeats: int
     measured: Side
     reference: Side | None  # None: the measured side prints its own
+    takes: str = ""  # about how long, on two cores, with so many repeats
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def load(path: Path) -> Benchmark:
         data = json.loads(path.read_text(encoding="utf-8"))
         reference = Side(**data["reference"]) if "reference" in data else None
         repeats = int(data.get("repeats", 3))
-        return Benchmark(path.stem, data["summary"], data["targets"], repeats, Side(**data["measured"]), reference)
+        measured = Side(**data["measured"])
+        return Benchmark(path.stem, data["summary"], data["targets"], repeats, measured, reference, data["takes"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise CommandError(f"{path} does not describe a benchmark: {error!r}") from error
 

@@ -79,9 +79,9 @@ def _write(path: Path, figures: list[benchmark.Figure], mode: str = "w") -> None
 
 
 def _list_table(known: dict[str, benchmark.Benchmark]) -> Table:
-    table = Table("name", "measures", "beside", title="benchmarks", title_justify="left")
+    table = Table("name", "measures", "beside", "takes about", title="benchmarks", title_justify="left")
     for name, one in known.items():
-        table.add_row(name, one.summary, one.reference.summary if one.reference else "its own reference")
+        table.add_row(name, one.summary, one.reference.summary if one.reference else "its own reference", one.takes)
     return table
 
 
