@@ -271,7 +271,9 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   std::vector<TableCut> cuts;
   for (Table* const table : shard.Tables()) {
     if (!table->spec().over().empty()) continue;  // it is cut with that one
-    TableCut& cut = cuts.emplace_back(TableCut{table, table->TakeSnapshot(), nullptr});
+    // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
+    const bool with_queues = shard.journal() != nullptr;
+    TableCut& cut = cuts.emplace_back(TableCut{table, table->TakeSnapshot(with_queues), nullptr});
     cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, table->rows());
   }
   const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();

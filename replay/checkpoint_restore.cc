@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/status_macros.h"
@@ -77,6 +78,18 @@ absl::Status AddJournal(const std::string& directory, uint64_t first, Shard& sha
   return absl::OkStatus();
 }
 
+// A journal is of one shard among so many: among another number nobody knows which of its chunks are whose.
+absl::Status CheckJournalIsIn(const v1::ReplayCheckpointHeader& header, const std::string& directory,
+                              const Shard& shard) {
+  ASSIGN_OR_RETURN(const uint64_t chunks, CountChunksAfter(directory, header.journal_file(), header.writers()));
+  if (chunks == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "checkpoint %s is of %d shards, now there are %d, and the journal in %s has %d chunks that came after it, which "
+      "cannot be spread: start and end the run with replay.shards: %d once, which brings them into a checkpoint; or "
+      "remove the journal's files, and lose them",
+      header.name(), header.shards(), shard.shards(), directory, chunks, header.shards()));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard,
@@ -85,6 +98,7 @@ absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& s
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard, interrupted);
     if (header.ok() && OfAnotherNumber(*header, shard)) {
+      RETURN_IF_ERROR(CheckJournalIsIn(*header, directory, shard));
       LogInfo("checkpoint %s is of %d shards, now there are %d: the learner spreads it", header->name(),
               header->shards(), shard.shards());
       return std::string();

@@ -16,6 +16,9 @@
 namespace headrace {
 namespace {
 
+// Of a stream's chunks that are not on disk yet: with more no message is read, whatever window its writer keeps.
+constexpr size_t kMostUndurableBytes = kMaxMessageBytes;
+
 // What lies at bytes `offset` and up of a message, which the slices hold.
 std::vector<ChunkPayload::Piece> PiecesOf(const std::vector<grpc::Slice>& slices, size_t offset, size_t bytes) {
   std::vector<ChunkPayload::Piece> pieces;
@@ -48,8 +51,15 @@ class InsertStream final : public ServerStream {
       Close(outcome.status());
     } else if (*outcome == Table::Outcome::kDone) {
       AcknowledgeWhenDrained();
-      ReadNext();
+      ReadNextIfThereIsRoom();
     }
+  }
+
+  // Otherwise the journal's thread comes back to it (BecomeDurable).
+  void ReadNextIfThereIsRoom() {
+    MutexLock lock(&mutex_);
+    paused_ = undurable_bytes_ > kMostUndurableBytes;
+    if (!paused_) ReadNext();
   }
 
   absl::StatusOr<Table::Outcome> Open() {
@@ -67,7 +77,7 @@ class InsertStream final : public ServerStream {
     const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());
     session_ = opened.session;
     table_ = table;
-    Committed(opened.last_sequence);
+    Committed(opened.last_sequence, 0);
     return Table::Outcome::kDone;
   }
 
@@ -99,16 +109,17 @@ class InsertStream final : public ServerStream {
     const ChunkPayload payload(PiecesOf(slices, static_cast<size_t>(in.CurrentPosition()), payload_bytes));
     ASSIGN_OR_RETURN(const Table::Outcome outcome,
                      table_->Insert(writer_, session_, head_.chunk(), payload, {this, again}, journal));
-    if (outcome == Table::Outcome::kDone) Committed(head_.chunk().sequence());
+    if (outcome == Table::Outcome::kDone) Committed(head_.chunk().sequence(), message.Length());
     return outcome;
   }
 
   // Also of a chunk that had been committed before, perhaps a moment ago on another stream: what the journal has been
   // given by now includes it.
-  void Committed(uint64_t sequence) {
+  void Committed(uint64_t sequence, size_t bytes) {
     const uint64_t journaled = shard_->journal() != nullptr ? shard_->journal()->added() : 0;
     MutexLock lock(&mutex_);
-    not_durable_.push_back({sequence, journaled});
+    not_durable_.push_back({sequence, journaled, bytes});
+    undurable_bytes_ += bytes;
   }
 
   // Moves committed_ on to what is on disk, where there is a journal, and sees to it that the rest is come back to.
@@ -125,9 +136,14 @@ class InsertStream final : public ServerStream {
       const uint64_t durable = journal != nullptr ? journal->durable() : 0;
       for (; !not_durable_.empty() && not_durable_.front().journaled <= durable; not_durable_.pop_front()) {
         committed_ = std::max(committed_, not_durable_.front().sequence);
+        undurable_bytes_ -= not_durable_.front().bytes;
         some = true;
       }
     } while (!not_durable_.empty() && journal->WaitDurable(not_durable_.front().journaled, {this, again}));
+    if (paused_ && undurable_bytes_ <= kMostUndurableBytes) {
+      paused_ = false;
+      ReadNext();
+    }
     return some || opened_;
   }
 
@@ -205,8 +221,11 @@ class InsertStream final : public ServerStream {
   struct NotDurable {
     uint64_t sequence;
     uint64_t journaled;  // entries of the journal that must be on disk
+    size_t bytes;
   };
   std::deque<NotDurable> not_durable_ ABSL_GUARDED_BY(mutex_);
+  size_t undurable_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;     // no message is read
   uint64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;  // and on disk, where there is a journal
   uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;

@@ -88,6 +88,16 @@ class EntryReader {
   uint64_t good_;  // bytes left behind the last whole entry
 };
 
+// Without the payload.
+absl::StatusOr<v1::InsertRequest> HeadOf(const v1::JournalEntry& entry) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(entry.request().data()),
+                                            static_cast<int>(entry.request().size()));
+  v1::InsertRequest head;
+  size_t payload_bytes;
+  RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), head, payload_bytes));
+  return head;
+}
+
 // Writers of the life that ended, as their streams would have come.
 class Inserter {
  public:
@@ -170,6 +180,26 @@ absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t fi
     }
   }
   return inserter.steps();
+}
+
+absl::StatusOr<uint64_t> CountChunksAfter(const std::string& directory, uint64_t first,
+                                          const google::protobuf::RepeatedPtrField<v1::WriterCheckpoint>& writers) {
+  std::map<std::pair<std::string, uint64_t>, uint64_t> last_sequences;
+  for (const v1::WriterCheckpoint& writer : writers) {
+    last_sequences[{writer.table(), writer.writer()}] = writer.last_sequence();
+  }
+  uint64_t chunks = 0;
+  for (const uint64_t number : Journal::Files(directory)) {
+    if (number < first) continue;
+    ASSIGN_OR_RETURN(EntryReader reader, EntryReader::Open(Journal::Path(directory, number)));
+    v1::JournalEntry entry;
+    while (reader.Next(entry)) {
+      if (entry.has_create()) continue;
+      ASSIGN_OR_RETURN(const v1::InsertRequest head, HeadOf(entry));
+      if (head.chunk().sequence() > last_sequences[{entry.table(), entry.writer()}]) ++chunks;
+    }
+  }
+  return chunks;
 }
 
 }  // namespace headrace

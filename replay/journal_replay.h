@@ -7,6 +7,8 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "proto/checkpoint.pb.h"
 #include "replay/shard.h"
 
 namespace headrace {
@@ -18,6 +20,10 @@ namespace headrace {
 absl::StatusOr<uint64_t> ReplayJournal(
     const std::string& directory, uint64_t first, Shard& shard,
     absl::FunctionRef<bool()> interrupted = [] { return false; });
+
+// How many chunks the files from `first` on hold that came after what `writers` have in a checkpoint.
+absl::StatusOr<uint64_t> CountChunksAfter(const std::string& directory, uint64_t first,
+                                          const google::protobuf::RepeatedPtrField<v1::WriterCheckpoint>& writers);
 
 }  // namespace headrace
 

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <future>
@@ -25,7 +26,9 @@
 namespace headrace {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class JournalTest : public testing::Test {
  protected:
@@ -226,6 +229,51 @@ TEST_F(JournalTest, AQueueThatWasFullLosesNoSteps) {
   EXPECT_EQ(again.StepsToLimit(), 0u) << "from now on it waits";
 }
 
+// The journal's files of before a checkpoint go with it: what a queue still held then is in the checkpoint.
+TEST_F(JournalTest, AQueueLosesNothingOverACheckpoint) {
+  v1::TableSpec spec = SpecOver("queue");
+  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+  spec.set_queue(true);
+  spec.set_max_items(100);
+  spec.set_max_times_sampled(1);
+  Table* const queue = *shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
+  ReplayWriterOptions options = TestWriterOptions(shard_.address());
+  options.others = {{"queue", {}}};
+  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 5).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  Table::Batch batch;
+  ASSERT_EQ(*queue->Sample({2, 1, 1}, batch, {&batch, [] {}}), Table::Outcome::kDone);
+  Checkpoint("a");
+  ASSERT_TRUE(episodes.Write(0, 4).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.shard().Tables().at(1)->State().items(), 7u) << "of the 5 before the checkpoint 2 had been sampled";
+}
+
+TEST_F(JournalTest, WhatCameAfterACheckpointIsNotLostToAnotherNumberOfShards) {
+  TestShard three(0, other_.path(), true, 3);
+  CreateTable(three);
+  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(TestWriterOptions(three.address()));
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 10).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  v1::CheckpointRequest request;
+  request.set_name("a");
+  ASSERT_TRUE(WriteCheckpoint(three.shard(), other_.path(), request).ok());
+  Shard two(0, 64 << 20, 9, 2);
+  EXPECT_TRUE(RestoreNewest(other_.path(), two).ok()) << "the learner spreads it";
+  ASSERT_TRUE(episodes.Write(0, 10).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  const absl::Status refused = RestoreNewest(other_.path(), two).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()),
+              AllOf(HasSubstr("a is of 3 shards, now there are 2"), HasSubstr("with replay.shards: 3 once")));
+  three.Restart();
+  EXPECT_EQ(three.table().State().inserted_steps(), 20u);
+}
+
 TEST_F(JournalTest, ADamagedCheckpointFallsBackToTheOneBeforeAndItsJournal) {
   const std::unique_ptr<ReplayWriter> writer = StartWriter();
   EpisodeWriter episodes(writer.get());
@@ -305,6 +353,39 @@ TEST_F(JournalTest, AFullDiskHoldsAcknowledgementsBackAndLosesNothing) {
   ASSERT_TRUE(writer->Drain(Soon()).ok());
   TestShard after(0, CopyOfTheDirectory(), true);
   EXPECT_EQ(after.table().State().inserted_steps(), 5010u);
+}
+
+// Its chunks would fill the memory while the disk is full.
+TEST_F(JournalTest, AWriterThatKeepsNoWindowIsReadNoFasterThanTheDiskTakesIt) {
+  constexpr uint64_t kChunks = 500;
+  constexpr uint64_t kRows = 8'000;  // of 21 bytes and more, of a chunk
+  constexpr uint64_t kMost = (64 << 20) / (21 * kRows) + 1;
+  ASSERT_NE(std::signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit full = before;
+  full.rlim_cur = 64 << 10;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  const std::unique_ptr<Stream> opened = OpenStream();
+  ChunkBuilder builder(*RowLayout::Create(TestSignature()), {});
+  for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
+    for (uint64_t row = 0; row < kRows; ++row) {
+      builder.Append(0, TestRow(0, chunk * kRows + row).columns(), v1::NOT_ENDED);
+    }
+    const grpc::Slice message = builder.Build(chunk + 1);
+    opened->stream->Send(grpc::ByteBuffer(&message, 1));
+  }
+  const Journal& journal = *shard_.shard().journal();
+  uint64_t added = 0;
+  while (added == 0 || added != journal.added()) {
+    added = journal.added();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  }
+  EXPECT_LE(added, kMost + 2);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  opened->stream->FinishSending();
+  EXPECT_TRUE(opened->closed.get_future().get().ok());
+  EXPECT_EQ(opened->acknowledged, kChunks);
 }
 
 // A limit at what the file has already holds back whatever comes next.

@@ -1,12 +1,14 @@
 // Samplers and writers around real shards.
 #include "replay/sampler.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <functional>
 #include <future>
 #include <map>
+#include <numeric>
 #include <set>
 #include <thread>
 
@@ -38,8 +40,8 @@ std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options) {
 }
 
 // Straight into a shard's table: `transitions` of one lane.
-void Fill(TestShard& shard, uint64_t id, uint32_t lane, uint32_t transitions) {
-  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+void Fill(TestShard& shard, uint64_t id, uint32_t lane, uint32_t transitions, const v1::TableSpec& spec = TestSpec()) {
+  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
   TestWriter writer(&shard.table(), id);
   writer.Append(lane, transitions + 1);
   ASSERT_TRUE(writer.Insert().ok());
@@ -85,25 +87,49 @@ double Deviation(const std::vector<uint32_t>& counts) {
   return (chi_square - (items - 1)) / std::sqrt(2 * (items - 1));
 }
 
-TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
-  constexpr uint32_t kItems[] = {30, 100, 250};
+// Gives every item the priority of its row.
+void SetPriorities(Table& table, const std::function<float(uint64_t row)>& priority_of) {
+  // What is drawn of everything, often enough that none is left out.
+  for (uint64_t key = 0; key < 100; ++key) {
+    Table::Batch batch;
+    ASSERT_TRUE(table.Sample({500, 1, key}, batch, {&table, [] {}}).ok());
+    for (const ItemStore::Drawn& item : batch.items()) {
+      std::array<float, 2> observation;
+      std::byte* const block = reinterpret_cast<std::byte*>(observation.data());
+      const std::vector<Slice> slices = {{0, 0, 1}};
+      table.Gather({&item, 1}, slices, {&block, 1});
+      const float priority = priority_of(static_cast<uint64_t>(observation[1]));
+      ASSERT_TRUE(table.UpdatePriorities(table.State().incarnation(), {{item.key}}, {{priority}}).ok());
+    }
+  }
+}
+
+constexpr uint32_t kItemsOfShards[] = {30, 100, 250};
+
+// How often each item of three shards was drawn, in 800 batches of 1,000. `priority`: null: uniformly.
+void Draw(const std::function<float(uint32_t shard, uint64_t row)>& priority,
+          std::vector<std::vector<uint32_t>>& counts) {
   constexpr uint32_t kBatch = 1000;
   constexpr uint32_t kBatches = 800;
+  v1::TableSpec spec = TestSpec();
+  if (priority != nullptr) spec.set_sampler(v1::PROPORTIONAL);
+  if (priority != nullptr) spec.set_priority_exponent(1);
   std::vector<std::unique_ptr<TestShard>> shards;
   std::vector<std::string> addresses;
   for (uint32_t i = 0; i < 3; ++i) {
     shards.push_back(std::make_unique<TestShard>(i));
-    Fill(*shards[i], i + 1, i, kItems[i]);
+    Fill(*shards[i], i + 1, i, kItemsOfShards[i], spec);
+    if (priority != nullptr) SetPriorities(shards[i]->table(), [&](uint64_t row) { return priority(i, row); });
     addresses.push_back(shards[i]->address());
+    counts.emplace_back(kItemsOfShards[i]);
   }
   TestBatches batches(addresses, kBatch, 4);
+  batches.options.table = spec;
   batches.options.ratio = {.updates_per_step = 1000};
   const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
   ASSERT_TRUE(sampler->WaitConnected(Soon()));
   // Batches that were drawn before all shards had connected are of those that had.
   for (int i = 0; i < 4; ++i) sampler->Done(sampler->Next(Soon())->slot, 0);
-  std::vector<std::vector<uint32_t>> counts;
-  for (const uint32_t items : kItems) counts.emplace_back(items);
   for (uint32_t k = 0; k < kBatches; ++k) {
     const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
     ASSERT_TRUE(filled.ok()) << filled.status();
@@ -113,29 +139,49 @@ TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
     }
     sampler->Done(filled->slot, k);
   }
+}
+
+// Over all items.
+double DeviationOfItems(const std::vector<std::vector<uint32_t>>& counts) {
   std::vector<uint32_t> all;
   for (const std::vector<uint32_t>& shard : counts) all.insert(all.end(), shard.begin(), shard.end());
-  EXPECT_LT(std::abs(Deviation(all)), 4);
-  // Over shards, too: as three cells, which show a bias in splitting the draws soonest. With two degrees of freedom 20
-  // is exceeded once in 20 thousand times.
-  const auto chi_square_of_shards = [&](double bias) {
-    const double draws = double{kBatch} * kBatches;
-    double chi_square = 0;
-    for (int i = 0; i < 3; ++i) {
-      double count = 0;
-      for (const uint32_t n : counts[i]) count += n;
-      if (i == 2) count *= 1 + bias;
-      const double expected = draws * kItems[i] / 380;
-      chi_square += std::pow(count - expected, 2) / expected;
-    }
-    return chi_square;
-  };
-  EXPECT_LT(chi_square_of_shards(0), 20);
-  // The same statistics would see a sampler that draws one shard's or half of all items 2% too often:
-  EXPECT_GT(std::max(chi_square_of_shards(0.02), chi_square_of_shards(-0.02)), 20);
-  std::vector<uint32_t> biased = all;
-  for (size_t i = 0; i < biased.size(); ++i) biased[i] = static_cast<uint32_t>(biased[i] * (i % 2 == 0 ? 1.02 : 0.98));
-  EXPECT_GT(Deviation(biased), 4);
+  return Deviation(all);
+}
+
+// As three cells, which show a bias in splitting the draws soonest. With two degrees of freedom 20 is exceeded once in
+// 20 thousand times.
+double ChiSquareOfShards(const std::vector<std::vector<uint32_t>>& counts) {
+  std::array<double, 3> drawn{};
+  for (size_t i = 0; i < 3; ++i) drawn[i] = std::accumulate(counts[i].begin(), counts[i].end(), 0.0);
+  const double draws = drawn[0] + drawn[1] + drawn[2];
+  double chi_square = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    const double expected = draws * kItemsOfShards[i] / 380;
+    chi_square += std::pow(drawn[i] - expected, 2) / expected;
+  }
+  return chi_square;
+}
+
+TEST(SamplerTest, IsUniformOverTheItemsOfAllShards) {
+  std::vector<std::vector<uint32_t>> counts;
+  ASSERT_NO_FATAL_FAILURE(Draw(nullptr, counts));
+  EXPECT_LT(std::abs(DeviationOfItems(counts)), 4);
+  EXPECT_LT(ChiSquareOfShards(counts), 20);
+}
+
+// Nor would the test above let it pass.
+TEST(SamplerTest, OneThatPrefersHalfOfTheItemsByTwoPercentIsNotUniform) {
+  std::vector<std::vector<uint32_t>> counts;
+  ASSERT_NO_FATAL_FAILURE(Draw([](uint32_t, uint64_t row) { return row % 2 == 0 ? 1.02f : 0.98f; }, counts));
+  EXPECT_GT(DeviationOfItems(counts), 4);
+}
+
+TEST(SamplerTest, OneThatPrefersOrAvoidsAShardByTwoPercentIsNotUniform) {
+  for (const float bias : {1.02f, 0.98f}) {
+    std::vector<std::vector<uint32_t>> counts;
+    ASSERT_NO_FATAL_FAILURE(Draw([bias](uint32_t shard, uint64_t) { return shard == 2 ? bias : 1.0f; }, counts));
+    EXPECT_GT(ChiSquareOfShards(counts), 20);
+  }
 }
 
 // How often each item of three shards of 30, 100 and 250 items is in one of `batches` batches of `batch` items, and
@@ -344,21 +390,10 @@ TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
       writers[i]->Append(i, kItems[i] + 1, v1::TERMINATED);
       const absl::StatusOr<Table::Outcome> inserted = writers[i]->Insert();
       ASSERT_TRUE(inserted.ok() && *inserted == Table::Outcome::kDone) << inserted.status();
-      Table& table = shards[i]->table();
-      // What is drawn of everything has set priorities often enough that none is left out.
-      for (uint64_t key = 0; key < 100; ++key) {
-        Table::Batch batch;
-        ASSERT_TRUE(table.Sample({500, 1, key}, batch, {&table, [] {}}).ok());
-        for (const ItemStore::Drawn& item : batch.items()) {
-          std::array<float, 2> observation;
-          std::byte* const block = reinterpret_cast<std::byte*>(observation.data());
-          const std::vector<Slice> slices = {{0, 0, 1}};
-          table.Gather({&item, 1}, slices, {&block, 1});
-          const auto row = static_cast<uint64_t>(observation[1]);
-          ASSERT_TRUE(table.UpdatePriorities(table.State().incarnation(), {{item.key}}, {{priority(i, row)}}).ok());
-          weights[{i, row}] = std::pow(priority(i, row), kExponent);
-        }
-      }
+      SetPriorities(shards[i]->table(), [&](uint64_t row) {
+        weights[{i, row}] = std::pow(priority(i, row), kExponent);
+        return priority(i, row);
+      });
     }
     for (const auto& [item, weight] : weights) mass += weight;
     if (sampler == nullptr) sampler = StartSampler(batches);
@@ -379,17 +414,25 @@ TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
     for (const auto& [item, weight] : weights) expected[item] += weight / mass * kBatch * kBatchesOfAPhase;
   }
 
+  // From what a sampler would give that prefers half of the items so much.
   const auto deviation = [&](double bias) {
+    const auto biased = [&](const Item& item) { return expected[item] * (item.second % 2 == 0 ? 1 + bias : 1 - bias); };
+    double draws = 0, biased_draws = 0;
+    for (const auto& [item, count] : expected) {
+      draws += count;
+      biased_draws += biased(item);
+    }
     double chi_square = 0;
     for (const auto& [item, count] : expected) {
-      const double seen = observed[item] * (item.second % 2 == 0 ? 1 + bias : 1 - bias);
-      chi_square += std::pow(seen - count, 2) / count;
+      const double wanted = biased(item) * draws / biased_draws;
+      chi_square += std::pow(observed[item] - wanted, 2) / wanted;
     }
     const double freedom = static_cast<double>(expected.size()) - kPhases;
     return (chi_square - freedom) / std::sqrt(2 * freedom);
   };
   EXPECT_LT(std::abs(deviation(0)), 4);
-  EXPECT_GT(deviation(0.02), 4);  // it would see a sampler that draws half of all items 2% too often
+  EXPECT_GT(deviation(0.02), 4);
+  EXPECT_GT(deviation(-0.02), 4);
 }
 
 TEST(SamplerTest, PrioritiesReachTheItemsTheyAreOf) {

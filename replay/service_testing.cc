@@ -28,8 +28,8 @@ T ReadAt(const std::vector<std::byte>& block, size_t index) {
 std::chrono::steady_clock::time_point Soon() { return std::chrono::steady_clock::now() + std::chrono::seconds(30); }
 std::chrono::steady_clock::time_point Now() { return std::chrono::steady_clock::now(); }
 
-TestShard::TestShard(uint32_t number, std::string checkpoint_directory, bool journal)
-    : number_(number), checkpoint_directory_(std::move(checkpoint_directory)), journal_(journal) {
+TestShard::TestShard(uint32_t number, std::string checkpoint_directory, bool journal, uint32_t shards)
+    : number_(number), checkpoint_directory_(std::move(checkpoint_directory)), journal_(journal), shards_(shards) {
   Restart();
 }
 
@@ -48,7 +48,7 @@ void TestShard::Serve() {
 void TestShard::Restart() {
   StopServing();
   shard_.reset();  // and with it the journal of the life before
-  shard_ = std::make_unique<Shard>(number_, kShardBudget, ++incarnation_);
+  shard_ = std::make_unique<Shard>(number_, kShardBudget, ++incarnation_, shards_);
   if (!checkpoint_directory_.empty()) {
     const absl::StatusOr<std::string> restored = RestoreNewest(checkpoint_directory_, *shard_);
     EXPECT_TRUE(restored.ok()) << restored.status();

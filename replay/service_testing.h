@@ -22,8 +22,9 @@ std::chrono::steady_clock::time_point Now();
 
 class TestShard {
  public:
-  // Serves at once, on a free port.
-  explicit TestShard(uint32_t number = 0, std::string checkpoint_directory = "", bool journal = false);
+  // Serves at once, on a free port. `shards`: of how many; 0: not known.
+  explicit TestShard(uint32_t number = 0, std::string checkpoint_directory = "", bool journal = false,
+                     uint32_t shards = 0);
   ~TestShard();
 
   const std::string& address() const { return address_; }
@@ -42,6 +43,7 @@ class TestShard {
   const uint32_t number_;
   const std::string checkpoint_directory_;
   const bool journal_;
+  const uint32_t shards_;
   uint64_t incarnation_ = 0;
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<Shard> shard_;

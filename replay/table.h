@@ -156,7 +156,8 @@ class Table {
     std::vector<v1::WriterCheckpoint> writers;  // their windows hold addresses
     Batch pin;
   };
-  Snapshot TakeSnapshot() ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  // Without what queues hold now, which may have been sampled when it is restored, or with it.
+  Snapshot TakeSnapshot(bool with_queues = false) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   // Rows may be read for addresses that a snapshot refers to.
   const RowStore& rows() const { return chunks_.rows; }
 
@@ -194,8 +195,8 @@ class Table {
   absl::Status AddRowsWithCells(size_t count, ReadBytes read, std::vector<RowStore::Address>& rows)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Books whose items lie in a copy, of each table one.
-  Snapshot Cut(std::vector<ItemStore::Copy>& copies) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
-  Books CutBooks(ItemStore::Copy& items) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  Snapshot Cut(std::vector<ItemStore::Copy>& copies, bool with_queues) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  Books CutBooks(ItemStore::Copy& items, bool with_queues) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Of this table alone: the steps granted, and those that a queue has place for.
   uint64_t GrantedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   uint64_t QueuedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);

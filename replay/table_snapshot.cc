@@ -11,7 +11,7 @@
 
 namespace headrace {
 
-Table::Snapshot Table::TakeSnapshot() {
+Table::Snapshot Table::TakeSnapshot(bool with_queues) {
   HEADRACE_CHECK(has_own_rows());
   // What takes long is done without the mutex: memory for the copies before, and their order after.
   std::vector<size_t> slots;
@@ -19,24 +19,24 @@ Table::Snapshot Table::TakeSnapshot() {
     MutexLock lock(&chunks_.mutex);
     for (const Table* const table : chunks_.tables) {
       table->AssertLocked();
-      slots.push_back(table->spec_.queue() ? 0 : table->items_.slots());
+      slots.push_back(table->spec_.queue() && !with_queues ? 0 : table->items_.slots());
     }
   }
   std::vector<ItemStore::Copy> copies(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) copies[i].Reserve(slots[i]);
-  Snapshot snapshot = Cut(copies);
+  Snapshot snapshot = Cut(copies, with_queues);
   for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = copies[i].Items();
   return snapshot;
 }
 
-Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies) {
+Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies, bool with_queues) {
   MutexLock lock(&chunks_.mutex);
   Snapshot snapshot;
   copies.resize(chunks_.tables.size());
   for (size_t i = 0; i < copies.size(); ++i) {
     const Table& table = *chunks_.tables[i];
     table.AssertLocked();
-    snapshot.tables.push_back(table.CutBooks(copies[i]));
+    snapshot.tables.push_back(table.CutBooks(copies[i], with_queues));
   }
   snapshot.writers = chunks_.writers.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
@@ -45,11 +45,10 @@ Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies) {
   return snapshot;
 }
 
-Table::Books Table::CutBooks(ItemStore::Copy& items) const {
+Table::Books Table::CutBooks(ItemStore::Copy& items, bool with_queues) const {
   Books books = {.spec = spec_, .state = StateLocked(), .items = {}};
   books.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
-  // What is in a queue now may have been sampled when this is restored, and each item comes at most once.
-  if (spec_.queue()) {
+  if (spec_.queue() && !with_queues) {
     books.state.set_removed_items(books.state.removed_items() + items_.size());
   } else {
     items_.CopyTo(items);
