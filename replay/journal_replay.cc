@@ -88,14 +88,21 @@ class EntryReader {
   uint64_t good_;  // bytes left behind the last whole entry
 };
 
-// Without the payload.
-absl::StatusOr<v1::InsertRequest> HeadOf(const v1::JournalEntry& entry) {
+struct ReadRequest {
+  v1::InsertRequest head;
+  std::span<const std::byte> payload;  // in the entry
+};
+
+absl::StatusOr<ReadRequest> ReadRequestOf(const v1::JournalEntry& entry) {
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(entry.request().data()),
                                             static_cast<int>(entry.request().size()));
-  v1::InsertRequest head;
+  ReadRequest request;
   size_t payload_bytes;
-  RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), head, payload_bytes));
-  return head;
+  RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), request.head, payload_bytes));
+  const auto rest = std::as_bytes(std::span(entry.request())).subspan(static_cast<size_t>(in.CurrentPosition()));
+  if (payload_bytes > rest.size()) return absl::DataLossError("a chunk's payload is cut off");
+  request.payload = rest.first(payload_bytes);
+  return request;
 }
 
 // Writers of the life that ended, as their streams would have come.
@@ -115,27 +122,21 @@ class Inserter {
       return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(Table * table, shard_.FindTableWithRows(entry.table()));
-    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(entry.request().data()),
-                                              static_cast<int>(entry.request().size()));
-    v1::InsertRequest head;
-    size_t payload_bytes;
-    RETURN_IF_ERROR(ReadInsertRequest(in, entry.request().size(), head, payload_bytes));
+    ASSIGN_OR_RETURN(const ReadRequest request, ReadRequestOf(entry));
+    const v1::ChunkHeader& chunk = request.head.chunk();
     const auto writer = std::pair(table, entry.writer());
     uint64_t& last = last_sequences_[writer];
-    if (!sessions_.contains(writer) || head.chunk().sequence() > last + 1) {
-      const Table::OpenedWriter opened = table->OpenWriter(entry.writer(), head.chunk().sequence());
+    if (!sessions_.contains(writer) || chunk.sequence() > last + 1) {
+      const Table::OpenedWriter opened = table->OpenWriter(entry.writer(), chunk.sequence());
       sessions_[writer] = opened.session;
       last = opened.last_sequence;
     }
     const uint64_t steps = table->State().inserted_steps();
-    const std::span<const std::byte> bytes = std::as_bytes(std::span(entry.request()));
-    const auto offset = static_cast<size_t>(in.CurrentPosition());
-    if (payload_bytes > bytes.size() - offset) return absl::DataLossError("a chunk's payload is cut off");
-    const ChunkPayload payload(bytes.subspan(offset, payload_bytes));
-    ASSIGN_OR_RETURN(const Table::Outcome outcome, table->Insert(entry.writer(), sessions_[writer], head.chunk(),
-                                                                 payload, {this, [] {}}, [] { return 0; }));
+    ASSIGN_OR_RETURN(const Table::Outcome outcome,
+                     table->Insert(entry.writer(), sessions_[writer], chunk, ChunkPayload(request.payload),
+                                   {this, [] {}}, [] { return 0; }));
     if (outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
-    last = std::max(last, head.chunk().sequence());
+    last = std::max(last, chunk.sequence());
     steps_ += table->State().inserted_steps() - steps;
     return absl::OkStatus();
   }
@@ -195,8 +196,8 @@ absl::StatusOr<uint64_t> CountChunksAfter(const std::string& directory, uint64_t
     v1::JournalEntry entry;
     while (reader.Next(entry)) {
       if (entry.has_create()) continue;
-      ASSIGN_OR_RETURN(const v1::InsertRequest head, HeadOf(entry));
-      if (head.chunk().sequence() > last_sequences[{entry.table(), entry.writer()}]) ++chunks;
+      ASSIGN_OR_RETURN(const ReadRequest request, ReadRequestOf(entry));
+      if (request.head.chunk().sequence() > last_sequences[{entry.table(), entry.writer()}]) ++chunks;
     }
   }
   return chunks;

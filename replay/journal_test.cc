@@ -38,6 +38,20 @@ class JournalTest : public testing::Test {
     ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
   }
   std::unique_ptr<ReplayWriter> StartWriter() { return *ReplayWriter::Start(TestWriterOptions(shard_.address())); }
+  // Over the rows of the table there is.
+  Table* CreateQueue(uint64_t max_items) {
+    v1::TableSpec spec = SpecOver("queue");
+    spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
+    spec.set_queue(true);
+    spec.set_max_items(max_items);
+    spec.set_max_times_sampled(1);
+    return *shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
+  }
+  std::unique_ptr<ReplayWriter> StartWriterToTheQueueToo() {
+    ReplayWriterOptions options = TestWriterOptions(shard_.address());
+    options.others = {{"queue", {}}};
+    return *ReplayWriter::Start(options);
+  }
   // A writer's stream without ReplayWriter, which decides what comes in which chunk.
   struct Stream {
     uint64_t acknowledged = 0;
@@ -204,15 +218,8 @@ TEST_F(JournalTest, TablesOverTheSameRowsComeBackTogether) {
 
 // What a queue held had been sampled, and made room; of that the journal knows nothing.
 TEST_F(JournalTest, AQueueThatWasFullLosesNoSteps) {
-  v1::TableSpec spec = SpecOver("queue");
-  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
-  spec.set_queue(true);
-  spec.set_max_items(4);
-  spec.set_max_times_sampled(1);
-  Table* const queue = *shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
-  ReplayWriterOptions options = TestWriterOptions(shard_.address());
-  options.others = {{"queue", {}}};
-  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+  Table* const queue = CreateQueue(4);
+  const std::unique_ptr<ReplayWriter> writer = StartWriterToTheQueueToo();
   EpisodeWriter episodes(writer.get());
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(episodes.Write(0, 4).ok());
@@ -231,15 +238,8 @@ TEST_F(JournalTest, AQueueThatWasFullLosesNoSteps) {
 
 // The journal's files of before a checkpoint go with it: what a queue still held then is in the checkpoint.
 TEST_F(JournalTest, AQueueLosesNothingOverACheckpoint) {
-  v1::TableSpec spec = SpecOver("queue");
-  spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
-  spec.set_queue(true);
-  spec.set_max_items(100);
-  spec.set_max_times_sampled(1);
-  Table* const queue = *shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
-  ReplayWriterOptions options = TestWriterOptions(shard_.address());
-  options.others = {{"queue", {}}};
-  const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+  Table* const queue = CreateQueue(100);
+  const std::unique_ptr<ReplayWriter> writer = StartWriterToTheQueueToo();
   EpisodeWriter episodes(writer.get());
   ASSERT_TRUE(episodes.Write(0, 5).ok());
   ASSERT_TRUE(writer->Drain(Soon()).ok());
