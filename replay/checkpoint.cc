@@ -28,7 +28,7 @@ std::string_view BytesOf(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof(value)};
 }
 
-// Rows that a snapshot refers to, numbered in the order of their addresses. Slabs without such rows take no memory.
+// Rows that a snapshot refers to, numbered slab by slab as these are pinned. Those without such rows take no memory.
 class RowNumbers {
  public:
   RowNumbers(const Table::Snapshot& snapshot, const RowStore& rows)
@@ -48,8 +48,8 @@ class RowNumbers {
         for (int i = 0; i < lane.window_size(); ++i) Add(lane.window(i), i + 1 < lane.window_size());
       }
     }
-    for (Slab& slab : slabs_) {
-      for (uint32_t& number : slab.numbers) {
+    for (const RowStore::Pinned& pinned : snapshot.pins.slabs()) {
+      for (uint32_t& number : slabs_[pinned.slab].numbers) {
         if (number != kAbsent) number = count_++;
       }
     }
@@ -58,15 +58,13 @@ class RowNumbers {
   uint32_t count() const { return count_; }
   uint32_t operator[](uint64_t row) const { return slabs_[row / rows_per_slab_].numbers[row % rows_per_slab_]; }
 
-  // Calls `visit(row, linked)` for each, in order; `linked`: the row's link belongs to the snapshot.
+  // Calls `visit(row, linked)` for each of a slab, in order; `linked`: the row's link belongs to the snapshot.
   template <typename Visit>
-  absl::Status ForEach(Visit visit) const {
-    for (size_t slab = 0; slab < slabs_.size(); ++slab) {
-      for (size_t i = 0; i < slabs_[slab].numbers.size(); ++i) {
-        if (slabs_[slab].numbers[i] == kAbsent) continue;
-        const size_t row = slab * rows_per_slab_ + i;
-        RETURN_IF_ERROR(visit(static_cast<RowStore::Address>(row), slabs_[slab].linked[i]));
-      }
+  absl::Status ForEach(const RowStore::Pinned& pinned, Visit visit) const {
+    const Slab& slab = slabs_[pinned.slab];
+    for (size_t i = 0; i < slab.numbers.size(); ++i) {
+      if (slab.numbers[i] == kAbsent) continue;
+      RETURN_IF_ERROR(visit(static_cast<RowStore::Address>(pinned.slab * rows_per_slab_ + i), slab.linked[i]));
     }
     return absl::OkStatus();
   }
@@ -125,12 +123,15 @@ uint64_t CellBytes(const TableCut& cut) {
   uint64_t bytes = 0;
   const RowLayout& layout = cut.table->layout();
   if (layout.compressed_columns() == 0) return bytes;
-  cut.numbers
-      ->ForEach([&](RowStore::Address row, bool) {
-        bytes += layout.CellBytes(cut.table->rows().Row(row));
-        return absl::OkStatus();
-      })
-      .IgnoreError();
+  for (const RowStore::Pinned& slab : cut.snapshot.pins.slabs()) {
+    cut.numbers
+        ->ForEach(slab,
+                  [&](RowStore::Address row, bool) {
+                    bytes += layout.CellBytes(cut.table->rows().Row(row));
+                    return absl::OkStatus();
+                  })
+        .IgnoreError();
+  }
   return bytes;
 }
 
@@ -167,17 +168,18 @@ v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& nam
   return header;
 }
 
-absl::Status AppendTables(const TableCut& cut, HashedFile& file) {
-  const size_t stride = cut.table->layout().stride();
+// Lets go of each slab when its rows are in the file: the oldest first, which insertion wants next.
+absl::Status AppendTables(TableCut& cut, HashedFile& file) {
+  const RowLayout& layout = cut.table->layout();
   const RowStore& rows = cut.table->rows();
-  std::string bytes(stride, '\0');
+  std::string bytes(layout.stride(), '\0');
   std::string cells;
-  RETURN_IF_ERROR(cut.numbers->ForEach([&](RowStore::Address row, bool linked) {
+  const auto append = [&](RowStore::Address row, bool linked) {
     const uint32_t next = linked ? (*cut.numbers)[rows.Next(row)] : RowStore::kNoRow;
     std::memcpy(bytes.data(), &next, sizeof(next));
-    std::memcpy(bytes.data() + sizeof(next), rows.Row(row) + sizeof(next), stride - sizeof(next));
+    std::memcpy(bytes.data() + sizeof(next), rows.Row(row) + sizeof(next), layout.stride() - sizeof(next));
     cells.clear();
-    for (const RowLayout::ColumnLayout& column : cut.table->layout().columns()) {
+    for (const RowLayout::ColumnLayout& column : layout.columns()) {
       if (!column.compressed) continue;
       const Cell cell = Cell::Load(rows.Row(row) + column.offset);
       Cell{nullptr, cell.bytes}.Store(reinterpret_cast<std::byte*>(bytes.data()) + column.offset);
@@ -185,7 +187,11 @@ absl::Status AppendTables(const TableCut& cut, HashedFile& file) {
     }
     RETURN_IF_ERROR(file.Append(bytes));
     return cells.empty() ? absl::OkStatus() : file.Append(cells);
-  }));
+  };
+  for (const RowStore::Pinned& slab : cut.snapshot.pins.slabs()) {
+    RETURN_IF_ERROR(cut.numbers->ForEach(slab, append));
+    cut.snapshot.pins.LetGo();
+  }
   for (const Table::Books& books : cut.snapshot.tables) {
     for (const Item& item : books.items) {
       const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority,
@@ -288,7 +294,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   for (TableCut& cut : cuts) {
     RETURN_IF_ERROR(AppendTables(cut, file));
     for (const Table::Books& books : cut.snapshot.tables) *response.add_tables() = books.state;
-    cut = {};  // writers wait for its rows: they must not wait for the disk, too
+    cut = {};
   }
   const uint64_t checksum = file.checksum();
   RETURN_IF_ERROR(file.Append(BytesOf(checksum)));

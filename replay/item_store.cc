@@ -11,6 +11,7 @@ namespace headrace {
 namespace {
 
 constexpr uint32_t kLastGeneration = (1 << 24) - 1;
+constexpr size_t kPagesAtATime = 128;  // 768 kB
 
 const SelectorFacts& FactsOf(v1::Selector selector) {
   const SelectorFacts* const facts = FindSelector(selector);
@@ -54,6 +55,8 @@ void ItemStore::Add(Item item) {
     slot = free_.back();
     free_.pop_back();
   }
+  Keep(slot);
+  Keep(arrivals_.newest());
   item.generation = (slots_[slot].generation + 1) & kLastGeneration;
   slots_[slot] = item;
   RowStore::Address row = item.first_row;
@@ -70,6 +73,7 @@ void ItemStore::Add(Item item) {
 bool ItemStore::SetPriority(uint64_t key, float priority) {
   const auto slot = static_cast<uint32_t>(key);
   if (slot >= slots_.size() || slots_[slot].rows == 0 || slots_[slot].generation != key >> 32) return false;
+  Keep(slot);
   slots_[slot].priority = priority;
   max_priority_ = std::max(max_priority_, priority);
   const float weight = Weight(priority);
@@ -81,6 +85,9 @@ bool ItemStore::SetPriority(uint64_t key, float priority) {
 void ItemStore::RemoveOne(RandomStream& random) { Remove(remover_->Select(random).slot); }
 
 void ItemStore::Remove(uint32_t slot) {
+  Keep(slot);
+  Keep(arrivals_.older(slot));
+  Keep(arrivals_.newer(slot));
   sampler_->Remove(slot);
   remover_->Remove(slot);
   arrivals_.Remove(slot);
@@ -128,28 +135,50 @@ void ItemStore::SampleDistinct(RandomStream& random, std::span<Drawn> drawn) {
 }
 
 ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
+  Keep(draw.slot);
   Item& item = slots_[draw.slot];
   if (item.times_sampled < kMaxTimesSampled) ++item.times_sampled;
   return {static_cast<uint64_t>(item.generation) << 32 | draw.slot, item.first_row, item.rows, draw.probability,
           item.context};
 }
 
-void ItemStore::Copy::Reserve(size_t count) {
-  slots.resize(count);  // so that its pages are there, too
-  links.resize(count);
-}
-
-void ItemStore::CopyTo(Copy& copy) const {
-  copy.slots.assign(slots_.begin(), slots_.end());
-  copy.links.assign(arrivals_.links().begin(), arrivals_.links().end());
-  copy.oldest = arrivals_.oldest();
+void ItemStore::Copy::Reserve(size_t slots) {
+  slots_.resize(slots);  // so that its pages are there, too
+  links_.resize(slots);
 }
 
 std::vector<Item> ItemStore::Copy::Items() const {
   std::vector<Item> items;
-  items.reserve(slots.size());
-  for (uint32_t slot = oldest; slot != Arrivals::kNone; slot = links[slot].newer) items.push_back(slots[slot]);
+  items.reserve(slots_.size());
+  for (uint32_t slot = oldest_; slot != Arrivals::kNone; slot = links_[slot].newer) items.push_back(slots_[slot]);
   return items;
+}
+
+void ItemStore::BeginCopy(Copy& copy) {
+  HEADRACE_CHECK(copy_ == nullptr);
+  copy.Reserve(slots_.size());
+  copy.pages_.assign((slots_.size() + kPage - 1) / kPage, false);
+  copy.next_page_ = 0;
+  copy.oldest_ = arrivals_.oldest();
+  copy_ = &copy;
+}
+
+bool ItemStore::CopySome() {
+  if (copy_ == nullptr) return false;
+  for (size_t left = kPagesAtATime; left > 0 && copy_->next_page_ < copy_->pages_.size(); --left) {
+    CopyPage(copy_->next_page_++);
+  }
+  if (copy_->next_page_ == copy_->pages_.size()) copy_ = nullptr;
+  return copy_ != nullptr;
+}
+
+void ItemStore::CopyPage(size_t page) {
+  if (copy_->pages_[page]) return;
+  copy_->pages_[page] = true;
+  const size_t begin = page * kPage;
+  const size_t count = std::min(kPage, copy_->slots_.size() - begin);
+  std::copy_n(&slots_[begin], count, &copy_->slots_[begin]);
+  std::copy_n(&arrivals_.links()[begin], count, &copy_->links_[begin]);
 }
 
 }  // namespace headrace

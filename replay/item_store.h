@@ -78,24 +78,43 @@ class ItemStore {
   uint64_t removed() const { return removed_; }
   void set_removed(uint64_t removed) { removed_ = removed; }
 
-  // The books as they are at one moment. Taking the copy is fast if it has room already; going through it takes longer,
-  // and needs the store no more.
-  struct Copy {
-    std::vector<Item> slots;
-    std::vector<Arrivals::Link> links;
-    uint32_t oldest = Arrivals::kNone;
+  // The books as they are when BeginCopy is called, although the store goes on: what changes is copied first, the rest
+  // by CopySome, a little at a time.
+  class Copy {
+   public:
+    // So that BeginCopy need not.
     void Reserve(size_t slots);
-    // All items, oldest first.
+    // All items, oldest first. The copy must be complete.
     std::vector<Item> Items() const;
+
+   private:
+    friend class ItemStore;
+    std::vector<Item, HugePageAllocator<Item>> slots_;
+    std::vector<Arrivals::Link, HugePageAllocator<Arrivals::Link>> links_;
+    std::vector<bool> pages_;  // that have been copied
+    size_t next_page_ = 0;     // all before it have been
+    uint32_t oldest_ = Arrivals::kNone;
   };
   size_t slots() const { return slots_.size(); }
-  void CopyTo(Copy& copy) const;
+  // One at a time; it must stay until it is complete.
+  void BeginCopy(Copy& copy);
+  // Whether there is more to be copied.
+  bool CopySome();
 
  private:
   void SampleDistinct(RandomStream& random, std::span<Drawn> drawn);
   void Remove(uint32_t slot);
   Drawn Count(const Selector::Draw& draw);
   float Weight(float priority) const;
+  // Before a slot changes, or its place among the arrivals.
+  void Keep(uint32_t slot) {
+    if (copy_ != nullptr && slot < copy_->slots_.size()) [[unlikely]]
+      CopyPage(slot / kPage);
+  }
+  void CopyPage(size_t page);
+
+  // Slots that are copied at once: few, because a batch may be drawn from as many pages as it has items.
+  static constexpr size_t kPage = 256;
 
   const uint32_t max_times_sampled_;
   const double priority_exponent_;
@@ -106,6 +125,7 @@ class ItemStore {
   const std::unique_ptr<Selector> remover_;
   std::vector<Item, HugePageAllocator<Item>> slots_;
   std::vector<uint32_t> free_;
+  Copy* copy_ = nullptr;  // null: none, or it is complete
   float max_priority_ = 1;
   uint32_t least_rows_ = kMaxRows;
   uint64_t removed_ = 0;

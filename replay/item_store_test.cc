@@ -1,6 +1,8 @@
 #include "replay/item_store.h"
 
+#include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -9,9 +11,11 @@
 namespace headrace {
 namespace {
 
-std::vector<Item> ItemsOf(const ItemStore& store) {
+std::vector<Item> ItemsOf(ItemStore& store) {
   ItemStore::Copy copy;
-  store.CopyTo(copy);
+  store.BeginCopy(copy);
+  while (store.CopySome()) {
+  }
   return copy.Items();
 }
 
@@ -154,6 +158,42 @@ TEST_F(ItemStoreTest, RemovesByPriorityWhereTheRemoverDoes) {
   ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(all[0].priority, 3);
   EXPECT_EQ(all[1].priority, 2);
+}
+
+// Compared with what the store held at the moment when each copy began, item by item.
+TEST_F(ItemStoreTest, ACopyHoldsWhatWasThereWhenItBegan) {
+  constexpr size_t kCapacity = 100'000;  // many pages
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_max_items(kCapacity);
+  ItemStore items = MakeStore(spec, kCapacity);
+  std::vector<ItemStore::Drawn> drawn(64);
+  const auto change = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      if (items.size() == kCapacity) items.RemoveOne(random_);
+      items.Add({.first_row = addresses_[random_.Below(32)], .rows = 1, .priority = 1 + float(random_.Below(9))});
+      items.Sample(random_, false, drawn);
+      items.SetPriority(drawn[0].key, 1 + float(random_.Below(9)));
+    }
+  };
+  const auto same = [](const Item& a, const Item& b) {
+    return std::tie(a.first_row, a.rows, a.times_sampled, a.priority) ==
+           std::tie(b.first_row, b.rows, b.times_sampled, b.priority);
+  };
+  for (size_t i = 0; i < kCapacity - 500; ++i) items.Add({.first_row = addresses_[i % 32], .rows = 1});
+  for (int round = 0; round < 5; ++round) {
+    const std::vector<Item> expected = ItemsOf(items);
+    ItemStore::Copy copy;
+    items.BeginCopy(copy);
+    do {
+      change(200);
+    } while (items.CopySome());
+    change(200);
+    const std::vector<Item> copied = copy.Items();
+    ASSERT_EQ(copied.size(), expected.size());
+    for (size_t i = 0; i < copied.size(); ++i) ASSERT_TRUE(same(copied[i], expected[i])) << "item " << i;
+    EXPECT_FALSE(std::ranges::equal(copied, ItemsOf(items), same)) << "nothing had changed";
+  }
 }
 
 }  // namespace

@@ -18,8 +18,12 @@ size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
   return std::clamp<uint64_t>(max_bytes / slab_bytes, 3, RowStore::kNoRow / rows_per_slab);
 }
 
-// Of the budget, slabs that reads in progress may hold back while others are filled.
-size_t SpareSlabs(size_t slabs) { return std::clamp<size_t>(slabs / 16, 1, 16); }
+// Of the budget, slabs that reads in progress may hold back while others are filled: those of batches hold a few for a
+// moment, a checkpoint of a large table all that become free until it has numbered the table's rows.
+size_t SpareSlabs(size_t slabs) {
+  const size_t for_batches = std::clamp<size_t>(slabs / 16, 1, 16);
+  return std::clamp<size_t>(slabs / 64, for_batches, 64);
+}
 
 // The same with cells, which make a slab's bytes a matter of its rows.
 uint64_t SpareBytes(uint64_t max_bytes) { return std::min<uint64_t>(max_bytes / 16, 16 * kSlabBytes); }
@@ -39,7 +43,7 @@ RowStore::RowStore(const RowBytes& row, uint64_t max_bytes)
 RowStore::~RowStore() { FreeHugePages(memory_, slabs_.size() * slab_bytes()); }
 
 uint64_t RowStore::stored_bytes() const {
-  const size_t held_back = free_.size() - ReusableSlabs();
+  const size_t held_back = free_.size() - ReusableSlabs() + pinned_free_slabs_;
   return (used_slabs_ + held_back) * slab_bytes() + cell_bytes_;
 }
 
@@ -108,18 +112,53 @@ void RowStore::OpenSlab() {
     open_ = static_cast<uint32_t>(touched_slabs_++);
   }
   slabs_[open_].written = 0;
+  slabs_[open_].opened_at = openings_++;
   ++used_slabs_;
 }
 
 void RowStore::Free(uint32_t slab) {
   --used_slabs_;
-  free_.push_back({slab, time_});
-  for (std::shared_ptr<CellBlock>& block : slabs_[slab].cells) {
+  for (const std::shared_ptr<CellBlock>& block : slabs_[slab].cells) {
     if (--block->slabs > 0) continue;
     used_cell_bytes_ -= block->bytes;
-    free_cells_.push_back({std::move(block), time_});
+    if (block->pins == 0) free_cells_.push_back({block, time_});
   }
+  if (slabs_[slab].pins == 0) {
+    PutBack(slab);
+  } else {
+    ++pinned_free_slabs_;
+  }
+}
+
+void RowStore::PutBack(uint32_t slab) {
   slabs_[slab].cells.clear();
+  free_.push_back({slab, time_});
+}
+
+std::vector<RowStore::Pinned> RowStore::Pin() {
+  std::vector<Pinned> pinned;
+  pinned.reserve(used_slabs_);
+  for (uint32_t i = 0; i < touched_slabs_; ++i) {
+    Slab& slab = slabs_[i];
+    if (slab.references == 0) continue;
+    ++slab.pins;
+    for (const std::shared_ptr<CellBlock>& block : slab.cells) ++block->pins;
+    pinned.push_back({i, static_cast<uint32_t>(slab.cells.size()), slab.opened_at});
+  }
+  return pinned;
+}
+
+void RowStore::Unpin(const Pinned& pinned) {
+  Slab& slab = slabs_[pinned.slab];
+  for (uint32_t i = 0; i < pinned.blocks; ++i) {
+    const std::shared_ptr<CellBlock>& block = slab.cells[i];
+    if (--block->pins == 0 && block->slabs == 0) free_cells_.push_back({block, time_});
+  }
+  if (--slab.pins == 0 && slab.references == 0) {
+    --pinned_free_slabs_;
+    PutBack(pinned.slab);
+  }
+  DropCells();
 }
 
 void RowStore::DropCells() {

@@ -11,6 +11,9 @@
 // Cells, what rows hold of compressed columns, lie in blocks of their own, one for the rows that were reserved
 // together. A block goes with the last slab that has rows of it, and as late as that is reused.
 //
+// A checkpoint reads for long, and would hold back every slab that becomes free meanwhile. It pins the slabs of its
+// rows instead, and lets go of them one by one.
+//
 // Thread-safety: the table's mutex guards every method but Row, Next and their use: a row may be read without it
 // between BeginRead and EndRead, if it was referenced when the read began.
 #ifndef HEADRACE_REPLAY_ROW_STORE_H_
@@ -81,6 +84,16 @@ class RowStore {
   uint64_t BeginRead();
   void EndRead(uint64_t read);
 
+  // A slab that is not reused before it is unpinned, nor is what its rows have of cells by now.
+  struct Pinned {
+    uint32_t slab;
+    uint32_t blocks;     // of cells
+    uint64_t opened_at;  // the lower, the older its rows
+  };
+  // All that have referenced rows.
+  std::vector<Pinned> Pin();
+  void Unpin(const Pinned& pinned);
+
   // That hold referenced rows.
   size_t used_slabs() const { return used_slabs_; }
   // Of these slabs, and of those that reads hold back, and of cells.
@@ -101,10 +114,13 @@ class RowStore {
     const size_t bytes;
     const std::unique_ptr<std::byte[]> memory;
     uint32_t slabs = 0;  // that have rows of it, and are used
+    uint32_t pins = 0;   // of slabs that have rows of it
   };
   struct Slab {
     uint32_t written = 0;
+    uint32_t pins = 0;
     uint64_t references = 0;
+    uint64_t opened_at = 0;
     std::vector<std::shared_ptr<CellBlock>> cells;
   };
   struct FreeSlab {
@@ -121,6 +137,8 @@ class RowStore {
   size_t ReusableSlabs() const;
   void OpenSlab();
   void Free(uint32_t slab);
+  // To be reused when those reads are over that may see it.
+  void PutBack(uint32_t slab);
   // Those that no read in progress may see.
   void DropCells();
 
@@ -136,6 +154,8 @@ class RowStore {
   size_t used_slabs_ = 0;
   size_t touched_slabs_ = 0;  // that have been used
   std::deque<FreeSlab> free_;
+  size_t pinned_free_slabs_ = 0;  // that would be in free_, but are pinned
+  uint64_t openings_ = 0;
   uint64_t used_cell_bytes_ = 0;  // of used slabs
   uint64_t cell_bytes_ = 0;       // with those that reads hold back
   std::deque<FreeCells> free_cells_;

@@ -1,5 +1,6 @@
 #include "replay/row_store.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -134,6 +135,57 @@ TEST(RowStoreTest, IsHeldBackWhenReadsKeepAllSpareSlabs) {
   EXPECT_EQ(store.Reserve(64, rows), Room::kReserved);
 }
 
+TEST(RowStoreTest, AFreeSlabThatIsPinnedIsReusedOnceItIsUnpinned) {
+  RowStore store({.stride = kStride}, kBudget);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
+  const std::vector<RowStore::Pinned> pinned = store.Pin();
+  ASSERT_EQ(pinned.size(), 16u);
+  Rows oldest(rows.begin(), rows.begin() + 8), more;
+  ReleaseAll(store, oldest);
+  ASSERT_EQ(store.Reserve(4, more), Room::kReserved) << "the spare slab";
+  EXPECT_EQ(store.Reserve(4, more), Room::kHeldBack) << "and not kFull, for which something would be removed";
+  EXPECT_EQ(store.stored_bytes(), kBudget) << "what is pinned takes memory";
+  store.Unpin(pinned[1]);
+  ASSERT_EQ(store.Reserve(4, more), Room::kReserved);
+  EXPECT_EQ(store.Row(more[4]), store.Row(rows[4]));
+  for (const RowStore::Pinned& slab : pinned) {
+    if (slab.slab != pinned[1].slab) store.Unpin(slab);
+  }
+  EXPECT_EQ(store.stored_bytes(), kUsable);
+}
+
+TEST(RowStoreTest, ASlabPinnedTwiceWaitsForBoth) {
+  RowStore store({.stride = kStride}, kBudget);
+  Rows rows, more;
+  ASSERT_EQ(store.Reserve(4, rows), Room::kReserved);
+  const RowStore::Pinned first = store.Pin()[0], second = store.Pin()[0];
+  ReleaseAll(store, rows);
+  EXPECT_TRUE(store.Pin().empty()) << "nothing in it is referenced any more";
+  ASSERT_EQ(store.Reserve(64, more), Room::kReserved);
+  store.Unpin(first);
+  ReleaseAll(store, more);
+  EXPECT_EQ(store.stored_bytes(), store.slab_bytes());
+  store.Unpin(second);
+  EXPECT_EQ(store.stored_bytes(), 0u);
+}
+
+// Slabs are reused in another order than that of their addresses.
+TEST(RowStoreTest, PinnedSlabsSayWhichHasTheOldestRows) {
+  RowStore store({.stride = kStride}, kBudget);
+  Rows rows, more;
+  ASSERT_EQ(store.Reserve(64, rows), Room::kReserved);
+  for (size_t i = 4; i < 8; ++i) store.Release(rows[i]);
+  ASSERT_EQ(store.Reserve(4, more), Room::kReserved);
+  for (size_t i = 0; i < 4; ++i) store.Release(rows[i]);
+  ASSERT_EQ(store.Reserve(4, more), Room::kReserved);
+  std::vector<RowStore::Pinned> pinned = store.Pin();
+  std::ranges::sort(pinned, {}, &RowStore::Pinned::opened_at);
+  ASSERT_EQ(pinned.size(), 16u);
+  EXPECT_EQ(store.rows_per_slab() * pinned.front().slab, rows[8]);
+  EXPECT_EQ(store.rows_per_slab() * pinned.back().slab, more[4]);
+}
+
 TEST(RowStoreTest, HoldsTwoRowsHoweverSmallTheBudget) {
   RowStore store({.stride = 1000}, 1);
   Rows rows;
@@ -162,6 +214,44 @@ TEST(RowStoreCellsTest, CountTowardsTheBudgetAndGoWithTheLastSlabThatHasRowsOfTh
   store.EndRead(read);
   EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kReserved);
   EXPECT_EQ(store.stored_bytes(), 2 * store.slab_bytes() + 3 * kCells);
+}
+
+TEST(RowStoreCellsTest, ArePinnedWithTheirRows) {
+  constexpr size_t kCells = kBudget / 4;
+  RowStore store({.stride = kStride, .least = 2 * kStride, .most = kBudget / 16}, kBudget);
+  Rows first, second, third;
+  std::byte* cells = nullptr;
+  ASSERT_EQ(store.Reserve(2, kCells, first, cells), RowStore::Room::kReserved);
+  std::memset(cells, 1, kCells);
+  const std::byte* const pinned_cells = cells;
+  ASSERT_EQ(store.Reserve(1, 2 * kCells, second, cells), RowStore::Room::kReserved);
+  std::vector<RowStore::Pinned> pinned = store.Pin();
+  std::ranges::sort(pinned, {}, &RowStore::Pinned::opened_at);
+  ASSERT_EQ(pinned.size(), 3u);
+  ReleaseAll(store, first);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kHeldBack);
+  store.Unpin(pinned[0]);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kHeldBack) << "another row has cells of the block";
+  EXPECT_EQ(pinned_cells[kCells - 1], std::byte{1});
+  store.Unpin(pinned[1]);
+  EXPECT_EQ(store.Reserve(1, kCells, third, cells), RowStore::Room::kReserved);
+  store.Unpin(pinned[2]);
+  EXPECT_EQ(store.stored_bytes(), 2 * store.slab_bytes() + 3 * kCells);
+}
+
+// What was added to a slab after it was pinned is none of the pin's.
+TEST(RowStoreCellsTest, NewCellsOfAPinnedSlabAreNotPinned) {
+  RowStore store({.stride = kStride, .least = kStride, .most = kStride + 1}, kBudget);
+  Rows first, second;
+  std::byte* cells = nullptr;
+  ASSERT_EQ(store.Reserve(1, 8, first, cells), RowStore::Room::kReserved);
+  const RowStore::Pinned pinned = store.Pin()[0];
+  ASSERT_EQ(store.Reserve(1, 16, second, cells), RowStore::Room::kReserved);
+  EXPECT_EQ(store.rows_per_slab() * pinned.slab + 1, second[0]) << "in the same slab";
+  ReleaseAll(store, first);
+  ReleaseAll(store, second);
+  store.Unpin(pinned);
+  EXPECT_EQ(store.stored_bytes(), 0u);
 }
 
 }  // namespace

@@ -9,6 +9,11 @@
 #include "common/status_macros.h"
 
 namespace headrace {
+namespace {
+
+constexpr size_t kKeysAtATime = 1024;  // whose priorities are set before others have the mutex
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation,
                                                      const Table* over) {
@@ -192,15 +197,18 @@ absl::StatusOr<Table::PriorityUpdate> Table::UpdatePriorities(uint64_t incarnati
   }
   PriorityUpdate update;
   Callbacks samplers;
-  {
+  for (size_t first = 0; first < keys.size(); first += kKeysAtATime) {
+    const size_t count = std::min(kKeysAtATime, keys.size() - first);
+    uint64_t updated = 0;
     MutexLock lock(&chunks_.mutex);
-    for (size_t i = 0; i < keys.size() && incarnation == incarnation_; ++i) {
-      update.updated += items_.SetPriority(keys[i], priorities[i]);
+    for (size_t i = first; i < first + count && incarnation == incarnation_; ++i) {
+      updated += items_.SetPriority(keys[i], priorities[i]);
     }
-    update.unknown = keys.size() - update.updated;
-    priority_updates_ += update.updated;
-    unknown_priority_keys_ += update.unknown;
-    samplers.swap(waiting_samplers_);  // they may wait for an item whose priority is not 0
+    update.updated += updated;
+    update.unknown += count - updated;
+    priority_updates_ += updated;
+    unknown_priority_keys_ += count - updated;
+    if (first + count == keys.size()) samplers.swap(waiting_samplers_);  // they may wait for one that is not 0
   }
   WakeAll(samplers);
   return update;

@@ -149,15 +149,34 @@ class Table {
     v1::TableState state;
     std::vector<Item> items;  // oldest first; none of a queue
   };
-  // A consistent copy of the books of a table with rows of its own, and of those over it; the rows they refer to stay
-  // as they are while it exists.
+  // The slabs of rows that a snapshot refers to. They are not reused before they are let go, or this is destroyed.
+  class Pins {
+   public:
+    Pins() = default;
+    Pins(Pins&& other) noexcept { *this = std::move(other); }
+    Pins& operator=(Pins&& other) noexcept;
+    ~Pins();
+
+    // Those with the oldest rows first: in this order they are most likely wanted again.
+    const std::vector<RowStore::Pinned>& slabs() const { return slabs_; }
+    // Of those that are left, the first.
+    void LetGo();
+
+   private:
+    friend class Table;
+    Table* table_ = nullptr;
+    std::vector<RowStore::Pinned> slabs_;
+    size_t gone_ = 0;
+  };
+  // A consistent copy of the books of a table with rows of its own, and of those over it.
   struct Snapshot {
     std::vector<Books> tables;                  // first the one with the rows
     std::vector<v1::WriterCheckpoint> writers;  // their windows hold addresses
-    Batch pin;
+    Pins pins;
   };
-  // Without what queues hold now, which may have been sampled when it is restored, or with it.
-  Snapshot TakeSnapshot(bool with_queues = false) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  // Without what queues hold now, which may have been sampled when it is restored, or with it. The mutex is never held
+  // for long, however many items there are.
+  Snapshot TakeSnapshot(bool with_queues = false) ABSL_LOCKS_EXCLUDED(snapshot_mutex_, chunks_.mutex);
   // Rows may be read for addresses that a snapshot refers to.
   const RowStore& rows() const { return chunks_.rows; }
 
@@ -194,9 +213,11 @@ class Table {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   absl::Status AddRowsWithCells(size_t count, ReadBytes read, std::vector<RowStore::Address>& rows)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
-  // Books whose items lie in a copy, of each table one.
+  // Of the snapshot all but the items, of which copies are begun, of each table one; the slabs in no order.
   Snapshot Cut(std::vector<ItemStore::Copy>& copies, bool with_queues) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
-  Books CutBooks(ItemStore::Copy& items, bool with_queues) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  Books CutBooks(ItemStore::Copy& items, bool with_queues) ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
+  // Goes on with these copies. Whether there is more to be copied.
+  bool CopySome() ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   // Of this table alone: the steps granted, and those that a queue has place for.
   uint64_t GrantedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   uint64_t QueuedSteps() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
@@ -230,6 +251,7 @@ class Table {
   const std::shared_ptr<ChunkStore> owned_chunks_;
   ChunkStore& chunks_;  // *owned_chunks_, as the analysis of its mutex wants it
 
+  Mutex snapshot_mutex_;  // one snapshot at a time; taken before the other
   ItemStore items_ ABSL_GUARDED_BY(chunks_.mutex);
   RandomStream removal_random_ ABSL_GUARDED_BY(chunks_.mutex);
   v1::TableState restored_state_ ABSL_GUARDED_BY(chunks_.mutex);

@@ -13,7 +13,9 @@ namespace headrace {
 
 Table::Snapshot Table::TakeSnapshot(bool with_queues) {
   HEADRACE_CHECK(has_own_rows());
-  // What takes long is done without the mutex: memory for the copies before, and their order after.
+  MutexLock one_at_a_time(&snapshot_mutex_);
+  // What takes long is done without the tables' mutex, or in pieces: memory for the copies before, and their order
+  // after.
   std::vector<size_t> slots;
   {
     MutexLock lock(&chunks_.mutex);
@@ -25,7 +27,10 @@ Table::Snapshot Table::TakeSnapshot(bool with_queues) {
   std::vector<ItemStore::Copy> copies(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) copies[i].Reserve(slots[i]);
   Snapshot snapshot = Cut(copies, with_queues);
+  while (CopySome()) {
+  }
   for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = copies[i].Items();
+  std::ranges::sort(snapshot.pins.slabs_, {}, &RowStore::Pinned::opened_at);
   return snapshot;
 }
 
@@ -34,26 +39,58 @@ Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies, bool with_queue
   Snapshot snapshot;
   copies.resize(chunks_.tables.size());
   for (size_t i = 0; i < copies.size(); ++i) {
-    const Table& table = *chunks_.tables[i];
+    Table& table = *chunks_.tables[i];
     table.AssertLocked();
     snapshot.tables.push_back(table.CutBooks(copies[i], with_queues));
   }
   snapshot.writers = chunks_.writers.Save();
   for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
-  snapshot.pin.table_ = this;
-  snapshot.pin.read_ = chunks_.rows.BeginRead();
+  snapshot.pins.table_ = this;
+  snapshot.pins.slabs_ = chunks_.rows.Pin();
   return snapshot;
 }
 
-Table::Books Table::CutBooks(ItemStore::Copy& items, bool with_queues) const {
+Table::Books Table::CutBooks(ItemStore::Copy& items, bool with_queues) {
   Books books = {.spec = spec_, .state = StateLocked(), .items = {}};
   books.state.set_inserted_steps(chunks_.inserted_steps);  // they are as durable as the checkpoint
   if (spec_.queue() && !with_queues) {
     books.state.set_removed_items(books.state.removed_items() + items_.size());
   } else {
-    items_.CopyTo(items);
+    items_.BeginCopy(items);
   }
   return books;
+}
+
+bool Table::CopySome() {
+  MutexLock lock(&chunks_.mutex);
+  // By all of them: the last may have begun with nothing to copy.
+  bool more = false;
+  for (Table* const table : chunks_.tables) {
+    table->AssertLocked();
+    more |= table->items_.CopySome();
+  }
+  return more;
+}
+
+Table::Pins& Table::Pins::operator=(Pins&& other) noexcept {
+  std::swap(table_, other.table_);
+  slabs_.swap(other.slabs_);
+  std::swap(gone_, other.gone_);
+  return *this;
+}
+
+Table::Pins::~Pins() {
+  while (gone_ < slabs_.size()) LetGo();
+}
+
+void Table::Pins::LetGo() {
+  std::vector<Callback> writers;
+  {
+    MutexLock lock(&table_->chunks_.mutex);
+    table_->chunks_.rows.Unpin(slabs_[gone_++]);
+    writers = table_->TakeAdmittedWriters();  // they may wait for this slab
+  }
+  WakeAll(writers);
 }
 
 absl::Status Table::FillRows(std::span<const RowStore::Address> rows, ReadBytes read) {

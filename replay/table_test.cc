@@ -694,14 +694,14 @@ TEST(TableTest, ABadChunkChangesNothing) {
   EXPECT_TRUE(InsertInto(*table, 7, writer.opened().session, good_builder.Build(next)).ok());
 }
 
+// The memory of what is sampled, or snapshot, is not reused before that is over.
 TEST(TableTest, InsertionWaitsForReadsThatHoldMemoryBack) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_bytes(20'000);
   const std::unique_ptr<Table> table = MakeTable(spec);
   TestWriter writer(table.get(), 7);
   int woken = 0;
-  {
-    const Table::Snapshot snapshot = table->TakeSnapshot();
+  const auto insert_until_it_waits = [&] {
     Outcome outcome = Outcome::kDone;
     for (int i = 0; outcome == Outcome::kDone; ++i) {
       ASSERT_LT(i, 1000);
@@ -709,8 +709,51 @@ TEST(TableTest, InsertionWaitsForReadsThatHoldMemoryBack) {
       outcome = *writer.Insert([&] { ++woken; });
     }
     EXPECT_EQ(woken, 0);
+  };
+  writer.Append(0, 10);
+  ASSERT_EQ(*writer.Insert(), Outcome::kDone);
+  {
+    Table::Batch batch;
+    ASSERT_EQ(*table->Sample({.batch_size = 1}, batch, {&batch, [] {}}), Outcome::kDone);
+    insert_until_it_waits();
+  }
+  EXPECT_EQ(std::exchange(woken, 0), 1);
+  ASSERT_EQ(*writer.InsertAgain(), Outcome::kDone);
+  {
+    const Table::Snapshot snapshot = table->TakeSnapshot();
+    insert_until_it_waits();
   }
   EXPECT_EQ(woken, 1);
+}
+
+// A checkpoint lets go of what it has written, the oldest rows first.
+TEST(TableTest, InsertionGoesOnWhileASnapshotIsWritten) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  TestWriter writer(table.get(), 7);
+  const auto insert = [&] {
+    writer.Append(0, 10);
+    return *writer.Insert();
+  };
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(insert(), Outcome::kDone) << "it is full in the end";
+  Table::Snapshot snapshot = table->TakeSnapshot();
+  while (insert() == Outcome::kDone) {
+  }
+  const size_t slabs = snapshot.pins.slabs().size();
+  ASSERT_GT(slabs, 10u);
+  for (size_t i = 0; i < slabs; ++i) {
+    snapshot.pins.LetGo();
+    ASSERT_EQ(*writer.InsertAgain(), Outcome::kDone) << "after slab " << i;
+    Outcome outcome = Outcome::kDone;
+    for (int chunk = 0; outcome == Outcome::kDone; ++chunk) {
+      outcome = insert();
+      if (chunk == 1000) {
+        EXPECT_GE(i + 3, slabs) << "nothing of the snapshot is left that could hold it back";
+        return;
+      }
+    }
+  }
 }
 
 // Every snapshot must be of one moment, while writers insert and samplers remove.

@@ -74,13 +74,13 @@ v1::TableSpec TransitionTable(const v1::Signature& signature, v1::Selector sampl
   return table;
 }
 
-void ServeShard(uint64_t budget_bytes, const Security& security) {
+void ServeShard(uint64_t budget_bytes, const Security& security, const std::string& checkpoints) {
   PinTo(1);
   TuneAllocatorForStreaming();
   Shard shard(0, budget_bytes, 1);
   MetricRegistry registry("replay");
   const RpcMetrics rpcs(registry);
-  const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, "");
+  const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard, checkpoints);
   const std::unique_ptr<GrpcServer> server = *GrpcServer::Start("127.0.0.1:0", {service.get()}, &rpcs, security);
   ServeForParent(server->address());
 }
@@ -122,14 +122,24 @@ Inserting::Inserting(const ServerProcess& server, const v1::Signature& signature
   writer_ = *ReplayWriter::Start(options);
 }
 
+void Inserting::SendChunk() {
+  for (uint32_t i = 0; i < steps_at_a_time_; ++i) writer_->Append(0, columns_, v1::NOT_ENDED);
+  HEADRACE_CHECK(writer_->Send(Clock::now() + std::chrono::seconds(10)).ok());
+}
+
+void Inserting::SendOnce() {
+  SendChunk();
+  HEADRACE_CHECK(writer_->Drain(Clock::now() + std::chrono::seconds(10)).ok());
+  steps_ += steps_at_a_time_;
+}
+
 Inserting::Rate Inserting::Measure(double seconds) {
   const double cpu = server_.CpuSeconds();
   const Clock::time_point begin = Clock::now();
   uint64_t steps = 0;
   do {
     for (uint64_t send = 0; send < kSendsOfACall; ++send) {
-      for (uint32_t i = 0; i < steps_at_a_time_; ++i) writer_->Append(0, columns_, v1::NOT_ENDED);
-      HEADRACE_CHECK(writer_->Send(Clock::now() + std::chrono::seconds(10)).ok());
+      SendChunk();
       steps += steps_at_a_time_;
     }
   } while (Since(begin) < seconds);

@@ -34,8 +34,8 @@ v1::Signature TransitionSignature(uint32_t observation, uint32_t action);
 // Transitions of such rows; the oldest is removed first.
 v1::TableSpec TransitionTable(const v1::Signature& signature, v1::Selector sampler, uint64_t max_bytes);
 
-// In a process of its own: a shard on the second core.
-[[noreturn]] void ServeShard(uint64_t budget_bytes, const Security& security);
+// In a process of its own: a shard on the second core, which writes checkpoints if it is told where to.
+[[noreturn]] void ServeShard(uint64_t budget_bytes, const Security& security, const std::string& checkpoints = "");
 
 void CreateTable(const ServerProcess& server, const v1::TableSpec& table);
 
@@ -49,9 +49,13 @@ class Inserting {
 
   Inserting(const ServerProcess& server, const v1::Signature& signature, uint32_t steps_at_a_time);
   Rate Measure(double seconds);
+  // Sends a chunk and waits until it is acknowledged.
+  void SendOnce();
   uint64_t steps() const { return steps_; }
 
  private:
+  void SendChunk();
+
   const ServerProcess& server_;
   const uint32_t steps_at_a_time_;
   std::vector<std::byte> row_;
