@@ -207,8 +207,8 @@ ConnectionGate::~ConnectionGate() {
   ::close(waker_);
 }
 
-void ConnectionGate::Open(std::unique_ptr<Acceptor> acceptor, std::string_view opening) {
-  acceptor_ = std::move(acceptor);
+void ConnectionGate::Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening) {
+  acceptors_ = std::move(acceptors);
   opening_ = opening;
   thread_ = std::thread([this] { Run(); });
 }
@@ -267,7 +267,7 @@ void ConnectionGate::Accept(int listener) {
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
   connections_[socket] = {file.st_ino, host, listener, /*waiting=*/true};
-  ++per_host_[host];
+  ++hosts_.try_emplace(host, Host{AcceptorWithFewestHosts()}).first->second.connections;
   deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
   Watch(polled_, socket);
 }
@@ -289,7 +289,7 @@ void ConnectionGate::Hear(int socket) {
   Acceptor::NewConnectionParameters handed_on;
   handed_on.listener_fd = connection->second.listener;
   handed_on.fd = socket;
-  acceptor_->HandleNewConnection(&handed_on);
+  acceptors_[hosts_.at(connection->second.host).acceptor]->HandleNewConnection(&handed_on);
 }
 
 void ConnectionGate::EndSilence() {
@@ -316,8 +316,8 @@ void ConnectionGate::End(std::map<int, Connection>::iterator connection) {
 
 bool ConnectionGate::HasRoom(const std::string& host) {
   const auto fits = [&] {
-    const auto its = per_host_.find(host);
-    return connections_.size() < limits_.total && (its == per_host_.end() || its->second < limits_.per_host);
+    const auto its = hosts_.find(host);
+    return connections_.size() < limits_.total && (its == hosts_.end() || its->second.connections < limits_.per_host);
   };
   if (fits()) return true;
   const auto now = std::chrono::steady_clock::now();
@@ -325,6 +325,12 @@ bool ConnectionGate::HasRoom(const std::string& host) {
   counted_anew_ = now;
   ForgetClosed();
   return fits();
+}
+
+size_t ConnectionGate::AcceptorWithFewestHosts() const {
+  std::vector<size_t> hosts(acceptors_.size());
+  for (const auto& [name, host] : hosts_) ++hosts[host.acceptor];
+  return static_cast<size_t>(std::min_element(hosts.begin(), hosts.end()) - hosts.begin());
 }
 
 // gRPC does not tell when it closes one.
@@ -338,8 +344,8 @@ void ConnectionGate::ForgetClosed() {
 }
 
 void ConnectionGate::Forget(std::map<int, Connection>::iterator connection) {
-  const auto host = per_host_.find(connection->second.host);
-  if (--host->second == 0) per_host_.erase(host);
+  const auto host = hosts_.find(connection->second.host);
+  if (--host->second.connections == 0) hosts_.erase(host);
   connections_.erase(connection);
 }
 

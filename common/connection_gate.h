@@ -2,11 +2,13 @@
 // has no file descriptors left, it accepts none ever again.
 //
 //   ASSIGN_OR_RETURN(auto gate, ConnectionGate::Listen("127.0.0.1:0", ConnectionLimits()));
-//   auto acceptor = builder.experimental().AddExternalConnectionAcceptor(...);
+//   std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+//   acceptors.push_back(builder.experimental().AddExternalConnectionAcceptor(...));
 //   ... build the server ...
-//   gate->Open(std::move(acceptor), ConnectionGate::kHttp2);
+//   gate->Open(std::move(acceptors), ConnectionGate::kHttp2);
 //
-// A connection is handed on when it has said something. Who is hung up on is counted: what is too much, at once
+// A connection is handed on when it has said something: all of a host to the same acceptor, which has no more hosts
+// than the others when its first one comes. Who is hung up on is counted: what is too much, at once
 // (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
 // (kHandshake). gRPC itself would do all of that without a word. Not thread-safe; it has a thread of its own, by which
 // the acceptor is called.
@@ -58,7 +60,7 @@ class ConnectionGate {
   // HOST:PORT, with the port that was chosen.
   const std::string& address() const { return address_; }
   // Lets connections in from now on that begin with `opening`.
-  void Open(std::unique_ptr<Acceptor> acceptor, std::string_view opening);
+  void Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening);
   // Stops listening, and hangs up on who waits; connections that were let in stay. May be repeated.
   void Close();
 
@@ -69,6 +71,10 @@ class ConnectionGate {
     std::string host;
     int listener;
     bool waiting;  // for its first bytes
+  };
+  struct Host {
+    size_t acceptor;
+    size_t connections = 0;
   };
   struct Deadline {
     Time time;
@@ -86,6 +92,7 @@ class ConnectionGate {
   // Hangs up on one that waits.
   void End(std::map<int, Connection>::iterator connection);
   bool HasRoom(const std::string& host);
+  size_t AcceptorWithFewestHosts() const;
   void ForgetClosed();
   void Forget(std::map<int, Connection>::iterator connection);
 
@@ -94,13 +101,13 @@ class ConnectionGate {
   const int waker_;   // an eventfd: the thread is to end
   const int polled_;  // an epoll of that, the listeners, and connections that wait
   const ConnectionLimits limits_;
-  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;
   std::string_view opening_;
   std::thread thread_;
 
   // Of the thread alone.
   std::map<int, Connection> connections_;  // by file descriptor
-  std::map<std::string, size_t> per_host_;
+  std::map<std::string, Host> hosts_;
   std::deque<Deadline> deadlines_;  // the earliest first; connections that wait no more may be among them
   std::chrono::steady_clock::time_point counted_anew_;
 };

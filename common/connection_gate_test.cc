@@ -58,6 +58,10 @@ class Accepted {
     MutexLock lock(&mutex_);
     for (const int socket : std::exchange(sockets_, {})) ::close(socket);
   }
+  size_t size() {
+    MutexLock lock(&mutex_);
+    return sockets_.size();
+  }
 
  private:
   Mutex mutex_;
@@ -75,11 +79,14 @@ class CountingAcceptor final : public ConnectionGate::Acceptor {
 
 class ConnectionGateTest : public testing::Test {
  protected:
-  void Open(const ConnectionLimits& limits) {
+  void Open(const ConnectionLimits& limits, std::vector<Accepted*> others = {}) {
     absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen("127.0.0.1:0", limits);
     ASSERT_TRUE(gate.ok()) << gate.status();
     gate_ = *std::move(gate);
-    gate_->Open(std::make_unique<CountingAcceptor>(&accepted_), ConnectionGate::kHttp2);
+    std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+    acceptors.push_back(std::make_unique<CountingAcceptor>(&accepted_));
+    for (Accepted* const other : others) acceptors.push_back(std::make_unique<CountingAcceptor>(other));
+    gate_->Open(std::move(acceptors), ConnectionGate::kHttp2);
   }
   // Each of them in turn, so that it is known who comes first.
   bool LetIn(const char* from, std::string_view says = "PRI *") {
@@ -113,6 +120,20 @@ TEST_F(ConnectionGateTest, AllHostsTogetherHaveNoMoreThanThereIs) {
   EXPECT_TRUE(LetIn("127.0.0.3"));
   EXPECT_TRUE(LetIn("127.0.0.4"));
   EXPECT_FALSE(LetIn("127.0.0.5"));
+}
+
+TEST_F(ConnectionGateTest, HostsAreDealtAmongTheAcceptors) {
+  Accepted second, third;
+  Open({.total = 100, .per_host = 10}, {&second, &third});
+  for (const char* const host : {"127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.4", "127.0.0.2", "127.0.0.3"}) {
+    ASSERT_TRUE(LetIn(host));
+  }
+  EXPECT_EQ(accepted_.size(), 3u);
+  EXPECT_EQ(second.size(), 2u);
+  EXPECT_EQ(third.size(), 1u);
+  EXPECT_TRUE(LetIn("127.0.0.5"));
+  EXPECT_EQ(accepted_.size(), 4u);
+  gate_->Close();
 }
 
 TEST_F(ConnectionGateTest, RoomOfConnectionsThatAreClosedIsFound) {

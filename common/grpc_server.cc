@@ -2,6 +2,8 @@
 
 #include <malloc.h>
 
+#include <string_view>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,36 +36,33 @@ constexpr int kMaxHealthMessageBytes = 4 << 10;
 constexpr int kHealthIdleMs = 10'000;
 constexpr int kHealthAgeMs = 60'000;
 constexpr int kHealthGraceMs = 5'000;
-constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20};
+constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20, .groups = 1};
 
-// Binds, builds, and lets connections in.
-absl::StatusOr<std::unique_ptr<ConnectionGate>> BindAndStart(const std::string& listen, const Security& security,
-                                                             const ServerLimits& limits, grpc::ServerBuilder& builder,
-                                                             std::unique_ptr<grpc::Server>& server) {
-  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits.connections);
-  if (!gate.ok()) return gate;
+absl::Status NoServer(const std::string& listen) {
+  return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
+}
+
+// For the connections that the acceptor is given which it adds. Null: gRPC starts none, for a reason that it does not tell.
+std::unique_ptr<grpc::Server> BuildServer(const Security& security, const ServerLimits& limits,
+                                          grpc::ServerBuilder& builder,
+                                          std::vector<std::unique_ptr<ConnectionGate::Acceptor>>& acceptors) {
   using Experimental = grpc::ServerBuilder::experimental_type;
-  std::unique_ptr<ConnectionGate::Acceptor> acceptor = builder.experimental().AddExternalConnectionAcceptor(
-      Experimental::ExternalConnectionType::FROM_FD, security.ForServer());
+  acceptors.push_back(builder.experimental().AddExternalConnectionAcceptor(
+      Experimental::ExternalConnectionType::FROM_FD, security.ForServer()));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(limits.handshake.count()));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
-  server = builder.BuildAndStart();
-  if (server == nullptr) return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
-  // What is encrypted, gRPC judges.
-  (*gate)->Open(std::move(acceptor), security.encrypts() ? ConnectionGate::kAnything : ConnectionGate::kHttp2);
-  return gate;
+  return builder.BuildAndStart();
 }
 
-}  // namespace
+// What is encrypted, gRPC judges.
+std::string_view OpeningOf(const Security& security) {
+  return security.encrypts() ? ConnectionGate::kAnything : ConnectionGate::kHttp2;
+}
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
-                                                              const std::vector<grpc::Service*>& services,
-                                                              const RpcMetrics* metrics, const Security& security,
-                                                              const ServerLimits& limits) {
-  RETURN_IF_ERROR(security.CheckMayListen(listen));
-  grpc::ServerBuilder builder;
+void ConfigureCalls(const std::vector<grpc::Service*>& services, const RpcMetrics* metrics,
+                    grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMostMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
@@ -76,19 +75,41 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   interceptors.push_back(ExplainUnreadableRequests());
   if (metrics != nullptr) interceptors.push_back(metrics->Factory());
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
-  std::unique_ptr<grpc::Server> server;
-  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, BindAndStart(listen, security, limits, builder, server));
-  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(gate), std::move(server)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
+                                                              const std::vector<grpc::Service*>& services,
+                                                              const RpcMetrics* metrics, const Security& security,
+                                                              const ServerLimits& limits) {
+  RETURN_IF_ERROR(security.CheckMayListen(listen));
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, limits.connections));
+  std::vector<std::unique_ptr<grpc::Server>> servers;
+  std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+  for (size_t group = 0; group < limits.groups; ++group) {
+    grpc::ServerBuilder builder;
+    ConfigureCalls(services, metrics, builder);
+    servers.push_back(BuildServer(security, limits, builder, acceptors));
+    if (servers.back() == nullptr) return NoServer(listen);
+  }
+  gate->Open(std::move(acceptors), OpeningOf(security));
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(gate), std::move(servers)));
 }
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
   gate_->Close();
-  server_->Shutdown(std::chrono::system_clock::now() + grace);
+  const auto until = std::chrono::system_clock::now() + grace;
+  std::vector<std::jthread> waiting;
+  for (const std::unique_ptr<grpc::Server>& server : servers_) {
+    waiting.emplace_back([&server, until] { server->Shutdown(until); });
+  }
 }
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, kHealthLimits.connections));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
@@ -98,12 +119,13 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kHealthIdleMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kHealthAgeMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kHealthGraceMs);
-  std::unique_ptr<grpc::Server> server;
-  absl::StatusOr<std::unique_ptr<ConnectionGate>> gate =
-      BindAndStart(listen, **Security::Create({}), kHealthLimits, builder, server);
+  const std::shared_ptr<const Security> none = *Security::Create({});
+  std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+  std::unique_ptr<grpc::Server> server = BuildServer(*none, kHealthLimits, builder, acceptors);
   grpc::EnableDefaultHealthCheckService(false);
-  if (!gate.ok()) return gate.status();
-  std::unique_ptr<HealthServer> health(new HealthServer(std::move(nothing), *std::move(gate), std::move(server)));
+  if (server == nullptr) return NoServer(listen);
+  gate->Open(std::move(acceptors), OpeningOf(*none));
+  std::unique_ptr<HealthServer> health(new HealthServer(std::move(nothing), std::move(gate), std::move(server)));
   health->SetServing(false);
   return health;
 }

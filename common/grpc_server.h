@@ -21,10 +21,13 @@ namespace headrace {
 
 struct ServerLimits {
   ConnectionLimits connections = DefaultConnectionLimits();
-  // What messages that are on their way in may take, of all clients together: gRPC 1.51 looks at a message's size only
-  // when it has all of it. Close to this it takes less at a time, then no new connections, then it ends streams with
-  // RESOURCE_EXHAUSTED, whosever they are: for ours a reason to try again (common/kept_connection.h).
-  size_t buffer_bytes = size_t{1} << 30;
+  // What messages that are on their way in may take, for each of so many groups of hosts: gRPC 1.51 looks at a message's
+  // size only when it has all of it. Close to this it takes less at a time, then no new connections, then it ends
+  // streams with RESOURCE_EXHAUSTED, whosever of the group they are: for ours a reason to try again
+  // (common/kept_connection.h). Hosts are dealt among the groups as they come, so that one that hoards is felt by few,
+  // and where there are no more hosts than groups, by nobody else.
+  size_t buffer_bytes = size_t{512} << 20;
+  size_t groups = 4;
   // Until a connection is ready for calls, from its first bytes on.
   std::chrono::milliseconds handshake{10'000};
 };
@@ -46,11 +49,11 @@ class GrpcServer {
   void Shutdown(std::chrono::milliseconds grace);
 
  private:
-  GrpcServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<grpc::Server> server)
-      : gate_(std::move(gate)), server_(std::move(server)) {}
+  GrpcServer(std::unique_ptr<ConnectionGate> gate, std::vector<std::unique_ptr<grpc::Server>> servers)
+      : gate_(std::move(gate)), servers_(std::move(servers)) {}
 
   const std::unique_ptr<ConnectionGate> gate_;
-  const std::unique_ptr<grpc::Server> server_;
+  const std::vector<std::unique_ptr<grpc::Server>> servers_;  // for each group of hosts, which alone have its buffers
 };
 
 // gRPC health on a plain port of its own, for probes: those of Kubernetes speak no TLS. It answers nothing else.

@@ -155,7 +155,9 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
 
 MetricsServer::MetricsServer(std::unique_ptr<ConnectionGate> gate, std::unique_ptr<Connections> connections)
     : connections_(std::move(connections)), gate_(std::move(gate)) {
-  gate_->Open(std::make_unique<Acceptor>(connections_.get()), ConnectionGate::kAnything);
+  std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+  acceptors.push_back(std::make_unique<Acceptor>(connections_.get()));
+  gate_->Open(std::move(acceptors), ConnectionGate::kAnything);
 }
 
 MetricsServer::~MetricsServer() {

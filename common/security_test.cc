@@ -2,6 +2,10 @@
 // made with the openssl command line, as `tools/headrace certificates` does.
 #include "common/security.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +28,7 @@
 #include "common/test_peer.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/create_channel_posix.h"
 #include "gtest/gtest.h"
 #include "proto/replay.grpc.pb.h"
 
@@ -112,10 +117,12 @@ class Stream {
                                    {.message = [](const grpc::ByteBuffer&) {},
                                     .closed = [this](const absl::Status& status) { closed_.set_value(status); }})) {}
   void Send(const grpc::ByteBuffer& message) { stream_->Send(message); }
-  absl::Status End() { return closed_.get_future().get(); }
+  absl::Status End() { return ended_.get(); }
+  bool Ended() const { return ended_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
 
  private:
   std::promise<absl::Status> closed_;
+  std::future<absl::Status> ended_ = closed_.get_future();
   const std::unique_ptr<ClientStream> stream_;
 };
 
@@ -356,11 +363,13 @@ TEST_F(SecurityTest, AConnectionHasSoManyStreamsAndNoMore) {
 // A client that sends, and never reads what comes back.
 class DeafStream {
  public:
-  explicit DeafStream(const std::string& address) : stub_(v1::Replay::NewStub(MakeChannel(address, *None()))) {}
-  void Send(size_t bytes) {
+  explicit DeafStream(const std::string& address) : DeafStream(MakeChannel(address, *None())) {}
+  explicit DeafStream(const std::shared_ptr<grpc::Channel>& channel) : stub_(v1::Replay::NewStub(channel)) {}
+  // False: the stream has ended.
+  bool Send(size_t bytes) {
     v1::InsertRequest request;
     request.mutable_open()->set_table(std::string(bytes, 'x'));
-    EXPECT_TRUE(stream_->Write(request));
+    return stream_->Write(request);
   }
   absl::Status End() {
     // What has come before the end is still there to be read.
@@ -381,7 +390,7 @@ TEST_F(SecurityTest, AClientThatNeverReadsIsCutOff) {
   service_.limits.reading = std::chrono::milliseconds(10);
   Serve(*None());
   DeafStream stream(address());
-  stream.Send(size_t{32} << 20);  // more than any window
+  EXPECT_TRUE(stream.Send(size_t{32} << 20));  // more than any window
   AwaitCount("unread");
   while (service_.alive > 0) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
@@ -395,7 +404,7 @@ TEST_F(SecurityTest, MoreThanMayWaitForAClientIsNotKept) {
   Stream other(MakeChannel(address(), *None()));
   while (service_.alive < 1) std::this_thread::yield();
   DeafStream stream(address());
-  stream.Send(size_t{32} << 20);
+  EXPECT_TRUE(stream.Send(size_t{32} << 20));
   AwaitCount("unread");
   while (service_.alive > 1) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
@@ -409,8 +418,8 @@ TEST_F(SecurityTest, MoreThanMayWaitForAHostIsNotKeptForTwoOfItsConnections) {
   service_.times = 2;
   Serve(*None());
   DeafStream one(address()), other(address());
-  one.Send(size_t{32} << 20);
-  other.Send(size_t{32} << 20);
+  EXPECT_TRUE(one.Send(size_t{32} << 20));
+  EXPECT_TRUE(other.Send(size_t{32} << 20));
   while (!Counted("unread")) std::this_thread::yield();
   while (service_.alive > 1) std::this_thread::yield();
   EXPECT_TRUE(AskAs(*None()).ok());
@@ -423,7 +432,7 @@ TEST_F(SecurityTest, WhoReadsIsKeptWhileAnotherOfTheHostHoards) {
   Serve(*None());
   Stream reader(MakeChannel(address(), *None()));
   DeafStream hoarder(address());
-  hoarder.Send(size_t{32} << 20);
+  EXPECT_TRUE(hoarder.Send(size_t{32} << 20));
   const grpc::Slice small("small");
   while (!Counted("unread")) {
     reader.Send(grpc::ByteBuffer(&small, 1));
@@ -433,6 +442,39 @@ TEST_F(SecurityTest, WhoReadsIsKeptWhileAnotherOfTheHostHoards) {
   reader.Send(grpc::ByteBuffer(&small, 1));
   EXPECT_FALSE(Counted("unread", 2));
   EXPECT_EQ(service_.alive, 1);
+}
+
+// A channel from another address of this machine, over one connection.
+std::shared_ptr<grpc::Channel> ChannelFrom(const char* from, const std::string& address) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET};
+  EXPECT_EQ(::inet_pton(AF_INET, from, &here.sin_addr), 1);
+  EXPECT_EQ(::inet_pton(AF_INET, "127.0.0.1", &there.sin_addr), 1);
+  there.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&here), sizeof(here)), 0);
+  EXPECT_EQ(::connect(socket, reinterpret_cast<const sockaddr*>(&there), sizeof(there)), 0);
+  EXPECT_EQ(::fcntl(socket, F_SETFL, O_NONBLOCK), 0);
+  return grpc::CreateInsecureChannelFromFd("hoarder", socket);
+}
+
+// Each has the service keep 32 MiB that it never reads: more in all than its group's buffers have place for.
+TEST_F(SecurityTest, AHostThatFillsTheBuffersIsNotFeltByAnother) {
+  constexpr int kHoarders = 8;
+  Serve(*None(), {.buffer_bytes = size_t{128} << 20, .groups = 2});
+  const auto others = MakeChannel(address(), *None());
+  Stream other(others);
+  const auto hoarding = ChannelFrom("127.0.0.2", address());
+  std::vector<std::unique_ptr<DeafStream>> hoarders;
+  for (int i = 0; i < kHoarders; ++i) hoarders.push_back(std::make_unique<DeafStream>(hoarding));
+  while (service_.alive < kHoarders + 1) std::this_thread::yield();
+  std::vector<std::jthread> sending;
+  for (const auto& hoarder : hoarders) sending.emplace_back([&] { (void)hoarder->Send(size_t{32} << 20); });
+  while (service_.alive == kHoarders + 1) std::this_thread::yield();  // until one is ended for it
+  const grpc::Slice message(std::string(size_t{16} << 20, 'x'));
+  for (int i = 0; i < 4; ++i) other.Send(grpc::ByteBuffer(&message, 1));
+  EXPECT_TRUE(Ask(others).ok());
+  EXPECT_FALSE(other.Ended());
+  server_.reset();  // whoever still sends is let go
 }
 
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {

@@ -69,6 +69,8 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   virtual void OnMessage(const grpc::ByteBuffer& message) = 0;
   // The client has finished sending, or is gone. Closes by default.
   virtual void OnEnd() { Close(absl::OkStatus()); }
+  // Whether more waits for the client's host than may: nothing large should be added to it.
+  bool HostIsFull() const { return *unsent_bytes_ > limits_.unsent_bytes; }
   // A message has left; unsent() says how many are still to go.
   virtual void OnSent() {}
   // The last call of all.

@@ -23,6 +23,8 @@ namespace {
 
 constexpr char kSuffix[] = ".journal";
 constexpr std::chrono::seconds kRetryInterval{1};
+// Of what waits, about so much is brought into the form of the file, written and synchronised at a time.
+constexpr size_t kBytesAtATime = 16 << 20;
 
 template <typename T>
 std::string_view BytesOf(const T& value) {
@@ -204,7 +206,7 @@ bool Journal::WriteAll(const std::vector<Entry>& entries) {
     const uint64_t file = entries[first].file;
     size_t end = first;
     std::string bytes;
-    for (; end < entries.size() && entries[end].file == file; ++end) {
+    for (; end < entries.size() && entries[end].file == file && bytes.size() < kBytesAtATime; ++end) {
       AppendEntry(entries[end].head, entries[end].request, bytes);
     }
     const absl::Status written = WriteAndSync(file, bytes);

@@ -51,12 +51,24 @@ class PriorityStream final : public ServerStream {
   void AnswerWhenDrained() {
     // Sent under the mutex, so that a later answer never overtakes an earlier one.
     MutexLock lock(&mutex_);
-    if (unsent() > 0 || totals_.messages() == answered_) return;  // OnSent comes back to it
-    answered_ = totals_.messages();
-    Send(ToByteBuffer(totals_));
+    if (unsent() > 0) return;  // OnSent comes back to it
+    if (totals_.messages() != answered_) {
+      answered_ = totals_.messages();
+      Send(ToByteBuffer(totals_));
+    }
+    if (ended_) Close(absl::OkStatus());
   }
 
   void OnSent() override { AnswerWhenDrained(); }
+
+  // The client sends nothing more, but still wants the answer to what it has sent.
+  void OnEnd() override {
+    {
+      MutexLock lock(&mutex_);
+      ended_ = true;
+    }
+    AnswerWhenDrained();
+  }
 
   Shard* const shard_;
   v1::UpdatePrioritiesRequest request_;  // being processed
@@ -67,6 +79,7 @@ class PriorityStream final : public ServerStream {
   Mutex mutex_;  // taken before ServerStream's own
   v1::UpdatePrioritiesResponse totals_ ABSL_GUARDED_BY(mutex_);
   uint64_t answered_ ABSL_GUARDED_BY(mutex_) = 0;  // messages
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

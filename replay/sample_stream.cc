@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -15,6 +17,7 @@ namespace headrace {
 namespace {
 
 constexpr size_t kMessageBytes = 1 << 20;
+constexpr std::chrono::milliseconds kLookAgain{20};
 
 class SampleStream final : public ServerStream {
  public:
@@ -88,9 +91,10 @@ class SampleStream final : public ServerStream {
                                                         item_bytes_, request_.batch_size())));
       return;
     }
+    const uint64_t attempt = BeginAttempt();
+    if (HostIsFull()) return LookAgain(attempt);
     Table::Batch batch;
     std::weak_ptr<ServerStream> weak = weak_from_this();
-    const uint64_t attempt = BeginAttempt();
     const absl::StatusOr<Table::Outcome> outcome =
         table_->Sample({.batch_size = request_.batch_size(),
                         .rows_needed = pad_ ? 1 : rows_needed_,
@@ -111,19 +115,7 @@ class SampleStream final : public ServerStream {
   }
 
   void WaitUntilDeadline(uint64_t attempt) {
-    std::weak_ptr<ServerStream> weak = weak_from_this();
-    auto alarm = std::make_shared<grpc::Alarm>();
-    std::chrono::system_clock::time_point deadline;
-    {
-      MutexLock lock(&mutex_);
-      if (attempt_ != attempt) return;  // tried again already
-      alarm_ = alarm;
-      deadline = deadline_;  // from here on it may be the next request's
-    }
-    alarm->Set(deadline, [this, weak, attempt](bool expired) {
-      if (!expired) return;
-      const auto alive = weak.lock();
-      if (alive == nullptr || !ClaimAttempt(attempt)) return;
+    WakeAt(std::chrono::system_clock::time_point::max(), attempt, [this] {
       const v1::TableState state = table_->State();
       Refuse(absl::DeadlineExceededError(absl::StrFormat(
           "table \"%s\" has %d items%s, too few for a batch of %d%s (min_items %d)", state.table(), state.items(),
@@ -131,6 +123,30 @@ class SampleStream final : public ServerStream {
               ? ""
               : absl::StrFormat(", %d of priority 0", state.items() - state.drawable_items()),
           request_.batch_size(), without_replacement_ ? " without replacement" : "", table_->spec().min_items())));
+    });
+  }
+
+  // Nobody tells when other streams of the host have been read.
+  void LookAgain(uint64_t attempt) {
+    WakeAt(std::chrono::system_clock::now() + kLookAgain, attempt, [this] {
+      if (std::chrono::system_clock::now() < deadline_) return Process();
+      Refuse(absl::DeadlineExceededError("what was sent to this host before has not been read, and is all it may have"));
+    });
+  }
+
+  // Or at the deadline, if that is sooner; not if the attempt has gone on by then.
+  void WakeAt(std::chrono::system_clock::time_point time, uint64_t attempt, std::function<void()> wake) {
+    std::weak_ptr<ServerStream> weak = weak_from_this();
+    auto alarm = std::make_shared<grpc::Alarm>();
+    {
+      MutexLock lock(&mutex_);
+      if (attempt_ != attempt) return;  // tried again already
+      alarm_ = alarm;
+      time = std::min(time, deadline_);  // from here on it may be the next request's
+    }
+    alarm->Set(time, [this, weak, attempt, wake = std::move(wake)](bool expired) {
+      if (!expired) return;
+      if (const auto alive = weak.lock(); alive != nullptr && ClaimAttempt(attempt)) wake();
     });
   }
 

@@ -12,6 +12,7 @@
 #include "common/protocol.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/replay.grpc.pb.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
 
@@ -227,6 +228,40 @@ TEST_F(SampleStreamTest, ItemsHaveALimit) {
   const absl::Status refusal = Closed();
   EXPECT_TRUE(absl::IsInvalidArgument(refusal)) << refusal;
   EXPECT_THAT(refusal.message(), HasSubstr("expected slices of up to 33554432 bytes an item, got 37748736"));
+}
+
+// A sampler that asks and never reads, and then does.
+TEST_F(SampleStreamTest, WhatAHostHasNotReadHoldsItsNextBatchBack) {
+  shard_.StopServing();
+  shard_.Serve({.unsent_bytes = 1 << 20});
+  Open(TestSpec(), "observation", 2);  // 16 bytes an item
+  TestWriter writer(&shard_.table(), 1);
+  writer.Append(0, 3);
+  ASSERT_TRUE(writer.Insert().ok());
+
+  const auto stub = v1::Replay::NewStub(MakeChannel(shard_.address()));
+  grpc::ClientContext context;
+  const auto deaf = stub->Sample(&context);
+  v1::SampleRequest request;
+  *request.mutable_open()->mutable_peer() = MakePeer("run", "learner");
+  request.mutable_open()->set_table("t");
+  request.mutable_open()->add_slices()->set_column("observation");
+  request.mutable_open()->mutable_slices(0)->set_rows(2);
+  request.set_request(1);
+  request.set_batch_size(1 << 20);  // 16 MiB, more than any window
+  ASSERT_TRUE(deaf->Write(request));
+  v1::SampleResponse answer;
+  ASSERT_TRUE(deaf->Read(&answer));  // it is gathered, and on its way
+
+  Ask(1, 1, 0);
+  const v1::SampleResponse late = Message();
+  EXPECT_EQ(late.status_code(), kDeadlineExceeded);
+  EXPECT_THAT(late.status_message(), HasSubstr("sent to this host before has not been read"));
+  Ask(2, 1, 3'600'000);
+  while (!answer.last()) ASSERT_TRUE(deaf->Read(&answer));
+  const v1::SampleResponse next = Message();
+  EXPECT_EQ(next.request(), 2u);
+  EXPECT_EQ(next.status_code(), 0u) << next.status_message();
 }
 
 }  // namespace

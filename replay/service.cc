@@ -30,21 +30,21 @@ constexpr int kCheckpointNice = 10;
 
 class ReplayService final : public Base {
  public:
-  ReplayService(Shard* shard, std::string checkpoint_directory)
-      : shard_(shard), checkpoint_directory_(std::move(checkpoint_directory)) {}
+  ReplayService(Shard* shard, std::string checkpoint_directory, const StreamLimits& limits)
+      : shard_(shard), checkpoint_directory_(std::move(checkpoint_directory)), limits_(limits) {}
 
   Bytes* Insert(grpc::CallbackServerContext* context) override {
-    return ServerStream::Start(context, MakeInsertStream(shard_));
+    return ServerStream::Start(context, MakeInsertStream(shard_), limits_);
   }
   Bytes* Sample(grpc::CallbackServerContext* context) override {
-    return ServerStream::Start(context, MakeSampleStream(shard_));
+    return ServerStream::Start(context, MakeSampleStream(shard_), limits_);
   }
   Bytes* Coordinate(grpc::CallbackServerContext* context) override {
-    return ServerStream::Start(context, MakeCoordinateStream(shard_));
+    return ServerStream::Start(context, MakeCoordinateStream(shard_), limits_);
   }
 
   Bytes* UpdatePriorities(grpc::CallbackServerContext* context) override {
-    return ServerStream::Start(context, MakePriorityStream(shard_));
+    return ServerStream::Start(context, MakePriorityStream(shard_), limits_);
   }
 
   grpc::Status Info(grpc::ServerContext*, const v1::InfoRequest*, v1::InfoResponse* response) override {
@@ -92,13 +92,15 @@ class ReplayService final : public Base {
  private:
   Shard* const shard_;
   const std::string checkpoint_directory_;
+  const StreamLimits limits_;
   Mutex checkpoint_mutex_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeReplayService(Shard* shard, const std::string& checkpoint_directory) {
-  return std::make_unique<ReplayService>(shard, checkpoint_directory);
+std::unique_ptr<grpc::Service> MakeReplayService(Shard* shard, const std::string& checkpoint_directory,
+                                                 const StreamLimits& limits) {
+  return std::make_unique<ReplayService>(shard, checkpoint_directory, limits);
 }
 
 }  // namespace headrace

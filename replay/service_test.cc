@@ -119,6 +119,28 @@ TEST_F(ServiceTest, RawBytesOnThePortDoNoHarm) {
   EXPECT_TRUE(stub_->Info(&context, {}, &info).ok());
 }
 
+// Also those whose answer was held back by the one before it, when the client had finished.
+TEST_F(ServiceTest, EveryMessageOfPrioritiesIsAnsweredForBeforeTheStreamEnds) {
+  constexpr uint64_t kMessages = 200;
+  for (int round = 0; round < 20; ++round) {
+    grpc::ClientContext context;
+    const auto stream = stub_->UpdatePriorities(&context);
+    v1::UpdatePrioritiesRequest priorities;
+    *priorities.mutable_peer() = MakePeer("run", "learner");
+    priorities.set_table("t");
+    priorities.add_keys(1);
+    priorities.add_priorities(1);
+    for (uint64_t i = 0; i < kMessages; ++i) ASSERT_TRUE(stream->Write(priorities));
+    ASSERT_TRUE(stream->WritesDone());
+    v1::UpdatePrioritiesResponse totals;
+    while (stream->Read(&totals)) {
+    }
+    EXPECT_TRUE(stream->Finish().ok());
+    EXPECT_EQ(totals.messages(), kMessages);
+    EXPECT_EQ(totals.unknown(), kMessages);
+  }
+}
+
 TEST_F(ServiceTest, StreamsThatBeginWrongAreToldSo) {
   v1::InsertRequest chunk;
   chunk.mutable_chunk()->set_sequence(1);

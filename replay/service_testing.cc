@@ -37,8 +37,8 @@ TestShard::~TestShard() { StopServing(); }
 
 void TestShard::StopServing() { server_.reset(); }
 
-void TestShard::Serve() {
-  service_ = MakeReplayService(shard_.get(), checkpoint_directory_);
+void TestShard::Serve(const StreamLimits& limits) {
+  service_ = MakeReplayService(shard_.get(), checkpoint_directory_, limits);
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(address_, {service_.get()});
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);

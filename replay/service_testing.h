@@ -35,7 +35,7 @@ class TestShard {
   // Breaks every connection; the shard itself lives on.
   void StopServing();
   // On the same port.
-  void Serve();
+  void Serve(const StreamLimits& limits = {});
   // A new life: what is in the checkpoint directory, journal included, or nothing.
   void Restart();
 
