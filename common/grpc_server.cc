@@ -36,13 +36,15 @@ constexpr int kMaxHealthMessageBytes = 4 << 10;
 constexpr int kHealthIdleMs = 10'000;
 constexpr int kHealthAgeMs = 60'000;
 constexpr int kHealthGraceMs = 5'000;
-constexpr ServerLimits kHealthLimits = {.connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20, .groups = 1};
+constexpr ServerLimits kHealthLimits = {
+    .connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20, .groups = 1};
 
 absl::Status NoServer(const std::string& listen) {
   return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
 }
 
-// For the connections that the acceptor is given which it adds. Null: gRPC starts none, for a reason that it does not tell.
+// For the connections that the acceptor is given which it adds. Null: gRPC starts none, for a reason that it does not
+// tell.
 std::unique_ptr<grpc::Server> BuildServer(const Security& security, const ServerLimits& limits,
                                           grpc::ServerBuilder& builder,
                                           std::vector<std::unique_ptr<ConnectionGate::Acceptor>>& acceptors) {

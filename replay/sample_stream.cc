@@ -130,7 +130,8 @@ class SampleStream final : public ServerStream {
   void LookAgain(uint64_t attempt) {
     WakeAt(std::chrono::system_clock::now() + kLookAgain, attempt, [this] {
       if (std::chrono::system_clock::now() < deadline_) return Process();
-      Refuse(absl::DeadlineExceededError("what was sent to this host before has not been read, and is all it may have"));
+      Refuse(
+          absl::DeadlineExceededError("what was sent to this host before has not been read, and is all it may have"));
     });
   }
 
