@@ -50,6 +50,11 @@ class BenchmarkTest(unittest.TestCase):
         names |= {f"replay/crowd/8_writers_4_samplers/{figure}" for figure in crowd}
         self.assert_prints(["tools/bench/replay", *TINY, "--items=1000", "--megabytes=8"], names)
 
+    def test_replay_checkpoint(self) -> None:
+        figures = [f"{kind}/{which}" for kind in ("insert", "sample") for which in ("worst", "p99")] + ["seconds"]
+        names = {f"replay_checkpoint/{items}_items/{figure}" for items in (1000, 5000) for figure in figures}
+        self.assert_prints(["tools/bench/replay_checkpoint", "--json", "--seconds=0.1", "--items=1000,5000"], names)
+
     def test_replay_growth(self) -> None:
         sizes = ("1000_items", "10000_items")
         names = {f"replay_growth/gather/{size}" for size in sizes}
