@@ -267,7 +267,8 @@ void ConnectionGate::Accept(int listener) {
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
   connections_[socket] = {file.st_ino, host, listener, /*waiting=*/true};
-  ++hosts_.try_emplace(host, Host{AcceptorWithFewestHosts()}).first->second.connections;
+  if (!hosts_.contains(host)) hosts_[host] = {.acceptor = ChooseAcceptor()};
+  ++hosts_[host].connections;
   deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
   Watch(polled_, socket);
 }
@@ -320,21 +321,23 @@ bool ConnectionGate::HasRoom(const std::string& host) {
     return connections_.size() < limits_.total && (its == hosts_.end() || its->second.connections < limits_.per_host);
   };
   if (fits()) return true;
-  const auto now = std::chrono::steady_clock::now();
-  if (now - counted_anew_ < kCountInterval) return false;
-  counted_anew_ = now;
-  ForgetClosed();
+  CountAnew();
   return fits();
 }
 
-size_t ConnectionGate::AcceptorWithFewestHosts() const {
+size_t ConnectionGate::ChooseAcceptor() {
+  if (acceptors_.size() == 1) return 0;
+  CountAnew();  // hosts that have gone must not count
   std::vector<size_t> hosts(acceptors_.size());
   for (const auto& [name, host] : hosts_) ++hosts[host.acceptor];
   return static_cast<size_t>(std::min_element(hosts.begin(), hosts.end()) - hosts.begin());
 }
 
 // gRPC does not tell when it closes one.
-void ConnectionGate::ForgetClosed() {
+void ConnectionGate::CountAnew() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - counted_anew_ < kCountInterval) return;
+  counted_anew_ = now;
   for (auto connection = connections_.begin(); connection != connections_.end();) {
     const auto next = std::next(connection);
     struct stat file = {};

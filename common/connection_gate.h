@@ -8,7 +8,7 @@
 //   gate->Open(std::move(acceptors), ConnectionGate::kHttp2);
 //
 // A connection is handed on when it has said something: all of a host to the same acceptor, which has no more hosts
-// than the others when its first one comes. Who is hung up on is counted: what is too much, at once
+// than the others when the first of them comes. Who is hung up on is counted: what is too much, at once
 // (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
 // (kHandshake). gRPC itself would do all of that without a word. Not thread-safe; it has a thread of its own, by which
 // the acceptor is called.
@@ -92,8 +92,9 @@ class ConnectionGate {
   // Hangs up on one that waits.
   void End(std::map<int, Connection>::iterator connection);
   bool HasRoom(const std::string& host);
-  size_t AcceptorWithFewestHosts() const;
-  void ForgetClosed();
+  size_t ChooseAcceptor();
+  // Which connections are still there.
+  void CountAnew();
   void Forget(std::map<int, Connection>::iterator connection);
 
   const std::string address_;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -133,6 +134,23 @@ TEST_F(ConnectionGateTest, HostsAreDealtAmongTheAcceptors) {
   EXPECT_EQ(third.size(), 1u);
   EXPECT_TRUE(LetIn("127.0.0.5"));
   EXPECT_EQ(accepted_.size(), 4u);
+  gate_->Close();
+}
+
+// gRPC closes a connection, and another file takes its number.
+TEST_F(ConnectionGateTest, HostsThatHaveGoneDoNotCountWhenOthersAreDealt) {
+  Accepted second;
+  Open({.total = 100, .per_host = 10}, {&second});
+  ASSERT_TRUE(LetIn("127.0.0.2"));
+  ASSERT_TRUE(LetIn("127.0.0.3"));
+  ASSERT_EQ(second.size(), 1u);
+  second.HangUp();
+  const int another = ::open("/dev/null", O_RDONLY);
+  // It is looked for now and then; of two hosts that come one would get its place anyway.
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  ASSERT_TRUE(LetIn("127.0.0.4"));
+  EXPECT_EQ(second.size(), 1u);
+  ::close(another);
   gate_->Close();
 }
 

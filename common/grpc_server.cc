@@ -54,7 +54,9 @@ std::unique_ptr<grpc::Server> BuildServer(const Security& security, const Server
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(limits.handshake.count()));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
+  builder.SetResourceQuota(grpc::ResourceQuota("server")
+                               .Resize(limits.buffer_bytes)
+                               .SetMaxThreads(kMaxThreads / static_cast<int>(limits.groups)));
   return builder.BuildAndStart();
 }
 

@@ -109,16 +109,18 @@ class Service final : public v1::Replay::WithRawCallbackMethod_Insert<v1::Replay
   std::atomic<int> alive = 0;
 };
 
-// A client's stream of which only the end matters.
+// A client's stream of which the messages are counted, and the end matters.
 class Stream {
  public:
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stream_(ClientStream::Open(channel, "/headrace.v1.Replay/Insert",
-                                   {.message = [](const grpc::ByteBuffer&) {},
+                                   {.message = [this](const grpc::ByteBuffer&) { ++received; },
                                     .closed = [this](const absl::Status& status) { closed_.set_value(status); }})) {}
   void Send(const grpc::ByteBuffer& message) { stream_->Send(message); }
   absl::Status End() { return ended_.get(); }
   bool Ended() const { return ended_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
+
+  std::atomic<int> received = 0;
 
  private:
   std::promise<absl::Status> closed_;
@@ -472,8 +474,10 @@ TEST_F(SecurityTest, AHostThatFillsTheBuffersIsNotFeltByAnother) {
   while (service_.alive == kHoarders + 1) std::this_thread::yield();  // until one is ended for it
   const grpc::Slice message(std::string(size_t{16} << 20, 'x'));
   for (int i = 0; i < 4; ++i) other.Send(grpc::ByteBuffer(&message, 1));
-  EXPECT_TRUE(Ask(others).ok());
+  while (other.received < 4 && !other.Ended()) std::this_thread::yield();
+  EXPECT_EQ(other.received, 4);
   EXPECT_FALSE(other.Ended());
+  EXPECT_TRUE(Ask(others).ok());
   server_.reset();  // whoever still sends is let go
 }
 

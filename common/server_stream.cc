@@ -47,6 +47,17 @@ std::shared_ptr<std::atomic<size_t>> UnsentBytesOf(const std::string& host) {
   return its;
 }
 
+// Of all hosts.
+std::atomic<size_t> all_unsent_bytes = 0;
+
+// One batch may be larger than all the room, if nothing else waits.
+bool AddIfItFits(size_t bytes, size_t most, std::atomic<size_t>& sum) {
+  const size_t before = sum.fetch_add(bytes);
+  if (before == 0 || before + bytes <= most) return true;
+  sum -= bytes;
+  return false;
+}
+
 }  // namespace
 
 ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::shared_ptr<ServerStream> stream,
@@ -72,12 +83,29 @@ ServerStream* ServerStream::Start(grpc::CallbackServerContext* context, std::sha
 void ServerStream::Send(grpc::ByteBuffer message) {
   MutexLock lock(&mutex_);
   if (closing_) return;
-  *unsent_bytes_ += message.Length();
+  CountUnsent(message.Length());
   queue_.push_back(std::move(message));
   if (queue_.size() == 1) WriteNext();
   if (hurried_ || *unsent_bytes_ <= limits_.unsent_bytes) return;
   hurried_ = true;
   WatchReading(ReadingEnds());
+}
+
+bool ServerStream::TakeRoom(size_t bytes) {
+  if (!AddIfItFits(bytes, limits_.unsent_bytes, *unsent_bytes_)) return false;
+  if (AddIfItFits(bytes, limits_.all_unsent_bytes, all_unsent_bytes)) return true;
+  *unsent_bytes_ -= bytes;
+  return false;
+}
+
+void ServerStream::CountUnsent(size_t bytes) {
+  *unsent_bytes_ += bytes;
+  all_unsent_bytes += bytes;
+}
+
+void ServerStream::CountSent(size_t bytes) {
+  *unsent_bytes_ -= bytes;
+  all_unsent_bytes -= bytes;
 }
 
 size_t ServerStream::unsent() const {
@@ -97,7 +125,7 @@ void ServerStream::Close(const absl::Status& status) {
   status_ = status;
   // After an error what is queued is of no use; only the message on its way must be waited for.
   while (!status.ok() && queue_.size() > 1) {
-    *unsent_bytes_ -= queue_.back().Length();
+    CountSent(queue_.back().Length());
     queue_.pop_back();
   }
   FinishIfDrained();
@@ -171,10 +199,10 @@ void ServerStream::OnReadDone(bool ok) {
 void ServerStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mutex_);
-    *unsent_bytes_ -= queue_.front().Length();
+    CountSent(queue_.front().Length());
     queue_.pop_front();
     if (!ok) {
-      for (const grpc::ByteBuffer& dropped : queue_) *unsent_bytes_ -= dropped.Length();
+      for (const grpc::ByteBuffer& dropped : queue_) CountSent(dropped.Length());
       queue_.clear();
       if (!closing_) {
         closing_ = true;

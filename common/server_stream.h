@@ -46,6 +46,8 @@ struct StreamLimits {
   // one slice of weights that was sent to all the actors of a host.
   size_t unsent_bytes = size_t{5} << 29;
   std::chrono::milliseconds reading_when_full{5'000};
+  // That wait for all hosts together. It bounds what is gathered for them, not what is sent anyway, as weights are.
+  size_t all_unsent_bytes = size_t{3} << 30;
 };
 
 class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
@@ -69,8 +71,10 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   virtual void OnMessage(const grpc::ByteBuffer& message) = 0;
   // The client has finished sending, or is gone. Closes by default.
   virtual void OnEnd() { Close(absl::OkStatus()); }
-  // Whether more waits for the client's host than may: nothing large should be added to it.
-  bool HostIsFull() const { return *unsent_bytes_ > limits_.unsent_bytes; }
+  // For so much that is about to be gathered and sent, among what may wait for the client's host and for all of them;
+  // false: there is none. It is given back when all has been given to Send, which counts it by itself.
+  bool TakeRoom(size_t bytes);
+  void GiveRoomBack(size_t bytes) { CountSent(bytes); }
   // A message has left; unsent() says how many are still to go.
   virtual void OnSent() {}
   // The last call of all.
@@ -83,6 +87,8 @@ class ServerStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnDone() final;
   using Time = std::chrono::steady_clock::time_point;
 
+  void CountUnsent(size_t bytes);
+  void CountSent(size_t bytes);
   void EndSilence();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Time ReadingEnds() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

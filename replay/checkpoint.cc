@@ -1,11 +1,14 @@
 #include "replay/checkpoint.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -22,6 +25,11 @@
 
 namespace headrace {
 namespace {
+
+// Of the thread that writes: where cores are scarce, the clients' threads go before it, but it is expected to end.
+constexpr int kNice = 5;
+// At once, because whoever goes behind others should seldom hold the mutex that they wait for.
+constexpr size_t kMostSlabsLetGo = 8;
 
 template <typename T>
 std::string_view BytesOf(const T& value) {
@@ -188,9 +196,11 @@ absl::Status AppendTables(TableCut& cut, HashedFile& file) {
     RETURN_IF_ERROR(file.Append(bytes));
     return cells.empty() ? absl::OkStatus() : file.Append(cells);
   };
-  for (const RowStore::Pinned& slab : cut.snapshot.pins.slabs()) {
-    RETURN_IF_ERROR(cut.numbers->ForEach(slab, append));
-    cut.snapshot.pins.LetGo();
+  const std::vector<RowStore::Pinned>& slabs = cut.snapshot.pins.slabs();
+  const size_t at_a_time = std::clamp<size_t>(slabs.size() / 64, 1, kMostSlabsLetGo);
+  for (size_t i = 0; i < slabs.size(); ++i) {
+    RETURN_IF_ERROR(cut.numbers->ForEach(slabs[i], append));
+    if ((i + 1) % at_a_time == 0) cut.snapshot.pins.LetGo(at_a_time);
   }
   for (const Table::Books& books : cut.snapshot.tables) {
     for (const Item& item : books.items) {
@@ -257,6 +267,31 @@ bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   return here == there;
 }
 
+// The file. What its answer tells of the tables and the file goes into `response`.
+absl::Status WriteFile(const Shard& shard, const std::string& name, const std::string& path, uint64_t number,
+                       uint64_t journal_file, std::vector<TableCut>& cuts, v1::CheckpointResponse& response) {
+  for (TableCut& cut : cuts) cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, cut.table->rows());
+  const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();
+  const uint64_t header_bytes = header.size();
+  ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> created, AtomicFile::Create(path));
+  HashedFile file(std::move(created));
+  RETURN_IF_ERROR(file.Append(kCheckpointMagic));
+  RETURN_IF_ERROR(file.Append(BytesOf(header_bytes)));
+  RETURN_IF_ERROR(file.Append(header));
+  for (TableCut& cut : cuts) {
+    RETURN_IF_ERROR(AppendTables(cut, file));
+    for (const Table::Books& books : cut.snapshot.tables) *response.add_tables() = books.state;
+    cut = {};
+  }
+  const uint64_t checksum = file.checksum();
+  RETURN_IF_ERROR(file.Append(BytesOf(checksum)));
+  RETURN_IF_ERROR(file.Commit());
+  response.set_path(path);
+  response.set_bytes(file.bytes());
+  response.set_xxh3(file.checksum());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const std::string& directory,
@@ -279,35 +314,20 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
     if (!table->spec().over().empty()) continue;  // it is cut with that one
     // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
     const bool with_queues = shard.journal() != nullptr;
-    TableCut& cut = cuts.emplace_back(TableCut{table, table->TakeSnapshot(with_queues), nullptr});
-    cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, table->rows());
+    cuts.push_back({table, table->TakeSnapshot(with_queues), nullptr});
   }
-  const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();
-  const uint64_t header_bytes = header.size();
-  const std::string path = CheckpointPath(directory, name);
-  ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> created, AtomicFile::Create(path));
-  HashedFile file(std::move(created));
-  RETURN_IF_ERROR(file.Append(kCheckpointMagic));
-  RETURN_IF_ERROR(file.Append(BytesOf(header_bytes)));
-  RETURN_IF_ERROR(file.Append(header));
   v1::CheckpointResponse response;
-  for (TableCut& cut : cuts) {
-    RETURN_IF_ERROR(AppendTables(cut, file));
-    for (const Table::Books& books : cut.snapshot.tables) *response.add_tables() = books.state;
-    cut = {};
-  }
-  const uint64_t checksum = file.checksum();
-  RETURN_IF_ERROR(file.Append(BytesOf(checksum)));
-  RETURN_IF_ERROR(file.Commit());
-
+  absl::Status written;
+  std::thread([&] {
+    (void)::setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, in spite of what it is called
+    written = WriteFile(shard, name, CheckpointPath(directory, name), number, journal_file, cuts, response);
+  }).join();
+  RETURN_IF_ERROR(written);
   RemoveOlder(directory, name, request.committed(), request.keep());
   uint64_t needed = journal_file;
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) needed = std::min(needed, entry.journal_file);
   Journal::RemoveFilesBefore(directory, needed);
   response.set_shard(shard.number());
-  response.set_path(path);
-  response.set_bytes(file.bytes());
-  response.set_xxh3(file.checksum());
   return response;
 }
 

@@ -13,6 +13,7 @@
 #define HEADRACE_REPLAY_CHUNK_STORE_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -31,6 +32,10 @@
 namespace headrace {
 
 class Table;
+
+// What takes its mutex often in a row pauses so long in between: a thread that waits for it would hardly ever be awake
+// in time to get it.
+inline constexpr std::chrono::microseconds kLetOthersIn{50};
 
 struct ChunkStore {
   using Callback = std::function<void()>;

@@ -142,7 +142,9 @@ ItemStore::Drawn ItemStore::Count(const Selector::Draw& draw) {
           item.context};
 }
 
-void ItemStore::Copy::Reserve(size_t slots) {
+void ItemStore::Copy::Reserve(size_t slots, size_t capacity) {
+  slots_.reserve(capacity);
+  links_.reserve(capacity);
   slots_.resize(slots);  // so that its pages are there, too
   links_.resize(slots);
 }
@@ -156,7 +158,7 @@ std::vector<Item> ItemStore::Copy::Items() const {
 
 void ItemStore::BeginCopy(Copy& copy) {
   HEADRACE_CHECK(copy_ == nullptr);
-  copy.Reserve(slots_.size());
+  copy.Reserve(slots_.size(), capacity_);
   copy.pages_.assign((slots_.size() + kPage - 1) / kPage, false);
   copy.next_page_ = 0;
   copy.oldest_ = arrivals_.oldest();

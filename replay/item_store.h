@@ -76,14 +76,16 @@ class ItemStore {
   size_t capacity() const { return capacity_; }
   double mass() const { return sampler_->mass(); }
   uint64_t removed() const { return removed_; }
+  // Of the item that has been here longest; kNoRow: there is none.
+  RowStore::Address oldest_row() const { return size() == 0 ? RowStore::kNoRow : slots_[arrivals_.oldest()].first_row; }
   void set_removed(uint64_t removed) { removed_ = removed; }
 
   // The books as they are when BeginCopy is called, although the store goes on: what changes is copied first, the rest
   // by CopySome, a little at a time.
   class Copy {
    public:
-    // So that BeginCopy need not.
-    void Reserve(size_t slots);
+    // So that BeginCopy need not: memory for what a store has by now, and address space for all that it may have then.
+    void Reserve(size_t slots, size_t capacity);
     // All items, oldest first. The copy must be complete.
     std::vector<Item> Items() const;
 

@@ -170,61 +170,67 @@ void Journal::RemoveFilesBefore(const std::string& directory, uint64_t number) {
 
 void Journal::Run() {
   while (true) {
-    std::vector<Entry> entries;
+    std::deque<Entry> entries;
     {
       MutexLock lock(&mutex_);
       while (queue_.empty() && !stopping_) changed_.Wait(&mutex_);
       if (queue_.empty()) return;
       entries.swap(queue_);
     }
-    if (!WriteAll(entries)) return;
-    uint64_t durable;
-    std::function<void(uint64_t)> told;
-    {
-      MutexLock lock(&mutex_);
-      durable = durable_ + entries.size();
-      told = told_;
+    while (!entries.empty()) {
+      const size_t written = WriteFirst(entries);
+      if (written == 0) return;
+      entries.erase(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(written));
+      AddDurable(written);
     }
-    told(durable);
-    std::vector<std::function<void()>> due;
-    {
-      MutexLock lock(&mutex_);
-      durable_ = durable;
-      absl::erase_if(waiting_, [&](auto& waiting) {
-        if (waiting.second.entries > durable) return false;
-        due.push_back(std::move(waiting.second.wake));
-        return true;
-      });
-    }
-    for (const std::function<void()>& wake : due) wake();
   }
 }
 
-bool Journal::WriteAll(const std::vector<Entry>& entries) {
-  absl::Status trouble;
-  for (size_t first = 0; first < entries.size();) {
-    const uint64_t file = entries[first].file;
-    size_t end = first;
-    std::string bytes;
-    for (; end < entries.size() && entries[end].file == file && bytes.size() < kBytesAtATime; ++end) {
-      AppendEntry(entries[end].head, entries[end].request, bytes);
-    }
-    const absl::Status written = WriteAndSync(file, bytes);
-    if (written.ok()) {
-      if (!trouble.ok()) LogInfo("the journal can be written again");
-      trouble = absl::OkStatus();
-      first = end;
-      continue;
-    }
-    if (trouble.ok()) LogError("the journal cannot be written, inserters wait: %s", written.ToString());
-    trouble = written;
+void Journal::AddDurable(size_t entries) {
+  uint64_t durable;
+  std::function<void(uint64_t)> told;
+  {
     MutexLock lock(&mutex_);
-    const auto until = ConditionVariable::Clock::now() + kRetryInterval;
-    while (!stopping_ && changed_.WaitUntil(&mutex_, until)) {
-    }
-    if (stopping_) return false;
+    durable = durable_ + entries;
+    told = told_;
   }
-  return true;
+  told(durable);
+  std::vector<std::function<void()>> due;
+  {
+    MutexLock lock(&mutex_);
+    durable_ = durable;
+    absl::erase_if(waiting_, [&](auto& waiting) {
+      if (waiting.second.entries > durable) return false;
+      due.push_back(std::move(waiting.second.wake));
+      return true;
+    });
+  }
+  for (const std::function<void()>& wake : due) wake();
+}
+
+size_t Journal::WriteFirst(const std::deque<Entry>& entries) {
+  const uint64_t file = entries.front().file;
+  size_t count = 0;
+  std::string bytes;
+  for (; count < entries.size() && entries[count].file == file && bytes.size() < kBytesAtATime; ++count) {
+    AppendEntry(entries[count].head, entries[count].request, bytes);
+  }
+  absl::Status written = WriteAndSync(file, bytes);
+  if (written.ok()) return count;
+  LogError("the journal cannot be written, inserters wait: %s", written.ToString());
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      const auto until = ConditionVariable::Clock::now() + kRetryInterval;
+      while (!stopping_ && changed_.WaitUntil(&mutex_, until)) {
+      }
+      if (stopping_) return 0;
+    }
+    written = WriteAndSync(file, bytes);
+    if (!written.ok()) continue;
+    LogInfo("the journal can be written again");
+    return count;
+  }
 }
 
 absl::Status Journal::WriteAndSync(uint64_t number, const std::string& bytes) {

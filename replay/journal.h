@@ -13,6 +13,7 @@
 #define HEADRACE_REPLAY_JOURNAL_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -84,8 +85,10 @@ class Journal {
 
   void Add(v1::JournalEntry head, const grpc::ByteBuffer& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Until they are on disk. False: the journal is being stopped, and the disk would not take them.
-  bool WriteAll(const std::vector<Entry>& entries) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Some of the first, until they are on disk: how many. 0: the journal is being stopped, and the disk would not take
+  // them.
+  size_t WriteFirst(const std::deque<Entry>& entries) ABSL_LOCKS_EXCLUDED(mutex_);
+  void AddDurable(size_t entries) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status WriteAndSync(uint64_t number, const std::string& bytes);
   absl::Status Open(uint64_t number);
 
@@ -98,7 +101,7 @@ class Journal {
   mutable Mutex mutex_;
   ConditionVariable changed_;
   uint64_t file_ ABSL_GUARDED_BY(mutex_);  // that new entries go to
-  std::vector<Entry> queue_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Entry> queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t durable_ ABSL_GUARDED_BY(mutex_) = 0;
   std::function<void(uint64_t)> told_ ABSL_GUARDED_BY(mutex_) = [](uint64_t) {};

@@ -24,6 +24,8 @@
 namespace headrace {
 namespace {
 
+constexpr uint64_t kMostHashedBytes = uint64_t{4} << 30;  // a second or so
+
 // Reads a file's entries until one is not whole.
 class EntryReader {
  public:
@@ -56,20 +58,21 @@ class EntryReader {
   // Behind the last entry that was whole.
   uint64_t damaged_bytes() const { return good_; }
   // Whether there is a whole entry among these: a crash leaves none behind one that it has cut off, or only such as
-  // were written with that one and not acknowledged either; a disk that has gone bad may.
+  // were written with that one and not acknowledged either; a disk that has gone bad may. Also if it would take too
+  // long to find out, for many bytes may look like the head of an entry.
   bool HasEntriesBehindDamage() {
     // The next one is no farther than the largest message.
     std::string rest(std::min<uint64_t>(good_, 2 * kMaxMessageBytes), '\0');
     if (fseek(file_.get(), -static_cast<long>(good_), SEEK_END) != 0) return false;
     rest.resize(fread(rest.data(), 1, rest.size(), file_.get()));
+    uint64_t hashed = 0;
     for (size_t at = 1; at + sizeof(JournalEntryHead) < rest.size(); ++at) {
       JournalEntryHead head;
       std::memcpy(&head, rest.data() + at, sizeof(head));
       const size_t left = rest.size() - at - sizeof(head);
-      if (head.bytes > 0 && head.bytes <= left &&
-          Checksum({rest.data() + at + sizeof(head), static_cast<size_t>(head.bytes)}) == head.xxh3) {
-        return true;
-      }
+      if (head.bytes == 0 || head.bytes > left) continue;
+      const std::string_view body(rest.data() + at + sizeof(head), static_cast<size_t>(head.bytes));
+      if ((hashed += body.size()) > kMostHashedBytes || Checksum(body) == head.xxh3) return true;
     }
     return false;
   }

@@ -70,10 +70,9 @@ RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Ad
     const uint64_t used = (used_slabs_ + slabs) * slab_bytes() + used_cell_bytes_ + cell_bytes;
     if (used > max_bytes_ - SpareBytes(max_bytes_)) return Room::kFull;
     if (stored_bytes() + slabs * slab_bytes() + cell_bytes > max_bytes_) return Room::kHeldBack;
-    block = std::make_shared<CellBlock>(cell_bytes);
+    block = std::make_shared<CellBlock>(cell_bytes, &cell_bytes_);
     cells = block->memory.get();
     used_cell_bytes_ += cell_bytes;
-    cell_bytes_ += cell_bytes;
   }
   for (size_t i = 0; i < count; ++i) {
     if (open_ == kNoSlab || slabs_[open_].written == rows_per_slab_) OpenSlab();
@@ -87,6 +86,7 @@ RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Ad
     SetNext(row, kNoRow);
     rows.push_back(row);
   }
+  reserved_rows_ += count;
   return Room::kReserved;
 }
 
@@ -113,6 +113,8 @@ void RowStore::OpenSlab() {
   }
   slabs_[open_].written = 0;
   slabs_[open_].opened_at = openings_++;
+  slabs_[open_].opened_rows = reserved_rows_;
+  slabs_[open_].opened = Clock::now();
   ++used_slabs_;
 }
 
@@ -121,7 +123,7 @@ void RowStore::Free(uint32_t slab) {
   for (const std::shared_ptr<CellBlock>& block : slabs_[slab].cells) {
     if (--block->slabs > 0) continue;
     used_cell_bytes_ -= block->bytes;
-    if (block->pins == 0) free_cells_.push_back({block, time_});
+    free_cells_.push_back({block, time_});
   }
   if (slabs_[slab].pins == 0) {
     PutBack(slab);
@@ -142,28 +144,26 @@ std::vector<RowStore::Pinned> RowStore::Pin() {
     Slab& slab = slabs_[i];
     if (slab.references == 0) continue;
     ++slab.pins;
-    for (const std::shared_ptr<CellBlock>& block : slab.cells) ++block->pins;
-    pinned.push_back({i, static_cast<uint32_t>(slab.cells.size()), slab.opened_at});
+    pinned.push_back({i, slab.opened_at});
   }
   return pinned;
 }
 
 void RowStore::Unpin(const Pinned& pinned) {
   Slab& slab = slabs_[pinned.slab];
-  for (uint32_t i = 0; i < pinned.blocks; ++i) {
-    const std::shared_ptr<CellBlock>& block = slab.cells[i];
-    if (--block->pins == 0 && block->slabs == 0) free_cells_.push_back({block, time_});
-  }
-  if (--slab.pins == 0 && slab.references == 0) {
-    --pinned_free_slabs_;
-    PutBack(pinned.slab);
-  }
+  if (--slab.pins > 0 || slab.references > 0) return;
+  --pinned_free_slabs_;
+  PutBack(pinned.slab);
   DropCells();
+}
+
+RowStore::Stay RowStore::StayOf(Address row) const {
+  const Slab& slab = slabs_[row >> slab_shift_];
+  return {std::chrono::duration<double>(Clock::now() - slab.opened).count(), reserved_rows_ - slab.opened_rows};
 }
 
 void RowStore::DropCells() {
   while (!free_cells_.empty() && (reads_.empty() || free_cells_.front().freed_at < *reads_.begin())) {
-    cell_bytes_ -= free_cells_.front().block->bytes;
     free_cells_.pop_front();
   }
 }

@@ -19,6 +19,7 @@
 #ifndef HEADRACE_REPLAY_ROW_STORE_H_
 #define HEADRACE_REPLAY_ROW_STORE_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -34,6 +35,7 @@ namespace headrace {
 class RowStore {
  public:
   using Address = uint32_t;
+  using Clock = std::chrono::steady_clock;
   static constexpr Address kNoRow = UINT32_MAX;
 
   struct RowBytes {
@@ -84,15 +86,22 @@ class RowStore {
   uint64_t BeginRead();
   void EndRead(uint64_t read);
 
-  // A slab that is not reused before it is unpinned, nor is what its rows have of cells by now.
+  // A slab that is not reused before it is unpinned, nor are the cells of its rows.
   struct Pinned {
     uint32_t slab;
-    uint32_t blocks;     // of cells
     uint64_t opened_at;  // the lower, the older its rows
   };
   // All that have referenced rows.
   std::vector<Pinned> Pin();
   void Unpin(const Pinned& pinned);
+
+  // How long ago the slab of a referenced row was opened, and how many rows have been reserved since: the row is no
+  // older.
+  struct Stay {
+    double seconds;
+    uint64_t rows;
+  };
+  Stay StayOf(Address row) const;
 
   // That hold referenced rows.
   size_t used_slabs() const { return used_slabs_; }
@@ -110,18 +119,27 @@ class RowStore {
 
  private:
   struct CellBlock {
-    explicit CellBlock(size_t size) : bytes(size), memory(new std::byte[size]) {}
+    // Counts towards `all` for as long as it exists.
+    CellBlock(size_t size, uint64_t* all) : bytes(size), memory(new std::byte[size]), all_bytes(all) {
+      *all_bytes += bytes;
+    }
+    ~CellBlock() { *all_bytes -= bytes; }
+    CellBlock(const CellBlock&) = delete;
+    CellBlock& operator=(const CellBlock&) = delete;
+
     const size_t bytes;
     const std::unique_ptr<std::byte[]> memory;
+    uint64_t* const all_bytes;
     uint32_t slabs = 0;  // that have rows of it, and are used
-    uint32_t pins = 0;   // of slabs that have rows of it
   };
   struct Slab {
     uint32_t written = 0;
     uint32_t pins = 0;
     uint64_t references = 0;
-    uint64_t opened_at = 0;
-    std::vector<std::shared_ptr<CellBlock>> cells;
+    uint64_t opened_at = 0;    // in openings
+    uint64_t opened_rows = 0;  // that had been reserved before
+    Clock::time_point opened{};
+    std::vector<std::shared_ptr<CellBlock>> cells;  // also of a free one, while it is pinned
   };
   struct FreeSlab {
     uint32_t slab;
@@ -146,7 +164,8 @@ class RowStore {
   const RowBytes row_bytes_;
   const uint64_t max_bytes_;
   const size_t rows_per_slab_;
-  const int slab_shift_;  // of its logarithm
+  const int slab_shift_;     // of its logarithm
+  uint64_t cell_bytes_ = 0;  // with those that reads hold back
   std::vector<Slab> slabs_;
   std::byte* const memory_;  // of all slabs, one after the other
   const size_t max_used_slabs_;
@@ -156,8 +175,8 @@ class RowStore {
   std::deque<FreeSlab> free_;
   size_t pinned_free_slabs_ = 0;  // that would be in free_, but are pinned
   uint64_t openings_ = 0;
+  uint64_t reserved_rows_ = 0;    // ever
   uint64_t used_cell_bytes_ = 0;  // of used slabs
-  uint64_t cell_bytes_ = 0;       // with those that reads hold back
   std::deque<FreeCells> free_cells_;
   uint64_t time_ = 0;  // counts reads
   std::multiset<uint64_t> reads_;

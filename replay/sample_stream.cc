@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/log.h"
@@ -92,7 +93,9 @@ class SampleStream final : public ServerStream {
       return;
     }
     const uint64_t attempt = BeginAttempt();
-    if (HostIsFull()) return LookAgain(attempt);
+    const size_t bytes = request_.batch_size() * item_bytes_;
+    if (!TakeRoom(bytes)) return LookAgain(attempt);
+    const absl::Cleanup give_room_back = [&] { GiveRoomBack(bytes); };
     Table::Batch batch;
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const absl::StatusOr<Table::Outcome> outcome =
@@ -126,12 +129,12 @@ class SampleStream final : public ServerStream {
     });
   }
 
-  // Nobody tells when other streams of the host have been read.
+  // Nobody tells when other streams have been read.
   void LookAgain(uint64_t attempt) {
     WakeAt(std::chrono::system_clock::now() + kLookAgain, attempt, [this] {
       if (std::chrono::system_clock::now() < deadline_) return Process();
       Refuse(
-          absl::DeadlineExceededError("what was sent to this host before has not been read, and is all it may have"));
+          absl::UnavailableError("what was sent before, to this host or to all, has not been read: there is no room"));
     });
   }
 

@@ -1,9 +1,6 @@
 #include "replay/service.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
-#include <thread>
 
 #include "common/grpc_status.h"
 #include "common/log.h"
@@ -24,9 +21,6 @@ using Bytes = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 using Base = v1::Replay::WithRawCallbackMethod_Insert<
     v1::Replay::WithRawCallbackMethod_Sample<v1::Replay::WithRawCallbackMethod_Coordinate<
         v1::Replay::WithRawCallbackMethod_UpdatePriorities<v1::Replay::Service>>>>;
-
-// Of the thread that writes checkpoints: where cores are scarce its clients go before it.
-constexpr int kCheckpointNice = 10;
 
 class ReplayService final : public Base {
  public:
@@ -74,11 +68,7 @@ class ReplayService final : public Base {
     }
     MutexLock lock(&checkpoint_mutex_);
     const auto start = std::chrono::steady_clock::now();
-    absl::StatusOr<v1::CheckpointResponse> written;
-    std::thread([&] {
-      (void)::setpriority(PRIO_PROCESS, 0, kCheckpointNice);  // of this thread alone, although its name says otherwise
-      written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
-    }).join();
+    absl::StatusOr<v1::CheckpointResponse> written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
     if (!written.ok()) {
       LogError("checkpoint %s failed: %s", request->name(), written.status().ToString());
       return ToGrpc(written.status());

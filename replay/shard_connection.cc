@@ -51,7 +51,6 @@ void ShardConnection::UpdatePriorities(const v1::UpdatePrioritiesRequest& reques
 absl::Status ShardConnection::Open() {
   v1::CreateTableResponse created;
   RETURN_IF_ERROR(CreateTable(created));
-  connection_.Proven();
   const auto closed = [this](const absl::Status& status) { connection_.Lost(status); };
   std::unique_ptr<ClientStream> sample = ClientStream::Open(
       channel_, "/headrace.v1.Replay/Sample",
@@ -59,6 +58,8 @@ absl::Status ShardConnection::Open() {
   std::unique_ptr<ClientStream> coordinate = ClientStream::Open(channel_, "/headrace.v1.Replay/Coordinate",
                                                                 {.message =
                                                                      [this](const grpc::ByteBuffer& message) {
+                                                                       // That a call was answered proves no stream.
+                                                                       connection_.Proven();
                                                                        v1::TableState newer;
                                                                        if (FromByteBuffer(message, newer).ok())
                                                                          callbacks_.state(newer);

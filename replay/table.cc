@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -97,6 +98,11 @@ v1::TableState Table::StateLocked() const {
   state.set_drawable_items(items_.drawable());
   state.set_incarnation(incarnation_);
   state.set_writers(chunks_.writers.connected());
+  if (items_.size() > 0) {
+    const RowStore::Stay stay = chunks_.rows.StayOf(items_.oldest_row());
+    state.set_oldest_seconds(stay.seconds);
+    state.set_oldest_rows(stay.rows);
+  }
   return state;
 }
 
@@ -198,6 +204,7 @@ absl::StatusOr<Table::PriorityUpdate> Table::UpdatePriorities(uint64_t incarnati
   PriorityUpdate update;
   Callbacks samplers;
   for (size_t first = 0; first < keys.size(); first += kKeysAtATime) {
+    if (first > 0) std::this_thread::sleep_for(kLetOthersIn);
     const size_t count = std::min(kKeysAtATime, keys.size() - first);
     uint64_t updated = 0;
     MutexLock lock(&chunks_.mutex);

@@ -147,7 +147,7 @@ class Table {
   struct Books {
     v1::TableSpec spec;
     v1::TableState state;
-    std::vector<Item> items;  // oldest first; none of a queue
+    std::vector<Item> items;  // oldest first
   };
   // The slabs of rows that a snapshot refers to. They are not reused before they are let go, or this is destroyed.
   class Pins {
@@ -159,8 +159,8 @@ class Table {
 
     // Those with the oldest rows first: in this order they are most likely wanted again.
     const std::vector<RowStore::Pinned>& slabs() const { return slabs_; }
-    // Of those that are left, the first.
-    void LetGo();
+    // So many of those that are left, the first.
+    void LetGo(size_t count);
 
    private:
     friend class Table;

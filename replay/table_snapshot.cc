@@ -1,6 +1,7 @@
 // How a table is saved, and how it is filled again.
 #include <algorithm>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -16,20 +17,26 @@ Table::Snapshot Table::TakeSnapshot(bool with_queues) {
   MutexLock one_at_a_time(&snapshot_mutex_);
   // What takes long is done without the tables' mutex, or in pieces: memory for the copies before, and their order
   // after.
-  std::vector<size_t> slots;
+  struct Size {
+    size_t slots, capacity;
+  };
+  std::vector<Size> sizes;
   {
     MutexLock lock(&chunks_.mutex);
     for (const Table* const table : chunks_.tables) {
       table->AssertLocked();
-      slots.push_back(table->spec_.queue() && !with_queues ? 0 : table->items_.slots());
+      const bool copied = !table->spec_.queue() || with_queues;
+      sizes.push_back(copied ? Size{table->items_.slots(), table->items_.capacity()} : Size{0, 0});
     }
   }
-  std::vector<ItemStore::Copy> copies(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) copies[i].Reserve(slots[i]);
+  std::vector<ItemStore::Copy> copies(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) copies[i].Reserve(sizes[i].slots, sizes[i].capacity);
   Snapshot snapshot = Cut(copies, with_queues);
-  while (CopySome()) {
+  while (CopySome()) std::this_thread::sleep_for(kLetOthersIn);
+  for (size_t i = 0; i < copies.size(); ++i) {
+    snapshot.tables[i].items = copies[i].Items();
+    copies[i] = {};
   }
-  for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = copies[i].Items();
   std::ranges::sort(snapshot.pins.slabs_, {}, &RowStore::Pinned::opened_at);
   return snapshot;
 }
@@ -80,15 +87,17 @@ Table::Pins& Table::Pins::operator=(Pins&& other) noexcept {
 }
 
 Table::Pins::~Pins() {
-  while (gone_ < slabs_.size()) LetGo();
+  if (gone_ < slabs_.size()) LetGo(slabs_.size());
 }
 
-void Table::Pins::LetGo() {
+void Table::Pins::LetGo(size_t count) {
   std::vector<Callback> writers;
   {
     MutexLock lock(&table_->chunks_.mutex);
-    table_->chunks_.rows.Unpin(slabs_[gone_++]);
-    writers = table_->TakeAdmittedWriters();  // they may wait for this slab
+    for (const size_t end = std::min(gone_ + count, slabs_.size()); gone_ < end;) {
+      table_->chunks_.rows.Unpin(slabs_[gone_++]);
+    }
+    writers = table_->TakeAdmittedWriters();  // they may wait for these slabs
   }
   WakeAll(writers);
 }

@@ -667,6 +667,24 @@ TEST(TableTest, RemembersWhatAWriterCommittedWhileManyOthersCome) {
   EXPECT_EQ(table->State().lost_items(), 0u);
 }
 
+TEST(TableTest, TheStateTellsHowOldTheOldestItemIs) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_items(5);
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  EXPECT_EQ(table->State().oldest_seconds(), 0);
+  TestWriter writer(table.get(), 7);
+  const size_t slab = table->rows().rows_per_slab();
+  uint64_t rows = 0;
+  for (; rows < 3 * slab; rows += 10) {
+    writer.Append(0, 10);
+    ASSERT_TRUE(writer.Insert().ok());
+  }
+  const v1::TableState state = table->State();
+  EXPECT_GT(state.oldest_seconds(), 0);
+  EXPECT_GE(state.oldest_rows(), 5u);
+  EXPECT_LE(state.oldest_rows(), 6 + 10 + slab) << "no older than its slab";
+}
+
 // The table is full: room for the chunk would be made by removing items.
 TEST(TableTest, ABadChunkChangesNothing) {
   v1::TableSpec spec = TestSpec();
@@ -677,7 +695,12 @@ TEST(TableTest, ABadChunkChangesNothing) {
     writer.Append(0, 10);
     ASSERT_TRUE(writer.Insert().ok());
   }
-  const std::string before = table->State().ShortDebugString();
+  const auto state = [&] {
+    v1::TableState state = table->State();
+    state.clear_oldest_seconds();
+    return state.ShortDebugString();
+  };
+  const std::string before = state();
   ChunkBuilder builder(table->layout(), {});
   for (uint64_t i = 0; i < 300; ++i) {
     TestRow row(3, i);
@@ -686,7 +709,7 @@ TEST(TableTest, ABadChunkChangesNothing) {
   }
   const uint64_t next = writer.next_sequence();
   EXPECT_TRUE(absl::IsInvalidArgument(InsertInto(*table, 7, writer.opened().session, builder.Build(next)).status()));
-  EXPECT_EQ(table->State().ShortDebugString(), before);
+  EXPECT_EQ(state(), before);
   // The same number again, with a good one.
   ChunkBuilder good_builder(table->layout(), {});
   const TestRow good(3, 0);
@@ -743,7 +766,7 @@ TEST(TableTest, InsertionGoesOnWhileASnapshotIsWritten) {
   const size_t slabs = snapshot.pins.slabs().size();
   ASSERT_GT(slabs, 10u);
   for (size_t i = 0; i < slabs; ++i) {
-    snapshot.pins.LetGo();
+    snapshot.pins.LetGo(1);
     ASSERT_EQ(*writer.InsertAgain(), Outcome::kDone) << "after slab " << i;
     Outcome outcome = Outcome::kDone;
     for (int chunk = 0; outcome == Outcome::kDone; ++chunk) {

@@ -62,9 +62,9 @@ def estimate_of(config: str, overrides: tuple[str, ...]) -> Object:
 
 
 def constant(file: str, name: str) -> int:
-    """Of a header, written as `name = size_t{5} << 29`, `name = 64 << 20` or alike."""
+    """Of a header, written as `name = size_t{5} << 29`, `name = 64 << 20`, `name = 4` or alike."""
     text = Path(file).read_text(encoding="utf-8")
-    factor, shift = re.search(rf"\b{name} = (?:size_t{{)?(\d+)}}? << (\d+);", text).groups()
+    factor, shift = re.search(rf"\b{name} = (?:size_t{{)?(\d+)}}?(?: << (\d+))?;", text).groups(default="0")
     return int(factor) << int(shift)
 
 
@@ -212,7 +212,8 @@ class ManifestsTest(unittest.TestCase):
             "headrace-actor": estimate["actors_and_evaluators"]["memory_bytes_each"],
             "headrace-evaluator": estimate["actors_and_evaluators"]["memory_bytes_each"],
         }
-        clients = constant("common/grpc_server.h", "buffer_bytes") + constant("common/server_stream.h", "unsent_bytes")
+        arriving = constant("common/grpc_server.h", "buffer_bytes") * constant("common/grpc_server.h", "groups")
+        clients = arriving + constant("common/server_stream.h", "all_unsent_bytes")
         message = constant("common/server_stream.h", "kMaxMessageBytes")
         self.assertIn(f"{clients / 2**30:g} GiB more", " ".join(PAGE.read_text(encoding="utf-8").split()))
         for container in self.containers:
@@ -272,7 +273,7 @@ class ManifestsTest(unittest.TestCase):
             command = re.search(
                 # `create` alone answers AlreadyExists to whoever renews them.
                 rf"kubectl -n {self.namespace} create secret generic {secret}((?: *\\?\n? *--from-file=\S+)+)"
-                r" *\\?\n? *--dry-run=client -o yaml \| kubectl apply -f -\n",
+                r" *\\?\n? *--dry-run=client -o yaml \| kubectl apply --server-side --force-conflicts -f -\n",
                 text,
             )
             self.assertIsNotNone(command, secret)

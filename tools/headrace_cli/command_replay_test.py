@@ -67,6 +67,8 @@ class ViewTest(unittest.TestCase):
         unknown_priority_keys=6,
         lost_chunks=8,
         lost_items=9,
+        oldest_seconds=75.4,
+        oldest_rows=2100,
     )
 
     def test_all_figures_are_in_one_line(self) -> None:
@@ -75,7 +77,7 @@ class ViewTest(unittest.TestCase):
             [
                 "shard 2 at replay-2:6000 | incarnation 3 | budget 128 MiB | run run-7 | restored from update-5 | "
                 "table experience | sampler proportional, exponent 0.6 | remover first in first out | "
-                "items 40,000 of 50,000 | in memory 3 MiB of 64 MiB | inserted steps 3,000 (1,000/s) | "
+                "items 40,000 of 50,000 | oldest item 1 min 15 s and 2,100 rows ago | in memory 3 MiB of 64 MiB | inserted steps 3,000 (1,000/s) | "
                 "inserted items 2,700 (900/s) | sampled items 9,000 (2,000/s) | removed items 7 (3.5/s) | "
                 "samples per insert 8 | writers 4, 1 blocked | insert limit 3,100 steps, 100 left | "
                 "highest priority 12.5 | priority updates 4,100 (2,000/s) | unknown priority keys 6 (3/s) | "
@@ -130,7 +132,7 @@ class CommandTest(unittest.TestCase):
         self.assertEqual((code, errors), (0, ""))
         first, second = output.splitlines()
         self.assertIn(f"shard 0 at {addresses[0]} | ", first)
-        self.assertIn(" | table t | sampler uniform | remover first in first out | items 11 | in memory ", first)
+        self.assertIn(" | table t | sampler uniform | remover first in first out | items 11 | oldest item ", first)
         self.assertIn(" | inserted steps 11 (0/s) | inserted items 11 (0/s) | sampled items 22 (0/s) | ", first)
         self.assertIn(" | samples per insert 2 | writers 0, 0 blocked | insert limit none | ", first)
         self.assertRegex(second, f"^shard 0 at {addresses[1]} .* budget 64 MiB | tables none yet$")

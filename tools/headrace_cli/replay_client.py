@@ -164,7 +164,8 @@ class ReplayTable:
         without_replacement: no item comes twice.
         random_key: the same key on the same table draws the same items; not given: any.
         timeout_seconds: how long to wait for items, at most; not given: that of the connection.
-        ReplayError: INVALID_ARGUMENT; DEADLINE_EXCEEDED: there are too few items.
+        ReplayError: INVALID_ARGUMENT; DEADLINE_EXCEEDED: there are too few items; UNAVAILABLE: too much that was sent before
+          has not been read yet.
         """
         stacks = stacks or {}
         columns = {name: column_of(self.spec, name) for name in rows}

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from headrace_cli.live_view import Figure, counted, figures_grid, number, size
+from headrace_cli.live_view import Figure, counted, duration, figures_grid, number, size
 from headrace_cli.replay_messages import NO_INSERT_LIMIT
 
 
@@ -69,6 +69,7 @@ def _figures(spec: Any, before: Any, state: Any, seconds: float) -> list[Figure]
         ("sampler", _selector(spec, "sampler")),
         ("remover", _selector(spec, "remover")),
         ("items", number(state.items) + of_most),
+        ("oldest item", _oldest(state)),
         ("in memory", f"{size(state.stored_bytes)} of {size(spec.max_bytes)}"),
         ("inserted steps", total("inserted_steps")),
         ("inserted items", total("inserted_items")),
@@ -82,6 +83,12 @@ def _figures(spec: Any, before: Any, state: Any, seconds: float) -> list[Figure]
         ("unknown priority keys", total("unknown_priority_keys")),
         ("lost", f"{number(state.lost_chunks)} chunks, {number(state.lost_items)} items"),
     ]
+
+
+def _oldest(state: Any) -> str:
+    if state.items == 0:
+        return "none"
+    return f"{duration(state.oldest_seconds)} and {number(state.oldest_rows)} rows ago"
 
 
 def _selector(spec: Any, field: str) -> str:
