@@ -37,4 +37,10 @@ void* AllocateHugePages(size_t bytes) {
 
 void FreeHugePages(void* memory, size_t bytes) { ::munmap(memory, MappedBytes(bytes)); }
 
+void PopulatePages(std::span<std::byte> memory) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory.data()) / kPageBytes * kPageBytes;
+  const uintptr_t end = RoundUp(reinterpret_cast<uintptr_t>(memory.data()) + memory.size(), kPageBytes);
+  if (!memory.empty()) (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+}
+
 }  // namespace headrace

@@ -7,12 +7,16 @@
 #define HEADRACE_COMMON_HUGE_PAGES_H_
 
 #include <cstddef>
+#include <span>
 
 namespace headrace {
 
 // Zeroed. Throws std::bad_alloc where there is no address space for so much.
 void* AllocateHugePages(size_t bytes);
 void FreeHugePages(void* memory, size_t bytes);
+// Takes the memory of such pages before it is written, if the kernel can (Linux 5.14): who writes first would wait for
+// it. What is there stays.
+void PopulatePages(std::span<std::byte> memory);
 
 template <typename T>
 class HugePageAllocator {

@@ -29,6 +29,17 @@ TEST(HugePagesTest, LargeBlocksAreZeroAndBeginOnAHugePage) {
   }
 }
 
+TEST(HugePagesTest, PopulatingChangesNothing) {
+  constexpr size_t kBytes = 4 * kHugePage;
+  std::byte* const memory = static_cast<std::byte*>(AllocateHugePages(kBytes));
+  memory[kHugePage + 5] = std::byte{7};
+  PopulatePages({memory + 100, kBytes - 200});
+  PopulatePages({});
+  for (size_t i = 0; i < kBytes; ++i)
+    ASSERT_EQ(memory[i], std::byte{i == kHugePage + 5 ? uint8_t{7} : uint8_t{0}}) << i;
+  FreeHugePages(memory, kBytes);
+}
+
 TEST(HugePagesTest, ThrowsWhereThereIsNoSpace) {
   EXPECT_THROW(AllocateHugePages(std::numeric_limits<size_t>::max() / 2), std::bad_alloc);
 }

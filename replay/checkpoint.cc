@@ -1,14 +1,11 @@
 #include "replay/checkpoint.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +13,7 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/low_priority.h"
 #include "common/protocol.h"
 #include "common/status_macros.h"
 #include "proto/checkpoint.pb.h"
@@ -26,8 +24,6 @@
 namespace headrace {
 namespace {
 
-// Of the thread that writes: where cores are scarce, the clients' threads go before it, but it is expected to end.
-constexpr int kNice = 5;
 // At once, because whoever goes behind others should seldom hold the mutex that they wait for.
 constexpr size_t kMostSlabsLetGo = 8;
 
@@ -318,10 +314,8 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   }
   v1::CheckpointResponse response;
   absl::Status written;
-  std::thread([&] {
-    (void)::setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, in spite of what it is called
-    written = WriteFile(shard, name, CheckpointPath(directory, name), number, journal_file, cuts, response);
-  }).join();
+  RunAtLowPriority(
+      [&] { written = WriteFile(shard, name, CheckpointPath(directory, name), number, journal_file, cuts, response); });
   RETURN_IF_ERROR(written);
   RemoveOlder(directory, name, request.committed(), request.keep());
   uint64_t needed = journal_file;

@@ -563,14 +563,16 @@ TEST_F(CheckpointTest, ItemsOfOlderFilesGetWhatTheyHadNot) {
 
     const std::unique_ptr<Shard> restored = MakeShard();
     EXPECT_EQ(Restore(*restored), "new") << format;
-    const std::vector<Item> items = restored->Tables()[0]->TakeSnapshot().tables[0].items;
-    ASSERT_EQ(items.size(), table.items());
-    for (size_t i = 0; i < items.size(); ++i) {
+    const Table::Snapshot snapshot = restored->Tables()[0]->TakeSnapshot();
+    ASSERT_EQ(snapshot.tables[0].items.size(), table.items());
+    const char* next = records.data();
+    for (const Item& item : snapshot.tables[0].items) {
       ItemRecord record;
-      std::memcpy(&record, records.data() + i * sizeof(record), sizeof(record));
-      EXPECT_EQ(items[i].priority, format == 1 ? 1 : record.priority);
-      EXPECT_EQ(items[i].rows, record.rows);
-      EXPECT_EQ(items[i].context, 0u);
+      std::memcpy(&record, next, sizeof(record));
+      next += sizeof(record);
+      EXPECT_EQ(item.priority, format == 1 ? 1 : record.priority);
+      EXPECT_EQ(item.rows, record.rows);
+      EXPECT_EQ(item.context, 0u);
     }
   }
 }

@@ -149,19 +149,13 @@ void ItemStore::Copy::Reserve(size_t slots, size_t capacity) {
   links_.resize(slots);
 }
 
-std::vector<Item> ItemStore::Copy::Items() const {
-  std::vector<Item> items;
-  items.reserve(slots_.size());
-  for (uint32_t slot = oldest_; slot != Arrivals::kNone; slot = links_[slot].newer) items.push_back(slots_[slot]);
-  return items;
-}
-
 void ItemStore::BeginCopy(Copy& copy) {
   HEADRACE_CHECK(copy_ == nullptr);
   copy.Reserve(slots_.size(), capacity_);
   copy.pages_.assign((slots_.size() + kPage - 1) / kPage, false);
   copy.next_page_ = 0;
   copy.oldest_ = arrivals_.oldest();
+  copy.size_ = size();
   copy_ = &copy;
 }
 

@@ -86,8 +86,26 @@ class ItemStore {
    public:
     // So that BeginCopy need not: memory for what a store has by now, and address space for all that it may have then.
     void Reserve(size_t slots, size_t capacity);
+
     // All items, oldest first. The copy must be complete.
-    std::vector<Item> Items() const;
+    class Iterator {
+     public:
+      const Item& operator*() const { return copy_->slots_[slot_]; }
+      Iterator& operator++() {
+        slot_ = copy_->links_[slot_].newer;
+        return *this;
+      }
+      bool operator==(const Iterator& other) const { return slot_ == other.slot_; }
+
+     private:
+      friend class Copy;
+      Iterator(const Copy* copy, uint32_t slot) : copy_(copy), slot_(slot) {}
+      const Copy* copy_;
+      uint32_t slot_;
+    };
+    Iterator begin() const { return {this, oldest_}; }
+    Iterator end() const { return {this, Arrivals::kNone}; }
+    size_t size() const { return size_; }
 
    private:
     friend class ItemStore;
@@ -96,6 +114,7 @@ class ItemStore {
     std::vector<bool> pages_;  // that have been copied
     size_t next_page_ = 0;     // all before it have been
     uint32_t oldest_ = Arrivals::kNone;
+    size_t size_ = 0;
   };
   size_t slots() const { return slots_.size(); }
   // One at a time; it must stay until it is complete.

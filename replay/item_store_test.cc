@@ -11,12 +11,19 @@
 namespace headrace {
 namespace {
 
+std::vector<Item> Items(const ItemStore::Copy& copy) {
+  std::vector<Item> items;
+  for (const Item& item : copy) items.push_back(item);
+  EXPECT_EQ(items.size(), copy.size());
+  return items;
+}
+
 std::vector<Item> ItemsOf(ItemStore& store) {
   ItemStore::Copy copy;
   store.BeginCopy(copy);
   while (store.CopySome()) {
   }
-  return copy.Items();
+  return Items(copy);
 }
 
 class ItemStoreTest : public testing::Test {
@@ -189,7 +196,7 @@ TEST_F(ItemStoreTest, ACopyHoldsWhatWasThereWhenItBegan) {
       change(200);
     } while (items.CopySome());
     change(200);
-    const std::vector<Item> copied = copy.Items();
+    const std::vector<Item> copied = Items(copy);
     ASSERT_EQ(copied.size(), expected.size());
     for (size_t i = 0; i < copied.size(); ++i) ASSERT_TRUE(same(copied[i], expected[i])) << "item " << i;
     EXPECT_FALSE(std::ranges::equal(copied, ItemsOf(items), same)) << "nothing had changed";

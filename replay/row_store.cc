@@ -157,6 +157,11 @@ void RowStore::Unpin(const Pinned& pinned) {
   DropCells();
 }
 
+std::span<std::byte> RowStore::NextUntouched() const {
+  const size_t slabs = std::min(slabs_.size() - max_used_slabs_, slabs_.size() - touched_slabs_);
+  return {memory_ + touched_slabs_ * slab_bytes(), slabs * slab_bytes()};
+}
+
 RowStore::Stay RowStore::StayOf(Address row) const {
   const Slab& slab = slabs_[row >> slab_shift_];
   return {std::chrono::duration<double>(Clock::now() - slab.opened).count(), reserved_rows_ - slab.opened_rows};

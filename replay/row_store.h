@@ -26,6 +26,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "common/huge_pages.h"
@@ -94,6 +95,9 @@ class RowStore {
   // All that have referenced rows.
   std::vector<Pinned> Pin();
   void Unpin(const Pinned& pinned);
+
+  // The memory that insertion takes next, of as many slabs as may be held back, as far as it has never been used.
+  std::span<std::byte> NextUntouched() const;
 
   // How long ago the slab of a referenced row was opened, and how many rows have been reserved since: the row is no
   // older.

@@ -147,7 +147,7 @@ class Table {
   struct Books {
     v1::TableSpec spec;
     v1::TableState state;
-    std::vector<Item> items;  // oldest first
+    ItemStore::Copy items;
   };
   // The slabs of rows that a snapshot refers to. They are not reused before they are let go, or this is destroyed.
   class Pins {

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_format.h"
 #include "common/check.h"
+#include "common/huge_pages.h"
+#include "common/low_priority.h"
 #include "common/status_macros.h"
 #include "replay/cell.h"
 #include "replay/table.h"
@@ -21,8 +23,10 @@ Table::Snapshot Table::TakeSnapshot(bool with_queues) {
     size_t slots, capacity;
   };
   std::vector<Size> sizes;
+  std::span<std::byte> untouched;
   {
     MutexLock lock(&chunks_.mutex);
+    untouched = chunks_.rows.NextUntouched();
     for (const Table* const table : chunks_.tables) {
       table->AssertLocked();
       const bool copied = !table->spec_.queue() || with_queues;
@@ -30,13 +34,13 @@ Table::Snapshot Table::TakeSnapshot(bool with_queues) {
     }
   }
   std::vector<ItemStore::Copy> copies(sizes.size());
-  for (size_t i = 0; i < sizes.size(); ++i) copies[i].Reserve(sizes[i].slots, sizes[i].capacity);
+  RunAtLowPriority([&] {
+    PopulatePages(untouched);  // insertion takes it while the others are pinned
+    for (size_t i = 0; i < sizes.size(); ++i) copies[i].Reserve(sizes[i].slots, sizes[i].capacity);
+  });
   Snapshot snapshot = Cut(copies, with_queues);
   while (CopySome()) std::this_thread::sleep_for(kLetOthersIn);
-  for (size_t i = 0; i < copies.size(); ++i) {
-    snapshot.tables[i].items = copies[i].Items();
-    copies[i] = {};
-  }
+  for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = std::move(copies[i]);
   std::ranges::sort(snapshot.pins.slabs_, {}, &RowStore::Pinned::opened_at);
   return snapshot;
 }
