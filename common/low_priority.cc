@@ -1,8 +1,8 @@
 #include "common/low_priority.h"
 
-#include <sys/resource.h>
+#include <unistd.h>
 
-#include <thread>
+#include <future>
 
 namespace headrace {
 namespace {
@@ -13,11 +13,10 @@ constexpr int kNice = 10;
 }  // namespace
 
 void RunAtLowPriority(absl::FunctionRef<void()> work) {
-  std::thread([&] {
-    // Of this thread alone, in spite of what it is called; whoever lowers it may not raise it again.
-    (void)::setpriority(PRIO_PROCESS, 0, kNice);
+  std::async(std::launch::async, [&] {
+    (void)!::nice(kNice);  // on Linux of this thread alone; whoever lowers it may not raise it again
     work();
-  }).join();
+  }).get();
 }
 
 }  // namespace headrace

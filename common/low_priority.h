@@ -8,7 +8,7 @@
 
 namespace headrace {
 
-// On a thread of its own; returns when it is done. It should seldom hold a mutex that the others want.
+// On a thread of its own; returns, or throws, when that has. It should seldom hold a mutex that the others want.
 void RunAtLowPriority(absl::FunctionRef<void()> work);
 
 }  // namespace headrace

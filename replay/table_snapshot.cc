@@ -17,8 +17,7 @@ namespace headrace {
 Table::Snapshot Table::TakeSnapshot(bool with_queues) {
   HEADRACE_CHECK(has_own_rows());
   MutexLock one_at_a_time(&snapshot_mutex_);
-  // What takes long is done without the tables' mutex, or in pieces: memory for the copies before, and their order
-  // after.
+  // What takes long is done without the tables' mutex, which is to have memory, or in pieces.
   struct Size {
     size_t slots, capacity;
   };

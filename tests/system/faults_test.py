@@ -10,6 +10,7 @@ from pathlib import Path
 
 from run import TINY, Run, SystemTest
 
+INSERTED = "headrace_replay_table_inserted_steps"
 LOST_CHUNKS = "headrace_replay_lost_chunks_total"
 LOST_STEPS = "headrace_learner_lost_steps_total"
 # The score is that of a solved pendulum; the last evaluation is of the final weights.
@@ -44,6 +45,7 @@ class FaultsTest(SystemTest):
         run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0")
         run.start()
         run.wait_for_env_steps(1500)
+        run.wait_for_metric("replay-0", INSERTED, 100)  # its actor may have joined later
         self.kill_and_await(run, "replay-0")
         run.wait_for_metric("learner", LOST_STEPS, 1)
         # Its writer has numbered its chunks since the beginning: the new life knows how many it never got.
@@ -78,6 +80,7 @@ class FaultsTest(SystemTest):
         run = Run(self, "learner.log_interval_seconds=0.1", "checkpoint.interval_seconds=0.2")
         run.start()
         run.wait_for_env_steps(1500)
+        run.wait_for_metric("replay-0", INSERTED, 100)  # its actor may have joined later
         # The one under way may have begun before there was anything to save.
         written = run.metric("learner", "headrace_learner_checkpoints_total") or 0
         run.wait_for_metric("learner", "headrace_learner_checkpoints_total", written + 2)
@@ -92,6 +95,7 @@ class FaultsTest(SystemTest):
         run = Run(self, "replay.journal=true", "learner.log_interval_seconds=0.1")
         run.start()
         run.wait_for_env_steps(1500)
+        run.wait_for_metric("replay-0", INSERTED, 100)  # its actor may have joined later
         self.kill_and_await(run, "replay-0")
         self.assert_learned_in_spite_of(run, "replay-0")
         self.assertRegex(run.log("replay-0"), r"[1-9]\d* steps restored from the journal")
