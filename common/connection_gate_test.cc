@@ -146,7 +146,7 @@ TEST_F(ConnectionGateTest, HostsThatHaveGoneDoNotCountWhenOthersAreDealt) {
   ASSERT_EQ(second.size(), 1u);
   second.HangUp();
   const int another = ::open("/dev/null", O_RDONLY);
-  // It is looked for now and then; of two hosts that come one would get its place anyway.
+  // The gate counts anew no more often than every 100 ms, and has done so for the host before.
   std::this_thread::sleep_for(std::chrono::milliseconds(150));
   ASSERT_TRUE(LetIn("127.0.0.4"));
   EXPECT_EQ(second.size(), 1u);
