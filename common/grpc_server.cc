@@ -26,8 +26,8 @@ constexpr int kAnyNumberOfPings = 0;
 // Of one connection at a time, which with the size of a message bounds what a client can make a server hold; ours use a
 // handful.
 constexpr int kMaxStreamsPerConnection = 64;
-// Each runs an ordinary call. More of them at a time, which nobody has, are RESOURCE_EXHAUSTED.
-constexpr int kMaxThreads = 64;
+// Of a group of hosts; each runs an ordinary call. More of them at a time, which nobody has, are RESOURCE_EXHAUSTED.
+constexpr int kMaxThreads = 16;
 constexpr int kMaxHeaderBytes = 4 << 10;
 // Above kMaxMessageBytes, so that a stream can say itself what is too large for it.
 constexpr int kMostMessageBytes = 2 * kMaxMessageBytes;
@@ -54,9 +54,7 @@ std::unique_ptr<grpc::Server> BuildServer(const Security& security, const Server
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(limits.handshake.count()));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("server")
-                               .Resize(limits.buffer_bytes)
-                               .SetMaxThreads(kMaxThreads / static_cast<int>(limits.groups)));
+  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
   return builder.BuildAndStart();
 }
 

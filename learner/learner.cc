@@ -18,7 +18,7 @@
 #include "common/status_macros.h"
 #include "learner/final_evaluation.h"
 #include "learner/pushed_updates.h"
-#include "learner/restore.h"
+#include "learner/replay_restore.h"
 #include "learner/run_end.h"
 #include "learner/sampled_updates.h"
 #include "learner/table_spec.h"
@@ -156,8 +156,7 @@ absl::Status Learner::SetUp() {
                                          identity_.run_id(), run_->checkpoints()});
   checkpoint_schedule_.emplace(checkpoint.interval_seconds(), resume_from_.has_value(),
                                std::chrono::steady_clock::now());
-  if (resume_from_.has_value() &&
-      MakeRedistribution(resume_from_->manifest, replay_addresses_.size()).files_size() > 0) {
+  if (resume_from_.has_value() && NumberOfShardsChanged(resume_from_->manifest, replay_addresses_.size())) {
     // Until there is a checkpoint of this number of shards, one that dies would begin with the old one again.
     checkpoint_schedule_->MakeDue();
   }

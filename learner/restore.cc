@@ -37,35 +37,6 @@ absl::StatusOr<bool> GeneratorFits(const std::string& file, const std::vector<Na
   return true;
 }
 
-// What all have counted, in shares that differ by one at most.
-std::vector<v1::TableState> Spread(const std::vector<v1::TableState>& saved, size_t shards) {
-  using Get = uint64_t (v1::TableState::*)() const;
-  using Set = void (v1::TableState::*)(uint64_t);
-  constexpr std::pair<Get, Set> kCounters[] = {
-      {&v1::TableState::inserted_items, &v1::TableState::set_inserted_items},
-      {&v1::TableState::inserted_steps, &v1::TableState::set_inserted_steps},
-      {&v1::TableState::sampled_items, &v1::TableState::set_sampled_items},
-      {&v1::TableState::sampled_steps, &v1::TableState::set_sampled_steps},
-      {&v1::TableState::removed_items, &v1::TableState::set_removed_items},
-      {&v1::TableState::lost_chunks, &v1::TableState::set_lost_chunks},
-      {&v1::TableState::lost_items, &v1::TableState::set_lost_items},
-      {&v1::TableState::priority_updates, &v1::TableState::set_priority_updates},
-      {&v1::TableState::unknown_priority_keys, &v1::TableState::set_unknown_priority_keys},
-  };
-  v1::TableState common;
-  for (const v1::TableState& state : saved) {
-    if (!state.table().empty()) common.set_table(state.table());
-    common.set_max_priority(std::max(common.max_priority(), state.max_priority()));
-  }
-  std::vector<v1::TableState> spread(shards, common);
-  for (const auto& [get, set] : kCounters) {
-    uint64_t sum = 0;
-    for (const v1::TableState& state : saved) sum += (state.*get)();
-    for (size_t i = 0; i < shards; ++i) (spread[i].*set)(sum * (i + 1) / shards - sum * i / shards);
-  }
-  return spread;
-}
-
 }  // namespace
 
 absl::StatusOr<LoadedCheckpoint> LoadNetworks(const std::string& path) {
@@ -113,33 +84,6 @@ absl::Status RestoreNetworks(const LoadedCheckpoint& checkpoint, Algorithm& algo
                                         checkpoint.manifest.name(), checkpoint.manifest.run_id(), loaded.message()));
   }
   return algorithm.StateLoaded();
-}
-
-std::vector<v1::TableState> ShardStates(const v1::CheckpointManifest& manifest, const std::string& table,
-                                        size_t shards) {
-  std::vector<v1::TableState> saved(manifest.shards_size());
-  for (const v1::CheckpointResponse& shard : manifest.shards()) {
-    for (const v1::TableState& state : shard.tables()) {
-      if (state.table() == table && shard.shard() < saved.size()) saved[shard.shard()] = state;
-    }
-  }
-  if (!saved.empty() && saved.size() != shards) return Spread(saved, shards);
-  saved.resize(shards);
-  return saved;
-}
-
-v1::Redistribution MakeRedistribution(const v1::CheckpointManifest& manifest, size_t shards) {
-  v1::Redistribution redistribution;
-  if (static_cast<size_t>(manifest.shards_size()) == shards) return redistribution;
-  redistribution.set_name(manifest.name());
-  redistribution.set_shares(static_cast<uint32_t>(shards));
-  for (const v1::CheckpointResponse& shard : manifest.shards()) {
-    if (shard.path().empty()) continue;  // its contents were not saved
-    v1::ShardFile& file = *redistribution.add_files();
-    file.set_shard(shard.shard());
-    file.set_path(shard.path());
-  }
-  return redistribution;
 }
 
 }  // namespace headrace

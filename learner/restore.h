@@ -12,7 +12,6 @@
 #include "algorithm/algorithm.h"
 #include "common/checkpoint.h"
 #include "model/named_tensor.h"
-#include "proto/replay.pb.h"
 
 namespace headrace {
 
@@ -24,14 +23,6 @@ absl::Status RestoreAll(const LoadedCheckpoint& checkpoint, Algorithm& algorithm
                         const std::vector<NamedTensor>& optimizer);
 // The networks alone: optimisers and random numbers begin anew, or runs with different seeds would draw the same.
 absl::Status RestoreNetworks(const LoadedCheckpoint& checkpoint, Algorithm& algorithm);
-
-// Each shard's table as the checkpoint's manifest knows it; without a name where it knows nothing. If the checkpoint is
-// of another number of shards, each has its share of what all had counted.
-std::vector<v1::TableState> ShardStates(const v1::CheckpointManifest& manifest, const std::string& table,
-                                        size_t shards);
-
-// What the shards take their tables from, if the checkpoint is of another number of them; otherwise without files.
-v1::Redistribution MakeRedistribution(const v1::CheckpointManifest& manifest, size_t shards);
 
 }  // namespace headrace
 

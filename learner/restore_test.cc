@@ -116,50 +116,5 @@ TEST_F(RestoreTest, NetworksAreFoundInARunOrACheckpoint) {
   EXPECT_TRUE(absl::StrContains(damaged.message(), "is usable")) << damaged;
 }
 
-TEST(ShardStatesTest, AreSharesOfAllWhereThereIsAnotherNumberNow) {
-  v1::CheckpointManifest manifest;
-  manifest.set_name("update-5");
-  for (const uint32_t number : {0, 1}) {
-    v1::CheckpointResponse& shard = *manifest.add_shards();
-    shard.set_shard(number);
-    shard.set_path(absl::StrCat("replay-", number));
-    v1::TableState& state = *shard.add_tables();
-    state.set_table("experience");
-    state.set_inserted_steps(100 + number);
-    state.set_max_priority(2 - static_cast<float>(number));
-  }
-  const std::vector<v1::TableState> states = ShardStates(manifest, "experience", 3);
-  ASSERT_EQ(states.size(), 3u);
-  for (const v1::TableState& state : states) {
-    EXPECT_EQ(state.inserted_steps(), 67u);
-    EXPECT_EQ(state.max_priority(), 2);
-    EXPECT_EQ(state.table(), "experience");
-  }
-  const v1::Redistribution redistribution = MakeRedistribution(manifest, 3);
-  EXPECT_EQ(redistribution.name(), "update-5");
-  EXPECT_EQ(redistribution.shares(), 3u);
-  ASSERT_EQ(redistribution.files_size(), 2);
-  EXPECT_EQ(redistribution.files(1).shard(), 1u);
-  EXPECT_EQ(redistribution.files(1).path(), "replay-1");
-  EXPECT_EQ(MakeRedistribution(manifest, 2).files_size(), 0);
-  for (v1::CheckpointResponse& shard : *manifest.mutable_shards()) shard.clear_path();
-  EXPECT_EQ(MakeRedistribution(manifest, 3).files_size(), 0) << "contents were not saved";
-}
-
-TEST(ShardStatesTest, AreFoundByShardAndTable) {
-  v1::CheckpointManifest manifest;
-  v1::CheckpointResponse& shard = *manifest.add_shards();
-  shard.set_shard(1);
-  shard.add_tables()->set_table("another");
-  shard.mutable_tables(0)->set_inserted_steps(5);
-  shard.add_tables()->set_table("experience");
-  shard.mutable_tables(1)->set_inserted_steps(7);
-  manifest.add_shards()->set_shard(9);  // of a time with more shards
-  const std::vector<v1::TableState> states = ShardStates(manifest, "experience", 2);
-  ASSERT_EQ(states.size(), 2u);
-  EXPECT_EQ(states[0].table(), "");
-  EXPECT_EQ(states[1].inserted_steps(), 7);
-}
-
 }  // namespace
 }  // namespace headrace

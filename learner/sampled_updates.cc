@@ -13,7 +13,7 @@
 #include "common/status_macros.h"
 #include "learner/divergence.h"
 #include "learner/importance_weights.h"
-#include "learner/restore.h"
+#include "learner/replay_restore.h"
 #include "learner/stale_items.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
@@ -92,7 +92,10 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
   if (options.resume_from != nullptr) {
     const v1::CheckpointManifest& manifest = options.resume_from->manifest;
     sampler.states = ShardStates(manifest, sampler.table.name(), options.addresses.size());
-    sampler.redistribution = MakeRedistribution(manifest, options.addresses.size());
+    if (NumberOfShardsChanged(manifest, options.addresses.size())) {
+      ASSIGN_OR_RETURN(sampler.redistributions,
+                       PlanRedistribution(manifest, sampler.table.name(), options.peer, options.addresses));
+    }
   }
   ASSIGN_OR_RETURN(sampler_, ReplaySampler::Start(std::move(sampler)));
   return absl::OkStatus();

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,7 @@
 #include "replay/cell.h"
 #include "replay/checkpoint_file.h"
 #include "replay/journal.h"
+#include "replay/row_numbers.h"
 
 namespace headrace {
 namespace {
@@ -32,68 +34,29 @@ std::string_view BytesOf(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof(value)};
 }
 
-// Rows that a snapshot refers to, numbered slab by slab as these are pinned. Those without such rows take no memory.
-class RowNumbers {
- public:
-  RowNumbers(const Table::Snapshot& snapshot, const RowStore& rows)
-      : rows_per_slab_(rows.rows_per_slab()), slabs_(rows.address_end() / rows_per_slab_) {
-    for (const Table::Books& books : snapshot.tables) {
-      for (const Item& item : books.items) {
-        RowStore::Address row = item.first_row;
-        for (uint32_t left = item.rows_held(); left > 0; --left) {
-          Add(row, left > 1);
-          if (left > 1) row = rows.Next(row);
-        }
+// Of the rows that a snapshot refers to, slab by slab in the order of its pins.
+RowNumbers NumberRows(const Table::Snapshot& snapshot, const RowStore& rows) {
+  RowNumbers numbers(rows.rows_per_slab(), rows.address_end());
+  for (const Table::Books& books : snapshot.tables) {
+    for (const Item& item : books.items) {
+      RowStore::Address row = item.first_row;
+      for (uint32_t left = item.rows_held(); left > 1; --left) {
+        numbers.AddLinked(row);
+        row = rows.Next(row);
       }
-    }
-    for (const v1::WriterCheckpoint& writer : snapshot.writers) {
-      for (const v1::LaneCheckpoint& lane : writer.lanes()) {
-        // A lane goes on from its newest row, whose link may be written at this moment.
-        for (int i = 0; i < lane.window_size(); ++i) Add(lane.window(i), i + 1 < lane.window_size());
-      }
-    }
-    for (const RowStore::Pinned& pinned : snapshot.pins.slabs()) {
-      for (uint32_t& number : slabs_[pinned.slab].numbers) {
-        if (number != kAbsent) number = count_++;
-      }
+      numbers.Add(row);
     }
   }
-
-  uint32_t count() const { return count_; }
-  uint32_t operator[](uint64_t row) const { return slabs_[row / rows_per_slab_].numbers[row % rows_per_slab_]; }
-
-  // Calls `visit(row, linked)` for each of a slab, in order; `linked`: the row's link belongs to the snapshot.
-  template <typename Visit>
-  absl::Status ForEach(const RowStore::Pinned& pinned, Visit visit) const {
-    const Slab& slab = slabs_[pinned.slab];
-    for (size_t i = 0; i < slab.numbers.size(); ++i) {
-      if (slab.numbers[i] == kAbsent) continue;
-      RETURN_IF_ERROR(visit(static_cast<RowStore::Address>(pinned.slab * rows_per_slab_ + i), slab.linked[i]));
+  for (const v1::WriterCheckpoint& writer : snapshot.writers) {
+    for (const v1::LaneCheckpoint& lane : writer.lanes()) {
+      // A lane goes on from its newest row, whose link may be written at this moment.
+      for (int i = 0; i + 1 < lane.window_size(); ++i) numbers.AddLinked(lane.window(i));
+      if (lane.window_size() > 0) numbers.Add(lane.window(lane.window_size() - 1));
     }
-    return absl::OkStatus();
   }
-
- private:
-  static constexpr uint32_t kAbsent = RowStore::kNoRow;
-  struct Slab {
-    std::vector<uint32_t> numbers;
-    std::vector<bool> linked;
-  };
-
-  void Add(uint64_t row, bool linked) {
-    Slab& slab = slabs_[row / rows_per_slab_];
-    if (slab.numbers.empty()) {
-      slab.numbers.resize(rows_per_slab_, kAbsent);
-      slab.linked.resize(rows_per_slab_);
-    }
-    slab.numbers[row % rows_per_slab_] = 0;
-    if (linked) slab.linked[row % rows_per_slab_] = true;
-  }
-
-  const size_t rows_per_slab_;
-  std::vector<Slab> slabs_;
-  uint32_t count_ = 0;
-};
+  for (const RowStore::Pinned& pinned : snapshot.pins.slabs()) numbers.Number(pinned.slab);
+  return numbers;
+}
 
 // Counts and hashes what goes into the file.
 class HashedFile {
@@ -120,7 +83,7 @@ class HashedFile {
 struct TableCut {
   const Table* table;
   Table::Snapshot snapshot;
-  std::unique_ptr<RowNumbers> numbers;
+  std::optional<RowNumbers> numbers;
 };
 
 uint64_t CellBytes(const TableCut& cut) {
@@ -129,7 +92,7 @@ uint64_t CellBytes(const TableCut& cut) {
   if (layout.compressed_columns() == 0) return bytes;
   for (const RowStore::Pinned& slab : cut.snapshot.pins.slabs()) {
     cut.numbers
-        ->ForEach(slab,
+        ->ForEach(slab.slab,
                   [&](RowStore::Address row, bool) {
                     bytes += layout.CellBytes(cut.table->rows().Row(row));
                     return absl::OkStatus();
@@ -195,7 +158,7 @@ absl::Status AppendTables(TableCut& cut, HashedFile& file) {
   const std::vector<RowStore::Pinned>& slabs = cut.snapshot.pins.slabs();
   const size_t at_a_time = std::clamp<size_t>(slabs.size() / 64, 1, kMostSlabsLetGo);
   for (size_t i = 0; i < slabs.size(); ++i) {
-    RETURN_IF_ERROR(cut.numbers->ForEach(slabs[i], append));
+    RETURN_IF_ERROR(cut.numbers->ForEach(slabs[i].slab, append));
     if ((i + 1) % at_a_time == 0) cut.snapshot.pins.LetGo(at_a_time);
   }
   for (const Table::Books& books : cut.snapshot.tables) {
@@ -266,7 +229,7 @@ bool NewestHasEverything(const Shard& shard, const std::string& directory) {
 // The file. What its answer tells of the tables and the file goes into `response`.
 absl::Status WriteFile(const Shard& shard, const std::string& name, const std::string& path, uint64_t number,
                        uint64_t journal_file, std::vector<TableCut>& cuts, v1::CheckpointResponse& response) {
-  for (TableCut& cut : cuts) cut.numbers = std::make_unique<RowNumbers>(cut.snapshot, cut.table->rows());
+  for (TableCut& cut : cuts) cut.numbers = NumberRows(cut.snapshot, cut.table->rows());
   const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();
   const uint64_t header_bytes = header.size();
   ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> created, AtomicFile::Create(path));
@@ -310,7 +273,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
     if (!table->spec().over().empty()) continue;  // it is cut with that one
     // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
     const bool with_queues = shard.journal() != nullptr;
-    cuts.push_back({table, table->TakeSnapshot(with_queues), nullptr});
+    cuts.push_back({table, table->TakeSnapshot(with_queues), std::nullopt});
   }
   v1::CheckpointResponse response;
   absl::Status written;

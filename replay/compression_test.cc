@@ -246,8 +246,8 @@ TEST_F(CompressionOnDiskTest, ACheckpointIsSpreadWithItsCells) {
     v1::ShardFile& file = *redistribution.add_files();
     file.set_shard(number);
     file.set_path(WriteShard(number, 20 + 10 * static_cast<int>(number)));
+    for (const uint32_t reader : {0u, 1u, 2u}) file.add_readers(reader);
   }
-  redistribution.set_shares(3);
   uint64_t items = 0;
   for (const uint32_t number : {0u, 1u, 2u}) {
     Shard shard(number, 8 << 20, 2, 3);

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -31,6 +30,8 @@ struct Piece {
 struct SavedTable {
   std::string path;
   uint32_t shard = 0;
+  size_t readers = 0;
+  size_t turn = 0;  // of this one among them
   v1::TableCheckpoint books;
   uint64_t bytes_before_rows = 0;
   std::vector<uint32_t> links;       // of each row
@@ -77,17 +78,21 @@ absl::Status ReadLinks(CheckpointReader& file, const RowLayout& layout, SavedTab
   return absl::OkStatus();
 }
 
-// NotFound: the file is not here, or is another shard's at the same place of another machine.
+// NotFound: what is here is another file.
+absl::StatusOr<v1::ReplayCheckpointHeader> ReadHeader(CheckpointReader& file, const v1::ShardFile& source,
+                                                      const std::string& name, const std::string& run_id) {
+  ASSIGN_OR_RETURN(v1::ReplayCheckpointHeader header, file.ReadHeader());
+  if (header.run_id() == run_id && header.name() == name && header.shard() == source.shard()) return header;
+  return absl::NotFoundError(
+      absl::StrFormat("expected checkpoint %s of run %s by shard %d, got %s of run %s by shard %d", name, run_id,
+                      source.shard(), header.name(), header.run_id(), header.shard()));
+}
+
 absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redistribution& redistribution,
                                      const std::string& run_id, const Table& table) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(source.path()));
   const uint64_t all_bytes = file->bytes_left();
-  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
-  if (header.run_id() != run_id || header.name() != redistribution.name() || header.shard() != source.shard()) {
-    return absl::NotFoundError(
-        absl::StrFormat("expected checkpoint %s of run %s by shard %d, got %s of run %s by shard %d",
-                        redistribution.name(), run_id, source.shard(), header.name(), header.run_id(), header.shard()));
-  }
+  ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, ReadHeader(*file, source, redistribution.name(), run_id));
   SavedTable saved;
   saved.path = source.path();
   saved.shard = source.shard();
@@ -277,43 +282,50 @@ v1::Redistribution FindFiles(v1::Redistribution redistribution, const std::strin
   return redistribution;
 }
 
+std::vector<uint32_t> ReadableFiles(const v1::Redistribution& redistribution, const std::string& run_id) {
+  std::vector<uint32_t> readable;
+  for (int i = 0; i < redistribution.files_size(); ++i) {
+    const v1::ShardFile& source = redistribution.files(i);
+    absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(source.path());
+    absl::Status status = file.status();
+    if (status.ok()) status = ReadHeader(**file, source, redistribution.name(), run_id).status();
+    if (status.ok()) {
+      readable.push_back(static_cast<uint32_t>(i));
+    } else {
+      LogWarning("what shard %d held in checkpoint %s cannot be read here: %s", source.shard(), redistribution.name(),
+                 status.message());
+    }
+  }
+  return readable;
+}
+
 absl::Status TakeShare(const v1::Redistribution& redistribution, const std::string& run_id, uint32_t shard,
                        Table& table) {
-  if (shard >= redistribution.shares()) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("expected shares for shard %d, too, got %d", shard, redistribution.shares()));
-  }
   if (!table.spec().over().empty()) {
     return absl::UnimplementedError(absl::StrFormat(
         "its items are over rows of table \"%s\", which of those are here is not known any more", table.spec().over()));
   }
   std::vector<SavedTable> files;
-  bool own_alone = false;
   for (const v1::ShardFile& source : redistribution.files()) {
+    const auto reader = std::ranges::find(source.readers(), shard);
+    if (reader == source.readers().end()) continue;
     absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
-    if (absl::IsNotFound(saved.status()) && source.shard() == shard) {
-      return absl::DataLossError(absl::StrCat("what this shard held is not here: ", saved.status().message()));
-    }
-    if (absl::IsNotFound(saved.status())) {
-      LogWarning("what shard %d held in checkpoint %s is not here: %s", source.shard(), redistribution.name(),
-                 saved.status().message());
-      own_alone = true;
-      continue;
-    }
     absl::Status whole = saved.status();
     if (whole.ok()) whole = FindPieces(*saved);
-    if (absl::IsDataLoss(whole)) {  // as all shards find it: they still share what the others hold
+    if (whole.ok()) {
+      saved->readers = static_cast<size_t>(source.readers_size());
+      saved->turn = static_cast<size_t>(reader - source.readers().begin());
+      files.push_back(*std::move(saved));
+    } else if (absl::IsDataLoss(whole) || absl::IsNotFound(whole)) {  // as its other readers find it, too
       LogError("what shard %d held of table \"%s\" is lost: %s", source.shard(), table.spec().name(), whole.ToString());
-      continue;
+    } else {
+      return whole;
     }
-    RETURN_IF_ERROR(whole);
-    files.push_back(*std::move(saved));
   }
   std::vector<Candidate> taken;
   for (SavedTable& saved : files) {
     for (size_t i = 0; i < saved.pieces.size(); ++i) {
-      const bool its_turn = (saved.shard + i) % redistribution.shares() == shard;
-      if (own_alone ? saved.shard == shard : its_turn) taken.push_back({&saved, &saved.pieces[i]});
+      if ((saved.shard + i) % saved.readers == saved.turn) taken.push_back({&saved, &saved.pieces[i]});
     }
   }
   LeaveOutOldest(table, taken);

@@ -21,7 +21,7 @@
 namespace headrace {
 namespace {
 
-using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -87,9 +87,19 @@ class RedistributionTest : public testing::Test {
     file.set_path(written->path());
   }
 
-  std::unique_ptr<Shard> TakeInto(uint32_t number, uint32_t shares) {
-    auto shard = std::make_unique<Shard>(number, kBudget, 2, shares);
-    redistribution_.set_shares(shares);
+  // Every file can be read by all shards of now.
+  void SetReaders(uint32_t shards) {
+    for (v1::ShardFile& file : *redistribution_.mutable_files()) {
+      file.clear_readers();
+      for (uint32_t i = 0; i < shards; ++i) file.add_readers(i);
+    }
+  }
+  std::unique_ptr<Shard> TakeInto(uint32_t number, uint32_t shards) {
+    SetReaders(shards);
+    return TakeItsTurns(number, shards);
+  }
+  std::unique_ptr<Shard> TakeItsTurns(uint32_t number, uint32_t shards) {
+    auto shard = std::make_unique<Shard>(number, kBudget, 2, shards);
     const absl::StatusOr<Table*> table = shard->CreateTable(MakePeer("run", "learner"), spec_, &redistribution_);
     EXPECT_TRUE(table.ok()) << table.status();
     return shard;
@@ -152,17 +162,36 @@ TEST_F(RedistributionTest, CountersAreThoseItIsGiven) {
   EXPECT_EQ(state.insert_limit(), shard->Tables()[0]->spec().initial_insert_limit());
 }
 
-TEST_F(RedistributionTest, WhereOthersFilesAreNotHereAShardTakesAllOfItsOwn) {
+TEST_F(RedistributionTest, AFileIsSharedAmongWhoCanReadIt) {
   WriteShard(0, 3);
-  const std::vector<std::string> own = before_;
+  const std::vector<std::string> first = before_;
+  WriteShard(1, 4);
+  redistribution_.mutable_files(0)->add_readers(0);
+  redistribution_.mutable_files(1)->add_readers(1);
+  redistribution_.mutable_files(1)->add_readers(2);
+  EXPECT_EQ(Items(*TakeItsTurns(0, 3)->Tables()[0]), first);
+  std::vector<std::string> second;
+  for (const uint32_t number : {1, 2}) {
+    const std::vector<std::string> items = Items(*TakeItsTurns(number, 3)->Tables()[0]);
+    EXPECT_THAT(items, SizeIs(8));
+    second.insert(second.end(), items.begin(), items.end());
+  }
+  EXPECT_THAT(second, UnorderedElementsAreArray(before_.begin() + static_cast<int>(first.size()), before_.end()));
+}
+
+TEST_F(RedistributionTest, OfFilesAtTheirPlacesThoseOfTheseShardsAreReadable) {
+  WriteShard(0, 3);
   WriteShard(1, 3);
-  std::filesystem::remove(redistribution_.files(1).path());
-  EXPECT_EQ(Items(*TakeInto(0, 3)->Tables()[0]), own);
-  EXPECT_THAT(Items(*TakeInto(2, 3)->Tables()[0]), IsEmpty());
+  EXPECT_THAT(ReadableFiles(redistribution_, "run"), ElementsAre(0, 1));
+  EXPECT_THAT(ReadableFiles(redistribution_, "another"), IsEmpty());
   // Each machine may have its own at the same place.
   redistribution_.mutable_files(1)->set_path(redistribution_.files(0).path());
-  EXPECT_EQ(Items(*TakeInto(0, 3)->Tables()[0]), own);
-  EXPECT_THAT(Items(*TakeInto(1, 3)->Tables()[0]), IsEmpty());
+  EXPECT_THAT(ReadableFiles(redistribution_, "run"), ElementsAre(0));
+  redistribution_.mutable_files(0)->set_path("/nowhere/cut.replay");
+  EXPECT_THAT(ReadableFiles(redistribution_, "run"), IsEmpty());
+  redistribution_.mutable_files(0)->set_path(redistribution_.files(1).path());
+  redistribution_.set_name("another");
+  EXPECT_THAT(ReadableFiles(redistribution_, "run"), IsEmpty());
 }
 
 // Such a run once went on from nearly nothing, said so nowhere but in a shard's log, and wrote over its checkpoint.
@@ -187,14 +216,13 @@ TEST_F(RedistributionTest, OfARunThatWasCopiedTheCopysOwnFilesAreTaken) {
   EXPECT_EQ(FindFiles(redistribution_, "/elsewhere/0").files(0).path(), redistribution_.files(0).path());
 }
 
-// The counters that it begins with then say that all is lost, which the learner counts and tells.
-TEST_F(RedistributionTest, AShardWhoseOwnFileIsGoneBeginsWithNothing) {
+TEST_F(RedistributionTest, WhatHasGoneSinceIsLostAlone) {
   WriteShard(0, 3);
+  const size_t lost = before_.size();
+  WriteShard(1, 3);
   std::filesystem::remove(redistribution_.files(0).path());
-  redistribution_.mutable_state()->set_inserted_steps(17);
-  const std::unique_ptr<Shard> shard = TakeInto(0, 2);
-  EXPECT_EQ(shard->Tables()[0]->State().inserted_steps(), 0u);
-  EXPECT_EQ(shard->Tables()[0]->State().items(), 0u);
+  EXPECT_THAT(Items(*TakeInto(0, 1)->Tables()[0]),
+              UnorderedElementsAreArray(before_.begin() + static_cast<int>(lost), before_.end()));
 }
 
 TEST_F(RedistributionTest, ATableThatIsThereStaysAsItIs) {
@@ -238,14 +266,6 @@ TEST_F(RedistributionTest, OfADamagedFileAloneItemsAreLost) {
     EXPECT_THAT(Items(*shard->Tables()[0]), SizeIs(items.size() + 2));
   }
   EXPECT_THAT(after, UnorderedElementsAreArray(std::vector<std::string>(before_.begin() + lost, before_.end())));
-}
-
-TEST_F(RedistributionTest, SharesThatDoNotCoverTheShardAreRefused) {
-  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec_, 2, 1);
-  redistribution_.set_shares(2);
-  const absl::Status status = TakeShare(redistribution_, "run", 2, **table);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(status.message(), HasSubstr("expected shares for shard 2, too, got 2"));
 }
 
 // Which rows its items are over is known in the old files alone, and the other table has taken a part of them.

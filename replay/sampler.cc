@@ -53,8 +53,8 @@ absl::StatusOr<std::unique_ptr<ReplaySampler>> ReplaySampler::Start(ReplaySample
   {
     MutexLock lock(&raw->mutex_);
     for (size_t i = 0; i < raw->options_.addresses.size(); ++i) {
-      v1::Redistribution redistribution = raw->options_.redistribution;
-      *redistribution.mutable_state() = raw->shards_[i].state;
+      v1::Redistribution redistribution;
+      if (!raw->options_.redistributions.empty()) redistribution = raw->options_.redistributions[i];
       raw->shards_[i].connection = std::make_unique<ShardConnection>(
           ShardConnectionOptions{raw->options_.addresses[i], raw->options_.peer, raw->options_.table,
                                  raw->options_.slices, raw->options_.pad, raw->distinct_, std::move(redistribution)},

@@ -59,8 +59,8 @@ struct ReplaySamplerOptions {
   uint64_t batches = 0;
   std::vector<v1::TableState> states;
   bool checkpoints = false;  // a shard that writes none is refused
-  // A checkpoint of another number of shards that they go on from; without files: there is none.
-  v1::Redistribution redistribution;
+  // For each shard what its table is filled with if the checkpoint is of another number of them; otherwise empty.
+  std::vector<v1::Redistribution> redistributions;
 };
 
 class ReplaySampler {

@@ -9,6 +9,7 @@
 #include <future>
 #include <map>
 #include <numeric>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -106,11 +107,11 @@ void SetPriorities(Table& table, const std::function<float(uint64_t row)>& prior
 
 constexpr uint32_t kItemsOfShards[] = {30, 100, 250};
 
-// How often each item of three shards was drawn, in 800 batches of 1,000. `priority`: null: uniformly.
+// How often each item of three shards was drawn, in 1,050 batches of 1,000. `priority`: null: uniformly.
 void Draw(const std::function<float(uint32_t shard, uint64_t row)>& priority,
           std::vector<std::vector<uint32_t>>& counts) {
   constexpr uint32_t kBatch = 1000;
-  constexpr uint32_t kBatches = 800;
+  constexpr uint32_t kBatches = 1050;
   v1::TableSpec spec = TestSpec();
   if (priority != nullptr) spec.set_sampler(v1::PROPORTIONAL);
   if (priority != nullptr) spec.set_priority_exponent(1);
@@ -433,6 +434,117 @@ TEST(SamplerTest, IsProportionalOverTheItemsOfAllShardsWhileTheyComeAndGo) {
   EXPECT_LT(std::abs(deviation(0)), 4);
   EXPECT_GT(deviation(0.02), 4);
   EXPECT_GT(deviation(-0.02), 4);
+}
+
+// Three shards of unequal size. The largest is full, and a writer goes on while a million items are drawn: each chunk
+// of 8 items has one of four priorities, in turn, and puts as many of the same priority out, so that of each shard and
+// priority there are as many items at every moment, although in the largest none stays. How often items of each were
+// drawn, from what is expected, in chi-square's standard deviations. `exponent`: of the priorities; 0: the tables are
+// uniform. `dropped`: what part of the draws that hit items of every other chunk is left out, which makes a biased
+// sampler of any.
+void DrawWhileWritersGoOn(std::array<float, 4> priorities, double exponent, double dropped, double& deviation) {
+  constexpr uint32_t kItems[] = {64, 192, 512};
+  constexpr uint32_t kLargest = 2;
+  constexpr uint32_t kChunk = 8;
+  constexpr uint32_t kBatch = 1000;
+  constexpr uint32_t kBatches = 1050;
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(exponent > 0 ? v1::PROPORTIONAL : v1::UNIFORM);
+  if (exponent > 0) spec.set_priority_exponent(exponent);
+  spec.set_max_items(kItems[kLargest]);
+  std::vector<std::unique_ptr<TestShard>> shards;
+  std::vector<std::unique_ptr<TestWriter>> writers;
+  std::vector<std::string> addresses;
+  std::array<uint64_t, 3> chunks{};
+  const auto insert = [&](uint32_t i) {
+    writers[i]->SetPriority(priorities[chunks[i]++ % 4]);
+    writers[i]->Append(i, kChunk);
+    const absl::StatusOr<Table::Outcome> inserted = writers[i]->Insert();
+    ASSERT_TRUE(inserted.ok() && *inserted == Table::Outcome::kDone) << inserted.status();
+  };
+  for (uint32_t i = 0; i < 3; ++i) {
+    shards.push_back(std::make_unique<TestShard>(i));
+    ASSERT_TRUE(shards[i]->shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+    writers.push_back(std::make_unique<TestWriter>(&shards[i]->table(), i + 1));
+    addresses.push_back(shards[i]->address());
+    // The very first row completes no item.
+    writers[i]->Append(i, 1);
+    ASSERT_TRUE(writers[i]->Insert().ok());
+    for (uint32_t k = 0; k < kItems[i] / kChunk; ++k) ASSERT_NO_FATAL_FAILURE(insert(i));
+    ASSERT_EQ(shards[i]->table().State().items(), kItems[i]);
+  }
+  TestBatches batches(addresses, kBatch, 4);
+  batches.options.table = spec;
+  batches.options.ratio = {.updates_per_step = 1000, .lead_steps = uint64_t{1} << 40};
+  const std::unique_ptr<ReplaySampler> sampler = StartSampler(batches);
+  ASSERT_TRUE(sampler->WaitConnected(Soon()));
+  std::array<std::array<double, 4>, 3> observed{};
+  std::set<uint64_t> seen;  // rows of the largest shard
+  std::mt19937 random(1);
+  {
+    const std::jthread writing([&](const std::stop_token& stop) {
+      while (!stop.stop_requested() && !testing::Test::HasFatalFailure()) {
+        insert(kLargest);
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+    });
+    // Batches that were drawn before all shards had connected.
+    for (int i = 0; i < 8; ++i) sampler->Done(sampler->Next(Soon())->slot, 0);
+    for (uint32_t k = 0; k < kBatches; ++k) {
+      const absl::StatusOr<ReplaySampler::Filled> filled = sampler->Next(Soon());
+      ASSERT_TRUE(filled.ok()) << filled.status();
+      for (uint32_t i = 0; i < kBatch; ++i) {
+        const auto [lane, row] = batches.Check(filled->slot, i);
+        if (lane == kLargest) seen.insert(row);
+        const uint64_t chunk = row / kChunk;  // of the row that completed it, without the very first
+        if (chunk % 2 == 0 && std::uniform_real_distribution<double>()(random) < dropped) continue;
+        ++observed[lane][chunk % 4];
+      }
+      sampler->Done(filled->slot, k);
+    }
+  }
+  EXPECT_GT(seen.size(), 4 * size_t{kItems[kLargest]}) << "hardly an item came or went";
+
+  std::array<std::array<double, 4>, 3> expected{};
+  double mass = 0, draws = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    for (size_t j = 0; j < 4; ++j) {
+      expected[i][j] = kItems[i] * std::pow(priorities[j], exponent);
+      mass += expected[i][j];
+      draws += observed[i][j];
+    }
+  }
+  double chi_square = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    for (size_t j = 0; j < 4; ++j) {
+      const double wanted = draws * expected[i][j] / mass;
+      chi_square += std::pow(observed[i][j] - wanted, 2) / wanted;
+    }
+  }
+  deviation = (chi_square - 11) / std::sqrt(22);
+}
+
+// Of the draws of every other chunk so many are left out that the others have 2% more than is their due, and these 2%
+// less.
+constexpr double kTwoPercent = 1 - 0.98 / 1.02;
+
+// With eleven degrees of freedom it is exceeded once in a million times.
+constexpr double kMost = 8;
+
+TEST(SamplerTest, IsUniformWhileWritersGoOn) {
+  double deviation = 0;
+  ASSERT_NO_FATAL_FAILURE(DrawWhileWritersGoOn({1, 1, 1, 1}, 0, 0, deviation));
+  EXPECT_LT(deviation, kMost);
+  ASSERT_NO_FATAL_FAILURE(DrawWhileWritersGoOn({1, 1, 1, 1}, 0, kTwoPercent, deviation));
+  EXPECT_GT(deviation, kMost);
+}
+
+TEST(SamplerTest, IsProportionalWhileWritersGoOn) {
+  double deviation = 0;
+  ASSERT_NO_FATAL_FAILURE(DrawWhileWritersGoOn({1, 4, 2, 8}, 0.5, 0, deviation));
+  EXPECT_LT(deviation, kMost);
+  ASSERT_NO_FATAL_FAILURE(DrawWhileWritersGoOn({1, 4, 2, 8}, 0.5, kTwoPercent, deviation));
+  EXPECT_GT(deviation, kMost);
 }
 
 TEST(SamplerTest, PrioritiesReachTheItemsTheyAreOf) {

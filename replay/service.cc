@@ -48,7 +48,7 @@ class ReplayService final : public Base {
 
   grpc::Status CreateTable(grpc::ServerContext*, const v1::CreateTableRequest* request,
                            v1::CreateTableResponse* response) override {
-    const v1::Redistribution redistribution = FindFiles(request->redistribution(), checkpoint_directory_);
+    const v1::Redistribution redistribution = headrace::FindFiles(request->redistribution(), checkpoint_directory_);
     const absl::StatusOr<Table*> table = shard_->CreateTable(request->peer(), request->spec(),
                                                              request->has_redistribution() ? &redistribution : nullptr);
     if (!table.ok()) return ToGrpc(table.status());
@@ -57,6 +57,15 @@ class ReplayService final : public Base {
     *response->mutable_state() = (*table)->State();
     response->set_restored_from(shard_->restored_from());
     response->set_writes_checkpoints(!checkpoint_directory_.empty());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status FindFiles(grpc::ServerContext*, const v1::FindFilesRequest* request,
+                         v1::FindFilesResponse* response) override {
+    if (const absl::Status status = shard_->CheckPeer(request->peer()); !status.ok()) return ToGrpc(status);
+    const v1::Redistribution here = headrace::FindFiles(request->redistribution(), checkpoint_directory_);
+    const std::vector<uint32_t> readable = ReadableFiles(here, request->peer().run_id());
+    response->mutable_readable()->Assign(readable.begin(), readable.end());
     return grpc::Status::OK;
   }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,7 @@ class TestWriter {
 
   // Rows of `lane`, numbered on; with an `end` the last of them is the episode's final one.
   void Append(uint32_t lane, uint32_t rows, v1::EpisodeEnd end = v1::NOT_ENDED);
+  void SetPriority(std::optional<float> priority) { builder_.SetPriority(priority); }
   // What was appended, as one chunk.
   absl::StatusOr<Table::Outcome> Insert(Table::Callback retry = [] {});
   // The last chunk again, which had to wait.

@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,17 +38,31 @@ from headrace_cli.child import Child, ChildSpec
 CONFIGURATION = "deploy/run/half_cheetah_sac.textproto"
 HIDDEN = 256
 STEPS = "headrace_actor_env_steps_total"
+INSERTED_STEPS = "headrace_replay_inserted_steps_total"
 PROCESSOR_SECONDS = "process_cpu_seconds_total"
 BLOCKED_SECONDS = "headrace_actor_inserts_blocked_seconds_total"
 PATIENCE = 60.0  # seconds
 ACCOUNTED = 0.95  # of the clock's time, at least
 
 
+@dataclass(frozen=True)
+class Run:
+    replay: Child
+    actor: Child
+
+
 def start(
-    directory: Path, name: str, cores: str, binary: str, serves: tuple[str, ...], arguments: list[str]
+    directory: Path,
+    name: str,
+    cores: str,
+    binary: str,
+    serves: tuple[str, ...],
+    arguments: list[str],
+    preload: Path | None = None,
 ) -> Child:
-    """Returns once it serves."""
-    command = ["--cpu-list", cores, str(workspace.binary(binary)), *arguments]
+    """Returns once it serves. `preload`: a library whose functions take the place of others."""
+    environment = ["env", f"LD_PRELOAD={preload}"] if preload else []
+    command = ["--cpu-list", cores, *environment, str(workspace.binary(binary)), *arguments]
     child = Child(ChildSpec(name, name, Path("/usr/bin/taskset"), lambda _: command, serves), directory, directory)
     child.start({}, time.monotonic())
     wait_until(lambda: child.check_ready() or not child.running, f"{name} to serve")
@@ -65,8 +80,10 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def run_of(environment: str, policy: str, lanes: int, cores: Mapping[str, str]) -> Iterator[Child]:
-    """The actor of a run that goes on for ever."""
+def run_of(
+    environment: str, policy: str, lanes: int, cores: Mapping[str, str], preload: Path | None = None
+) -> Iterator[Run]:
+    """One that goes on for ever. `preload`: of the actor."""
     fields = [f"environment.name={environment}", f"actor.environments={lanes}"]
     common = [f"--config={CONFIGURATION}", *(f"--set={field}" for field in fields)]
     children: list[Child] = []
@@ -80,20 +97,31 @@ def run_of(environment: str, policy: str, lanes: int, cores: Mapping[str, str]) 
             learner = "tools/bench/actor_learner"
             children.append(start(directory, "learner", cores["others"], learner, every, arguments))
             arguments = [*common, replay, f"--learner={children[1].addresses['grpc']}"]
-            actor = start(directory, "actor", cores["actor"], workspace.ACTOR, every[1:], arguments)
+            actor = start(directory, "actor", cores["actor"], workspace.ACTOR, every[1:], arguments, preload)
             children.append(actor)
-            wait_until(lambda: counters_of(actor)[STEPS] > 0, "the first steps")
-            yield actor
+            run = Run(children[0], actor)
+            wait_until(lambda: inserted_steps(run) > 0, "the first steps")
+            yield run
         finally:
             for child in reversed(children):
                 child.kill()
 
 
+def scrape(child: Child) -> metrics.Scrape:
+    page = metrics.fetch(child.addresses["metrics"], timeout=PATIENCE)
+    if page is None:
+        raise SystemExit(f"{child.spec.name} does not answer:\n{child.log_tail()}")
+    return page
+
+
+def inserted_steps(run: Run) -> float:
+    """As the shard counts them."""
+    return scrape(run.replay).total(INSERTED_STEPS) or 0.0
+
+
 def counters_of(actor: Child) -> dict[str, float]:
-    scrape = metrics.fetch(actor.addresses["metrics"], timeout=PATIENCE)
-    if scrape is None:
-        raise SystemExit(f"the actor does not answer:\n{actor.log_tail()}")
-    return {name: scrape.total(name) or 0.0 for name in (STEPS, PROCESSOR_SECONDS, BLOCKED_SECONDS)}
+    page = scrape(actor)
+    return {name: page.total(name) or 0.0 for name in (STEPS, PROCESSOR_SECONDS, BLOCKED_SECONDS)}
 
 
 def steps_a_second(actor: Child, seconds: float) -> tuple[float, float]:
@@ -138,7 +166,8 @@ def measure(
 ) -> tuple[float, float, float]:
     """Steps a second of the actor, the same by the clock, and steps a second at the limit."""
     rates, limits = [], []
-    with run_of(environment, policy, lanes, cores) as actor, limit_of(environment, policy, lanes, cores) as limit:
+    with run_of(environment, policy, lanes, cores) as run, limit_of(environment, policy, lanes, cores) as limit:
+        actor = run.actor
         steps_a_second(actor, options.seconds)  # warm-up
         for _ in range(options.rounds):
             rates.append(steps_a_second(actor, options.seconds))

@@ -36,7 +36,7 @@ class BenchmarkTest(unittest.TestCase):
     @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two cores")
     def test_metrics(self) -> None:
         names = {"metrics/counter", "metrics/gauge", "metrics/histogram"}
-        names |= {"metrics/actor/recording", "metrics/actor/scraped_each_0.01s"}
+        names |= {f"metrics/actor/{figure}" for figure in ("recording", "recorded", "scraped_each_0.01s")}
         self.assert_prints([sys.executable, "tools/bench/metrics.py", *SHORT, "--interval=0.01"], names)
 
     def test_replay(self) -> None:

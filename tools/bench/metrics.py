@@ -1,11 +1,18 @@
-"""What metrics cost: recording them as a part of an actor's steps, and its steps a second while it is asked for them,
-beside those while it is not.
+"""What metrics cost: an actor's steps a second with metrics beside those without, and while it is asked for them beside
+those while it is not.
 
     python metrics.py [--json] [--seconds 3] [--rounds 5] [--interval 1]
 
 The actor is that of actor.py, with random actions on Pendulum-v1, of which a step takes half a microsecond: nothing else
-feels the cost of a metric sooner. In every other round a thread asks it for all its metrics each `interval` seconds. What
-both rounds have, recording, is computed: what one takes, which metrics_cost measures, times as many as there are.
+feels the cost of a metric sooner.
+
+  metrics/counter, gauge, histogram   what recording one takes; its reference is reading the clock
+  metrics/actor/recording             what an actor records for a step, computed from these, and the step
+  metrics/actor/recorded              steps in a second of the actor's processor time; its reference is another process
+                                      in which recording does nothing (no_metrics.cc). Clocks are read by both. The
+                                      shard counts the steps
+  metrics/actor/scraped_each_...      steps a second while a thread asks for all metrics each `interval` seconds; its
+                                      reference is the same process while nobody asks
 """
 
 import argparse
@@ -14,8 +21,10 @@ import os
 import statistics
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import actor as actor_bench
 from headrace_cli import metrics, workspace
@@ -44,6 +53,25 @@ def scraped(address: str, interval: float) -> Iterator[None]:
         thread.join()
 
 
+def processor_seconds(pid: int) -> float:
+    """Of all its threads, by the system's account."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def steps_a_processor_second(cores: Mapping[str, str], preload: Path | None, seconds: float) -> float:
+    """Of an actor that is started for it."""
+    with actor_bench.run_of(ENVIRONMENT, POLICY, LANES, cores, preload) as run:
+        assert run.actor.pid is not None
+        time.sleep(seconds)  # warm-up
+        steps, used = actor_bench.inserted_steps(run), processor_seconds(run.actor.pid)
+        time.sleep(seconds)
+        counted = actor_bench.counters_of(run.actor)[actor_bench.STEPS]
+        if (counted > 0) == (preload is not None):
+            raise SystemExit(f"with {preload or 'its own library'} the actor has counted {counted:.0f} steps")
+        return (actor_bench.inserted_steps(run) - steps) / (processor_seconds(run.actor.pid) - used)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
@@ -58,8 +86,15 @@ def main() -> None:
         raise SystemExit("two cores are needed: one for the actor, one for everything else")
     cores = {"actor": str(available[-1]), "others": ",".join(map(str, available[:-1]))}
     os.sched_setaffinity(0, available[:-1])
+    recorded, not_recorded = [], []
+    for _ in range(options.rounds):
+        recorded.append(steps_a_processor_second(cores, None, options.seconds))
+        not_recorded.append(
+            steps_a_processor_second(cores, workspace.binary("tools/bench/libno_metrics.so"), options.seconds)
+        )
     alone, asked = [], []
-    with actor_bench.run_of(ENVIRONMENT, POLICY, LANES, cores) as actor:
+    with actor_bench.run_of(ENVIRONMENT, POLICY, LANES, cores) as run:
+        actor = run.actor
         actor_bench.steps_a_second(actor, options.seconds)  # warm-up
         for _ in range(options.rounds):
             alone.append(actor_bench.steps_a_second(actor, options.seconds)[0])
@@ -70,6 +105,7 @@ def main() -> None:
     recording = (COUNTERS * counter["value"] + CLOCK_READINGS * counter["reference"]) / LANES
     figures = [
         ("metrics/actor/recording", recording, "ns of a step", 1e9 / reference),
+        ("metrics/actor/recorded", statistics.median(recorded), "environment steps/s", statistics.median(not_recorded)),
         (f"metrics/actor/scraped_each_{options.interval:g}s", value, "environment steps/s", reference),
     ]
     for name, value, unit, reference in figures:
