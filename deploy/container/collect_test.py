@@ -11,6 +11,8 @@ from pathlib import Path
 COLLECT = "deploy/container/collect"
 BINARIES = ("actor/actor", "learner/learner", "replay/replay")
 SYSTEM = {"libc.so.6"}
+# Where Bazel links to what is linked with, each library alone.
+SOLIB = "bin/_solib"
 TORCH, CUDNN, CUDA = "torch/lib", "nvidia/cudnn/lib", "nvidia/cu13/lib"
 # Path, and what it is linked with, which comes before it. As readelf shows it of torch 2.11.0 for CUDA 13.
 LIBRARIES = {
@@ -40,6 +42,8 @@ class CollectTest(unittest.TestCase):
         (self.root / "main.c").write_text("int main(void) { return 0; }\n", encoding="utf-8")
         for path, needs in LIBRARIES.items():
             self.link(path, "empty.c", needs, "-shared", f"-Wl,-soname,{Path(path).name}")
+        (self.root / SOLIB).mkdir(parents=True)
+        (self.root / SOLIB / "libtorch_cuda.so").symlink_to(self.root / TORCH / "libtorch_cuda.so")
         for binary in BINARIES:
             self.link(f"bin/{binary}", "main.c", ["libtorch_cuda.so"] if binary == "learner/learner" else [])
 
@@ -47,7 +51,8 @@ class CollectTest(unittest.TestCase):
         output = self.root / path
         output.parent.mkdir(parents=True, exist_ok=True)
         up = "/".join([".."] * (len(Path(path).parts) - 1))
-        rpath = ":".join(f"$ORIGIN/{up}/{directory}" for directory in (TORCH, CUDNN, CUDA))
+        torch = SOLIB if source == "main.c" else TORCH
+        rpath = ":".join(f"$ORIGIN/{up}/{directory}" for directory in (torch, CUDNN, CUDA))
         libraries = [str(next(self.root.glob(f"**/{name}"))) for name in needs]
         words = ["clang", *options, "-o", str(output), str(self.root / source), "-Wl,--no-as-needed", *libraries]
         words += [f"-Wl,-rpath,{rpath}", "-Wl,--allow-shlib-undefined", f"-Wl,-rpath-link,{self.root / 'driver'}"]
