@@ -8,7 +8,7 @@ now; running processes take it over. To drop names, remove tls.crt first.
   tools/headrace certificates keys --name node1.example.org --name '*.cluster.example.org'
 
 For trials: every process has the same key. Anything larger wants an authority of its own, such as cert-manager, which
-writes the same three files. Keep ca.key where no process runs.
+writes the same three files. Keep ca.key where no process runs; to issue anew it must be back in DIR for a moment.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     issued_before = (arguments.directory / "tls.crt").exists()
     try:
         names = [*LOCAL_NAMES, socket.gethostname(), *_names_of(arguments.directory / "tls.crt"), *arguments.names]
-        names = list(dict.fromkeys(names))
+        names = list(dict.fromkeys(map(_shortest, names)))
         alternatives = ",".join(_alternative(name) for name in names)
         make(arguments.directory, alternatives, arguments.days)
     except OSError as error:
@@ -64,7 +64,15 @@ def make(directory: Path, alternatives: str, days: int) -> None:
         raise UsageError(f"{directory} holds other files, which others may read: expected a directory of its own for keys")
     directory.chmod(0o700)
     authority, certificate = _Pair(directory, "ca"), _Pair(directory, "tls")
-    if not (authority.key.exists() and authority.certificate.exists()):
+    if authority.key.exists() != authority.certificate.exists():
+        there, missing = authority.certificate, authority.key
+        if authority.key.exists():
+            there, missing = missing, there
+        raise UsageError(
+            f"{there} is there without {missing.name}, and only both can issue certificates: expected {missing.name} beside "
+            f"it, where it is kept elsewhere; or another DIR, for an authority that every machine must be told of"
+        )
+    if not authority.key.exists():
         subject = ("-subj", "/CN=Headrace trial authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         files = ("-keyout", authority.key, "-out", authority.certificate)
         _openssl("req", "-x509", *KEY, *files, "-days", str(AUTHORITY_DAYS), *subject)
@@ -126,21 +134,20 @@ def _names_of(certificate: Path) -> list[str]:
     result = _run(command)
     if result.returncode != 0:
         raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
-    names = re.findall(r"(?:DNS|IP Address):([^,\s]+)", result.stdout)
-    return [_shortest(name) for name in names]
+    return re.findall(r"(?:DNS|IP Address):([^,\s]+)", result.stdout)
 
 
 def _shortest(name: str) -> str:
-    """An address as people write it, where openssl says 0:0:0:0:0:0:0:1."""
+    """An address as people write it, where openssl says 0:0:0:0:0:0:0:1, and flags with a port [::1]."""
     try:
-        return str(ipaddress.ip_address(name))
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         return name
 
 
 def _alternative(name: str) -> str:
     """As openssl wants a name in a certificate."""
-    if not name or any(character in ", \t\n=" for character in name):
+    if not name or any(character in ", \t\n=[]" for character in name):
         raise UsageError(f"--name {name!r}: expected the name or address of a machine, or *.NAME")
     try:
         return f"IP:{ipaddress.ip_address(name)}"

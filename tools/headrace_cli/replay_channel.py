@@ -37,14 +37,14 @@ class ReplayError(CommandError):
 class ReplayChannel:
     """Connects when it is first used, and again whenever it has to. Thread-safe."""
 
-    def __init__(self, address: str, timeout_seconds: float, certificates: Path | None = None) -> None:
+    def __init__(self, address: str, timeout_seconds: float, certificates: Path | str | None = None) -> None:
         """UsageError: the address is not HOST:PORT, or what should be in `certificates` is not there."""
         if not re.fullmatch(r"\S+:\d+", address):
             raise UsageError(f"expected the address of a replay shard as HOST:PORT, got {address!r}")
         self.address = address
         self.timeout_seconds = timeout_seconds
-        self._certificates = certificates
-        self._channel = security.connect(address, certificates, _OPTIONS)
+        self._certificates = None if certificates is None else Path(certificates)
+        self._channel = security.connect(address, self._certificates, _OPTIONS)
 
     def close(self) -> None:
         self._channel.close()
@@ -67,13 +67,22 @@ class ReplayChannel:
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.UNAVAILABLE:
             reason = details.rpartition("last error: ")[2]
-            hint = "" if self._certificates else " (one with certificates answers only where --certificates are given)"
-            return ReplayError(code, f"no replay shard answers at {self.address}: {reason}{hint}")
+            return ReplayError(code, f"no replay shard answers at {self.address}: {reason}{self._hint(reason)}")
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return ReplayError(code, f"what serves at {self.address} is no replay shard: it has no {method}")
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return ReplayError(code, f"no answer to {method} from {self.address} within {timeout_seconds:g} s")
         return self.refusal(method, code, details)
+
+    def _hint(self, reason: str) -> str:
+        """What may be wrong with who is asked, or with the certificates."""
+        if self._certificates is None:
+            return " (one with certificates answers only where --certificates are given)"
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            return f" (its certificate is not of the authority of {self._certificates / 'ca.crt'})"
+        if re.search("handshake|closed|reset", reason, re.IGNORECASE):
+            return f" (one without certificates answers only where none are given; or it does not accept {self._certificates / 'tls.crt'})"
+        return ""
 
     def refusal(self, method: str, code: grpc.StatusCode | int, details: str) -> ReplayError:
         """What a shard has said; a number is a canonical code, as its answers have it."""

@@ -34,7 +34,7 @@ from headrace_cli.replay_writer import ReplayWriter
 _GRACE_SECONDS = 5.0
 
 
-def connect(address: str, timeout_seconds: float = 10.0, certificates: Path | None = None) -> "ReplayShard":
+def connect(address: str, timeout_seconds: float = 10.0, certificates: Path | str | None = None) -> "ReplayShard":
     """The shard that serves at HOST:PORT. ReplayError: there is none.
 
     timeout_seconds: for each request.
@@ -52,7 +52,7 @@ def connect(address: str, timeout_seconds: float = 10.0, certificates: Path | No
 class ReplayShard:
     """One shard; a context manager that closes the connection."""
 
-    def __init__(self, address: str, timeout_seconds: float = 10.0, certificates: Path | None = None) -> None:
+    def __init__(self, address: str, timeout_seconds: float = 10.0, certificates: Path | str | None = None) -> None:
         """Connects when it is first used. UsageError: the address is not HOST:PORT, or a file is missing."""
         self.channel = ReplayChannel(address, timeout_seconds, certificates)
 
