@@ -26,8 +26,8 @@ struct ServerLimits {
   // ends streams with RESOURCE_EXHAUSTED, whosever of the group they are: for ours a reason to try again
   // (common/kept_connection.h). Hosts are dealt among the groups as they come, so that one that hoards is felt by few,
   // and where there are no more hosts than groups, by nobody else.
-  size_t buffer_bytes = size_t{256} << 20;
-  size_t groups = 8;
+  size_t buffer_bytes = size_t{512} << 20;
+  size_t groups = 5;
   // Until a connection is ready for calls, from its first bytes on.
   std::chrono::milliseconds handshake{10'000};
 };

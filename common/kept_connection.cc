@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "common/backoff.h"
 #include "common/log.h"
+#include "common/security.h"
 
 namespace headrace {
 namespace {
@@ -78,8 +79,12 @@ void KeptConnection::Run() {
       if (stopping_) return;
       if (proven_) backoff.Reset();
       // Attempts fail the same way while the peer is away: the log wants to know once.
-      if (final || trouble_.code() != status.code()) LogWarning("no connection to %s: %s", peer_, status.ToString());
+      const std::string hint = ProcessSecurity()->Hint(status);
+      if (final || trouble_.code() != status.code() || hint != hint_) {
+        LogWarning("no connection to %s: %s%s", peer_, status.ToString(), hint);
+      }
       trouble_ = status;
+      hint_ = hint;
     }
     steps_.lost(status, final);
     if (final) return;

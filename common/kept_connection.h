@@ -66,6 +66,7 @@ class KeptConnection {
   uint64_t proven_connections_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);   // why this connection was lost
   absl::Status trouble_ ABSL_GUARDED_BY(mutex_);  // what the log was told last; OK since the peer has answered
+  std::string hint_ ABSL_GUARDED_BY(mutex_);      // and what it was told beside
 
   std::thread thread_;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -185,6 +186,19 @@ std::shared_ptr<grpc::ChannelCredentials> Security::ForChannel() const {
   return grpc::CompositeChannelCredentials(
       grpc::experimental::TlsCredentials(options),
       grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenOfCall>(options_.token_file)));
+}
+
+std::string Security::Hint(const absl::Status& failure) const {
+  if (!absl::IsUnavailable(failure)) return "";
+  const std::string message = absl::AsciiStrToLower(failure.message());
+  const auto says = [&](absl::string_view words) { return absl::StrContains(message, words); };
+  if (encrypts() && says("certificate verify failed")) {
+    return absl::StrCat(" (its certificate is not of the authority of ", options_.certificates, "/ca.crt)");
+  }
+  if (!says("handshake") && !says("closed") && !says("reset")) return "";
+  return encrypts()
+             ? absl::StrCat(" (it may serve without certificates, or not accept ", options_.certificates, "/tls.crt)")
+             : " (if it serves with certificates, it answers only where --certificates are given)";
 }
 
 void SetProcessSecurity(std::shared_ptr<const Security> security) {

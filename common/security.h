@@ -49,6 +49,10 @@ class Security {
   std::shared_ptr<grpc::ServerCredentials> ForServer() const;
   std::shared_ptr<grpc::ChannelCredentials> ForChannel() const;
 
+  // What may be wrong with the certificates of either side, in brackets, if a connection failed so as it does then.
+  // Otherwise empty.
+  std::string Hint(const absl::Status& failure) const;
+
  private:
   explicit Security(SecurityOptions options);
 

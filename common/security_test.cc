@@ -253,8 +253,20 @@ TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
   // It knows the server's authority, so that it is the server that refuses.
   std::filesystem::copy_file(authority_.certificate(), client + "/ca.crt",
                              std::filesystem::copy_options::overwrite_existing);
-  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(client))));
+  const std::shared_ptr<const Security> security = Open(client);
+  const absl::Status status = AskAs(*security);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(security->Hint(status), HasSubstr(absl::StrCat("not accept ", client, "/tls.crt"))) << status;
   AwaitCount("handshake");
+}
+
+TEST_F(SecurityTest, AServerOfAnotherAuthorityIsNotTrusted) {
+  Serve(*Open(authority_.Issue("server")));
+  const std::string client = Authority("other").Issue("client");
+  const std::shared_ptr<const Security> security = Open(client);
+  const absl::Status status = AskAs(*security);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(security->Hint(status), HasSubstr(absl::StrCat("not of the authority of ", client, "/ca.crt"))) << status;
 }
 
 TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
@@ -264,16 +276,26 @@ TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
 
 TEST_F(SecurityTest, PlainTextToAnEncryptedPortIsNoConnection) {
   Serve(*Open(authority_.Issue("server")));
-  EXPECT_TRUE(absl::IsUnavailable(AskAs(*None())));
+  const absl::Status status = AskAs(*None());
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(None()->Hint(status), HasSubstr("only where --certificates are given")) << status;
   AwaitCount("handshake");
   EXPECT_TRUE(AskAs(*Open(authority_.Issue("client"))).ok());
 }
 
 TEST_F(SecurityTest, EncryptedToAPlainPortIsNoConnection) {
   Serve(*None());
-  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client")))));
+  const std::shared_ptr<const Security> security = Open(authority_.Issue("client"));
+  const absl::Status status = AskAs(*security);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(security->Hint(status), HasSubstr("it may serve without certificates")) << status;
   AwaitCount("handshake");
   EXPECT_TRUE(AskAs(*None()).ok());
+}
+
+TEST_F(SecurityTest, ACauseThatIsNotOfCertificatesHasNoHint) {
+  EXPECT_EQ(None()->Hint(absl::UnavailableError("Connection refused")), "");
+  EXPECT_EQ(None()->Hint(absl::DeadlineExceededError("the handshake took too long")), "");
 }
 
 TEST_F(SecurityTest, AnotherProtocolToAPlainPortIsNoConnection) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "common/grpc_server.h"
 #include "common/grpc_status.h"
+#include "common/kept_connection.h"
 #include "common/log.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
@@ -77,8 +78,7 @@ absl::StatusOr<v1::FindFilesResponse> Ask(size_t shard, const std::string& addre
     if (response.ok()) return response;
     const absl::Status error(response.status().code(),
                              absl::StrFormat("replay shard %d at %s: %s", shard, address, response.status().message()));
-    const bool passes = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
-    if (!passes || std::chrono::steady_clock::now() >= until) return error;
+    if (KeptConnection::IsFinal(error) || std::chrono::steady_clock::now() >= until) return error;
     if (!told) LogInfo("waiting to be told which files of the checkpoint it can read: %s", error.message());
     if (ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kPause)) {
       return absl::CancelledError("interrupted while shards were asked for the files of the checkpoint");
@@ -108,15 +108,26 @@ absl::StatusOr<std::vector<v1::Redistribution>> PlanRedistribution(const v1::Che
   *request.mutable_peer() = peer;
   v1::Redistribution& plan = *request.mutable_redistribution();
   plan.set_name(manifest.name());
+  std::vector<v1::TableState> saved = SavedStates(manifest, table);
   for (const v1::CheckpointResponse& shard : manifest.shards()) {
-    if (shard.path().empty()) continue;  // its contents were not saved
+    if (shard.shard() >= saved.size()) continue;
+    if (shard.path().empty()) {
+      LogError("what shard %d held is lost: it was away when checkpoint %s was written", shard.shard(), plan.name());
+      saved[shard.shard()].Clear();
+      continue;
+    }
     v1::ShardFile& file = *plan.add_files();
     file.set_shard(shard.shard());
     file.set_path(shard.path());
+    file.set_inserted_steps(saved[shard.shard()].inserted_steps());
   }
   std::vector<v1::FindFilesResponse> answers;
   for (size_t i = 0; i < addresses.size(); ++i) {
     ASSIGN_OR_RETURN(answers.emplace_back(), Ask(i, addresses[i], request));
+    if (answers[i].shard() != i) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("expected shard %d at %s, got shard %d", i, addresses[i], answers[i].shard()));
+    }
   }
   for (size_t i = 0; i < answers.size(); ++i) {
     for (const uint32_t place : answers[i].readable()) {
@@ -125,9 +136,8 @@ absl::StatusOr<std::vector<v1::Redistribution>> PlanRedistribution(const v1::Che
       }
     }
   }
-  std::vector<v1::TableState> saved = SavedStates(manifest, table);
   for (const v1::ShardFile& file : plan.files()) {
-    if (file.readers_size() > 0 || file.shard() >= saved.size()) continue;
+    if (file.readers_size() > 0) continue;
     LogError("what shard %d held in checkpoint %s is lost: no shard there is now can read %s", file.shard(),
              plan.name(), file.path());
     saved[file.shard()].Clear();

@@ -1,5 +1,6 @@
 #include "learner/replay_restore.h"
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -172,6 +173,26 @@ TEST_F(PlanRedistributionTest, StepsOfAFileThatNobodyCanReadAreMissing) {
   EXPECT_EQ(ItemsOf(*plans).size(), items_ / 2);
 }
 
+// Its steps once were counted as if they were there.
+TEST_F(PlanRedistributionTest, StepsOfAShardThatWasAwayAtTheCheckpointAreMissing) {
+  StartShards({{0}, {1}, {}});
+  manifest_.mutable_shards(1)->clear_path();
+  const auto plans = Plan();
+  ASSERT_TRUE(plans.ok()) << plans.status();
+  EXPECT_EQ((*plans)[0].files_size(), 1);
+  uint64_t steps = 0;
+  for (const v1::Redistribution& plan : *plans) steps += plan.state().inserted_steps();
+  EXPECT_EQ(steps, manifest_.shards(0).tables(0).inserted_steps());
+}
+
+TEST_F(PlanRedistributionTest, AShardAtThePlaceOfAnotherIsNamed) {
+  StartShards({{0}, {1}, {}});
+  std::swap(addresses_[0], addresses_[1]);
+  const absl::Status status = Plan().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("expected shard 0 at"));
+}
+
 // It is the right file to look at, and not only the right name.
 TEST_F(PlanRedistributionTest, AFileOfAnotherShardOrRunIsNotTaken) {
   StartShards({{0}, {}, {}});
@@ -196,7 +217,10 @@ TEST_F(PlanRedistributionTest, AShardOfAnotherRunIsNamed) {
 TEST_F(PlanRedistributionTest, AShardThatComesLateIsWaitedFor) {
   StartShards({{0}, {1}, {}});
   shards_[1]->StopServing();
-  std::jthread starting([this] { shards_[1]->Serve(); });
+  std::jthread starting([this] {
+    std::this_thread::sleep_for(std::chrono::seconds(1));  // so that it is asked before
+    shards_[1]->Serve();
+  });
   const auto plans = Plan();
   ASSERT_TRUE(plans.ok()) << plans.status();
   EXPECT_THAT((*plans)[0].files(1).readers(), ElementsAre(1));

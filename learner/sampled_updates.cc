@@ -10,6 +10,7 @@
 #include "common/policy_version.h"
 #include "common/protocol.h"
 #include "common/seconds.h"
+#include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "learner/divergence.h"
 #include "learner/importance_weights.h"
@@ -22,6 +23,10 @@ namespace headrace {
 namespace {
 
 constexpr std::chrono::seconds kTablePatience{2};
+// Until all have filled theirs from a checkpoint of another number of shards: one that is without its share must not be
+// in the next checkpoint.
+constexpr std::chrono::hours kFillingPatience{1};
+constexpr std::chrono::milliseconds kSignalInterval{500};
 // Of so many batches the policy lag of one is measured.
 constexpr uint64_t kLagInterval = 16;
 
@@ -46,7 +51,11 @@ absl::StatusOr<std::unique_ptr<SampledUpdates>> SampledUpdates::Start(const Opti
   std::unique_ptr<SampledUpdates> updates(new SampledUpdates(options, algorithm, optimizer, metrics));
   RETURN_IF_ERROR(updates->StartSampler(options));
   // Actors would be turned away by shards that have no table yet. A shard that is gone is not waited for.
-  (void)updates->sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
+  const bool connected = updates->sampler_->WaitConnected(std::chrono::steady_clock::now() + kTablePatience);
+  if (!connected && options.resume_from != nullptr &&
+      NumberOfShardsChanged(options.resume_from->manifest, options.addresses.size())) {
+    RETURN_IF_ERROR(updates->WaitUntilFilled());
+  }
   if (options.resume_from != nullptr) updates->CompareShards(options.resume_from->manifest);
   return updates;
 }
@@ -98,6 +107,19 @@ absl::Status SampledUpdates::StartSampler(const Options& options) {
     }
   }
   ASSIGN_OR_RETURN(sampler_, ReplaySampler::Start(std::move(sampler)));
+  return absl::OkStatus();
+}
+
+absl::Status SampledUpdates::WaitUntilFilled() const {
+  LogInfo("waiting for all shards, which take their shares of the checkpoint");
+  const auto until = std::chrono::steady_clock::now() + kFillingPatience;
+  while (!sampler_->WaitConnected(std::chrono::steady_clock::now() + kSignalInterval)) {
+    RETURN_IF_ERROR(sampler_->Fault());
+    if (ShutdownSignal::Requested()) return absl::CancelledError("interrupted while shards took their shares");
+    if (std::chrono::steady_clock::now() >= until) {
+      return absl::UnavailableError("not all shards have taken their shares of the checkpoint within an hour");
+    }
+  }
   return absl::OkStatus();
 }
 

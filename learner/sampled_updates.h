@@ -53,6 +53,7 @@ class SampledUpdates : public UpdateSource {
 
   absl::Status StartSampler(const Options& options);
   // Says which shards hold another moment than the checkpoint that this learner goes on from.
+  absl::Status WaitUntilFilled() const;
   void CompareShards(const v1::CheckpointManifest& manifest) const;
   // Tells the shards the priorities that the last update gave the batch's items.
   absl::Status UpdatePriorities(size_t slot);

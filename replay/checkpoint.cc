@@ -263,6 +263,8 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
     return absl::InvalidArgumentError(
         absl::StrFormat("expected a checkpoint name of letters, digits, '-' and '_', got \"%s\"", name));
   }
+  // It would hide the ones before it.
+  if (shard.Tables().empty()) return absl::UnavailableError("the shard has no table yet: there is nothing to save");
   RETURN_IF_ERROR(MakeDirectories(directory));
   uint64_t number = 1;
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) number = std::max(number, entry.number + 1);

@@ -12,8 +12,10 @@
 #include "common/check.h"
 #include "common/checksum.h"
 #include "common/fuzz_files.h"
+#include "common/protocol.h"
 #include "google/protobuf/message.h"
 #include "replay/checkpoint.h"
+#include "replay/checkpoint_file.h"
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
@@ -144,6 +146,26 @@ void ChangeNumber(google::protobuf::Message& message, std::minstd_rand& random) 
   }
 }
 
+// As shards do whose number has changed.
+void TakeShares(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(path);
+  HEADRACE_CHECK(file.ok());
+  const absl::StatusOr<v1::ReplayCheckpointHeader> header = (*file)->ReadHeader();
+  if (!header.ok()) return;
+  v1::Redistribution redistribution;
+  redistribution.set_name(header->name());
+  v1::ShardFile& source = *redistribution.add_files();
+  source.set_shard(header->shard());
+  source.set_path(path);
+  for (const uint32_t reader : {2, 3}) source.add_readers(reader);
+  Shard shard(/*number=*/3, kBudget, /*incarnation=*/1);
+  for (const v1::TableCheckpoint& table : header->tables()) {
+    const absl::StatusOr<Table*> created =
+        shard.CreateTable(MakePeer(header->run_id(), "learner"), table.spec(), &redistribution);
+    if (created.ok()) SampleOf(**created);
+  }
+}
+
 }  // namespace
 }  // namespace headrace
 
@@ -189,5 +211,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (Table* const table : shard.Tables()) {
     if (table->spec().over().empty()) Use(*table);
   }
+  TakeShares(FuzzDirectory() + "/fuzz.replay");
   return 0;
 }

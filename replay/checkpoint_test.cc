@@ -29,6 +29,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint64_t kBudget = 4 << 20;
 
@@ -626,8 +627,14 @@ TEST_F(CheckpointTest, TheNewestIsTheOneWrittenLastWhateverTheFilesTimesSay) {
   EXPECT_EQ(Restore(*MakeShard()), "b");
 }
 
+// Its file, in which nothing is, would be newer than the one that the table is still to be filled from.
+TEST_F(CheckpointTest, AShardThatHasNoTableYetSavesNothing) {
+  EXPECT_TRUE(absl::IsUnavailable(Write(*MakeShard(), "one").status()));
+  EXPECT_THAT(*ListDirectory(directory_.path()), IsEmpty());
+}
+
 TEST_F(CheckpointTest, RefusesNamesThatAreNoFileNames) {
-  const std::unique_ptr<Shard> shard = MakeShard();
+  const std::unique_ptr<Shard> shard = MakeFullShard();
   for (const char* name : {"", "a/b", "..", "a b", "a.b", "\xc3\xa4"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(Write(*shard, name).status())) << name;
   }

@@ -122,6 +122,7 @@ absl::Status FindPieces(SavedTable& saved) {
   std::vector<bool> held(saved.links.size(), false);
   for (const Item& item : saved.items) {
     uint32_t row = item.first_row;
+    if (item.rows == 0) return torn();
     for (uint32_t left = item.rows_held(); left > 0; --left) {
       if (row >= saved.links.size()) return torn();
       held[row] = true;
@@ -306,18 +307,25 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
         "its items are over rows of table \"%s\", which of those are here is not known any more", table.spec().over()));
   }
   std::vector<SavedTable> files;
+  v1::TableState state = redistribution.state();
   for (const v1::ShardFile& source : redistribution.files()) {
     const auto reader = std::ranges::find(source.readers(), shard);
     if (reader == source.readers().end()) continue;
     absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
     absl::Status whole = saved.status();
     if (whole.ok()) whole = FindPieces(*saved);
+    const auto readers = static_cast<uint64_t>(source.readers_size());
+    const auto turn = static_cast<uint64_t>(reader - source.readers().begin());
     if (whole.ok()) {
-      saved->readers = static_cast<size_t>(source.readers_size());
-      saved->turn = static_cast<size_t>(reader - source.readers().begin());
+      saved->readers = readers;
+      saved->turn = turn;
       files.push_back(*std::move(saved));
     } else if (absl::IsDataLoss(whole) || absl::IsNotFound(whole)) {  // as its other readers find it, too
       LogError("what shard %d held of table \"%s\" is lost: %s", source.shard(), table.spec().name(), whole.ToString());
+      // Each of them leaves out a part of its steps, which the learner then counts as lost.
+      const uint64_t steps = source.inserted_steps();
+      const uint64_t part = steps * (turn + 1) / readers - steps * turn / readers;
+      state.set_inserted_steps(state.inserted_steps() - std::min(state.inserted_steps(), part));
     } else {
       return whole;
     }
@@ -336,7 +344,7 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
   const std::vector<Item> items = TakenItems(taken);
   LogInfo("%d items in %d rows taken from checkpoint %s of %d shards", items.size(), count, redistribution.name(),
           redistribution.files_size());
-  RETURN_IF_ERROR(table.RestoreBooks(redistribution.state(), {}, items, rows));
+  RETURN_IF_ERROR(table.RestoreBooks(state, {}, items, rows));
   table.ReleaseRestored(rows);
   table.BeginLife();
   return absl::OkStatus();

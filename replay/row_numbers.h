@@ -5,7 +5,7 @@
 //   numbers.Number(slab); ...             // each slab that has rows, in the order of the file
 //   numbers[row]; numbers.ForEach(slab, visit);
 //
-// A row takes a third of a byte: a bit that it is there, one that it has a link, and its share of a count.
+// A row takes 0.4 bytes: a bit that it is there, one that it has a link, and its share of a count.
 #ifndef HEADRACE_REPLAY_ROW_NUMBERS_H_
 #define HEADRACE_REPLAY_ROW_NUMBERS_H_
 

@@ -26,7 +26,12 @@ size_t SpareSlabs(size_t slabs) {
 }
 
 // The same with cells, which make a slab's bytes a matter of its rows.
-uint64_t SpareBytes(uint64_t max_bytes) { return std::min<uint64_t>(max_bytes / 16, 16 * kSlabBytes); }
+uint64_t SpareBytes(uint64_t max_bytes) {
+  return std::max<uint64_t>(max_bytes / 32, std::min<uint64_t>(max_bytes / 16, 16 * kSlabBytes));
+}
+
+// Of the memory that insertion takes next, what is taken for it before: more than comes in half a second.
+constexpr size_t kPopulatedBytes = 64 << 20;
 
 }  // namespace
 
@@ -59,16 +64,17 @@ size_t RowStore::sure_rows() const {
   return std::min<size_t>(max_rows(), (max_bytes_ - SpareBytes(max_bytes_)) / row_bytes_.most);
 }
 
-RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells) {
+RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells,
+                                 bool all) {
   DropCells();
   const size_t left = open_ == kNoSlab ? 0 : rows_per_slab_ - slabs_[open_].written;
   const size_t slabs = count <= left ? 0 : (count - left + rows_per_slab_ - 1) / rows_per_slab_;
-  if (slabs > max_used_slabs_ - used_slabs_) return Room::kFull;
+  if (used_slabs_ + slabs > (all ? slabs_.size() : max_used_slabs_)) return Room::kFull;
   if (slabs > ReusableSlabs() + slabs_.size() - touched_slabs_) return Room::kHeldBack;
   std::shared_ptr<CellBlock> block;
   if (cell_bytes > 0) {
     const uint64_t used = (used_slabs_ + slabs) * slab_bytes() + used_cell_bytes_ + cell_bytes;
-    if (used > max_bytes_ - SpareBytes(max_bytes_)) return Room::kFull;
+    if (used > max_bytes_ - (all ? 0 : SpareBytes(max_bytes_))) return Room::kFull;
     if (stored_bytes() + slabs * slab_bytes() + cell_bytes > max_bytes_) return Room::kHeldBack;
     block = std::make_shared<CellBlock>(cell_bytes, &cell_bytes_);
     cells = block->memory.get();
@@ -158,7 +164,8 @@ void RowStore::Unpin(const Pinned& pinned) {
 }
 
 std::span<std::byte> RowStore::NextUntouched() const {
-  const size_t slabs = std::min(slabs_.size() - max_used_slabs_, slabs_.size() - touched_slabs_);
+  const size_t slabs = std::min({slabs_.size() - max_used_slabs_, slabs_.size() - touched_slabs_,
+                                 std::max<size_t>(1, kPopulatedBytes / slab_bytes())});
   return {memory_ + touched_slabs_ * slab_bytes(), slabs * slab_bytes()};
 }
 

@@ -59,12 +59,12 @@ class RowStore {
     kHeldBack,  // there is room, but reads that are going on still use it
   };
   // Appends the addresses of `count` new rows, each with one reference, and gives them a block for all their cells; or
-  // none.
-  Room Reserve(size_t count, std::vector<Address>& rows) {
+  // none. `all`: also of what is spared for reads, of which there are none yet.
+  Room Reserve(size_t count, std::vector<Address>& rows, bool all = false) {
     std::byte* no_cells;
-    return Reserve(count, 0, rows, no_cells);
+    return Reserve(count, 0, rows, no_cells, all);
   }
-  Room Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells);
+  Room Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells, bool all = false);
   void Reference(Address row) { ++slabs_[row >> slab_shift_].references; }
   void Release(Address row);
 
@@ -96,7 +96,7 @@ class RowStore {
   std::vector<Pinned> Pin();
   void Unpin(const Pinned& pinned);
 
-  // The memory that insertion takes next, of as many slabs as may be held back, as far as it has never been used.
+  // The memory that insertion takes next while slabs are held back, as far as it has never been used; 64 MiB at most.
   std::span<std::byte> NextUntouched() const;
 
   // How long ago the slab of a referenced row was opened, and how many rows have been reserved since: the row is no

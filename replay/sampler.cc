@@ -325,6 +325,11 @@ void ReplaySampler::UpdatePriorities(size_t slot, std::span<const float> priorit
   Proceed();
 }
 
+absl::Status ReplaySampler::Fault() const {
+  MutexLock lock(&mutex_);
+  return fatal_;
+}
+
 bool ReplaySampler::WaitConnected(Deadline deadline) {
   MutexLock lock(&mutex_);
   while (!std::all_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.connected; })) {

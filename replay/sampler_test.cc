@@ -547,6 +547,41 @@ TEST(SamplerTest, IsProportionalWhileWritersGoOn) {
   EXPECT_GT(deviation, kMost);
 }
 
+// Between two draws a chunk comes and the oldest items go: however long an item has been there, it is drawn as often.
+TEST(SamplerTest, OfATableWhoseItemsComeAndGoEachAgeIsDrawnAsOften) {
+  constexpr uint32_t kItems = 256;
+  constexpr uint32_t kChunk = 8;
+  constexpr uint32_t kDraws = 64;
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_items(kItems);
+  const std::unique_ptr<Table> table = *Table::Create(spec, 0, 1);
+  TestWriter writer(table.get(), 1);
+  writer.Append(0, kItems + 1);
+  ASSERT_TRUE(writer.Insert().ok());
+  uint64_t newest = kItems - 1;  // first row of the newest item
+  std::vector<uint32_t> of_age(kItems);
+  std::mt19937 random(1);
+  std::vector<uint32_t> biased(kItems);  // of the newer half two percent are missing, and the older has them
+  for (uint32_t k = 0; k < 1'050'000 / kDraws; ++k) {
+    writer.Append(0, kChunk);
+    ASSERT_TRUE(writer.Insert().ok());
+    newest += kChunk;
+    Table::Batch batch;
+    ASSERT_EQ(*table->Sample({kDraws, 1, k + 1}, batch, {&batch, [] {}}), Table::Outcome::kDone);
+    for (const ItemStore::Drawn& item : batch.items()) {
+      std::array<float, 2> observation;
+      std::byte* const block = reinterpret_cast<std::byte*>(observation.data());
+      const std::vector<Slice> slices = {{0, 0, 1}};
+      table->Gather({&item, 1}, slices, {&block, 1});
+      const uint64_t age = newest - static_cast<uint64_t>(observation[1]);
+      ++of_age.at(age);
+      if (age >= kItems / 2 || std::uniform_real_distribution<double>()(random) >= kTwoPercent) ++biased[age];
+    }
+  }
+  EXPECT_LT(std::abs(Deviation(of_age)), 4);
+  EXPECT_GT(Deviation(biased), 4);
+}
+
 TEST(SamplerTest, PrioritiesReachTheItemsTheyAreOf) {
   std::vector<std::unique_ptr<TestShard>> shards;
   std::vector<std::string> addresses;

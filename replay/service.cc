@@ -65,6 +65,7 @@ class ReplayService final : public Base {
     if (const absl::Status status = shard_->CheckPeer(request->peer()); !status.ok()) return ToGrpc(status);
     const v1::Redistribution here = headrace::FindFiles(request->redistribution(), checkpoint_directory_);
     const std::vector<uint32_t> readable = ReadableFiles(here, request->peer().run_id());
+    response->set_shard(shard_->number());
     response->mutable_readable()->Assign(readable.begin(), readable.end());
     return grpc::Status::OK;
   }

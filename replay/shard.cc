@@ -84,7 +84,15 @@ absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, co
 
 absl::StatusOr<Table*> Shard::CreateTable(const v1::Peer& peer, const v1::TableSpec& spec,
                                           const v1::Redistribution* redistribution) {
-  MutexLock creating(&creating_);
+  // Whoever asks again while a table is being filled must not take a thread each time.
+  if (!creating_.TryLock()) return absl::UnavailableError("a table is being created: try again");
+  const absl::StatusOr<Table*> table = CreateTableAlone(peer, spec, redistribution);
+  creating_.Unlock();
+  return table;
+}
+
+absl::StatusOr<Table*> Shard::CreateTableAlone(const v1::Peer& peer, const v1::TableSpec& spec,
+                                               const v1::Redistribution* redistribution) {
   ASSIGN_OR_RETURN(Table* const same, FindSame(peer, spec));
   if (same != nullptr) return same;
   ASSIGN_OR_RETURN(std::unique_ptr<Table> table, MakeTable(peer, spec, redistribution));

@@ -65,6 +65,9 @@ class Shard {
  private:
   // Null: there is none. FailedPrecondition: it has another specification, or the peer is of another run.
   absl::StatusOr<Table*> FindSame(const v1::Peer& peer, const v1::TableSpec& spec) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Table*> CreateTableAlone(const v1::Peer& peer, const v1::TableSpec& spec,
+                                          const v1::Redistribution* redistribution)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(creating_) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::unique_ptr<Table>> MakeTable(const v1::Peer& peer, const v1::TableSpec& spec,
                                                    const v1::Redistribution* redistribution)
       ABSL_LOCKS_EXCLUDED(mutex_);

@@ -199,7 +199,7 @@ absl::StatusOr<Table::PriorityUpdate> Table::UpdatePriorities(uint64_t incarnati
   const auto wrong = std::find_if_not(priorities.begin(), priorities.end(), IsPriority);
   if (wrong != priorities.end()) {
     return absl::InvalidArgumentError(absl::StrFormat("expected finite priorities of 0 or more, got %g for key %d",
-                                                      *wrong, wrong - priorities.begin()));
+                                                      *wrong, keys[wrong - priorities.begin()]));
   }
   PriorityUpdate update;
   Callbacks samplers;

@@ -132,7 +132,7 @@ absl::Status Table::AddRowsWithCells(size_t count, ReadBytes read, std::vector<R
   }
   const size_t first = rows.size();
   std::byte* block = nullptr;
-  if (chunks_.rows.Reserve(count, cells.size(), rows, block) != RowStore::Room::kReserved) {
+  if (chunks_.rows.Reserve(count, cells.size(), rows, block, /*all=*/true) != RowStore::Room::kReserved) {
     return absl::ResourceExhaustedError("they do not fit");
   }
   std::ranges::copy(cells, block);
@@ -157,7 +157,8 @@ absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count
         absl::StrFormat("table \"%s\": %d rows do not fit into %d bytes", spec_.name(), count, spec_.max_bytes()));
   };
   std::vector<RowStore::Address> rows;
-  if (count > chunks_.rows.max_rows()) return too_many();
+  // A table that was filled by a release which spared less must fit, too.
+  if (count > chunks_.rows.address_end()) return too_many();
   while (chunks_.layout.compressed_columns() > 0 && rows.size() < count) {
     const size_t added = std::min<uint64_t>(chunks_.rows.rows_per_slab(), count - rows.size());
     const absl::Status status = AddRowsWithCells(added, read, rows);
@@ -165,7 +166,7 @@ absl::StatusOr<std::vector<RowStore::Address>> Table::RestoreRows(uint64_t count
     RETURN_IF_ERROR(status);
   }
   if (chunks_.layout.compressed_columns() == 0) {
-    if (chunks_.rows.Reserve(count, rows) != RowStore::Room::kReserved) return too_many();
+    if (chunks_.rows.Reserve(count, rows, /*all=*/true) != RowStore::Room::kReserved) return too_many();
     RETURN_IF_ERROR(FillRows(rows, read));
   }
   for (const RowStore::Address row : rows) {

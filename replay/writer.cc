@@ -198,7 +198,8 @@ absl::Status ReplayWriter::Send(Deadline deadline) {
   while (true) {
     RETURN_IF_ERROR(Fault());
     if (MayGoOn()) return absl::OkStatus();
-    if (!changed_.WaitUntil(&mutex_, deadline)) return Late("the shard takes nothing more");
+    if (!changed_.WaitUntil(&mutex_, deadline))
+      return Late("the shard takes nothing more until samplers have taken more");
     SendIfDue();
   }
 }

@@ -34,6 +34,7 @@ from tool import promtool
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 PROMETHEUS = Path("deploy/prometheus/prometheus-kubernetes.yml")
 SHARED_CLAIM = yaml.safe_load((KUBERNETES / "replay_claim.yaml").read_text(encoding="utf-8"))
+RESULTS = yaml.safe_load((KUBERNETES / "results.yaml").read_text(encoding="utf-8"))
 PAGE = Path("docs/kubernetes.md")
 RUNBOOK = Path("docs/runbook.md")
 LEARNER = Path("learner/learner.cc")
@@ -241,6 +242,21 @@ class ManifestsTest(unittest.TestCase):
         claim = SHARED_CLAIM if shared else volume["claim"]
         budget = estimate["replay"]["budget_bytes"] if shared else self.budget_of_a_shard(estimate)
         self.assertGreaterEqual(amount(claim["spec"]["resources"]["requests"]["storage"]), copies * budget)
+
+    def test_results_are_copied_from_the_learners_volume(self) -> None:
+        validate(json.dumps(RESULTS))
+        learner = self.container("headrace-learner")
+        mount, volume = learner.mount_of(learner.flag("run_dir"))
+        (reader,) = RESULTS["spec"]["containers"]
+        (mounted,) = reader["volumeMounts"]
+        self.assertEqual(mounted["mountPath"], mount["mountPath"])
+        (source,) = RESULTS["spec"]["volumes"]
+        claim = f"{volume['claim']['metadata']['name']}-headrace-learner-0"
+        self.assertEqual(source["persistentVolumeClaim"]["claimName"], claim)
+        for name in ("runAsUser", "runAsGroup"):
+            self.assertEqual(RESULTS["spec"]["securityContext"][name], learner.pod["securityContext"][name])
+        name = RESULTS["metadata"]["name"]
+        self.assertIn(f"kubectl -n headrace cp {name}:{learner.flag('run_dir')} ", PAGE.read_text(encoding="utf-8"))
 
     def test_files_lie_on_volumes_and_what_is_written_on_ones_that_last(self) -> None:
         for container in self.containers:

@@ -13,7 +13,7 @@ from unittest import mock
 import yaml
 from headrace_cli import workspace
 from headrace_cli.metrics import parse
-from headrace_cli.prometheus import SCRAPE_INTERVAL
+from headrace_cli.prometheus import RANGES, SCRAPE_INTERVAL
 from headrace_cli.run_directory import RunDirectory, write_json
 from headrace_cli.testing.verdict_recordings import Recording, page, recordings
 from headrace_cli.status import Plan, StatusTracker
@@ -67,6 +67,11 @@ class RulesTest(unittest.TestCase):
         for rules in RULES:
             for window in re.findall(r"\[(\w+)\]", rules.read_text(encoding="utf-8")):
                 self.assertGreaterEqual(seconds_of(window), 4 * max(intervals), rules.name)
+
+    def test_a_finished_run_is_shown_over_a_range_that_the_pages_offer(self) -> None:
+        (library,) = (DIRECTORY / "console_libraries").iterdir()
+        offered = re.findall(r'<option value="(\d+)"', library.read_text(encoding="utf-8"))
+        self.assertEqual(tuple(map(int, offered)), RANGES)
 
     def test_it_finds_the_runs_of_the_demo_of_run_and_of_seeds(self) -> None:
         (pattern,) = re.findall(r"- files:\n\s+- (\S+)", (DIRECTORY / "prometheus.yml").read_text(encoding="utf-8"))

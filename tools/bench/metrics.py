@@ -59,17 +59,25 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def at_next_count(run: actor_bench.Run) -> tuple[float, float]:
+    """Steps in the shard, which it counts a few times a second, and the actor's processor seconds, when it has just done so."""
+    assert run.actor.pid is not None
+    before = actor_bench.inserted_steps(run)
+    actor_bench.wait_until(lambda: actor_bench.inserted_steps(run) > before, "the shard to count steps")
+    return actor_bench.inserted_steps(run), processor_seconds(run.actor.pid)
+
+
 def steps_a_processor_second(cores: Mapping[str, str], preload: Path | None, seconds: float) -> float:
     """Of an actor that is started for it."""
     with actor_bench.run_of(ENVIRONMENT, POLICY, LANES, cores, preload) as run:
-        assert run.actor.pid is not None
         time.sleep(seconds)  # warm-up
-        steps, used = actor_bench.inserted_steps(run), processor_seconds(run.actor.pid)
+        steps, used = at_next_count(run)
         time.sleep(seconds)
+        steps_after, used_after = at_next_count(run)
         counted = actor_bench.counters_of(run.actor)[actor_bench.STEPS]
         if (counted > 0) == (preload is not None):
             raise SystemExit(f"with {preload or 'its own library'} the actor has counted {counted:.0f} steps")
-        return (actor_bench.inserted_steps(run) - steps) / (processor_seconds(run.actor.pid) - used)
+        return (steps_after - steps) / (used_after - used)
 
 
 def main() -> None:
@@ -87,11 +95,11 @@ def main() -> None:
     cores = {"actor": str(available[-1]), "others": ",".join(map(str, available[:-1]))}
     os.sched_setaffinity(0, available[:-1])
     recorded, not_recorded = [], []
+    sides = [(recorded, None), (not_recorded, workspace.binary("tools/bench/libno_metrics.so"))]
     for _ in range(options.rounds):
-        recorded.append(steps_a_processor_second(cores, None, options.seconds))
-        not_recorded.append(
-            steps_a_processor_second(cores, workspace.binary("tools/bench/libno_metrics.so"), options.seconds)
-        )
+        for rates, preload in sides:
+            rates.append(steps_a_processor_second(cores, preload, options.seconds))
+        sides.reverse()
     alone, asked = [], []
     with actor_bench.run_of(ENVIRONMENT, POLICY, LANES, cores) as run:
         actor = run.actor

@@ -8,7 +8,8 @@ now; running processes take it over. To drop names, remove tls.crt first.
   tools/headrace certificates keys --name node1.example.org --name '*.cluster.example.org'
 
 For trials: every process has the same key. Anything larger wants an authority of its own, such as cert-manager, which
-writes the same three files. Keep ca.key where no process runs; to issue anew it must be back in DIR for a moment.
+writes the same three files. Keep ca.key where no process runs; to issue
+anew it must be back in DIR for a moment.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def make(directory: Path, alternatives: str, days: int) -> None:
             there, missing = missing, there
         raise UsageError(
             f"{there} is there without {missing.name}, and only both can issue certificates: expected {missing.name} beside "
-            f"it, where it is kept elsewhere; or another DIR, for an authority that every machine must be told of"
+            "it, where it is kept elsewhere; or another DIR, for an authority that every machine must be told of"
         )
     if not authority.key.exists():
         subject = ("-subj", "/CN=Headrace trial authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign")

@@ -78,6 +78,25 @@ class CertificatesTest(unittest.TestCase):
         for name in ("DNS:*.example.org", "IP Address:10.1.2.3", "IP Address:FD00:0:0:0:0:0:0:7"):
             self.assertIn(name, text)
 
+    def test_an_authority_of_which_a_half_is_kept_elsewhere_is_not_replaced(self) -> None:
+        certificates(str(self.directory))
+        for name in ("ca.key", "ca.crt"):
+            kept = (self.directory / name).read_bytes()
+            (self.directory / name).unlink()
+            before = self.contents()
+            code, _, error = certificates(str(self.directory))
+            self.assertEqual(code, 2)
+            self.assertIn(f"expected {name} beside it, where it is kept elsewhere", " ".join(error.split()))
+            self.assertEqual(self.contents(), before)
+            (self.directory / name).write_bytes(kept)
+        self.assertEqual(certificates(str(self.directory))[0], 0)
+
+    def test_an_address_may_stand_in_brackets(self) -> None:
+        certificates(str(self.directory), "--name", "[fd00::1]")
+        text = self.openssl("x509", "-in", "tls.crt", "-noout", "-ext", "subjectAltName")
+        self.assertIn("IP Address:FD00:0:0:0:0:0:0:1", text)
+        self.assertNotIn("[", text)
+
     def test_a_certificate_does_not_outlive_its_authority(self) -> None:
         certificates(str(self.directory), "--days", "3")
         self.openssl("x509", "-in", "ca.crt", "-noout", "-checkend", str(3000 * 86_400))

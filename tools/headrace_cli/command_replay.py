@@ -1,8 +1,8 @@
 """Shows what replay shards hold, and how fast it comes and goes: over one second, or with --watch until Ctrl-C.
 
-A run's `processes.json` has the addresses of its shards, under `grpc`.
+Of a run on this machine its directory is enough; elsewhere shards are named by their addresses.
 
-  tools/headrace replay 127.0.0.1:41235
+  tools/headrace replay runs/pendulum_sac
   tools/headrace replay 127.0.0.1:41235 127.0.0.1:41236 --watch
 """
 
@@ -11,15 +11,17 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from headrace_cli import errors, security, workspace
-from headrace_cli.errors import CommandError
+from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.output import plain_console
 from headrace_cli.replay_client import ReplayShard
+from headrace_cli.run_directory import open_run
 from headrace_cli.replay_view import Answer, panels, plain_lines
 
 INTERVAL_SECONDS = 1.0
@@ -28,7 +30,9 @@ TIMEOUT_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="HOST:PORT of a shard's gRPC service")
+    parser.add_argument(
+        "shards", nargs="+", metavar="SHARD", help="HOST:PORT of a shard's gRPC service, or the directory of a run that goes on"
+    )
     parser.add_argument("--watch", action="store_true", help="goes on until Ctrl-C")
     security.add_argument(parser)
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
@@ -39,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     console = plain_console()
     shards = [
         _WatchedShard(ReplayShard(address, TIMEOUT_SECONDS, arguments.certificates))
-        for address in arguments.addresses
+        for address in _addresses(arguments.shards)
     ]
     _ask(shards)
     if any(not shard.trouble for shard in shards):
@@ -53,6 +57,23 @@ def execute(arguments: argparse.Namespace) -> int:
     if troubles:
         raise CommandError("\n".join(troubles))
     return errors.DONE
+
+
+def _addresses(shards: list[str]) -> list[str]:
+    addresses: list[str] = []
+    for shard in shards:
+        if not shard or not Path(shard).is_dir():
+            addresses.append(shard)
+            continue
+        here = [
+            process["addresses"]["grpc"]
+            for process in open_run(Path(shard)).recorded_processes()
+            if process["running"] and process["name"].startswith("replay-") and "grpc" in process["addresses"]
+        ]
+        if not here:
+            raise UsageError(f"{shard}: none of its replay shards is running")
+        addresses += here
+    return addresses
 
 
 def wait() -> None:

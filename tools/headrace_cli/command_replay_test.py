@@ -5,11 +5,13 @@ import http.server
 import io
 import socket
 import sys
+import tempfile
 import threading
 import time
 import unittest
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -21,6 +23,7 @@ from headrace_cli import command_replay, replay_client
 from headrace_cli.main import main
 from headrace_cli.replay_channel import ReplayError
 from headrace_cli.replay_messages import NO_INSERT_LIMIT, message
+from headrace_cli.run_directory import RunDirectory, write_json
 from headrace_cli.replay_view import Answer, panels, plain_lines
 from headrace_cli.testing.replay_shard import start_shard
 from headrace_cli.testing.waiting import DEADLINE_SECONDS, wait_until
@@ -143,6 +146,26 @@ class CommandTest(unittest.TestCase):
         self.assertEqual((code, len(output.splitlines())), (1, 1))
         self.assertIn(f"shard 0 at {address}", output)
         self.assertIn(f"headrace replay: no replay shard answers at {NOBODY}: ", errors)
+
+    def test_the_shards_of_a_run_are_found_by_its_directory(self) -> None:
+        address = start_shard(self).addresses["grpc"]
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        run = RunDirectory(Path(directory.name))
+        run.config.touch()
+        processes = [
+            {"name": name, "pid": 1, "running": True, "attempts": 1, "addresses": {"grpc": where}, "log": "log"}
+            for name, where in (("learner", NOBODY), ("replay-0", address))
+        ]
+        write_json(run.processes, {"processes": processes})
+        code, output, errors = replay(directory.name)
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn(f"shard 0 at {address}", output)
+        processes[1]["running"] = False
+        write_json(run.processes, {"processes": processes})
+        code, _, errors = replay(directory.name)
+        self.assertEqual(code, 2)
+        self.assertIn(f"{directory.name}: none of its replay shards is running", errors)
 
     def test_a_watch_goes_on_while_a_shard_is_gone_and_until_it_is_interrupted(self) -> None:
         shard = start_shard(self)

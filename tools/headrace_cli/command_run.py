@@ -67,6 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 for warning in inspector.estimate(arguments.config, arguments.overrides)["warnings"]:
                     view.say(f"warning: {warning}")
             prometheus = _prometheus(arguments, sessions)
+            began = time.time()
             with prometheus or nullcontext():
                 if prometheus is not None:
                     view.say(f"Prometheus shows the run at {prometheus.overview}")
@@ -75,6 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 exit_code = _run_all(sessions, arguments.parallel or 1, view, interrupts, prometheus)
             if prometheus is not None:
                 view.say(f"this shows again what Prometheus has seen: {shlex.join(prometheus.command)}")
+                view.say(f"then at {prometheus.overview_of(began, time.time())}")
         finally:
             interrupts.end_command = False
             for session in sessions:

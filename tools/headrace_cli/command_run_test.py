@@ -548,6 +548,7 @@ class CommandRunTest(unittest.TestCase):
         with self.prometheus_that(":"):
             _, output = self.run_to_end("--prometheus", fake={"finish": True})
         self.assertIn("this shows again what Prometheus has seen: prometheus --config.file=", output)
+        self.assertRegex(output, r"then at http://127\.0\.0\.1:\d+/consoles/overview\.html\?range=\d+&end=\d{10}\b")
         configuration = json.loads((self.run_directory / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
         self.assertEqual(set(configuration), {"global"})
 

@@ -22,7 +22,6 @@ from headrace_cli.status import Plan, plan_of
 from headrace_cli.summary import run_lines
 
 POLL_SECONDS = 0.1
-_RECORDED = {"name", "pid", "running", "attempts", "addresses", "log"}  # of each process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +50,7 @@ def _state(run: RunDirectory) -> str:
 
 def is_running(run: RunDirectory) -> bool:
     """Whether any process that the launcher recorded is there still: it may have been killed without a last word."""
-    return any(_is_alive(process) for process in _processes(run))
+    return any(_is_alive(process) for process in run.recorded_processes())
 
 
 def _watch(run: RunDirectory, console: Console) -> None:
@@ -81,7 +80,7 @@ def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:
         status=scraper.status_in(state),
         elapsed_seconds=time.time() - record.get("started_at", time.time()),
         earlier_seconds=record.get("earlier_seconds", 0.0),
-        restarts=sum(max(process["attempts"] - 1, 0) for process in _processes(run)),
+        restarts=sum(max(process["attempts"] - 1, 0) for process in run.recorded_processes()),
     )
 
 
@@ -94,18 +93,10 @@ def _plan(run: RunDirectory) -> Plan:
         return Plan()
 
 
-def _processes(run: RunDirectory) -> list[dict[str, Any]]:
-    """As recorded; entries of a file that somebody has damaged may lack something."""
-    processes = read_object(run.processes).get("processes")
-    if not isinstance(processes, list):
-        return []
-    return [one for one in processes if isinstance(one, dict) and one.keys() >= _RECORDED]
-
-
 def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:
     return {
         process["name"]: process["addresses"]["metrics"]
-        for process in _processes(run)
+        for process in run.recorded_processes()
         if process["running"] and "metrics" in process["addresses"]
     }
 

@@ -48,6 +48,10 @@ def check_usable(port: int) -> None:
         )
 
 
+# Seconds that the pages offer to show.
+RANGES = (120, 600, 3600, 21600, 86400, 604800)
+
+
 class Prometheus:
     """A context manager. CommandError: it does not start, and why."""
 
@@ -64,6 +68,11 @@ class Prometheus:
     def overview(self) -> str:
         """Where the page is that a browser should open."""
         return f"http://{self.address}/consoles/overview.html"
+
+    def overview_of(self, begin: float, end: float) -> str:
+        """The same page, as it shows what was between two times of the clock."""
+        seconds = next((seconds for seconds in RANGES if seconds >= end - begin), RANGES[-1])
+        return f"{self.overview}?range={seconds}&end={end:.0f}"
 
     @property
     def command(self) -> list[str]:

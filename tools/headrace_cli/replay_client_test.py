@@ -243,7 +243,7 @@ class PriorityTest(ReplayClientTest):
         batch = table.sample({"n": range(1)}, 2)
         for wrong in (-1.0, np.nan, np.inf):
             refusal = f"INVALID_ARGUMENT: .*expected finite priorities of 0 or more, got {wrong:g}"
-            with self.assertRaisesRegex(ReplayError, f"{refusal} for key 1"):
+            with self.assertRaisesRegex(ReplayError, f"{refusal} for key {batch.keys[1]}"):
                 table.update_priorities(batch, [1, wrong])
             with self.assertRaisesRegex(ReplayError, refusal):
                 table.writer().insert(small_episode(3), priorities=[1, wrong])

@@ -24,6 +24,7 @@ _BEFORE_A_RUN = {"checkpoints", "config.textproto.new", "launcher.lock", "lock",
 _MOST_LISTED = 5
 _POSITION = ("env_steps", "wall_seconds", "updates")  # columns that all rows have
 
+_RECORDED = {"name", "pid", "running", "attempts", "addresses", "log"}  # of each process
 _CHECKPOINT_NAME = re.compile(r"update-(\d+)")
 
 
@@ -175,6 +176,13 @@ class RunDirectory:
 
     def progress_rows(self) -> list[Row]:
         return _rows_with(self.progress, _POSITION)
+
+    def recorded_processes(self) -> list[dict[str, Any]]:
+        """As the launcher recorded them; entries of a file that somebody has damaged may lack something."""
+        processes = read_object(self.processes).get("processes")
+        if not isinstance(processes, list):
+            return []
+        return [one for one in processes if isinstance(one, dict) and one.keys() >= _RECORDED]
 
     def has_ended(self) -> bool:
         """By its stop conditions, not by an interruption."""
