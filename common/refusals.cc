@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -70,10 +71,23 @@ std::optional<Refusal> RefusalIn(std::string_view text) {
   return size ? std::optional(Refusal::kSize) : std::nullopt;
 }
 
+// "cause {file:..., children:[...{target_address:"ipv4:..."}]}": the cause and who it was, without places in gRPC's
+// sources.
+std::string Shortened(std::string_view text) {
+  constexpr std::string_view kPeer = "target_address:\"";
+  std::string shortened(text.substr(0, text.find(" {")));
+  if (const size_t peer = text.find(kPeer); peer != text.npos) {
+    const std::string_view from = text.substr(peer + kPeer.size());
+    shortened.append(" (").append(from.substr(0, from.find('"'))).append(")");
+  }
+  return shortened;
+}
+
 void LogOfGrpc(gpr_log_func_args* line) {
   const std::optional<Refusal> refusal = RefusalIn(line->message);
   if (refusal) CountRefusal(*refusal);
-  if ((refusal || line->severity == GPR_LOG_SEVERITY_ERROR) && MayLog()) LogWarning("gRPC: %s", line->message);
+  if ((refusal || line->severity == GPR_LOG_SEVERITY_ERROR) && MayLog())
+    LogWarning("gRPC: %s", Shortened(line->message));
 }
 
 }  // namespace

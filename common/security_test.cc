@@ -27,6 +27,7 @@
 #include "common/server_stream.h"
 #include "common/test_peer.h"
 #include "gmock/gmock.h"
+#include "grpc/support/log.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/create_channel_posix.h"
 #include "gtest/gtest.h"
@@ -36,6 +37,7 @@ namespace headrace {
 namespace {
 
 using ::testing::ContainsRegex;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr char kToken[] = "a-token-of-sufficient-length";
@@ -245,6 +247,19 @@ TEST_F(SecurityTest, AnExpiredCertificateIsNoConnection) {
   Serve(*Open(authority_.Issue("server")));
   EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client", /*days=*/-1)))));
   AwaitCount("handshake");
+}
+
+TEST_F(SecurityTest, WhatGrpcSaysOfAHandshakeIsLoggedWithoutPlacesInItsSources) {
+  std::string log;
+  while (log.empty()) {  // there are no more than some lines a second, which other tests may have used up
+    testing::internal::CaptureStderr();
+    gpr_log("a.cc", 1, GPR_LOG_SEVERITY_DEBUG, "%s",
+            "Handshaking failed: UNKNOWN:the cause {file_line:1, children:[INTERNAL:closed "
+            "{target_address:\"ipv4:1.2\"}]}");
+    log = testing::internal::GetCapturedStderr();
+  }
+  EXPECT_THAT(log, EndsWith("gRPC: Handshaking failed: UNKNOWN:the cause (ipv4:1.2)\n"));
+  EXPECT_TRUE(Counted("handshake"));
 }
 
 TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
