@@ -56,6 +56,19 @@ TEST(RowStoreTest, IsFullAtItsBudgetAndTakesNothingThen) {
   EXPECT_EQ(store.stored_bytes(), kUsable);
 }
 
+// A table that was filled by a release which spared less is restored whole, and gives back as it goes on.
+TEST(RowStoreTest, WhatIsRestoredMayTakeWhatIsSpared) {
+  RowStore store({.stride = kStride}, kBudget);
+  std::vector<RowStore::Address> rows;
+  EXPECT_EQ(store.Reserve(store.max_rows() + 1, rows), RowStore::Room::kFull);
+  EXPECT_EQ(store.Reserve(store.address_end(), rows, /*all=*/true), RowStore::Room::kReserved);
+  EXPECT_EQ(store.Reserve(1, rows, /*all=*/true), RowStore::Room::kFull);
+  size_t released = 0;
+  std::vector<RowStore::Address> next;
+  while (store.Reserve(1, next) == RowStore::Room::kFull) store.Release(rows[released++]);
+  EXPECT_EQ(released, store.address_end() - store.max_rows() + store.rows_per_slab());
+}
+
 TEST(RowStoreTest, ASlabIsFreeWhenItsLastReferenceIsGone) {
   RowStore store({.stride = kStride}, kBudget);
   Rows rows;

@@ -131,4 +131,17 @@ std::string TestBatches::Bytes(size_t slot) const {
   return bytes;
 }
 
+std::unique_ptr<ReplaySampler> StartSampler(const TestBatches& batches) {
+  absl::StatusOr<std::unique_ptr<ReplaySampler>> sampler = ReplaySampler::Start(batches.options);
+  EXPECT_TRUE(sampler.ok()) << sampler.status();
+  return *std::move(sampler);
+}
+
+void Fill(TestShard& shard, uint64_t id, uint32_t lane, uint32_t transitions, const v1::TableSpec& spec) {
+  ASSERT_TRUE(shard.shard().CreateTable(MakePeer("run", "learner"), spec).ok());
+  TestWriter writer(&shard.table(), id);
+  writer.Append(lane, transitions + 1);
+  ASSERT_TRUE(writer.Insert().ok());
+}
+
 }  // namespace headrace

@@ -11,6 +11,7 @@
 #include "replay/row_writer.h"
 #include "replay/sampler.h"
 #include "replay/shard.h"
+#include "replay/testing.h"
 #include "replay/writer.h"
 
 namespace headrace {
@@ -85,6 +86,12 @@ class TestBatches {
  private:
   std::vector<std::vector<std::vector<std::byte>>> memory_;
 };
+
+// The sampler of these options, started.
+std::unique_ptr<ReplaySampler> StartSampler(const TestBatches& batches);
+
+// Straight into a shard's table, which is made: `transitions` of one lane. `id`: of the writer.
+void Fill(TestShard& shard, uint64_t id, uint32_t lane, uint32_t transitions, const v1::TableSpec& spec = TestSpec());
 
 }  // namespace headrace
 
