@@ -118,6 +118,7 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   // A server needs a service of ours to be polled.
   auto nothing = std::make_unique<grpc::CallbackGenericService>();  // answers UNIMPLEMENTED
   builder.RegisterCallbackGenericService(nothing.get());
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);  // probes are no calls (common/calls_begun.h)
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kHealthIdleMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kHealthAgeMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kHealthGraceMs);

@@ -1,12 +1,13 @@
 #include "common/rpc_metrics.h"
 
-#include <atomic>
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/calls_begun.h"
 #include "common/rpc_method.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/server_context.h"
@@ -56,14 +57,17 @@ class Counting final : public Interceptor {
 
 class CountingFactory final : public ServerInterceptorFactoryInterface {
  public:
-  explicit CountingFactory(CounterFamily ended) : ended_(std::move(ended)) {}
+  CountingFactory(CounterFamily ended, std::shared_ptr<std::atomic<int64_t>> heard)
+      : ended_(std::move(ended)), heard_(std::move(heard)) {}
 
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
+    ++*heard_;
     return new Counting(LabelOf(FindMethod(info->method())), info->server_context(), ended_);
   }
 
  private:
   const CounterFamily ended_;
+  const std::shared_ptr<std::atomic<int64_t>> heard_;
 };
 
 }  // namespace
@@ -72,10 +76,20 @@ RpcMetrics::RpcMetrics(MetricRegistry& registry)
     : ended_(registry.AddCounterFamily("headrace_rpc_ended_total",
                                        "Calls that have ended, by method (`other`: none that this program knows) and "
                                        "status code; a stream is one call.",
-                                       {"method", "code"})) {}
+                                       {"method", "code"})),
+      heard_(std::make_shared<std::atomic<int64_t>>(0)) {
+  prometheus::Gauge& unheard = registry.AddGauge(
+      "headrace_rpc_unheard_calls",
+      "Calls that have come to the process and not to a service: unary calls whose request is on its way now, and all "
+      "that were refused because it is too large.");
+  registry.OnPage([&unheard, heard = heard_] {
+    const int64_t calls = *heard;  // before: a call that comes in between is unheard for once
+    unheard.Set(static_cast<double>(std::max<int64_t>(0, CallsBegun() - calls)));
+  });
+}
 
 std::unique_ptr<ServerInterceptorFactoryInterface> RpcMetrics::Factory() const {
-  return std::make_unique<CountingFactory>(ended_);
+  return std::make_unique<CountingFactory>(ended_, heard_);
 }
 
 }  // namespace headrace

@@ -1,19 +1,20 @@
 // Counts the calls that a gRPC server has ended, by method and by how they ended: headrace_rpc_ended_total{method,
-// code}.
+// code}, and those that have come to the process and not to a service: headrace_rpc_unheard_calls.
 //
 //   RpcMetrics rpcs(registry);
 //   ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> server, GrpcServer::Start(listen, services, &rpcs));
 //
 // A stream is one call, counted once, when its end has come to the client or the client is gone. A call that is cut off
-// has the code that the service gave, or CANCELLED if that was none or, in a callback call, OK. What gRPC refuses
-// before it has a unary call's request, because of the size of that, and calls with too large headers are not among
-// them (common/refusals.h). What a client can do to the metrics is bounded: methods of which the program has no
-// description are one, "other".
+// has the code that the service gave, or CANCELLED if that was none or, in a callback call, OK. A unary call is heard
+// of when its request is there: what gRPC refuses before, because of the request's size, stays among the unheard. What a
+// client can do to the metrics is bounded: methods of which the program has no description are one, "other".
 //
 // Thread-safe. Must outlive the server.
 #ifndef HEADRACE_COMMON_RPC_METRICS_H_
 #define HEADRACE_COMMON_RPC_METRICS_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "common/metrics.h"
@@ -23,7 +24,7 @@ namespace headrace {
 
 class RpcMetrics {
  public:
-  // `registry` must outlive this.
+  // One in a process. `registry` must outlive this.
   explicit RpcMetrics(MetricRegistry& registry);
 
   // For the server's builder.
@@ -31,6 +32,7 @@ class RpcMetrics {
 
  private:
   const CounterFamily ended_;
+  const std::shared_ptr<std::atomic<int64_t>> heard_;  // calls that an interceptor was made for
 };
 
 }  // namespace headrace

@@ -74,8 +74,9 @@ class RpcMetricsTest : public ::testing::Test {
 
   // A client hears of the end of a call before it is counted.
   void WaitFor(const std::string& method, const std::string& code, int calls) {
-    const std::string line =
-        absl::StrCat("headrace_rpc_ended_total{code=\"", code, "\",method=\"", method, "\"} ", calls, "\n");
+    WaitFor(absl::StrCat("headrace_rpc_ended_total{code=\"", code, "\",method=\"", method, "\"} ", calls, "\n"));
+  }
+  void WaitFor(const std::string& line) {
     while (!absl::StrContains(registry_.Text(), line)) std::this_thread::yield();
   }
 
@@ -116,6 +117,20 @@ TEST_F(RpcMetricsTest, StreamsThatBreakAreNotOk) {
   // So large that gRPC does not give it to the service.
   EXPECT_TRUE(absl::IsResourceExhausted(Call("/headrace.v1.Replay/Insert", size_t{130} << 20)));
   WaitFor("Replay/Insert", "CANCELLED", 1);
+}
+
+// gRPC ends a unary call whose request is too large before anything of ours is asked.
+TEST_F(RpcMetricsTest, CallsThatComeToNoServiceAreUnheard) {
+  WaitFor("headrace_rpc_unheard_calls 0\n");
+  for (int call = 0; call < 3; ++call) {
+    const absl::Status status = Call("/headrace.v1.Run/Status", size_t{130} << 20);
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  }
+  EXPECT_TRUE(Call("/headrace.v1.Replay/Insert").ok());
+  WaitFor("headrace_rpc_unheard_calls 3\n");
+  TestPeer client(server_->address());
+  client.Send(Http2Call("/headrace.v1.Run/Status"));  // its request does not come
+  WaitFor("headrace_rpc_unheard_calls 4\n");
 }
 
 TEST_F(RpcMetricsTest, StreamsOfAClientThatDiesAreCancelled) {

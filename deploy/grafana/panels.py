@@ -130,6 +130,7 @@ ALERTS = Panel(
         Query(total("headrace_learner_write_failures_total"), "rows and events not written"),
         Query(total("headrace_evaluator_failures_total"), "evaluations that failed"),
         Query(total("headrace_grpc_refusals_total"), "connections refused"),
+        Query(total("headrace_rpc_unheard_calls"), "calls that came to no service"),
     ],
     "All of them should be 0.",
 )
