@@ -90,7 +90,9 @@ std::string Answer(absl::string_view status, absl::string_view body = "") {
 // To a request that IsHttp.
 std::string AnswerTo(absl::string_view request, const MetricRegistry& registry) {
   const size_t path = request.find(' ') + 1;
-  if (request.substr(path, request.find_first_of(" ?", path) - path) != "/metrics") return Answer("404 Not Found");
+  if (request.substr(path, request.find_first_of(" ?", path) - path) != "/metrics") {
+    return Answer("404 Not Found", "the metrics are at /metrics\n");
+  }
   if (request.substr(0, path) != "GET ") return Answer("405 Method Not Allowed\r\nAllow: GET");
   return Answer("200 OK", registry.Text());
 }

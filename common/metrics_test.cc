@@ -210,7 +210,7 @@ TEST(MetricsServerTest, AnswersNothingElse) {
   const RefusalCounters refusals(registry);
   const absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start("127.0.0.1:0", registry);
   ASSERT_TRUE(server.ok()) << server.status();
-  EXPECT_THAT(Get((*server)->address(), "/"), HasSubstr("404 Not Found"));
+  EXPECT_THAT(Get((*server)->address(), "/"), AllOf(HasSubstr("404 Not Found"), HasSubstr("are at /metrics")));
   EXPECT_THAT(Get((*server)->address(), "/metricsandmore"), HasSubstr("404 Not Found"));
   const auto answer_to = [&](const std::string& method, const std::string& path) {
     const TestPeer peer((*server)->address());

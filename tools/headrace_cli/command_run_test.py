@@ -196,7 +196,19 @@ class CommandRunTest(unittest.TestCase):
         code, output = self.run_to_end("--set", 'actor={"processes": 3}', fake={"finish": True})
         self.assertEqual(code, 0, output)
         self.assertIn("had finished before", output)
+        self.assertIn("what differs from its configuration is not taken: actor.processes", output)
         self.assertEqual(config.read_text(encoding="utf-8"), before)
+
+    def test_a_finished_run_goes_on_with_a_higher_condition_and_not_with_one_that_is_met(self) -> None:
+        self.run_to_end(fake={"finish": True})
+        started = self.count_events("learner serves")
+        code, output = self.run_to_end("--set", 'stop={"env_steps": 900}', fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        self.assertIn("had finished before", output)
+        self.assertEqual(self.count_events("learner serves"), started)
+        output = self.run_to_end("--set", 'stop={"env_steps": 2000}', fake={"finish": True})[1]
+        self.assertIn("goes on", output)
+        self.assertEqual(self.count_events("learner serves"), started + 1)
 
     def test_another_configuration_in_the_directory_is_refused_by_name(self) -> None:
         self.run_to_end(fake={"finish": True})

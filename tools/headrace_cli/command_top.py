@@ -13,7 +13,7 @@ from rich.console import Console
 
 from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import CommandError
-from headrace_cli.live_view import RunView, View
+from headrace_cli.live_view import RunView, View, plain_line
 from headrace_cli.output import plain_console
 from headrace_cli.run_directory import RunDirectory, open_run, read_object
 from headrace_cli.scraper import Scraper
@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.directory)
     console = plain_console()
-    if is_running(run):
-        _watch(run, console)
+    seen = _watch(run, console) if is_running(run) else None
+    if seen and is_running(run):  # its files are older than what was seen
+        console.print(plain_line(seen), soft_wrap=True)
+        return errors.DONE
     lines = [f"{group_label_of(run.path)}: {_state(run)}", *run_lines(run)]
     if not is_running(run) and not run.has_ended() and run.typed():
         lines.append(f"  goes on with         {run.typed()}")
@@ -53,8 +55,9 @@ def is_running(run: RunDirectory) -> bool:
     return any(_is_alive(process) for process in run.recorded_processes())
 
 
-def _watch(run: RunDirectory, console: Console) -> None:
-    """Until the run ends; Ctrl-C leaves the run alone and ends only the view."""
+def _watch(run: RunDirectory, console: Console) -> RunView | None:
+    """Until the run ends; Ctrl-C leaves the run alone and ends only the view. Returns what was shown last."""
+    seen = None
     plan = _plan(run)
     scraper = Scraper(plan, lambda: _metrics_addresses(run), run.last_evaluation)
     scraper.start()
@@ -62,12 +65,14 @@ def _watch(run: RunDirectory, console: Console) -> None:
         with View(console) as view:
             while is_running(run):
                 if view.due:
-                    view.show([_view(run, plan, scraper)])
+                    seen = _view(run, plan, scraper)
+                    view.show([seen])
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         pass
     finally:
         scraper.stop()
+    return seen
 
 
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:

@@ -102,11 +102,10 @@ def plain_line(run: RunView) -> str:
             f"policy lag of actors {in_updates(status.actors_policy_lag)}",
         ]
         if run.plan.replay:
-            parts += [
-                f"age of sampled data {in_updates(status.sampled_age)}",
-                f"samples per insert {number(status.samples_per_insert)}",
-                f"replay {fill(run)}",
-            ]
+            parts.append(f"age of sampled data {in_updates(status.sampled_age)}")
+            if not run.plan.queue:  # of which each item is used once
+                parts.append(f"samples per insert {number(status.samples_per_insert)}")
+            parts.append(f"replay {fill(run)}")
         else:
             parts.append(f"staleness of gradients {in_updates(status.sampled_age)}")
     if run.restarts:
@@ -168,7 +167,10 @@ def _figures(run: RunView) -> list[Figure]:
             ("in memory", memory(status)),
             ("batch wait", batch_wait(status)),
             ("an update takes", seconds(status.update_seconds)),
-            ("samples per insert", number(status.samples_per_insert)),
+        ]
+        if not run.plan.queue:
+            figures.append(("samples per insert", number(status.samples_per_insert)))
+        figures += [
             ("on their way to replay", size(status.unacknowledged_bytes)),
             ("prefetched batches", number(status.prefetched_batches)),
         ]

@@ -17,8 +17,7 @@ from headrace_cli import errors
 
 COMMANDS = ("run", "check", "eval", "plot", "top", "replay", "list", "certificates", "bench")
 
-_EXIT_CODES = """exit codes: 0 done; 1 the run or command failed; 2 bad usage or configuration; 130 interrupted, a run after
-draining and a checkpoint"""
+_EXIT_CODES = "exit codes: 0 done; 1 failed; 2 bad usage or configuration; 130 interrupted"
 
 
 def parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:

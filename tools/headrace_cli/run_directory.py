@@ -197,8 +197,15 @@ class RunDirectory:
 
     def wall_seconds(self) -> float:
         """For which it has run, as far as its files tell."""
+        return self._reached("wall_seconds")
+
+    def env_steps(self) -> float:
+        """That it has made, as far as its files tell."""
+        return self._reached("env_steps")
+
+    def _reached(self, column: str) -> float:
         newest = [*self.progress_rows()[-1:], *self.evaluation_rows()[-1:]]
-        return max(filter(math.isfinite, (row.get("wall_seconds", 0.0) for row in newest)), default=0.0)
+        return max(filter(math.isfinite, (row.get(column, 0.0) for row in newest)), default=0.0)
 
     def _wait_for_orphans(self, report: Callable[[str], None]) -> None:
         assert self._lock is not None

@@ -87,9 +87,10 @@ class Session:
         if not self._new:
             self._check_resumable(resolved)
             self._config_before = self.directory.config.read_text(encoding="utf-8")
-        result = read_object(self.directory.result)
-        self.finished_before = "stop" in result and result["stop"] == self._config.get("stop")
-        if not self.finished_before:  # what ran is what the file says
+        self.finished_before = self._has_finished()
+        if self.finished_before:
+            self._tell_what_is_not_taken()
+        else:  # what ran is what the file says
             write_atomically(self.directory.config, resolved)
             self._config_written = True
         if read_json(self.directory.targets) not in (None, []):
@@ -236,6 +237,21 @@ class Session:
         finally:
             new.unlink()
 
+    def _has_finished(self) -> bool:
+        """Whether the run that the directory holds is at its end, also by the conditions that are asked for now."""
+        result = read_object(self.directory.result)
+        if "stop" not in result:
+            return False
+        if result["stop"] == self._config.get("stop"):
+            return True
+        plan = self.plan
+        return 0 < plan.stop_env_steps <= self.directory.env_steps() or 0 < plan.stop_seconds <= self._seconds_before
+
+    def _tell_what_is_not_taken(self) -> None:
+        fields = differing_fields(inspector.as_json(self.directory.config, []), self._config)
+        if fields:
+            self._say(f"has finished, so that what differs from its configuration is not taken: {', '.join(fields)}")
+
     def _check_init_from(self) -> None:
         """Networks of another run must fit, or the learner would refuse them once everything is started."""
         other = self._request.init_from
@@ -314,6 +330,18 @@ def _record_of(child: Child) -> dict[str, Any]:
         "addresses": child.addresses,
         "log": str(child.log),
     }
+
+
+def differing_fields(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the fields that two configurations do not have in common, as --set takes them."""
+    fields: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            fields += differing_fields(old, new, f"{prefix}{name}.")
+        elif old != new:
+            fields.append(prefix + name)
+    return fields
 
 
 def group_label_of(directory: Path) -> str:

@@ -263,7 +263,7 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     if status.silent:
         return f"no answer from {', '.join(status.silent)}"
     if status.learner_waits_for == "actors" and inserted_steps is not None and inserted_steps < plan.min_steps:
-        return f"the learner waits for actors: {inserted_steps:.0f} of the first {plan.min_steps} steps are in replay"
+        return f"the learner waits for actors: {inserted_steps:,.0f} of the first {plan.min_steps:,} steps are in replay"
     if status.learner_waits_for == "actors" and status.env_steps_per_second == 0:
         return "the learner waits for actors, which make no steps: see their logs"
     if status.learner_waits_for:

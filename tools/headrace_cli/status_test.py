@@ -181,7 +181,7 @@ class StatusTest(unittest.TestCase):
 
     def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
         waiting = self.waiting(actors=2, inserted=90)
-        self.assertEqual(waiting, "the learner waits for actors: 90 of the first 1000 steps are in replay")
+        self.assertEqual(waiting, "the learner waits for actors: 90 of the first 1,000 steps are in replay")
 
     def test_actors_that_stand_still_are_what_the_learner_waits_for(self) -> None:
         self.assertIn("actors, which make no steps", self.waiting(actors=2, actor_steps=0))
