@@ -6,8 +6,8 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -79,70 +79,17 @@ class HashedFile {
   uint64_t bytes_ = 0;
 };
 
-// A table with rows of its own, and those over it.
-struct TableCut {
-  const Table* table;
-  Table::Snapshot snapshot;
-  std::optional<RowNumbers> numbers;
-};
-
-uint64_t CellBytes(const TableCut& cut) {
-  uint64_t bytes = 0;
-  const RowLayout& layout = cut.table->layout();
-  if (layout.compressed_columns() == 0) return bytes;
-  for (const RowStore::Pinned& slab : cut.snapshot.pins.slabs()) {
-    cut.numbers
-        ->ForEach(slab.slab,
-                  [&](RowStore::Address row, bool) {
-                    bytes += layout.CellBytes(cut.table->rows().Row(row));
-                    return absl::OkStatus();
-                  })
-        .IgnoreError();
-  }
-  return bytes;
-}
-
-v1::ReplayCheckpointHeader MakeHeader(const Shard& shard, const std::string& name, uint64_t number,
-                                      uint64_t journal_file, std::vector<TableCut>& cuts) {
-  v1::ReplayCheckpointHeader header;
-  const bool compressed =
-      std::ranges::any_of(cuts, [](const TableCut& cut) { return cut.table->layout().compressed_columns() > 0; });
-  header.set_format(compressed ? kCheckpointFormat : kFormatWithoutCells);
-  header.set_run_id(shard.run_id());
-  header.set_name(name);
-  header.set_shard(shard.number());
-  header.set_shards(shard.shards());
-  header.set_incarnation(shard.incarnation());
-  header.set_number(number);
-  header.set_journal_file(journal_file);
-  for (TableCut& cut : cuts) {
-    for (const Table::Books& books : cut.snapshot.tables) {
-      v1::TableCheckpoint& table = *header.add_tables();
-      *table.mutable_spec() = books.spec;
-      *table.mutable_state() = books.state;
-      table.set_rows(books.spec.over().empty() ? cut.numbers->count() : 0);
-      table.set_row_bytes(cut.table->layout().stride());
-      table.set_cell_bytes(books.spec.over().empty() ? CellBytes(cut) : 0);
-      table.set_items(books.items.size());
-    }
-    for (v1::WriterCheckpoint& writer : cut.snapshot.writers) {
-      for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
-        for (uint64_t& row : *lane.mutable_window()) row = (*cut.numbers)[row];
-      }
-      header.add_writers()->Swap(&writer);
-    }
-  }
-  return header;
-}
-
-// Lets go of each slab when its rows are in the file: the oldest first, which insertion wants next.
-absl::Status AppendTables(TableCut& cut, HashedFile& file) {
-  const RowLayout& layout = cut.table->layout();
-  const RowStore& rows = cut.table->rows();
+// Lets go of each slab when its rows are in the file: the oldest first, which insertion wants next. Returns how many
+// bytes of cells there are.
+absl::StatusOr<uint64_t> AppendRows(const Table& table, const RowNumbers& numbers, Table::Pins& pins,
+                                    HashedFile& file) {
+  const RowLayout& layout = table.layout();
+  const RowStore& rows = table.rows();
+  uint64_t cell_bytes = 0;
   std::string bytes(layout.stride(), '\0');
   std::string cells;
   const auto append = [&](RowStore::Address row, bool linked) {
-    const uint32_t next = linked ? (*cut.numbers)[rows.Next(row)] : RowStore::kNoRow;
+    const uint32_t next = linked ? numbers[rows.Next(row)] : RowStore::kNoRow;
     std::memcpy(bytes.data(), &next, sizeof(next));
     std::memcpy(bytes.data() + sizeof(next), rows.Row(row) + sizeof(next), layout.stride() - sizeof(next));
     cells.clear();
@@ -152,21 +99,48 @@ absl::Status AppendTables(TableCut& cut, HashedFile& file) {
       Cell{nullptr, cell.bytes}.Store(reinterpret_cast<std::byte*>(bytes.data()) + column.offset);
       cells.append(reinterpret_cast<const char*>(cell.data), cell.bytes);
     }
+    cell_bytes += cells.size();
     RETURN_IF_ERROR(file.Append(bytes));
     return cells.empty() ? absl::OkStatus() : file.Append(cells);
   };
-  const std::vector<RowStore::Pinned>& slabs = cut.snapshot.pins.slabs();
+  const std::vector<RowStore::Pinned>& slabs = pins.slabs();
   const size_t at_a_time = std::clamp<size_t>(slabs.size() / 64, 1, kMostSlabsLetGo);
   for (size_t i = 0; i < slabs.size(); ++i) {
-    RETURN_IF_ERROR(cut.numbers->ForEach(slabs[i].slab, append));
-    if ((i + 1) % at_a_time == 0) cut.snapshot.pins.LetGo(at_a_time);
+    RETURN_IF_ERROR(numbers.ForEach(slabs[i].slab, append));
+    if ((i + 1) % at_a_time == 0) pins.LetGo(at_a_time);
   }
-  for (const Table::Books& books : cut.snapshot.tables) {
-    for (const Item& item : books.items) {
-      const ItemRecord record = {(*cut.numbers)[item.first_row], item.rows, item.times_sampled, item.priority,
-                                 item.context};
-      RETURN_IF_ERROR(file.Append(BytesOf(record)));
+  pins.LetGo(slabs.size());
+  return cell_bytes;
+}
+
+absl::Status AppendItems(const ItemStore::Copy& items, const RowNumbers& numbers, HashedFile& file) {
+  for (const Item& item : items) {
+    const ItemRecord record = {numbers[item.first_row], item.rows, item.times_sampled, item.priority, item.context};
+    RETURN_IF_ERROR(file.Append(BytesOf(record)));
+  }
+  return absl::OkStatus();
+}
+
+// A table with rows of its own, and those over it, as they were at one moment.
+absl::Status AppendTables(const Table& table, Table::Snapshot snapshot, HashedFile& file,
+                          v1::ReplayCheckpointHeader& header) {
+  const RowNumbers numbers = NumberRows(snapshot, table.rows());
+  ASSIGN_OR_RETURN(const uint64_t cell_bytes, AppendRows(table, numbers, snapshot.pins, file));
+  for (Table::Books& books : snapshot.tables) {
+    RETURN_IF_ERROR(AppendItems(books.items, numbers, file));
+    v1::TableCheckpoint& saved = *header.add_tables();
+    saved.set_rows(books.spec.over().empty() ? numbers.count() : 0);
+    saved.set_row_bytes(table.layout().stride());
+    saved.set_cell_bytes(books.spec.over().empty() ? cell_bytes : 0);
+    saved.set_items(books.items.size());
+    saved.mutable_spec()->Swap(&books.spec);
+    saved.mutable_state()->Swap(&books.state);
+  }
+  for (v1::WriterCheckpoint& writer : snapshot.writers) {
+    for (v1::LaneCheckpoint& lane : *writer.mutable_lanes()) {
+      for (uint64_t& row : *lane.mutable_window()) row = numbers[row];
     }
+    header.add_writers()->Swap(&writer);
   }
   return absl::OkStatus();
 }
@@ -226,29 +200,41 @@ bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   return here == there;
 }
 
-// The file. What its answer tells of the tables and the file goes into `response`.
-absl::Status WriteFile(const Shard& shard, const std::string& name, const std::string& path, uint64_t number,
-                       uint64_t journal_file, std::vector<TableCut>& cuts, v1::CheckpointResponse& response) {
-  for (TableCut& cut : cuts) cut.numbers = NumberRows(cut.snapshot, cut.table->rows());
-  const std::string header = MakeHeader(shard, name, number, journal_file, cuts).SerializeAsString();
-  const uint64_t header_bytes = header.size();
+absl::Status AtLowPriority(absl::FunctionRef<absl::Status()> task) {
+  absl::Status status;
+  RunAtLowPriority([&] { status = task(); });
+  return status;
+}
+
+// The file, for which `header` has all but the tables and writers. Each table is cut only when its turn has come, so
+// that nothing of it is kept from being removed while the others are written; the header, which counts what is there,
+// comes last.
+absl::StatusOr<v1::CheckpointResponse> WriteFile(const Shard& shard, const std::string& path,
+                                                 v1::ReplayCheckpointHeader header) {
   ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> created, AtomicFile::Create(path));
   HashedFile file(std::move(created));
   RETURN_IF_ERROR(file.Append(kCheckpointMagic));
-  RETURN_IF_ERROR(file.Append(BytesOf(header_bytes)));
-  RETURN_IF_ERROR(file.Append(header));
-  for (TableCut& cut : cuts) {
-    RETURN_IF_ERROR(AppendTables(cut, file));
-    for (const Table::Books& books : cut.snapshot.tables) *response.add_tables() = books.state;
-    cut = {};
+  RETURN_IF_ERROR(file.Append(BytesOf(kHeaderIsLast)));
+  for (Table* const table : shard.Tables()) {
+    if (!table->spec().over().empty()) continue;  // it is cut with that one
+    // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
+    Table::Snapshot snapshot = table->TakeSnapshot(/*with_queues=*/shard.journal() != nullptr);
+    RETURN_IF_ERROR(AtLowPriority([&] { return AppendTables(*table, std::move(snapshot), file, header); }));
   }
+  const std::string last = header.SerializeAsString();
+  const uint64_t last_bytes = last.size();
+  RETURN_IF_ERROR(file.Append(last));
+  RETURN_IF_ERROR(file.Append(BytesOf(last_bytes)));
   const uint64_t checksum = file.checksum();
   RETURN_IF_ERROR(file.Append(BytesOf(checksum)));
-  RETURN_IF_ERROR(file.Commit());
+  RETURN_IF_ERROR(AtLowPriority([&] { return file.Commit(); }));
+  v1::CheckpointResponse response;
+  for (const v1::TableCheckpoint& table : header.tables()) *response.add_tables() = table.state();
+  response.set_shard(shard.number());
   response.set_path(path);
   response.set_bytes(file.bytes());
   response.set_xxh3(file.checksum());
-  return absl::OkStatus();
+  return response;
 }
 
 }  // namespace
@@ -270,23 +256,21 @@ absl::StatusOr<v1::CheckpointResponse> WriteCheckpoint(const Shard& shard, const
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) number = std::max(number, entry.number + 1);
   // Before the tables are looked at: what the files before it hold has been committed.
   const uint64_t journal_file = NextJournalFile(shard, directory);
-  std::vector<TableCut> cuts;
-  for (Table* const table : shard.Tables()) {
-    if (!table->spec().over().empty()) continue;  // it is cut with that one
-    // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
-    const bool with_queues = shard.journal() != nullptr;
-    cuts.push_back({table, table->TakeSnapshot(with_queues), std::nullopt});
-  }
-  v1::CheckpointResponse response;
-  absl::Status written;
-  RunAtLowPriority(
-      [&] { written = WriteFile(shard, name, CheckpointPath(directory, name), number, journal_file, cuts, response); });
-  RETURN_IF_ERROR(written);
+  v1::ReplayCheckpointHeader header;
+  header.set_format(kCheckpointFormat);
+  header.set_run_id(shard.run_id());
+  header.set_name(name);
+  header.set_shard(shard.number());
+  header.set_shards(shard.shards());
+  header.set_incarnation(shard.incarnation());
+  header.set_number(number);
+  header.set_journal_file(journal_file);
+  ASSIGN_OR_RETURN(v1::CheckpointResponse response,
+                   WriteFile(shard, CheckpointPath(directory, name), std::move(header)));
   RemoveOlder(directory, name, request.committed(), request.keep());
   uint64_t needed = journal_file;
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) needed = std::min(needed, entry.journal_file);
   Journal::RemoveFilesBefore(directory, needed);
-  response.set_shard(shard.number());
   return response;
 }
 

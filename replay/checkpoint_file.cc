@@ -48,7 +48,7 @@ std::vector<CheckpointEntry> ListCheckpoints(const std::string& directory) {
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = ReadHeader(path);
     std::error_code gone;
     files.push_back({entry.last_write_time(gone),
-                     {path, entry.path().stem().string(), header.ok() ? header->number() : 0,
+                     {path, entry.path().stem().string(), header.status(), header.ok() ? header->number() : 0,
                       header.ok() ? header->journal_file() : 0}});
   });
   // By time only those that have no number.
@@ -81,25 +81,61 @@ absl::StatusOr<std::unique_ptr<CheckpointReader>> CheckpointReader::Open(const s
 }
 
 absl::Status CheckpointReader::Read(std::span<std::byte> piece) {
-  if (piece.size() > left_ || fread(piece.data(), 1, piece.size(), file_.get()) != piece.size()) {
-    return absl::DataLossError("the file is cut off");
-  }
-  left_ -= piece.size();
+  RETURN_IF_ERROR(ReadUnchecked(piece));
   checksum_.Update({reinterpret_cast<const char*>(piece.data()), piece.size()});
   return absl::OkStatus();
 }
 
+absl::Status CheckpointReader::ReadUnchecked(std::span<std::byte> piece) {
+  if (piece.size() > bytes_left() || fread(piece.data(), 1, piece.size(), file_.get()) != piece.size()) {
+    return absl::DataLossError("the file is cut off");
+  }
+  position_ += piece.size();
+  return absl::OkStatus();
+}
+
+absl::Status CheckpointReader::GoTo(uint64_t position) {
+  if (fseeko(file_.get(), static_cast<off_t>(position), SEEK_SET) != 0) {
+    return absl::DataLossError("the file is cut off");
+  }
+  position_ = position;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> CheckpointReader::ReadText(uint64_t bytes) {
+  if (bytes > bytes_left()) return absl::DataLossError("the file is cut off");
+  if (bytes > INT_MAX) return absl::DataLossError("its header is longer than protobuf reads");
+  std::string text(bytes, '\0');
+  RETURN_IF_ERROR(ReadUnchecked(std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+absl::StatusOr<std::string> CheckpointReader::TakeTrailer() {
+  const uint64_t tables_at = position_;
+  uint64_t bytes;
+  if (bytes_left() < sizeof(bytes)) return absl::DataLossError("the file is cut off");
+  RETURN_IF_ERROR(GoTo(end_ - sizeof(bytes)));
+  RETURN_IF_ERROR(ReadUnchecked(std::as_writable_bytes(std::span(&bytes, 1))));
+  if (bytes > end_ - sizeof(bytes) - tables_at) return absl::DataLossError("the file is cut off");
+  const uint64_t header_at = end_ - sizeof(bytes) - bytes;
+  RETURN_IF_ERROR(GoTo(header_at));
+  ASSIGN_OR_RETURN(std::string header, ReadText(bytes));
+  trailer_ = header;
+  trailer_.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+  end_ = header_at;
+  RETURN_IF_ERROR(GoTo(tables_at));
+  return header;
+}
+
 absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
-  const auto read = [this](std::string& text) { return Read(std::as_writable_bytes(std::span(text))); };
   std::string magic(kCheckpointMagic.size(), '\0');
-  RETURN_IF_ERROR(read(magic));
+  RETURN_IF_ERROR(Read(std::as_writable_bytes(std::span(magic))));
   if (magic != kCheckpointMagic) return absl::DataLossError("it is no replay checkpoint");
   uint64_t bytes;
   RETURN_IF_ERROR(Read(std::as_writable_bytes(std::span(&bytes, 1))));
-  if (bytes > left_) return absl::DataLossError("the file is cut off");
-  if (bytes > INT_MAX) return absl::DataLossError("its header is longer than protobuf reads");
-  std::string text(bytes, '\0');
-  RETURN_IF_ERROR(read(text));
+  const bool is_last = bytes == kHeaderIsLast;
+  ASSIGN_OR_RETURN(const std::string text, is_last ? TakeTrailer() : ReadText(bytes));
+  if (!is_last) checksum_.Update(text);
   v1::ReplayCheckpointHeader header;
   if (!header.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
     return absl::DataLossError("its header cannot be read");
@@ -108,13 +144,19 @@ absl::StatusOr<v1::ReplayCheckpointHeader> CheckpointReader::ReadHeader() {
     return absl::DataLossError(absl::StrFormat("it has format %d, this program reads %d to %d", header.format(),
                                                kOldestCheckpointFormat, kCheckpointFormat));
   }
+  if (is_last != (header.format() > kNewestFormatWithHeaderFirst)) {
+    return absl::DataLossError(absl::StrFormat("its header is not where format %d has it", header.format()));
+  }
   return header;
 }
 
 absl::Status CheckpointReader::Finish() {
-  if (left_ > 0) return absl::DataLossError("more follows than its header says");
+  if (bytes_left() > 0) return absl::DataLossError("more follows than its header says");
+  checksum_.Update(trailer_);
   uint64_t checksum;
-  if (fread(&checksum, sizeof(checksum), 1, file_.get()) != 1) return absl::DataLossError("the file is cut off");
+  if (fseeko(file_.get(), static_cast<off_t>(trailer_.size()), SEEK_CUR) != 0 ||
+      fread(&checksum, sizeof(checksum), 1, file_.get()) != 1)
+    return absl::DataLossError("the file is cut off");
   if (checksum != checksum_.value()) return absl::DataLossError("its checksum does not fit its contents");
   return absl::OkStatus();
 }

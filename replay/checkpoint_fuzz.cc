@@ -23,8 +23,7 @@ namespace headrace {
 namespace {
 
 constexpr uint64_t kBudget = 64 << 10;
-constexpr size_t kLengthAt = 16;  // after the magic
-constexpr size_t kHeaderAt = kLengthAt + sizeof(uint64_t);
+using Bytes = std::vector<uint8_t>;
 
 // Every item's rows, which are there, and can be copied.
 std::vector<RowStore::Address> RowsOfItems(const Table& table, const Table::Snapshot& snapshot) {
@@ -146,6 +145,64 @@ void ChangeNumber(google::protobuf::Message& message, std::minstd_rand& random) 
   }
 }
 
+// An input, which ends before the checksum.
+struct Parts {
+  bool header_is_last = false;
+  Bytes header;
+  Bytes tables;
+};
+
+constexpr size_t kLengthBytes = sizeof(uint64_t);
+constexpr size_t kMostSurroundings = kCheckpointMagic.size() + 2 * kLengthBytes;
+
+uint64_t LengthAt(const uint8_t* data) {
+  uint64_t length;
+  std::memcpy(&length, data, sizeof(length));
+  return length;
+}
+
+// False: it has no header where one should be.
+bool Split(std::span<const uint8_t> input, Parts& parts) {
+  const size_t after = kCheckpointMagic.size() + kLengthBytes;
+  if (input.size() < after + kLengthBytes) return false;
+  uint64_t length = LengthAt(input.data() + kCheckpointMagic.size());
+  std::span<const uint8_t> rest = input.subspan(after);
+  parts.header_is_last = length == kHeaderIsLast;
+  if (parts.header_is_last) {
+    rest = rest.first(rest.size() - kLengthBytes);
+    length = LengthAt(rest.data() + rest.size());
+  }
+  if (length > rest.size()) return false;
+  const size_t header_at = parts.header_is_last ? rest.size() - length : 0;
+  parts.header.assign(rest.begin() + header_at, rest.begin() + header_at + length);
+  rest = parts.header_is_last ? rest.first(header_at) : rest.subspan(length);
+  parts.tables.assign(rest.begin(), rest.end());
+  return true;
+}
+
+// Returns how many bytes it has.
+size_t Join(const Parts& parts, uint8_t* data) {
+  uint8_t* end = std::ranges::copy(kCheckpointMagic, data).out;
+  const auto append_length = [&](uint64_t length) {
+    std::memcpy(end, &length, sizeof(length));
+    end += sizeof(length);
+  };
+  append_length(parts.header_is_last ? kHeaderIsLast : parts.header.size());
+  if (!parts.header_is_last) end = std::ranges::copy(parts.header, end).out;
+  end = std::ranges::copy(parts.tables, end).out;
+  if (parts.header_is_last) {
+    end = std::ranges::copy(parts.header, end).out;
+    append_length(parts.header.size());
+  }
+  return static_cast<size_t>(end - data);
+}
+
+void Mutate(Bytes& bytes, size_t max_size) {
+  const size_t size = bytes.size();
+  bytes.resize(max_size);
+  bytes.resize(LLVMFuzzerMutate(bytes.data(), size, max_size));
+}
+
 // As shards do whose number has changed.
 void TakeShares(const std::string& path) {
   absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(path);
@@ -169,34 +226,27 @@ void TakeShares(const std::string& path) {
 }  // namespace
 }  // namespace headrace
 
-// Changes a number in the header, or bytes of the header, and then its length, or bytes of what follows it: other
-// changes seldom get beyond the length.
+// Changes a number in the header, or bytes of the header, and then its length, or bytes of the tables: other changes
+// seldom get beyond the length.
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned seed) {
   using namespace headrace;
-  uint64_t header_bytes = 0;
-  if (size >= kHeaderAt) std::memcpy(&header_bytes, data + kLengthAt, sizeof(header_bytes));
   std::minstd_rand random(seed);
-  if (size < kHeaderAt || header_bytes > size - kHeaderAt || random() % 16 == 0) {
-    return LLVMFuzzerMutate(data, size, max_size);
-  }
-  uint8_t* const header = data + kHeaderAt;
-  const std::vector<uint8_t> rest(header + header_bytes, data + size);
-  const size_t max_header_bytes = max_size - kHeaderAt - rest.size();
+  Parts parts;
+  if (!Split({data, size}, parts) || random() % 16 == 0) return LLVMFuzzerMutate(data, size, max_size);
+  const size_t room = max_size - std::min(max_size, kMostSurroundings);
+  if (parts.header.size() + parts.tables.size() > room) return size;
   v1::ReplayCheckpointHeader message;
   if (random() % 4 == 0) {
-    return size - rest.size() + LLVMFuzzerMutate(header + header_bytes, rest.size(), max_size - (size - rest.size()));
-  }
-  if (random() % 4 == 0 || !message.ParseFromArray(header, static_cast<int>(header_bytes))) {
-    header_bytes = LLVMFuzzerMutate(header, header_bytes, max_header_bytes);
+    Mutate(parts.tables, room - parts.header.size());
+  } else if (random() % 4 == 0 || !message.ParseFromArray(parts.header.data(), static_cast<int>(parts.header.size()))) {
+    Mutate(parts.header, room - parts.tables.size());
   } else {
     ChangeNumber(message, random);
-    if (message.ByteSizeLong() > max_header_bytes) return size;
-    header_bytes = message.ByteSizeLong();
-    message.SerializeToArray(header, static_cast<int>(header_bytes));
+    if (message.ByteSizeLong() > room - parts.tables.size()) return size;
+    parts.header.resize(message.ByteSizeLong());
+    message.SerializeToArray(parts.header.data(), static_cast<int>(parts.header.size()));
   }
-  std::memcpy(data + kLengthAt, &header_bytes, sizeof(header_bytes));
-  std::copy(rest.begin(), rest.end(), header + header_bytes);
-  return kHeaderAt + header_bytes + rest.size();
+  return Join(parts, data);
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -96,6 +96,12 @@ absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& s
                                           absl::FunctionRef<bool()> interrupted) {
   RemoveUnfinishedCheckpoints(directory);
   for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+    if (!entry.readable.ok()) {  // nobody knows which of them is newer
+      LogError("checkpoint %s is not usable (%s)", entry.path, entry.readable.ToString());
+    }
+  }
+  for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+    if (!entry.readable.ok()) continue;
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard, interrupted);
     if (header.ok() && OfAnotherNumber(*header, shard)) {
       RETURN_IF_ERROR(CheckJournalIsIn(*header, directory, shard));

@@ -77,20 +77,35 @@ struct Parts {
   std::string body;
 };
 
+constexpr size_t kTablesAt = 24;  // after the magic and what says where the header is
+constexpr size_t kEndBytes = 16;  // the header's length and the checksum
+
 Parts Split(const std::string& file) {
   uint64_t header_bytes;
-  std::memcpy(&header_bytes, file.data() + 16, sizeof(header_bytes));
+  const size_t header_end = file.size() - kEndBytes;
+  std::memcpy(&header_bytes, file.data() + header_end, sizeof(header_bytes));
+  const size_t header_at = header_end - header_bytes;
   Parts parts;
-  EXPECT_TRUE(parts.header.ParseFromString(file.substr(24, header_bytes)));
-  parts.body = file.substr(24 + header_bytes, file.size() - 32 - header_bytes);
+  EXPECT_TRUE(parts.header.ParseFromString(file.substr(header_at, header_bytes)));
+  parts.body = file.substr(kTablesAt, header_at - kTablesAt);
   return parts;
 }
 
+// As a program of the header's format would have written it.
 std::string Join(const Parts& parts) {
   const std::string header = parts.header.SerializeAsString();
-  const uint64_t header_bytes = header.size();
   std::string file(kCheckpointMagic);
-  file.append(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)).append(header).append(parts.body);
+  const auto append_length = [&](uint64_t length) {
+    file.append(reinterpret_cast<const char*>(&length), sizeof(length));
+  };
+  if (parts.header.format() > kNewestFormatWithHeaderFirst) {
+    append_length(kHeaderIsLast);
+    file += parts.body + header;
+    append_length(header.size());
+  } else {
+    append_length(header.size());
+    file += header + parts.body;
+  }
   const uint64_t checksum = Checksum(file);
   file.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
   return file;
@@ -164,6 +179,29 @@ TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   EXPECT_THAT(before, HasSubstr("item sampled 2, priority "));
   EXPECT_EQ(Contents(*restored->Tables()[0]), before);
   EXPECT_EQ(restored->Tables()[0]->spec().SerializeAsString(), shard->Tables()[0]->spec().SerializeAsString());
+}
+
+// Each is cut when its turn to be written has come.
+TEST_F(CheckpointTest, TablesWithRowsOfTheirOwnAllComeBack) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  v1::TableSpec spec = FramesSpec();
+  Table& frames = **shard->CreateTable(MakePeer("run", "learner"), spec);
+  spec = TestSpec();
+  spec.set_name("z");
+  Table& another = **shard->CreateTable(MakePeer("run", "learner"), spec);
+  TestWriter writer(&another, 11, {.rows = 2, .stride = 1});
+  writer.Append(0, 9);
+  ASSERT_TRUE(writer.Insert().ok());
+  const absl::StatusOr<v1::CheckpointResponse> written = Write(*shard, "one");
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->tables_size(), 3);
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "one");
+  for (const char* const name : {"t", "z"}) {
+    EXPECT_EQ(Contents(**restored->FindTable(name)), Contents(**shard->FindTable(name))) << name;
+  }
+  EXPECT_EQ((*restored->FindTable(frames.spec().name()))->State().items(), 0u);
+  EXPECT_EQ(*WriteLastCheckpoint(*restored, directory_.path()), "") << "it has everything";
 }
 
 // A shard that is told to end between two checkpoints.
@@ -417,16 +455,22 @@ TEST_F(CheckpointTest, DamagedFilesArePassedOver) {
     return Restore(*restored);
   };
   EXPECT_EQ(restored_from(whole), "new");
-  // Every length around the header, and some of the rest; every byte around the header, and some of the rest.
-  for (size_t size = 0; size < whole.size(); size += size < 300 ? 7 : 211) {
+  // Many lengths and bytes of the magic and the header, and some of the rest.
+  const auto step = [&](size_t i) { return i < kTablesAt || i + 1000 > whole.size() ? 7 : 211; };
+  for (size_t size = 0; size < whole.size(); size += step(size)) {
     ASSERT_EQ(restored_from(whole.substr(0, size)), "old") << size;
   }
-  for (size_t i = 0; i < whole.size(); i += i < 300 ? 7 : 211) {
+  for (size_t i = 0; i < whole.size(); i += step(i)) {
     std::string damaged = whole;
     damaged[i] = static_cast<char>(damaged[i] ^ (1 << i % 8));
     ASSERT_EQ(restored_from(damaged), "old") << i;
   }
   EXPECT_EQ(restored_from(whole + "x"), "old");
+  for (const uint64_t length : {uint64_t{0}, uint64_t{whole.size()}, std::numeric_limits<uint64_t>::max()}) {
+    std::string wrong = whole;
+    std::memcpy(wrong.data() + wrong.size() - kEndBytes, &length, sizeof(length));
+    EXPECT_EQ(restored_from(wrong), "old") << "a header of " << length << " bytes";
+  }
 }
 
 // A checksum shows damage; a file that was made wrong has a right one. Every number in it is looked at.
@@ -438,7 +482,9 @@ TEST_F(CheckpointTest, WrongContentsWithARightChecksumAreRefused) {
   for (int i = 0; i < 200; ++i) {
     std::string wrong = whole.substr(0, whole.size() - 8);
     // In the header, and anywhere.
-    for (const size_t size : {size_t{800}, wrong.size()}) wrong[random.Below(size)] = static_cast<char>(random());
+    for (const size_t size : {size_t{800}, wrong.size()}) {
+      wrong[wrong.size() - 1 - random.Below(size)] = static_cast<char>(random());
+    }
     const uint64_t checksum = Checksum(wrong);
     wrong.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
     ASSERT_TRUE(WriteFileAtomically(File("new"), wrong).ok());
@@ -553,7 +599,7 @@ TEST_F(CheckpointTest, ItemsOfOlderFilesGetWhatTheyHadNot) {
   const v1::TableCheckpoint& table = parts.header.tables(0);
   const size_t items_at = table.rows() * table.row_bytes();
   const std::string records = parts.body.substr(items_at);
-  for (uint32_t format = kOldestCheckpointFormat; format < kCheckpointFormat; ++format) {
+  for (uint32_t format = kOldestCheckpointFormat; format <= kNewestFormatWithHeaderFirst; ++format) {
     // The same as it was written then.
     parts.body.resize(items_at);
     for (uint64_t i = 0; i < table.items(); ++i) {

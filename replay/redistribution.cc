@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -17,34 +19,55 @@ namespace headrace {
 namespace {
 
 constexpr uint32_t kNone = RowStore::kNoRow;
+constexpr int kMostShards = 1024;  // of a run; as in proto/config.proto
 
-// Rows that stay together, because items hold each with the next one.
-struct Piece {
-  uint32_t first_row = 0;
-  uint32_t rows = 0;
-  uint64_t cell_bytes = 0;
-  std::vector<uint32_t> items;  // oldest first
-};
-
-// What a file holds of a table. The rows themselves are read again when they are wanted.
+// What a file holds of a table, but for the rows themselves, which are read again when they are wanted. There only
+// until it is known which pieces of it this shard takes.
 struct SavedTable {
   std::string path;
-  uint32_t shard = 0;
-  size_t readers = 0;
-  size_t turn = 0;  // of this one among them
-  v1::TableCheckpoint books;
-  uint64_t bytes_before_rows = 0;
+  uint64_t rows_at = 0;              // in the file
   std::vector<uint32_t> links;       // of each row
   std::vector<uint32_t> cell_bytes;  // of each row
   std::vector<Item> items;           // oldest first
-
-  std::vector<bool> joined;  // an item holds the row and the next one
-  std::vector<Piece> pieces;
-  std::vector<uint32_t> new_numbers;  // of the rows that are taken; kNone: it is not
-
-  // 0 for the oldest of its items, towards 1 for the newest, so that those of several files can be ordered.
-  double Age(uint32_t item) const { return (item + 0.5) / static_cast<double>(items.size()); }
 };
+
+// Rows that stay together, because items hold each with the next one.
+struct Piece {
+  size_t file = 0;  // of the share
+  uint32_t rows = 0;
+  uint64_t cell_bytes = 0;
+  uint32_t items = 0;
+  double newest = 0;  // the age of its newest item
+};
+
+struct TakenRow {
+  uint32_t number;  // in its file
+  uint32_t next;    // number in its file of the one that an item holds with it; kNone: there is none
+  uint32_t piece;
+};
+
+struct TakenItem {
+  Item item;   // its first_row is a number in the file
+  double age;  // see Age
+  uint32_t piece;
+};
+
+struct TakenFile {
+  std::string path;
+  uint64_t rows_at = 0;
+  std::vector<TakenRow> rows;  // in the order of the file
+};
+
+// What is this shard's of all files. Of a file no more is kept than this, so that the share takes memory, and not what
+// all shards have.
+struct Share {
+  std::vector<TakenFile> files;
+  std::vector<Piece> pieces;
+  std::vector<TakenItem> items;
+};
+
+// 0 for the oldest of a file's items, towards 1 for the newest, so that those of several files can be ordered.
+double Age(size_t item, const SavedTable& saved) { return (item + 0.5) / static_cast<double>(saved.items.size()); }
 
 absl::Status Skip(CheckpointReader& file, uint64_t bytes) {
   std::vector<std::byte> buffer(std::min<uint64_t>(bytes, 1 << 20));
@@ -62,8 +85,7 @@ absl::Status ReadRow(CheckpointReader& file, const RowLayout& layout, std::span<
   return absl::OkStatus();
 }
 
-absl::Status ReadLinks(CheckpointReader& file, const RowLayout& layout, SavedTable& saved) {
-  const uint64_t rows = saved.books.rows();
+absl::Status ReadLinks(CheckpointReader& file, const RowLayout& layout, uint64_t rows, SavedTable& saved) {
   if (rows > file.bytes_left() / layout.stride()) return absl::DataLossError("the file is cut off");
   std::vector<std::byte> row(layout.stride());
   saved.links.resize(rows);
@@ -78,6 +100,20 @@ absl::Status ReadLinks(CheckpointReader& file, const RowLayout& layout, SavedTab
   return absl::OkStatus();
 }
 
+// Among those of the file that are taken.
+uint32_t PlaceOf(uint32_t row, const TakenFile& file) {
+  return static_cast<uint32_t>(std::ranges::lower_bound(file.rows, row, {}, &TakenRow::number) - file.rows.begin());
+}
+
+// What somebody names, who may name a pipe, which would be waited for.
+absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenSource(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error)) {
+    return absl::NotFoundError(absl::StrFormat("%s is no regular file", path));
+  }
+  return CheckpointReader::Open(path);
+}
+
 // NotFound: what is here is another file.
 absl::StatusOr<v1::ReplayCheckpointHeader> ReadHeader(CheckpointReader& file, const v1::ShardFile& source,
                                                       const std::string& name, const std::string& run_id) {
@@ -90,12 +126,10 @@ absl::StatusOr<v1::ReplayCheckpointHeader> ReadHeader(CheckpointReader& file, co
 
 absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redistribution& redistribution,
                                      const std::string& run_id, const Table& table) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(source.path()));
-  const uint64_t all_bytes = file->bytes_left();
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, OpenSource(source.path()));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, ReadHeader(*file, source, redistribution.name(), run_id));
   SavedTable saved;
   saved.path = source.path();
-  saved.shard = source.shard();
   for (const v1::TableCheckpoint& books : header.tables()) {
     if (books.spec().name() != table.spec().name()) {
       RETURN_IF_ERROR(Skip(
@@ -106,87 +140,116 @@ absl::StatusOr<SavedTable> ReadTable(const v1::ShardFile& source, const v1::Redi
       return absl::DataLossError(
           absl::StrFormat("expected rows of %d bytes, got %d", table.layout().stride(), books.row_bytes()));
     }
-    saved.books = books;
-    saved.bytes_before_rows = all_bytes - file->bytes_left();
-    RETURN_IF_ERROR(ReadLinks(*file, table.layout(), saved));
+    saved.rows_at = file->position();
+    RETURN_IF_ERROR(ReadLinks(*file, table.layout(), books.rows(), saved));
     ASSIGN_OR_RETURN(saved.items, ReadItems(header.format(), books, *file));
   }
   RETURN_IF_ERROR(file->Finish());
   return saved;
 }
 
-absl::Status FindPieces(SavedTable& saved) {
+// For each row the one that an item holds before it, and whether an item holds the row at all.
+struct Held {
+  std::vector<uint32_t> previous;  // kNone: there is none
+  std::vector<bool> held;
+  std::vector<bool> joined;  // with the next one
+};
+
+absl::StatusOr<Held> FindHeld(const SavedTable& saved) {
   const auto torn = [] { return absl::DataLossError("an item's rows do not follow each other"); };
-  saved.joined.assign(saved.links.size(), false);
-  std::vector<uint32_t> previous(saved.links.size(), kNone);
-  std::vector<bool> held(saved.links.size(), false);
+  const size_t rows = saved.links.size();
+  Held found = {std::vector<uint32_t>(rows, kNone), std::vector<bool>(rows), std::vector<bool>(rows)};
   for (const Item& item : saved.items) {
     uint32_t row = item.first_row;
     if (item.rows == 0) return torn();
     for (uint32_t left = item.rows_held(); left > 0; --left) {
-      if (row >= saved.links.size()) return torn();
-      held[row] = true;
+      if (row >= rows) return torn();
+      found.held[row] = true;
       if (left == 1) break;
       const uint32_t next = saved.links[row];
-      if (next >= saved.links.size() || (previous[next] != kNone && previous[next] != row)) return torn();
-      previous[next] = row;
-      saved.joined[row] = true;
+      if (next >= rows || (found.previous[next] != kNone && found.previous[next] != row)) return torn();
+      found.previous[next] = row;
+      found.joined[row] = true;
       row = next;
     }
   }
+  return found;
+}
+
+// Adds those of a file's pieces whose turn is this reader's.
+absl::Status TakePieces(const SavedTable& saved, uint32_t shard_of_file, size_t turn, size_t readers, Share& share) {
+  ASSIGN_OR_RETURN(const Held found, FindHeld(saved));
+  constexpr uint32_t kOthers = kNone - 1;  // of a piece whose turn is another's
   std::vector<uint32_t> piece_of(saved.links.size(), kNone);
+  const size_t pieces_before = share.pieces.size();
+  size_t number = 0;
   for (uint32_t first = 0; first < saved.links.size(); ++first) {
-    if (!held[first] || previous[first] != kNone) continue;
-    Piece piece{.first_row = first};
+    if (!found.held[first] || found.previous[first] != kNone) continue;
+    const bool is_mine = (shard_of_file + number++) % readers == turn;
+    Piece piece{.file = share.files.size()};
     for (uint32_t row = first;; row = saved.links[row]) {
-      piece_of[row] = static_cast<uint32_t>(saved.pieces.size());
+      piece_of[row] = is_mine ? static_cast<uint32_t>(share.pieces.size()) : kOthers;
       ++piece.rows;
       piece.cell_bytes += saved.cell_bytes[row];
-      if (!saved.joined[row]) break;
+      if (!found.joined[row]) break;
     }
-    saved.pieces.push_back(std::move(piece));
+    if (is_mine) share.pieces.push_back(piece);
   }
-  for (uint32_t i = 0; i < saved.items.size(); ++i) {
+  for (size_t i = 0; i < saved.items.size(); ++i) {
     const uint32_t piece = piece_of[saved.items[i].first_row];
-    if (piece == kNone) return torn();  // they follow each other in a circle
-    saved.pieces[piece].items.push_back(i);
+    if (piece == kNone) {
+      share.pieces.resize(pieces_before);
+      return absl::DataLossError("an item's rows follow each other in a circle");
+    }
+    if (piece == kOthers) continue;
+    ++share.pieces[piece].items;
+    share.pieces[piece].newest = Age(i, saved);
+  }
+  for (size_t i = 0; i < saved.items.size(); ++i) {
+    const uint32_t piece = piece_of[saved.items[i].first_row];
+    if (piece != kOthers) share.items.push_back({saved.items[i], Age(i, saved), piece});
+  }
+  TakenFile& file = share.files.emplace_back(TakenFile{saved.path, saved.rows_at, {}});
+  for (uint32_t row = 0; row < saved.links.size(); ++row) {
+    if (piece_of[row] >= kOthers) continue;
+    file.rows.push_back({row, found.joined[row] ? saved.links[row] : kNone, piece_of[row]});
   }
   return absl::OkStatus();
 }
 
-struct Candidate {
-  SavedTable* saved;
-  const Piece* piece;
-
-  double age() const { return saved->Age(piece->items.back()); }
-};
-
-// Those of the candidates, newest first, that there is room for.
-void LeaveOutOldest(const Table& table, std::vector<Candidate>& candidates) {
-  std::sort(candidates.begin(), candidates.end(),
-            [](const Candidate& a, const Candidate& b) { return a.age() > b.age(); });
+// Leaves out the oldest pieces that there is no room for.
+void LeaveOutOldest(const Table& table, Share& share) {
+  std::vector<uint32_t> newest_first(share.pieces.size());
+  std::iota(newest_first.begin(), newest_first.end(), 0);
+  std::ranges::sort(newest_first, std::ranges::greater(), [&](uint32_t piece) { return share.pieces[piece].newest; });
+  std::vector<bool> fits(share.pieces.size());
+  const uint64_t max_items = table.spec().max_items();
+  const uint64_t most_items =
+      max_items > 0 ? std::min<uint64_t>(max_items, table.item_capacity()) : table.item_capacity();
   uint64_t rows = 0;
   uint64_t cell_bytes = 0;
   uint64_t items = 0;
   size_t fitting = 0;
-  for (; fitting < candidates.size(); ++fitting) {
-    rows += candidates[fitting].piece->rows;
-    cell_bytes += candidates[fitting].piece->cell_bytes;
-    items += candidates[fitting].piece->items.size();
-    if (!table.rows().CanHold(rows, cell_bytes) || (table.spec().max_items() > 0 && items > table.spec().max_items()))
-      break;
+  for (; fitting < newest_first.size(); ++fitting) {
+    const Piece& piece = share.pieces[newest_first[fitting]];
+    rows += piece.rows;
+    cell_bytes += piece.cell_bytes;
+    items += piece.items;
+    if (!table.rows().CanHold(rows, cell_bytes) || items > most_items) break;
+    fits[newest_first[fitting]] = true;
   }
-  if (fitting < candidates.size()) {
-    LogWarning("there is no room for the %d oldest of %d pieces of the checkpoint: they are left out",
-               candidates.size() - fitting, candidates.size());
-  }
-  candidates.resize(fitting);
+  if (fitting == newest_first.size()) return;
+  LogWarning("there is no room for the %d oldest of %d pieces of the checkpoint: they are left out",
+             newest_first.size() - fitting, newest_first.size());
+  const auto is_left_out = [&](const auto& taken) { return !fits[taken.piece]; };
+  for (TakenFile& file : share.files) std::erase_if(file.rows, is_left_out);
+  std::erase_if(share.items, is_left_out);
 }
 
 // The rows of several files that are taken, one after the other as a checkpoint of their own would have them.
 class TakenRows {
  public:
-  TakenRows(std::span<const SavedTable> files, const RowLayout& layout) : files_(files), layout_(layout) {}
+  TakenRows(std::span<const TakenFile> files, const RowLayout& layout) : files_(files), layout_(layout) {}
 
   absl::Status Read(std::span<std::byte> piece) {
     while (!piece.empty()) {
@@ -201,71 +264,68 @@ class TakenRows {
 
  private:
   absl::Status Next() {
-    while (true) {
-      const SavedTable& saved = files_[file_];
-      if (number_ == saved.links.size()) {
-        reader_.reset();
-        number_ = 0;
-        ++file_;
-        continue;
-      }
-      if (reader_ == nullptr) {
-        ASSIGN_OR_RETURN(reader_, CheckpointReader::Open(saved.path));
-        RETURN_IF_ERROR(Skip(*reader_, saved.bytes_before_rows));
-      }
-      row_.resize(layout_.stride());
-      size_t cell_bytes;
-      RETURN_IF_ERROR(ReadRow(*reader_, layout_, row_, cell_bytes));
-      row_.resize(layout_.stride() + cell_bytes);
-      RETURN_IF_ERROR(reader_->Read(std::span(row_).subspan(layout_.stride())));
-      const uint32_t number = number_++;
-      if (saved.new_numbers[number] == kNone) continue;
-      const uint32_t next = saved.joined[number] ? saved.new_numbers[saved.links[number]] : kNone;
-      std::memcpy(row_.data(), &next, sizeof(next));
-      left_ = row_;
-      return absl::OkStatus();
+    while (taken_ == files_[file_].rows.size()) {
+      reader_.reset();
+      rows_before_ += static_cast<uint32_t>(taken_);
+      taken_ = 0;
+      number_ = 0;
+      ++file_;
     }
+    const TakenFile& file = files_[file_];
+    if (reader_ == nullptr) {
+      ASSIGN_OR_RETURN(reader_, CheckpointReader::Open(file.path));
+      RETURN_IF_ERROR(Skip(*reader_, file.rows_at));
+    }
+    const TakenRow& taken = file.rows[taken_++];
+    do {
+      RETURN_IF_ERROR(ReadNextRow());
+    } while (number_++ < taken.number);
+    const uint32_t next = NumberOf(taken.next, file);
+    std::memcpy(row_.data(), &next, sizeof(next));
+    left_ = row_;
+    return absl::OkStatus();
   }
 
-  const std::span<const SavedTable> files_;
+  absl::Status ReadNextRow() {
+    row_.resize(layout_.stride());
+    size_t cell_bytes;
+    RETURN_IF_ERROR(ReadRow(*reader_, layout_, row_, cell_bytes));
+    row_.resize(layout_.stride() + cell_bytes);
+    return reader_->Read(std::span(row_).subspan(layout_.stride()));
+  }
+
+  // Among all that are taken, of a row of this file.
+  uint32_t NumberOf(uint32_t row, const TakenFile& file) const {
+    return row == kNone ? kNone : rows_before_ + PlaceOf(row, file);
+  }
+
+  const std::span<const TakenFile> files_;
   const RowLayout& layout_;
   size_t file_ = 0;
-  uint32_t number_ = 0;  // of the file's next row
+  uint32_t rows_before_ = 0;  // that are taken, of the files before
+  size_t taken_ = 0;          // of this file, so far
+  uint32_t number_ = 0;       // of the file's next row
   std::unique_ptr<CheckpointReader> reader_;
   std::vector<std::byte> row_;              // with its cells
   std::span<const std::byte> left_ = row_;  // of the row
 };
 
-uint32_t NumberTakenRows(std::span<const Candidate> taken, std::span<SavedTable> files) {
-  for (SavedTable& saved : files) saved.new_numbers.assign(saved.links.size(), kNone);
-  for (const Candidate& candidate : taken) {
-    uint32_t row = candidate.piece->first_row;
-    for (uint32_t left = candidate.piece->rows; left > 0; --left, row = candidate.saved->links[row]) {
-      candidate.saved->new_numbers[row] = 0;
-    }
+// Oldest first, with the numbers that their rows have among all that are taken.
+std::vector<Item> TakenItems(Share& share) {
+  std::vector<uint32_t> rows_before;
+  uint32_t rows = 0;
+  for (const TakenFile& file : share.files) {
+    rows_before.push_back(rows);
+    rows += static_cast<uint32_t>(file.rows.size());
   }
-  uint32_t count = 0;
-  for (SavedTable& saved : files) {
-    for (uint32_t& number : saved.new_numbers) {
-      if (number != kNone) number = count++;
-    }
-  }
-  return count;
-}
-
-std::vector<Item> TakenItems(std::span<const Candidate> taken) {
-  std::vector<std::pair<double, Item>> aged;
-  for (const Candidate& candidate : taken) {
-    for (const uint32_t number : candidate.piece->items) {
-      Item item = candidate.saved->items[number];
-      item.first_row = candidate.saved->new_numbers[item.first_row];
-      aged.push_back({candidate.saved->Age(number), item});
-    }
-  }
-  std::stable_sort(aged.begin(), aged.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::ranges::stable_sort(share.items, {}, &TakenItem::age);
   std::vector<Item> items;
-  items.reserve(aged.size());
-  for (const auto& [age, item] : aged) items.push_back(item);
+  items.reserve(share.items.size());
+  for (const TakenItem& taken : share.items) {
+    const size_t file = share.pieces[taken.piece].file;
+    items.push_back(taken.item);
+    items.back().first_row = rows_before[file] + PlaceOf(taken.item.first_row, share.files[file]);
+  }
   return items;
 }
 
@@ -283,11 +343,19 @@ v1::Redistribution FindFiles(v1::Redistribution redistribution, const std::strin
   return redistribution;
 }
 
+absl::Status CheckRedistribution(const v1::Redistribution& redistribution) {
+  int most = redistribution.files_size();
+  for (const v1::ShardFile& file : redistribution.files()) most = std::max(most, file.readers_size());
+  if (most <= kMostShards) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("expected files of, and readers among, at most %d shards, got %d", kMostShards, most));
+}
+
 std::vector<uint32_t> ReadableFiles(const v1::Redistribution& redistribution, const std::string& run_id) {
   std::vector<uint32_t> readable;
   for (int i = 0; i < redistribution.files_size(); ++i) {
     const v1::ShardFile& source = redistribution.files(i);
-    absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(source.path());
+    absl::StatusOr<std::unique_ptr<CheckpointReader>> file = OpenSource(source.path());
     absl::Status status = file.status();
     if (status.ok()) status = ReadHeader(**file, source, redistribution.name(), run_id).status();
     if (status.ok()) {
@@ -306,42 +374,32 @@ absl::Status TakeShare(const v1::Redistribution& redistribution, const std::stri
     return absl::UnimplementedError(absl::StrFormat(
         "its items are over rows of table \"%s\", which of those are here is not known any more", table.spec().over()));
   }
-  std::vector<SavedTable> files;
+  Share share;
   v1::TableState state = redistribution.state();
   for (const v1::ShardFile& source : redistribution.files()) {
     const auto reader = std::ranges::find(source.readers(), shard);
     if (reader == source.readers().end()) continue;
-    absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
-    absl::Status whole = saved.status();
-    if (whole.ok()) whole = FindPieces(*saved);
     const auto readers = static_cast<uint64_t>(source.readers_size());
     const auto turn = static_cast<uint64_t>(reader - source.readers().begin());
-    if (whole.ok()) {
-      saved->readers = readers;
-      saved->turn = turn;
-      files.push_back(*std::move(saved));
-    } else if (absl::IsDataLoss(whole) || absl::IsNotFound(whole)) {  // as its other readers find it, too
-      LogError("what shard %d held of table \"%s\" is lost: %s", source.shard(), table.spec().name(), whole.ToString());
-      // Each of them leaves out a part of its steps, which the learner then counts as lost.
-      const uint64_t steps = source.inserted_steps();
-      const uint64_t part = steps * (turn + 1) / readers - steps * turn / readers;
-      state.set_inserted_steps(state.inserted_steps() - std::min(state.inserted_steps(), part));
-    } else {
-      return whole;
-    }
+    const absl::StatusOr<SavedTable> saved = ReadTable(source, redistribution, run_id, table);
+    absl::Status taken = saved.status();
+    if (taken.ok()) taken = TakePieces(*saved, source.shard(), turn, readers, share);
+    if (taken.ok()) continue;
+    if (!absl::IsDataLoss(taken) && !absl::IsNotFound(taken)) return taken;
+    // As its other readers find it, too. Each of them leaves out a part of its steps, which the learner then counts as
+    // lost.
+    LogError("what shard %d held of table \"%s\" is lost: %s", source.shard(), table.spec().name(), taken.ToString());
+    const uint64_t steps = source.inserted_steps();
+    const uint64_t part = steps * (turn + 1) / readers - steps * turn / readers;
+    state.set_inserted_steps(state.inserted_steps() - std::min(state.inserted_steps(), part));
   }
-  std::vector<Candidate> taken;
-  for (SavedTable& saved : files) {
-    for (size_t i = 0; i < saved.pieces.size(); ++i) {
-      if ((saved.shard + i) % saved.readers == saved.turn) taken.push_back({&saved, &saved.pieces[i]});
-    }
-  }
-  LeaveOutOldest(table, taken);
-  const uint32_t count = NumberTakenRows(taken, files);
-  TakenRows source(files, table.layout());
+  LeaveOutOldest(table, share);
+  size_t count = 0;
+  for (const TakenFile& file : share.files) count += file.rows.size();
+  TakenRows source(share.files, table.layout());
   ASSIGN_OR_RETURN(const std::vector<RowStore::Address> rows,
                    table.RestoreRows(count, [&](std::span<std::byte> piece) { return source.Read(piece); }));
-  const std::vector<Item> items = TakenItems(taken);
+  const std::vector<Item> items = TakenItems(share);
   LogInfo("%d items in %d rows taken from checkpoint %s of %d shards", items.size(), count, redistribution.name(),
           redistribution.files_size());
   RETURN_IF_ERROR(table.RestoreBooks(state, {}, items, rows));

@@ -23,6 +23,9 @@ namespace headrace {
 // if they are there, because the directory of a run may have been moved or copied since they were written.
 v1::Redistribution FindFiles(v1::Redistribution redistribution, const std::string& checkpoint_directory);
 
+// InvalidArgument: it names more files, or readers of one, than a run has shards.
+absl::Status CheckRedistribution(const v1::Redistribution& redistribution);
+
 // Places of those files that are here, and that checkpoint of that run by that shard. What is at the place of another
 // machine's file may be a file of another shard. Damage shows only when all of a file is read.
 std::vector<uint32_t> ReadableFiles(const v1::Redistribution& redistribution, const std::string& run_id);

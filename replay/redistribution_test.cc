@@ -1,5 +1,7 @@
 #include "replay/redistribution.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -192,6 +194,27 @@ TEST_F(RedistributionTest, OfFilesAtTheirPlacesThoseOfTheseShardsAreReadable) {
   redistribution_.mutable_files(0)->set_path(redistribution_.files(1).path());
   redistribution_.set_name("another");
   EXPECT_THAT(ReadableFiles(redistribution_, "run"), IsEmpty());
+}
+
+// A shard waited for ever for what somebody might write into it.
+TEST_F(RedistributionTest, APipeIsNoFile) {
+  WriteShard(0, 3);
+  const std::string pipe = directory_.path() + "/pipe.replay";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  redistribution_.mutable_files(0)->set_path(pipe);
+  EXPECT_THAT(ReadableFiles(redistribution_, "run"), IsEmpty());
+  EXPECT_THAT(Items(*TakeInto(0, 1)->Tables()[0]), IsEmpty());
+}
+
+TEST_F(RedistributionTest, ThereAreNoMoreFilesThanShards) {
+  for (int i = 0; i < 1024; ++i) redistribution_.add_files()->add_readers(0);
+  EXPECT_TRUE(CheckRedistribution(redistribution_).ok());
+  redistribution_.add_files();
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckRedistribution(redistribution_)));
+  redistribution_.clear_files();
+  v1::ShardFile& file = *redistribution_.add_files();
+  for (int i = 0; i < 1025; ++i) file.add_readers(0);
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckRedistribution(redistribution_)));
 }
 
 // Such a run once went on from nearly nothing, said so nowhere but in a shard's log, and wrote over its checkpoint.

@@ -48,6 +48,7 @@ class ReplayService final : public Base {
 
   grpc::Status CreateTable(grpc::ServerContext*, const v1::CreateTableRequest* request,
                            v1::CreateTableResponse* response) override {
+    if (const absl::Status status = CheckRedistribution(request->redistribution()); !status.ok()) return ToGrpc(status);
     const v1::Redistribution redistribution = headrace::FindFiles(request->redistribution(), checkpoint_directory_);
     const absl::StatusOr<Table*> table = shard_->CreateTable(request->peer(), request->spec(),
                                                              request->has_redistribution() ? &redistribution : nullptr);
@@ -63,6 +64,7 @@ class ReplayService final : public Base {
   grpc::Status FindFiles(grpc::ServerContext*, const v1::FindFilesRequest* request,
                          v1::FindFilesResponse* response) override {
     if (const absl::Status status = shard_->CheckPeer(request->peer()); !status.ok()) return ToGrpc(status);
+    if (const absl::Status status = CheckRedistribution(request->redistribution()); !status.ok()) return ToGrpc(status);
     const v1::Redistribution here = headrace::FindFiles(request->redistribution(), checkpoint_directory_);
     const std::vector<uint32_t> readable = ReadableFiles(here, request->peer().run_id());
     response->set_shard(shard_->number());

@@ -57,6 +57,11 @@ class Table {
 
   const v1::TableSpec& spec() const { return spec_; }
   const RowLayout& layout() const { return chunks_.layout; }
+  // Items that there may be at a time, by max_items and max_bytes.
+  size_t item_capacity() const ABSL_LOCKS_EXCLUDED(chunks_.mutex) {
+    MutexLock lock(&chunks_.mutex);
+    return items_.capacity();
+  }
   // Of the steps only those that are durable.
   v1::TableState State() const ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   // What is there now is what this life begins with; without it, that of an empty table.
