@@ -1,6 +1,7 @@
 #include "common/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,6 +104,17 @@ absl::Status AtomicFile::Commit() {
   committed_ = true;
   return SyncDirectoryOf(path_);
 }
+
+absl::StatusOr<std::unique_ptr<FileLock>> FileLock::Take(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) return ErrnoStatus("open", path);
+  std::unique_ptr<FileLock> lock(new FileLock(file));
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return ErrnoStatus("lock", path);
+  return absl::FailedPreconditionError(absl::StrCat("another process has locked ", path));
+}
+
+FileLock::~FileLock() { ::close(file_); }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {
   absl::StatusOr<std::unique_ptr<AtomicFile>> file = AtomicFile::Create(path);

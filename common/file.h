@@ -50,6 +50,20 @@ class AtomicFile {
   std::string buffer_;
 };
 
+// That this process alone may change what is in a directory, as long as the object lives: PATH is made if it is not
+// there, and stays. The kernel lets go of it when the process ends, however it does.
+class FileLock {
+ public:
+  // FailedPrecondition: another process has it.
+  static absl::StatusOr<std::unique_ptr<FileLock>> Take(const std::string& path);
+  ~FileLock();
+
+ private:
+  explicit FileLock(int file) : file_(file) {}
+
+  const int file_;
+};
+
 // One with these contents.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 

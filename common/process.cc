@@ -1,5 +1,6 @@
 #include "common/process.h"
 
+#include <csignal>
 #include <exception>
 #include <iostream>
 
@@ -96,6 +97,7 @@ int RunProcess(int argc, char** argv, const std::string& usage,
   InitLog(name.empty() ? program.substr(program.rfind('/') + 1) : name);
   TakeOverGrpcLog();
   RaiseOpenFileLimit();
+  ::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of whoever writes it
   TuneAllocatorForStreaming();
   ShutdownSignal::Install();
   if (const int32_t parent = absl::GetFlag(FLAGS_die_with_parent); parent != 0) {

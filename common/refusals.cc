@@ -34,6 +34,7 @@ struct State {
   std::array<prometheus::Counter*, kReasons.size()> counters ABSL_GUARDED_BY(mutex) = {};
   std::chrono::steady_clock::time_point interval_begin ABSL_GUARDED_BY(mutex);
   int lines ABSL_GUARDED_BY(mutex) = 0;
+  int64_t calls_without_token ABSL_GUARDED_BY(mutex) = 0;
 };
 
 // Never destroyed: gRPC's threads outlive main.
@@ -117,8 +118,15 @@ void CountRefusal(Refusal refusal, absl::string_view peer) {
     State& state = TheState();
     MutexLock lock(&state.mutex);
     if (prometheus::Counter* const counter = state.counters[reason]) counter->Increment();
+    if (refusal == Refusal::kToken) ++state.calls_without_token;
   }
   if (!peer.empty() && MayLog()) LogWarning("%s is turned away: %s", peer, kWhys[reason]);
+}
+
+int64_t CallsWithoutToken() {
+  State& state = TheState();
+  MutexLock lock(&state.mutex);
+  return state.calls_without_token;
 }
 
 void TakeOverGrpcLog() {

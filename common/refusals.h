@@ -6,6 +6,8 @@
 #ifndef HEADRACE_COMMON_REFUSALS_H_
 #define HEADRACE_COMMON_REFUSALS_H_
 
+#include <cstdint>
+
 #include "absl/strings/string_view.h"
 #include "common/metrics.h"
 
@@ -30,6 +32,9 @@ class RefusalCounters {
 
 // `peer`: who it was, for the log, to which some lines a second of it go; empty: nobody knows.
 void CountRefusal(Refusal refusal, absl::string_view peer = "");
+
+// Calls that were refused for their token, since the process began. No interceptor or service hears of them.
+int64_t CallsWithoutToken();
 
 // From now on gRPC's own log goes to ours, no more than some lines a second of it, and whom gRPC itself turns away is
 // counted: failed handshakes and what is too large.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/calls_begun.h"
+#include "common/refusals.h"
 #include "common/rpc_method.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/server_context.h"
@@ -73,17 +74,19 @@ class CountingFactory final : public ServerInterceptorFactoryInterface {
 }  // namespace
 
 RpcMetrics::RpcMetrics(MetricRegistry& registry)
-    : ended_(registry.AddCounterFamily("headrace_rpc_ended_total",
-                                       "Calls that have ended, by method (`other`: none that this program knows) and "
-                                       "status code; a stream is one call.",
-                                       {"method", "code"})),
+    : ended_(registry.AddCounterFamily(
+          "headrace_rpc_ended_total",
+          "Calls that have ended, by method (`other`: none that this program knows) and "
+          "status code; a stream is one call, and CANCELLED if it was cut off, as for a message "
+          "that is too large. Not those without an accepted token.",
+          {"method", "code"})),
       heard_(std::make_shared<std::atomic<int64_t>>(0)) {
   prometheus::Gauge& unheard = registry.AddGauge(
       "headrace_rpc_unheard_calls",
       "Calls that have come to the process and not to a service: unary calls whose request is on its way now, and all "
-      "that were refused because it is too large.");
+      "that were refused because it is too large. Not those without an accepted token.");
   registry.OnPage([&unheard, heard = heard_] {
-    const int64_t calls = *heard;  // before: a call that comes in between is unheard for once
+    const int64_t calls = *heard + CallsWithoutToken();  // before: one that comes in between is unheard for once
     unheard.Set(static_cast<double>(std::max<int64_t>(0, CallsBegun() - calls)));
   });
 }

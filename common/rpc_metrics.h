@@ -6,8 +6,9 @@
 //
 // A stream is one call, counted once, when its end has come to the client or the client is gone. A call that is cut off
 // has the code that the service gave, or CANCELLED if that was none or, in a callback call, OK. A unary call is heard
-// of when its request is there: what gRPC refuses before, because of the request's size, stays among the unheard. What
-// a client can do to the metrics is bounded: methods of which the program has no description are one, "other".
+// of when its request is there: what gRPC refuses before, because of the request's size, stays among the unheard. A
+// call without an accepted token is in neither of the two, but in headrace_grpc_refusals_total (common/refusals.h).
+// What a client can do to the metrics is bounded: methods of which the program has no description are one, "other".
 //
 // Thread-safe. Must outlive the server.
 #ifndef HEADRACE_COMMON_RPC_METRICS_H_

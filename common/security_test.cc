@@ -24,6 +24,7 @@
 #include "common/metrics.h"
 #include "common/mutex.h"
 #include "common/refusals.h"
+#include "common/rpc_metrics.h"
 #include "common/server_stream.h"
 #include "common/test_peer.h"
 #include "gmock/gmock.h"
@@ -156,7 +157,7 @@ class SecurityTest : public ::testing::Test {
 
   void Serve(const Security& security, const ServerLimits& limits = {}) {
     absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-        GrpcServer::Start("127.0.0.1:0", {&service_}, nullptr, security, limits);
+        GrpcServer::Start("127.0.0.1:0", {&service_}, &rpcs_, security, limits);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -186,6 +187,7 @@ class SecurityTest : public ::testing::Test {
 
   MetricRegistry registry_{"test"};
   RefusalCounters refusals_{registry_};
+  const RpcMetrics rpcs_{registry_};
   Service service_;
   std::unique_ptr<GrpcServer> server_;
   const Authority authority_{"authority"};
@@ -208,6 +210,7 @@ TEST_F(SecurityTest, AWrongTokenIsUnauthenticated) {
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
               ContainsRegex("certificate for .*is turned away: it has no accepted"));
   EXPECT_TRUE(Counted("token"));
+  EXPECT_THAT(registry_.Text(), HasSubstr("headrace_rpc_unheard_calls 0\n"));
   EXPECT_TRUE(AskAs(*Open(authority_.Issue("other"))).ok());
 }
 

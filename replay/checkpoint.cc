@@ -222,8 +222,10 @@ absl::StatusOr<v1::CheckpointResponse> WriteFile(const Shard& shard, const std::
     RETURN_IF_ERROR(AtLowPriority([&] { return AppendTables(*table, std::move(snapshot), file, header); }));
   }
   const std::string last = header.SerializeAsString();
+  const uint64_t last_checksum = Checksum(last);
   const uint64_t last_bytes = last.size();
   RETURN_IF_ERROR(file.Append(last));
+  RETURN_IF_ERROR(file.Append(BytesOf(last_checksum)));
   RETURN_IF_ERROR(file.Append(BytesOf(last_bytes)));
   const uint64_t checksum = file.checksum();
   RETURN_IF_ERROR(file.Append(BytesOf(checksum)));

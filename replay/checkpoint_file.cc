@@ -113,15 +113,21 @@ absl::StatusOr<std::string> CheckpointReader::ReadText(uint64_t bytes) {
 absl::StatusOr<std::string> CheckpointReader::TakeTrailer() {
   const uint64_t tables_at = position_;
   uint64_t bytes;
-  if (bytes_left() < sizeof(bytes)) return absl::DataLossError("the file is cut off");
-  RETURN_IF_ERROR(GoTo(end_ - sizeof(bytes)));
+  uint64_t checksum;
+  constexpr size_t kBehind = sizeof(checksum) + sizeof(bytes);
+  if (bytes_left() < kBehind) return absl::DataLossError("the file is cut off");
+  RETURN_IF_ERROR(GoTo(end_ - kBehind));
+  RETURN_IF_ERROR(ReadUnchecked(std::as_writable_bytes(std::span(&checksum, 1))));
   RETURN_IF_ERROR(ReadUnchecked(std::as_writable_bytes(std::span(&bytes, 1))));
-  if (bytes > end_ - sizeof(bytes) - tables_at) return absl::DataLossError("the file is cut off");
-  const uint64_t header_at = end_ - sizeof(bytes) - bytes;
+  if (bytes > end_ - kBehind - tables_at) return absl::DataLossError("the file is cut off");
+  const uint64_t header_at = end_ - kBehind - bytes;
   RETURN_IF_ERROR(GoTo(header_at));
   ASSIGN_OR_RETURN(std::string header, ReadText(bytes));
+  if (Checksum(header) != checksum) return absl::DataLossError("the checksum of its header does not fit");
   trailer_ = header;
-  trailer_.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+  for (const uint64_t number : {checksum, bytes}) {
+    trailer_.append(reinterpret_cast<const char*>(&number), sizeof(number));
+  }
   end_ = header_at;
   RETURN_IF_ERROR(GoTo(tables_at));
   return header;

@@ -153,7 +153,7 @@ struct Parts {
 };
 
 constexpr size_t kLengthBytes = sizeof(uint64_t);
-constexpr size_t kMostSurroundings = kCheckpointMagic.size() + 2 * kLengthBytes;
+constexpr size_t kMostSurroundings = kCheckpointMagic.size() + 3 * kLengthBytes;
 
 uint64_t LengthAt(const uint8_t* data) {
   uint64_t length;
@@ -169,8 +169,9 @@ bool Split(std::span<const uint8_t> input, Parts& parts) {
   std::span<const uint8_t> rest = input.subspan(after);
   parts.header_is_last = length == kHeaderIsLast;
   if (parts.header_is_last) {
-    rest = rest.first(rest.size() - kLengthBytes);
-    length = LengthAt(rest.data() + rest.size());
+    if (rest.size() < 2 * kLengthBytes) return false;
+    length = LengthAt(rest.data() + rest.size() - kLengthBytes);
+    rest = rest.first(rest.size() - 2 * kLengthBytes);
   }
   if (length > rest.size()) return false;
   const size_t header_at = parts.header_is_last ? rest.size() - length : 0;
@@ -183,16 +184,17 @@ bool Split(std::span<const uint8_t> input, Parts& parts) {
 // Returns how many bytes it has.
 size_t Join(const Parts& parts, uint8_t* data) {
   uint8_t* end = std::ranges::copy(kCheckpointMagic, data).out;
-  const auto append_length = [&](uint64_t length) {
-    std::memcpy(end, &length, sizeof(length));
-    end += sizeof(length);
+  const auto append_number = [&](uint64_t number) {
+    std::memcpy(end, &number, sizeof(number));
+    end += sizeof(number);
   };
-  append_length(parts.header_is_last ? kHeaderIsLast : parts.header.size());
+  append_number(parts.header_is_last ? kHeaderIsLast : parts.header.size());
   if (!parts.header_is_last) end = std::ranges::copy(parts.header, end).out;
   end = std::ranges::copy(parts.tables, end).out;
   if (parts.header_is_last) {
     end = std::ranges::copy(parts.header, end).out;
-    append_length(parts.header.size());
+    append_number(Checksum({reinterpret_cast<const char*>(parts.header.data()), parts.header.size()}));
+    append_number(parts.header.size());
   }
   return static_cast<size_t>(end - data);
 }

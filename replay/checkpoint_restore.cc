@@ -1,6 +1,8 @@
 // A shard is filled from its newest checkpoint that is whole. Rows go from the file straight into the table, so that a
 // restart needs memory for them once; what turns out to be damaged is dropped with the shard's tables.
+#include <algorithm>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,10 +54,22 @@ bool OfAnotherNumber(const v1::ReplayCheckpointHeader& header, const Shard& shar
   return header.shards() > 0 && shard.shards() > 0 && header.shards() != shard.shards();
 }
 
+absl::Status ReadToTheEnd(CheckpointReader& file) {
+  std::vector<std::byte> buffer(1 << 20);
+  while (file.bytes_left() > 0) {
+    RETURN_IF_ERROR(file.Read(std::span(buffer).first(std::min<uint64_t>(buffer.size(), file.bytes_left()))));
+  }
+  return file.Finish();
+}
+
 absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, Shard& shard,
                                                        absl::FunctionRef<bool()> interrupted) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> file, CheckpointReader::Open(path));
   ASSIGN_OR_RETURN(const v1::ReplayCheckpointHeader header, file->ReadHeader());
+  // A header that is the first has no checksum of its own, and what it says of shards may be damage.
+  if (OfAnotherNumber(header, shard) && header.format() <= kNewestFormatWithHeaderFirst) {
+    RETURN_IF_ERROR(ReadToTheEnd(*file));
+  }
   if (OfAnotherNumber(header, shard)) return header;
   RestoredRows restored;
   for (const v1::TableCheckpoint& table : header.tables()) {

@@ -8,8 +8,10 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <limits>
 #include <map>
+#include <thread>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -79,12 +81,13 @@ struct Parts {
 
 constexpr size_t kTablesAt = 24;  // after the magic and what says where the header is
 constexpr size_t kEndBytes = 16;  // the header's length and the checksum
+constexpr size_t kHeaderChecksumBytes = 8;
 
 Parts Split(const std::string& file) {
   uint64_t header_bytes;
   const size_t header_end = file.size() - kEndBytes;
   std::memcpy(&header_bytes, file.data() + header_end, sizeof(header_bytes));
-  const size_t header_at = header_end - header_bytes;
+  const size_t header_at = header_end - kHeaderChecksumBytes - header_bytes;
   Parts parts;
   EXPECT_TRUE(parts.header.ParseFromString(file.substr(header_at, header_bytes)));
   parts.body = file.substr(kTablesAt, header_at - kTablesAt);
@@ -95,15 +98,16 @@ Parts Split(const std::string& file) {
 std::string Join(const Parts& parts) {
   const std::string header = parts.header.SerializeAsString();
   std::string file(kCheckpointMagic);
-  const auto append_length = [&](uint64_t length) {
-    file.append(reinterpret_cast<const char*>(&length), sizeof(length));
+  const auto append_number = [&](uint64_t number) {
+    file.append(reinterpret_cast<const char*>(&number), sizeof(number));
   };
   if (parts.header.format() > kNewestFormatWithHeaderFirst) {
-    append_length(kHeaderIsLast);
+    append_number(kHeaderIsLast);
     file += parts.body + header;
-    append_length(header.size());
+    append_number(Checksum(header));
+    append_number(header.size());
   } else {
-    append_length(header.size());
+    append_number(header.size());
     file += header + parts.body;
   }
   const uint64_t checksum = Checksum(file);
@@ -181,7 +185,84 @@ TEST_F(CheckpointTest, RestoresEverythingToTheByte) {
   EXPECT_EQ(restored->Tables()[0]->spec().SerializeAsString(), shard->Tables()[0]->spec().SerializeAsString());
 }
 
-// Each is cut when its turn to be written has come.
+// Wherever a bit of the header has flipped, also where it says which of the files is the newest, or of how many shards.
+TEST_F(CheckpointTest, ADamagedHeaderIsReportedAndTheOneBeforeRestored) {
+  Shard shard(3, kBudget, 1, 1);
+  TestWriter writer(*shard.CreateTable(MakePeer("run", "learner"), TestSpec()), 11);
+  writer.Append(0, 10);
+  ASSERT_TRUE(writer.Insert().ok());
+  ASSERT_TRUE(Write(shard, "old").ok());
+  ASSERT_TRUE(Write(shard, "new").ok());
+  const std::string whole = *ReadFile(File("new"));
+  const size_t header_bytes = Split(whole).header.ByteSizeLong();
+  for (size_t bit = 0; bit < 8 * header_bytes; ++bit) {
+    std::string damaged = whole;
+    damaged[whole.size() - kEndBytes - kHeaderChecksumBytes - header_bytes + bit / 8] ^= 1 << bit % 8;
+    ASSERT_TRUE(WriteFileAtomically(File("new"), damaged).ok());
+    Shard restored(3, kBudget, 2, 1);
+    testing::internal::CaptureStderr();
+    ASSERT_EQ(Restore(restored), "old") << bit;
+    ASSERT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("new.replay is not usable")) << bit;
+  }
+}
+
+// A header that is the first has no checksum of its own.
+TEST_F(CheckpointTest, OfAnOlderFormatDamageIsNotTakenForAnotherNumberOfShards) {
+  Shard shard(3, kBudget, 1, 1);
+  ASSERT_TRUE(shard.CreateTable(MakePeer("run", "learner"), TestSpec()).ok());
+  ASSERT_TRUE(Write(shard, "old").ok());
+  ASSERT_TRUE(Write(shard, "new").ok());
+  Parts parts = Split(*ReadFile(File("new")));
+  parts.header.set_format(kNewestFormatWithHeaderFirst);
+  parts.header.set_shards(3);
+  std::string file = Join(parts);
+  ASSERT_TRUE(WriteFileAtomically(File("new"), file).ok());
+  Shard spread(3, kBudget, 2, 1);
+  EXPECT_EQ(Restore(spread), "") << "it is whole, and of three shards";
+  file.back() ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(File("new"), file).ok());
+  Shard restored(3, kBudget, 2, 1);
+  EXPECT_EQ(Restore(restored), "old");
+}
+
+// A table is cut when its turn has come: what is inserted into the second while the first is written is in the file.
+TEST_F(CheckpointTest, ATableIsNotCutBeforeItIsWritten) {
+  constexpr uint64_t kLargeBudget = 64 << 20;
+  Shard shard(3, 2 * kLargeBudget, 1);
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(kLargeBudget);
+  TestWriter first(*shard.CreateTable(MakePeer("run", "learner"), spec), 11);
+  for (int i = 0; i < 40; ++i) {
+    first.Append(0, 20'000);
+    ASSERT_TRUE(first.Insert().ok());
+  }
+  spec.set_name("z");
+  TestWriter second(*shard.CreateTable(MakePeer("run", "learner"), spec), 12);
+  uint64_t inserted = 0;
+  bool met = false;
+  for (int attempt = 0; attempt < 100 && !met; ++attempt) {
+    const uint64_t before = inserted;
+    auto written = std::async(std::launch::async, [&] { return Write(shard, "one", 1).status(); });
+    const auto being_written = [&] {
+      return std::ranges::any_of(*ListDirectory(directory_.path()),
+                                 [](const std::string& name) { return name.ends_with(".tmp"); });
+    };
+    while (!being_written() && written.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+      std::this_thread::yield();
+    }
+    second.Append(0, 1);
+    ASSERT_TRUE(second.Insert().ok());
+    ++inserted;
+    ASSERT_TRUE(written.get().ok());
+    Shard restored(3, 2 * kLargeBudget, 2);
+    ASSERT_EQ(Restore(restored), "one");
+    const uint64_t steps = (*restored.FindTable("z"))->State().inserted_steps();
+    ASSERT_GE(steps, before);
+    met = steps == inserted;
+  }
+  EXPECT_TRUE(met);
+}
+
 TEST_F(CheckpointTest, TablesWithRowsOfTheirOwnAllComeBack) {
   const std::unique_ptr<Shard> shard = MakeFullShard();
   v1::TableSpec spec = FramesSpec();

@@ -19,6 +19,8 @@ namespace {
 // Of a stream's chunks that are not on disk yet: with more no message is read, whatever window its writer keeps.
 constexpr size_t kMostUndurableBytes = kMaxMessageBytes;
 
+constexpr uint64_t kMaxSequence = uint64_t{1} << 62;
+
 // What lies at bytes `offset` and up of a message, which the slices hold.
 std::vector<ChunkPayload::Piece> PiecesOf(const std::vector<grpc::Slice>& slices, size_t offset, size_t bytes) {
   std::vector<ChunkPayload::Piece> pieces;
@@ -74,6 +76,10 @@ class InsertStream final : public ServerStream {
     ASSIGN_OR_RETURN(Table * table, shard_->FindTableWithRows(open.table()));
     RETURN_IF_ERROR(CheckSameSignature(table->spec().signature(), open.signature()));
     writer_ = open.writer();
+    if (open.first_sequence() > kMaxSequence) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("expected a first_sequence up to 2^62, got %d", open.first_sequence()));
+    }
     const Table::OpenedWriter opened = table->OpenWriter(writer_, open.first_sequence());
     session_ = opened.session;
     table_ = table;

@@ -108,14 +108,12 @@ absl::StatusOr<ReadRequest> ReadRequestOf(const v1::JournalEntry& entry) {
   return request;
 }
 
-// Writers of the life that ended, as their streams would have come.
+// Writers of the life that ended, each as if it came for its chunk and left: of writers that stay, the rows of episodes
+// that go on are kept, and of all that there ever were they could be more than the table holds.
 class Inserter {
  public:
   explicit Inserter(Shard& shard) : shard_(shard) { SetLimited(false); }
-  ~Inserter() {
-    for (const auto& [writer, session] : sessions_) writer.first->CloseWriter(writer.second, session);
-    SetLimited(true);
-  }
+  ~Inserter() { SetLimited(true); }
 
   absl::Status Take(const v1::JournalEntry& entry) {
     if (entry.has_create()) {
@@ -127,19 +125,13 @@ class Inserter {
     ASSIGN_OR_RETURN(Table * table, shard_.FindTableWithRows(entry.table()));
     ASSIGN_OR_RETURN(const ReadRequest request, ReadRequestOf(entry));
     const v1::ChunkHeader& chunk = request.head.chunk();
-    const auto writer = std::pair(table, entry.writer());
-    uint64_t& last = last_sequences_[writer];
-    if (!sessions_.contains(writer) || chunk.sequence() > last + 1) {
-      const Table::OpenedWriter opened = table->OpenWriter(entry.writer(), chunk.sequence());
-      sessions_[writer] = opened.session;
-      last = opened.last_sequence;
-    }
     const uint64_t steps = table->State().inserted_steps();
-    ASSIGN_OR_RETURN(const Table::Outcome outcome,
-                     table->Insert(entry.writer(), sessions_[writer], chunk, ChunkPayload(request.payload),
-                                   {this, [] {}}, [] { return 0; }));
-    if (outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
-    last = std::max(last, chunk.sequence());
+    const uint64_t session = table->OpenWriter(entry.writer(), chunk.sequence()).session;
+    const absl::StatusOr<Table::Outcome> outcome =
+        table->Insert(entry.writer(), session, chunk, ChunkPayload(request.payload), {this, [] {}}, [] { return 0; });
+    table->CloseWriter(entry.writer(), session);
+    RETURN_IF_ERROR(outcome.status());
+    if (*outcome != Table::Outcome::kDone) return absl::InternalError("a chunk of the journal had to wait");
     steps_ += table->State().inserted_steps() - steps;
     return absl::OkStatus();
   }
@@ -152,8 +144,6 @@ class Inserter {
   }
 
   Shard& shard_;
-  std::map<std::pair<Table*, uint64_t>, uint64_t> sessions_;
-  std::map<std::pair<Table*, uint64_t>, uint64_t> last_sequences_;
   uint64_t steps_ = 0;
 };
 
@@ -169,7 +159,14 @@ absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t fi
     v1::JournalEntry entry;
     while (reader.Next(entry)) {
       if (interrupted()) return absl::CancelledError("interrupted while the journal was restored");
-      if (const absl::Status taken = inserter.Take(entry); !taken.ok()) {
+      const absl::Status taken = inserter.Take(entry);
+      // Not damage: with what the table needs, everything is still there.
+      if (!taken.ok() && entry.has_create() && absl::IsFailedPrecondition(taken)) {
+        return absl::FailedPreconditionError(
+            absl::StrCat(path, ": ", taken.message(),
+                         ": start with what it had, or remove the journal's files, and lose what they hold"));
+      }
+      if (!taken.ok()) {
         LogError("an entry of %s is passed over: %s", path, taken.ToString());
       }
     }
@@ -179,7 +176,7 @@ absl::StatusOr<uint64_t> ReplayJournal(const std::string& directory, uint64_t fi
           "acknowledged",
           path, reader.damaged_bytes());
     } else if (reader.damaged_bytes() > 0) {
-      LogWarning("%s ends in the middle of an entry: %d bytes, which were not acknowledged, are dropped", path,
+      LogWarning("%s ends in the middle of an entry, or with a damaged one: its last %d bytes are dropped", path,
                  reader.damaged_bytes());
     }
   }

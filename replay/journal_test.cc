@@ -111,6 +111,38 @@ TEST_F(JournalTest, WhatWasAcknowledgedIsThereAfterAKill) {
   EXPECT_EQ(after.table().Writers().at(0).last_sequence(), shard_.table().Writers().at(0).last_sequence());
 }
 
+// Of writers that died in the middle of an episode the newest rows are kept, each in another part of the table;
+// restored as if they all were there still, they once left no room, and the table came back empty.
+TEST_F(JournalTest, WritersThatDiedAreManyMoreThanTheTableHasRoomForTheirEpisodes) {
+  for (uint64_t id = 1; id <= 40; ++id) {
+    ReplayWriterOptions options = TestWriterOptions(shard_.address(), id);
+    options.chunk_rows = 500;
+    const std::unique_ptr<ReplayWriter> writer = *ReplayWriter::Start(options);
+    EpisodeWriter episodes(writer.get());
+    for (int step = 0; step < 2500; ++step) ASSERT_TRUE(episodes.WriteStep(0).ok());
+    ASSERT_TRUE(writer->Drain(Soon()).ok());
+  }
+  const v1::TableState before = shard_.table().State();
+  EXPECT_EQ(before.inserted_steps(), 100'000u);
+  EXPECT_GT(before.items(), 10'000u);
+
+  TestShard after(0, CopyOfTheDirectory(), true);
+  EXPECT_EQ(after.table().State().inserted_steps(), before.inserted_steps());
+  EXPECT_EQ(after.table().State().items(), before.items());
+}
+
+// Started with a smaller budget, it once served an empty table, and its first checkpoint removed the journal.
+TEST_F(JournalTest, AJournalWhoseTableDoesNotFitStopsTheStart) {
+  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 5).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  Shard smaller(0, 1000, 2);
+  const absl::Status status = RestoreNewest(CopyOfTheDirectory(), smaller).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("start with what it had"));
+}
+
 TEST_F(JournalTest, AWriterGoesOnWhereItWas) {
   const std::unique_ptr<ReplayWriter> writer = StartWriter();
   EpisodeWriter episodes(writer.get());

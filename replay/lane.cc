@@ -59,6 +59,10 @@ absl::Status AddSegment(const v1::Segment& segment, const v1::TableSpec& spec, L
                                                       lane.next_row, segment.first_row()));
   }
   lane.broken = false;
+  if (!v1::EpisodeEnd_IsValid(segment.end())) {
+    return absl::InvalidArgumentError(absl::StrFormat("lane %d: row %d: %d is no end of an episode", segment.lane(),
+                                                      segment.first_row(), static_cast<int>(segment.end())));
+  }
   if (segment.episode_start() == lane.in_episode) {
     return absl::InvalidArgumentError(absl::StrFormat("lane %d: row %d %s", segment.lane(), segment.first_row(),
                                                       lane.in_episode

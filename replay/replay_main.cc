@@ -81,7 +81,10 @@ absl::Status RunReplay(const ProcessFlags& flags) {
   }
   const std::string directory = absl::GetFlag(FLAGS_checkpoint_dir);
   uint64_t incarnation = ClockIncarnation();
+  std::unique_ptr<FileLock> alone;  // two shards in one directory would write over each other's journal
   if (!directory.empty()) {
+    RETURN_IF_ERROR(MakeDirectories(directory));
+    ASSIGN_OR_RETURN(alone, OfFlag("--checkpoint_dir", FileLock::Take(directory + "/lock")));
     ASSIGN_OR_RETURN(incarnation, NextIncarnation(directory));
   }
   Shard shard(number, config.budget_bytes() / config.shards(), incarnation, config.shards());

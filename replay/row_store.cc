@@ -19,7 +19,7 @@ size_t Slabs(size_t slab_bytes, size_t rows_per_slab, uint64_t max_bytes) {
 }
 
 // Of the budget, slabs that reads in progress may hold back while others are filled: those of batches hold a few for a
-// moment, a checkpoint all that become free until it has numbered the table's rows, the longer the larger the table is.
+// moment, a checkpoint all that become free until it has written the first, the longer the larger the table is.
 size_t SpareSlabs(size_t slabs) {
   const size_t for_batches = std::clamp<size_t>(slabs / 16, 1, 16);
   return std::max(slabs / 32, for_batches);

@@ -1,6 +1,7 @@
 #include "replay/service.h"
 
 #include <chrono>
+#include <new>
 
 #include "common/grpc_status.h"
 #include "common/log.h"
@@ -80,7 +81,12 @@ class ReplayService final : public Base {
     }
     MutexLock lock(&checkpoint_mutex_);
     const auto start = std::chrono::steady_clock::now();
-    absl::StatusOr<v1::CheckpointResponse> written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
+    absl::StatusOr<v1::CheckpointResponse> written;
+    try {
+      written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
+    } catch (const std::bad_alloc&) {
+      written = absl::ResourceExhaustedError("there is no memory for its books");
+    }
     if (!written.ok()) {
       LogError("checkpoint %s failed: %s", request->name(), written.status().ToString());
       return ToGrpc(written.status());

@@ -1,6 +1,7 @@
 #include "replay/shard.h"
 
 #include <algorithm>
+#include <new>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -75,7 +76,12 @@ absl::StatusOr<std::unique_ptr<Table>> Shard::MakeTable(const v1::Peer& peer, co
   LogInfo("table \"%s\" created by %s: %d bytes, %d items", spec.name(), peer.name(), spec.max_bytes(),
           spec.max_items());
   if (redistribution == nullptr) return table;
-  const absl::Status filled = TakeShare(*redistribution, peer.run_id(), number_, *table);
+  absl::Status filled;
+  try {
+    filled = TakeShare(*redistribution, peer.run_id(), number_, *table);
+  } catch (const std::bad_alloc&) {
+    filled = absl::ResourceExhaustedError("there is no memory for its books");
+  }
   if (filled.ok()) return table;
   LogError("checkpoint %s cannot be spread over the shards there are now, what table \"%s\" held is lost: %s",
            redistribution->name(), spec.name(), filled.ToString());

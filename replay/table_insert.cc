@@ -27,6 +27,7 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
   {
     MutexLock lock(&chunks_.mutex);
     ASSIGN_OR_RETURN(Writer * writer, chunks_.writers.Find(id, session));
+    if (chunk.sequence() == 0) return absl::InvalidArgumentError("expected chunks that are numbered from 1, got 0");
     if (chunk.sequence() <= writer->last_sequence) return Outcome::kDone;  // a repetition after a reconnect
     if (chunk.sequence() != writer->last_sequence + 1) {
       return absl::InvalidArgumentError(

@@ -5,7 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
+#include "common/printable.h"
 #include "common/status_macros.h"
 #include "replay/item_store.h"
 #include "replay/selector/selector.h"
@@ -14,6 +16,7 @@ namespace headrace {
 namespace {
 
 constexpr uint64_t kQueueOverhang = 1024;  // items
+constexpr size_t kMaxNameLetters = 100;
 
 absl::Status Refuse(const v1::TableSpec& spec, const std::string& why) {
   return absl::InvalidArgumentError(absl::StrFormat("table \"%s\": %s", spec.name(), why));
@@ -74,7 +77,13 @@ absl::Status CheckOver(const v1::TableSpec& spec, const v1::TableSpec& over) {
 
 absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* over) {
   const auto refuse = [&](const std::string& why) { return Refuse(spec, why); };
-  if (spec.name().empty()) return refuse("expected a name");
+  // Errors list the names, as headers of limited size.
+  if (spec.name().empty() || spec.name().size() > kMaxNameLetters ||
+      !std::ranges::all_of(spec.name(), absl::ascii_isgraph)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("table \"%s\": expected a name of 1 to %d printable letters, digits or signs, got %d",
+                        Printable(spec.name().substr(0, kMaxNameLetters)), kMaxNameLetters, spec.name().size()));
+  }
   absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
   if (!layout.ok()) return refuse(std::string(layout.status().message()));
   RETURN_IF_ERROR(CheckFields(spec));

@@ -5,10 +5,12 @@
 //   inspect estimate CONFIG [path.to.field=value ...]  what it will take: memory, disk, network, as JSON
 //   inspect resumable STORED NEW                       whether a run of the one may go on with the other
 //   inspect networks SOURCE CONFIG [...]               whether a run can begin with those of another run or checkpoint
+//   inspect certificates DIR TOKEN_FILE                whether a process could use them
 //   inspect list                                       algorithms, environments, selectors, topologies, as JSON
 //
 // Exit code 2: the configuration is refused, with the reason on standard error.
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -20,10 +22,12 @@
 #include "actor/env/registry.h"
 #include "actor/environment_spec.h"
 #include "algorithm/registry.h"
+#include "common/certificates.h"
 #include "common/checkpoint.h"
 #include "common/config.h"
 #include "common/config_sources.h"
 #include "common/process.h"
+#include "common/security.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 #include "learner/restore.h"
@@ -181,6 +185,11 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
     RETURN_IF_ERROR(CheckResumable(*stored, now));
     return "";
   }
+  if (command == "certificates" && words.size() == 3) {
+    RETURN_IF_ERROR(Security::Create({.certificates = words[1], .token_file = words[2]}).status());
+    RETURN_IF_ERROR(CheckCertificates(words[1], std::chrono::system_clock::now()));
+    return "";
+  }
   if (command == "networks" && words.size() >= 3) {
     ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[2], {words.begin() + 3, words.end()}));
     RETURN_IF_ERROR(CheckNetworks(words[1], config));
@@ -189,7 +198,7 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
   if ((command != "json" && command != "resolve" && command != "estimate") || words.size() < 2) {
     return absl::InvalidArgumentError(
         "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, networks SOURCE "
-        "CONFIG, or list");
+        "CONFIG, certificates DIR TOKEN_FILE, or list");
   }
   ConfigSources sources;
   ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[1], {words.begin() + 2, words.end()}, &sources));

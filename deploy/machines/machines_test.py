@@ -243,6 +243,18 @@ class MachinesTest(unittest.TestCase):
                 code, output = self.call(self.ssh, "status", str(self.write("cluster", text)))
                 self.assertEqual(code, 2)
                 self.assertIn(message, output)
+        # Processes would be started whom nobody could reach.
+        self.write_cluster(self.root / "machine", CONFIG % 1000, replay="")
+        for directory, host, message in [
+            ("none", "localhost", "ca.crt is missing"),
+            ("keys", "elsewhere.example", "tls.crt is not for elsewhere.example"),
+            ("keys", "192.0.2.1", "tls.crt is not for 192.0.2.1"),
+        ]:
+            with self.subTest(message):
+                text = f"config run.textproto\ncertificates {directory}\ndirectory /nowhere\nlearner localhost\nreplay {host}\n"
+                code, output = self.call(self.ssh, "start", str(self.write("cluster", text)))
+                self.assertEqual(code, 2)
+                self.assertIn(message, output)
         code, output = self.call(self.ssh, "start", "/nowhere")
         self.assertEqual(code, 2)
         self.assertIn("there is no file /nowhere", output)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace_cli.errors import INTERRUPTED
 from headrace_cli.log_lines import ErrorFollower
 
 Addresses = dict[str, str]
@@ -156,6 +157,8 @@ class Child:
 
 def describe_exit(code: int) -> str:
     """An exit code in words: "exit code 1", "killed by SIGSEGV"."""
+    if code == INTERRUPTED:
+        return "it was told to end"
     if code >= 0:
         return f"exit code {code}"
     try:

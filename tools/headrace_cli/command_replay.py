@@ -7,6 +7,7 @@ Of a run on this machine its directory is enough; elsewhere shards are named by 
 """
 
 import argparse
+import re
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from headrace_cli import errors, security, workspace
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.output import plain_console
 from headrace_cli.replay_client import ReplayShard
-from headrace_cli.run_directory import open_run
+from headrace_cli.run_directory import is_alive, open_run
 from headrace_cli.replay_view import Answer, panels, plain_lines
 
 INTERVAL_SECONDS = 1.0
@@ -39,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    workspace.ensure_built((workspace.REPLAY_DESCRIPTORS,), build=not arguments.no_build)
+    needed = (workspace.REPLAY_DESCRIPTORS, *([workspace.INSPECT] if arguments.certificates else []))
+    workspace.ensure_built(needed, build=not arguments.no_build)
+    if arguments.certificates:
+        security.check_contents(arguments.certificates)
     console = plain_console()
     shards = [
         _WatchedShard(ReplayShard(address, TIMEOUT_SECONDS, arguments.certificates))
@@ -62,13 +66,16 @@ def execute(arguments: argparse.Namespace) -> int:
 def _addresses(shards: list[str]) -> list[str]:
     addresses: list[str] = []
     for shard in shards:
-        if not shard or not Path(shard).is_dir():
+        if re.fullmatch(r"\S+:\d+", shard):
             addresses.append(shard)
             continue
+        if not shard or not Path(shard).is_dir():
+            raise UsageError(f"expected the address of a replay shard as HOST:PORT, or the directory of a run, got {shard!r}")
+        run = open_run(Path(shard))
         here = [
             process["addresses"]["grpc"]
-            for process in open_run(Path(shard)).recorded_processes()
-            if process["running"] and process["name"].startswith("replay-") and "grpc" in process["addresses"]
+            for process in run.recorded_processes()
+            if is_alive(process) and process["name"].startswith("replay-") and "grpc" in process["addresses"]
         ]
         if not here:
             raise UsageError(f"{shard}: none of its replay shards is running")

@@ -5,6 +5,7 @@ import http.server
 import io
 import socket
 import sys
+import os
 import tempfile
 import threading
 import time
@@ -148,20 +149,23 @@ class CommandTest(unittest.TestCase):
         self.assertIn(f"headrace replay: no replay shard answers at {NOBODY}: ", errors)
 
     def test_the_shards_of_a_run_are_found_by_its_directory(self) -> None:
-        address = start_shard(self).addresses["grpc"]
+        shard = start_shard(self)
+        address = shard.addresses["grpc"]
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         run = RunDirectory(Path(directory.name))
         run.config.touch()
         processes = [
-            {"name": name, "pid": 1, "running": True, "attempts": 1, "addresses": {"grpc": where}, "log": "log"}
+            {"name": name, "running": True, "attempts": 1, "addresses": {"grpc": where}, "log": str(shard.log)}
             for name, where in (("learner", NOBODY), ("replay-0", address))
         ]
+        for process in processes:
+            process["pid"] = shard.pid
         write_json(run.processes, {"processes": processes})
         code, output, errors = replay(directory.name)
         self.assertEqual((code, errors), (0, ""))
         self.assertIn(f"shard 0 at {address}", output)
-        processes[1]["running"] = False
+        processes[1]["pid"] = os.getpid()  # of another process: the launcher was killed, and could not say that it ended
         write_json(run.processes, {"processes": processes})
         code, _, errors = replay(directory.name)
         self.assertEqual(code, 2)
@@ -227,10 +231,10 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(errors, f"headrace replay: no answer to Info from {address} within 0.2 s\n")
 
     def test_what_is_no_address(self) -> None:
-        for wrong in ("localhost", "127.0.0.1:", ":6000x", ""):
+        for wrong in ("localhost", "127.0.0.1:", ":6000x", "", "runs/none"):
             code, _, errors = replay(wrong)
-            expected = f"headrace replay: expected the address of a replay shard as HOST:PORT, got {wrong!r}\n"
-            self.assertEqual((code, errors), (2, expected))
+            expected = "expected the address of a replay shard as HOST:PORT, or the directory of a run, got "
+            self.assertEqual((code, errors), (2, f"headrace replay: {expected}{wrong!r}\n"))
 
     def test_nobody_there_for_a_program(self) -> None:
         with self.assertRaisesRegex(ReplayError, f"no replay shard answers at {NOBODY}: ") as nobody:

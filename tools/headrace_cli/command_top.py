@@ -15,7 +15,7 @@ from headrace_cli import errors, inspector, workspace
 from headrace_cli.errors import CommandError
 from headrace_cli.live_view import RunView, View, plain_line
 from headrace_cli.output import plain_console
-from headrace_cli.run_directory import RunDirectory, open_run, read_object
+from headrace_cli.run_directory import RunDirectory, is_alive, open_run, read_object
 from headrace_cli.scraper import Scraper
 from headrace_cli.session import group_label_of
 from headrace_cli.status import Plan, plan_of
@@ -52,7 +52,7 @@ def _state(run: RunDirectory) -> str:
 
 def is_running(run: RunDirectory) -> bool:
     """Whether any process that the launcher recorded is there still: it may have been killed without a last word."""
-    return any(_is_alive(process) for process in run.recorded_processes())
+    return any(is_alive(process) for process in run.recorded_processes())
 
 
 def _watch(run: RunDirectory, console: Console) -> RunView | None:
@@ -104,14 +104,3 @@ def _metrics_addresses(run: RunDirectory) -> Mapping[str, str]:
         for process in run.recorded_processes()
         if process["running"] and "metrics" in process["addresses"]
     }
-
-
-def _is_alive(process: dict[str, Any]) -> bool:
-    """The recorded process, not another one that got its number later: the log names the run."""
-    if not process["running"]:
-        return False
-    try:
-        command = Path(f"/proc/{process['pid']}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return str(Path(process["log"]).parents[1]).encode() in command

@@ -56,6 +56,11 @@ def check_networks(source: Path, config: Path, overrides: list[str]) -> None:
     _inspect("networks", str(source), str(config), *overrides)
 
 
+def check_certificates(directory: Path, token_file: Path) -> None:
+    """UsageError: a process could not use them; the text says what is wrong with which file."""
+    _inspect("certificates", str(directory), str(token_file))
+
+
 def _inspect(*arguments: str) -> str:
     command = [str(workspace.binary(workspace.INSPECT)), *arguments]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False)

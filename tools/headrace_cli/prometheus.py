@@ -113,7 +113,8 @@ class Prometheus:
         if self._process is None or (code := self._process.poll()) is None:
             return ""
         self._process = None
-        return f"{describe_exit(code)}; its log, {self.log}, ends with\n{self._last_words()}"
+        last_words = self._last_words()
+        return f"{describe_exit(code)}; its log: {self.log}" + (f", which ends with\n{last_words}" if last_words else "")
 
     def stop(self) -> None:
         """Writes what is in memory, and ends. May be repeated."""
@@ -172,7 +173,8 @@ class Prometheus:
 
     def _last_words(self) -> str:
         try:
-            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            return "\n".join([line for line in lines if "level=info" not in line][-3:])
         except OSError as error:
             return f"({errors.of_file(error)})"
 

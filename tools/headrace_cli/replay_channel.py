@@ -76,6 +76,8 @@ class ReplayChannel:
 
     def _hint(self, reason: str) -> str:
         """What may be wrong with who is asked, or with the certificates."""
+        if "Connection refused" in reason:
+            return ""  # nobody is there, with certificates or without
         if self._certificates is None:
             return " (one with certificates answers only where --certificates are given)"
         if "CERTIFICATE_VERIFY_FAILED" in reason:

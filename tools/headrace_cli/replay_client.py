@@ -168,6 +168,8 @@ class ReplayTable:
           has not been read yet.
         """
         stacks = stacks or {}
+        if unknown := sorted(stacks.keys() - rows.keys()):
+            raise ValueError(f"expected stacks of columns that are sampled, got {', '.join(unknown)}")
         columns = {name: column_of(self.spec, name) for name in rows}
         if batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, got {batch_size}")

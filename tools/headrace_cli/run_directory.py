@@ -236,6 +236,17 @@ def open_run(path: Path) -> RunDirectory:
     raise UsageError(f"{path} is not a run directory: it has no config.textproto{hint}")
 
 
+def is_alive(process: dict[str, Any]) -> bool:
+    """The recorded process, not another one that got its number later: the log names the run."""
+    if not process["running"]:
+        return False
+    try:
+        command = Path(f"/proc/{process['pid']}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return str(Path(process["log"]).parents[1]).encode() in command
+
+
 def check_has_networks(path: Path) -> None:
     """UsageError: it is neither a run directory with a checkpoint nor a checkpoint from which a run can start."""
     if not path.is_dir():

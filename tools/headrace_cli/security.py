@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 
+from headrace_cli import inspector
 from headrace_cli.errors import UsageError
 
 AUTHORITY, CERTIFICATE, KEY, TOKEN = FILES = ("ca.crt", "tls.crt", "tls.key", "token")
@@ -35,6 +36,18 @@ def check(directory: Path) -> None:
             f"--certificates {directory}: {', '.join(missing)} missing; `tools/headrace certificates {directory}` makes "
             "a set for trials"
         )
+
+
+def check_contents(directory: Path) -> None:
+    """Needs the binary workspace.INSPECT. UsageError: a file is missing, or a process would refuse what is in it."""
+    check(directory)
+    try:
+        inspector.check_certificates(directory, directory / TOKEN)
+    except UsageError as error:
+        raise UsageError(
+            f"--certificates {directory}: {error}; `tools/headrace certificates {directory}` issues those of a set for "
+            "trials anew"
+        ) from error
 
 
 def connect(address: str, directory: Path | None, options: tuple[tuple[str, int], ...]) -> grpc.Channel:

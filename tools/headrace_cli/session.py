@@ -75,7 +75,7 @@ class Session:
 
     def _prepare(self) -> None:
         if self._request.certificates:
-            security.check(self._request.certificates)
+            security.check_contents(self._request.certificates)
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
@@ -165,7 +165,7 @@ class Session:
 
     def draw(self) -> None:
         """The picture of a run that was started, and not killed: that takes seconds."""
-        if self._supervisor is None or self.killed:
+        if self._supervisor is None or self.killed or not self.directory.evaluation_rows():
             return
         try:
             draw(load_groups([str(self.directory.path)]), self.directory.picture, self.name)
@@ -189,7 +189,7 @@ class Session:
     def outcome(self) -> Outcome:
         """How it ended, or why it never started."""
         if self.finished_before:
-            return Outcome(errors.DONE, "had finished before; raise its stop conditions to go on")
+            return Outcome(errors.DONE, "had finished before; with a higher stop condition it goes on")
         if self._supervisor is not None and self._supervisor.outcome is not None:
             return self._supervisor.outcome
         if self._interrupted:
@@ -248,7 +248,8 @@ class Session:
         return 0 < plan.stop_env_steps <= self.directory.env_steps() or 0 < plan.stop_seconds <= self._seconds_before
 
     def _tell_what_is_not_taken(self) -> None:
-        fields = differing_fields(inspector.as_json(self.directory.config, []), self._config)
+        differing = differing_fields(inspector.as_json(self.directory.config, []), self._config)
+        fields = [field for field in differing if not field.startswith("stop.")]  # they were looked at
         if fields:
             self._say(f"has finished, so that what differs from its configuration is not taken: {', '.join(fields)}")
 

@@ -47,6 +47,9 @@ _SUBJECT = {
 _LEAST_SECONDS = 2.0
 _WAITING = "headrace_learner_waiting_seconds_total"
 
+# Share of the learner's time by which one of them must be ahead of the next to be called the limit without it.
+_CLEARLY = 0.1
+
 # Seconds of a metric over all processes of a role ("learner", "actor") in some time.
 Seconds = Callable[[str, str, Labels], float]
 
@@ -116,12 +119,21 @@ def verdict(seconds: Seconds, central_inference: bool = False) -> Verdict | None
     if actors["policy_wait"] > 0:
         cases["broadcast"] = "answered broadcast"
     advice = {one: ADVICE[case] for one, case in cases.items()}
-    return Verdict(component, shares, advice, _text(cases[component], learner, actors))
+    text = _text(cases[component], learner, actors) + _runner_up(component, shares)
+    return Verdict(component, shares, advice, text)
 
 
 def _shares(seconds: Mapping[str, float]) -> dict[str, float]:
     total = sum(seconds.values())
     return {name: value / total if total > 0 else 0.0 for name, value in seconds.items()}
+
+
+def _runner_up(component: str, shares: Mapping[str, float]) -> str:
+    """The next one, where the limit is no clear one: its advice alone would help little."""
+    second = max((one for one in COMPONENTS if one != component), key=lambda one: shares[one])
+    if shares[component] - shares[second] >= _CLEARLY:
+        return ""
+    return f" ({second} takes nearly as much of the learner's time: {shares[second]:.0%} beside {shares[component]:.0%})"
 
 
 def _text(case: str, learner: Mapping[str, float], actors: Mapping[str, float]) -> str:
