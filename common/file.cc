@@ -110,6 +110,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> FileLock::Take(const std::string& path
   if (file < 0) return ErrnoStatus("open", path);
   std::unique_ptr<FileLock> lock(new FileLock(file));
   if (::flock(file, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP) return lock;
   if (errno != EWOULDBLOCK) return ErrnoStatus("lock", path);
   return absl::FailedPreconditionError(absl::StrCat("another process has locked ", path));
 }

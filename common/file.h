@@ -51,7 +51,8 @@ class AtomicFile {
 };
 
 // That this process alone may change what is in a directory, as long as the object lives: PATH is made if it is not
-// there, and stays. The kernel lets go of it when the process ends, however it does.
+// there, and stays. The kernel lets go of it when the process ends, however it does. On a file system that knows no
+// locks everybody has it.
 class FileLock {
  public:
   // FailedPrecondition: another process has it.

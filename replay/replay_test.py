@@ -89,6 +89,18 @@ class ReplayTest(unittest.TestCase):
             process.terminate()
             self.assertEqual(process.wait(timeout=DEADLINE_SECONDS), 130)
 
+    # Each would have written over the other's journal.
+    def test_a_second_one_in_the_same_directory_is_refused(self):
+        command = [REPLAY, f"--config={self.config}", f"--checkpoint_dir={self.directory}"]
+        ready = self.directory / "ready.json"
+        with subprocess.Popen([*command, f"--ready_file={ready}"]) as first, contextlib.ExitStack() as cleanup:
+            cleanup.callback(first.kill)
+            wait_until(lambda: first.poll() is not None or ready.exists(), "it is ready")
+            second = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
+            self.assertNotEqual(second.returncode, 0)
+            self.assertIn("another process has locked", second.stderr)
+            self.assertIsNone(first.poll())
+
 
 if __name__ == "__main__":
     unittest.main()
