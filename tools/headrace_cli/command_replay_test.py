@@ -4,8 +4,8 @@ import contextlib
 import http.server
 import io
 import socket
+import subprocess
 import sys
-import os
 import tempfile
 import threading
 import time
@@ -165,7 +165,8 @@ class CommandTest(unittest.TestCase):
         code, output, errors = replay(directory.name)
         self.assertEqual((code, errors), (0, ""))
         self.assertIn(f"shard 0 at {address}", output)
-        processes[1]["pid"] = os.getpid()  # of another process: the launcher was killed, and could not say that it ended
+        with subprocess.Popen(["true"]) as gone:  # its launcher was killed, and could not say that it has ended
+            processes[1]["pid"] = gone.pid
         write_json(run.processes, {"processes": processes})
         code, _, errors = replay(directory.name)
         self.assertEqual(code, 2)
