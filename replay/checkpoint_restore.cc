@@ -109,12 +109,13 @@ absl::Status CheckJournalIsIn(const v1::ReplayCheckpointHeader& header, const st
 absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& shard,
                                           absl::FunctionRef<bool()> interrupted) {
   RemoveUnfinishedCheckpoints(directory);
-  for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+  const std::vector<CheckpointEntry> entries = ListCheckpoints(directory);
+  for (const CheckpointEntry& entry : entries) {
     if (!entry.readable.ok()) {  // nobody knows which of them is newer
       LogError("checkpoint %s is not usable (%s)", entry.path, entry.readable.ToString());
     }
   }
-  for (const CheckpointEntry& entry : ListCheckpoints(directory)) {
+  for (const CheckpointEntry& entry : entries) {
     if (!entry.readable.ok()) continue;
     const absl::StatusOr<v1::ReplayCheckpointHeader> header = RestoreFile(entry.path, shard, interrupted);
     if (header.ok() && OfAnotherNumber(*header, shard)) {
