@@ -52,7 +52,8 @@ absl::StatusOr<const Entry*> Find(const v1::RunConfig& config) {
 }
 
 // In lockstep everything has its place in one order; what reaches a process when it does has none. What a journal keeps
-// is inserted again, and what comes from a queue comes once.
+// is inserted again, and what comes from a queue comes once. A queue's learner waits for a batch and for no first
+// steps.
 absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience) {
   if (experience.round_steps > 0 && config.actor().on_backpressure() == v1::DROP_EPISODE) {
     return absl::InvalidArgumentError(
@@ -64,6 +65,12 @@ absl::Status CheckFlow(const v1::RunConfig& config, const Experience& experience
         absl::StrCat("actor.policy_delay_updates: ", config.actor().policy_delay_updates(), " with topology ",
                      v1::Topology_Name(config.topology()),
                      ": only with REPLAY and QUEUE do actors choose which weights they act with"));
+  }
+  const uint64_t end = config.stop().env_steps();
+  if (!experience.queue && end > 0 && config.replay().min_steps() >= end) {
+    return absl::InvalidArgumentError(absl::StrCat("replay.min_steps: ", config.replay().min_steps(),
+                                                   ", but the run ends at stop.env_steps, ", end,
+                                                   ": there would be no update"));
   }
   if (experience.queue && config.replay().journal()) {
     return absl::InvalidArgumentError(

@@ -171,6 +171,23 @@ TEST(RegistryTest, RefusesBatchesWithoutReplacementThatReplayCannotHold) {
   EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
 }
 
+TEST(RegistryTest, RefusesARunThatEndsBeforeItsFirstUpdate) {
+  v1::RunConfig config = SacConfig();
+  config.mutable_stop()->set_env_steps(1000);
+  EXPECT_EQ(ExperienceError(config, HalfCheetahLike()),
+            "replay.min_steps: 1000, but the run ends at stop.env_steps, 1000: there would be no update");
+  config.mutable_stop()->set_env_steps(1001);
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
+}
+
+TEST(RegistryTest, AQueueWaitsForNoFirstSteps) {
+  v1::RunConfig config;
+  config.mutable_actor_critic();
+  config.set_topology(v1::QUEUE);
+  config.mutable_stop()->set_env_steps(1);
+  EXPECT_TRUE(MakeFullExperience(config, HalfCheetahLike()).ok());
+}
+
 TEST(RegistryTest, RefusesATopologyThatTheAlgorithmDoesNotRunIn) {
   v1::RunConfig config;
   config.mutable_ppo();
@@ -199,7 +216,7 @@ TEST(RegistryTest, RefusesWhatFallsTowardsAnEndThatThereIsNot) {
     config.mutable_stop()->set_env_steps(0);
     EXPECT_EQ(ExperienceError(config, environment),
               field + ": true with stop.env_steps: 0, but it falls to 0 at stop.env_steps; expected a number above 0");
-    config.mutable_stop()->set_env_steps(1000);
+    config.mutable_stop()->set_env_steps(2000);
     EXPECT_TRUE(MakeFullExperience(config, environment).ok()) << field;
   };
   v1::RunConfig ppo;

@@ -132,11 +132,6 @@ std::vector<ConfigViolation> FindInconsistencies(const v1::RunConfig& config) {
     }
   }
   const v1::StopConfig& stop = config.stop();
-  if (stop.env_steps() > 0 && config.replay().min_steps() >= stop.env_steps()) {
-    violations.push_back({"replay.min_steps", absl::StrFormat("%d, but the run ends at stop.env_steps, %d: there would "
-                                                              "be no update",
-                                                              config.replay().min_steps(), stop.env_steps())});
-  }
   if (stop.env_steps() == 0 && stop.wall_seconds() == 0 && !stop.has_score()) {
     violations.push_back({"stop", "the run would never end: set env_steps, wall_seconds or score"});
   }

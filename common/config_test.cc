@@ -183,8 +183,8 @@ TEST(ConfigTest, WritesLargeNumbersOut) {
 }
 
 TEST(ConfigTest, SaysThatAValueIsTheDefault) {
-  EXPECT_THAT(Refusal(kMinimal, {"stop.env_steps=500"}),
-              HasSubstr("run.textproto (default): replay.min_steps: 1000, but the run ends at stop.env_steps, 500"));
+  EXPECT_THAT(Refusal(kMinimal, {"topology=CENTRAL_INFERENCE", "actor.environments=2000"}),
+              HasSubstr("run.textproto (default): inference.max_batch: 1024 is less than actor.environments, 2000"));
 }
 
 TEST(ConfigSourcesTest, PutsTheSourceOfAFieldBeforeErrorsThatBeginWithIt) {

@@ -1,15 +1,27 @@
 // Work that goes behind that of the process's other threads where there are not cores for all.
 //
-//   RunAtLowPriority([&] { status = Write(file); });
+//   const absl::Status written = RunAtLowPriority([&] { return Write(file); });
 #ifndef HEADRACE_COMMON_LOW_PRIORITY_H_
 #define HEADRACE_COMMON_LOW_PRIORITY_H_
 
-#include "absl/functional/function_ref.h"
+#include <unistd.h>
+
+#include <future>
 
 namespace headrace {
 
-// On a thread of its own; returns, or throws, when that has. It should seldom hold a mutex that the others want.
-void RunAtLowPriority(absl::FunctionRef<void()> work);
+// On a thread of its own; returns what that returns, or throws what it throws. It should seldom hold a mutex that the
+// others want.
+template <typename Work>
+auto RunAtLowPriority(const Work& work) {
+  constexpr int kNice = 10;  // a tenth of a core that another thread keeps busy
+  return std::async(std::launch::async,
+                    [&work] {
+                      (void)!::nice(kNice);  // on Linux of this thread alone; whoever lowers it may not raise it again
+                      return work();
+                    })
+      .get();
+}
 
 }  // namespace headrace
 

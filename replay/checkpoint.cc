@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <limits>
 
-#include "absl/functional/function_ref.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -200,12 +199,6 @@ bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   return here == there;
 }
 
-absl::Status AtLowPriority(absl::FunctionRef<absl::Status()> task) {
-  absl::Status status;
-  RunAtLowPriority([&] { status = task(); });
-  return status;
-}
-
 // The file, for which `header` has all but the tables and writers. Each table is cut only when its turn has come, so
 // that nothing of it is kept from being removed while the others are written; the header, which counts what is there,
 // comes last.
@@ -219,7 +212,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteFile(const Shard& shard, const std::
     if (!table->spec().over().empty()) continue;  // it is cut with that one
     // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
     Table::Snapshot snapshot = table->TakeSnapshot(/*with_queues=*/shard.journal() != nullptr);
-    RETURN_IF_ERROR(AtLowPriority([&] { return AppendTables(*table, std::move(snapshot), file, header); }));
+    RETURN_IF_ERROR(RunAtLowPriority([&] { return AppendTables(*table, std::move(snapshot), file, header); }));
   }
   const std::string last = header.SerializeAsString();
   const uint64_t last_checksum = Checksum(last);
@@ -229,7 +222,7 @@ absl::StatusOr<v1::CheckpointResponse> WriteFile(const Shard& shard, const std::
   RETURN_IF_ERROR(file.Append(BytesOf(last_bytes)));
   const uint64_t checksum = file.checksum();
   RETURN_IF_ERROR(file.Append(BytesOf(checksum)));
-  RETURN_IF_ERROR(AtLowPriority([&] { return file.Commit(); }));
+  RETURN_IF_ERROR(RunAtLowPriority([&] { return file.Commit(); }));
   v1::CheckpointResponse response;
   for (const v1::TableCheckpoint& table : header.tables()) *response.add_tables() = table.state();
   response.set_shard(shard.number());

@@ -37,7 +37,8 @@ class EntryReader {
     EntryReader reader(file, bytes);
     std::string magic(kJournalMagic.size(), '\0');
     if (bytes >= magic.size() && reader.Read(magic) && magic != kJournalMagic) {
-      return absl::DataLossError(absl::StrCat(path, " is no journal of a replay shard"));
+      return absl::DataLossError(absl::StrCat(
+          path, " does not begin as the journal of a replay shard does: remove it, and lose what it held"));
     }
     if (bytes >= magic.size()) reader.good_ = reader.left_;
     return reader;

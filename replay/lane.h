@@ -16,7 +16,7 @@
 
 namespace headrace {
 
-struct Lane {
+struct LaneProgress {
   uint64_t next_row = 0;           // number of the row that comes next, counted from the lane's start
   uint64_t episode_first_row = 0;  // of the episode in progress
   bool in_episode = false;
@@ -24,6 +24,9 @@ struct Lane {
   // context would, are lost.
   bool broken = false;
   uint64_t lost_before = 0;
+};
+
+struct Lane : LaneProgress {
   std::deque<RowStore::Address> window;  // the newest rows, oldest first; each is referenced once
 
   uint64_t first_row() const { return next_row - window.size(); }
@@ -37,6 +40,12 @@ struct Writer {
   // Lanes that are not in the map are broken, too: they were known once, perhaps.
   bool lanes_forgotten = false;
   absl::flat_hash_map<uint32_t, Lane> lanes;
+
+  Lane& LaneOf(uint32_t number) {
+    const auto [lane, is_new] = lanes.try_emplace(number);
+    if (is_new) lane->second.broken = lanes_forgotten;
+    return lane->second;
+  }
 };
 
 struct ChunkSize {

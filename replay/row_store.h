@@ -107,6 +107,10 @@ class RowStore {
   };
   Stay StayOf(Address row) const;
 
+  // How many slabs have been opened before that of a referenced row, and in all.
+  uint64_t OpenedBefore(Address row) const { return slabs_[row >> slab_shift_].opened_at; }
+  uint64_t opened_slabs() const { return openings_; }
+
   // That hold referenced rows.
   size_t used_slabs() const { return used_slabs_; }
   // Of these slabs, and of those that reads hold back, and of cells.

@@ -219,7 +219,8 @@ class Table {
   absl::Status AddRowsWithCells(size_t count, ReadBytes read, std::vector<RowStore::Address>& rows)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Of the snapshot all but the items, of which copies are begun, of each table one; the slabs in no order.
-  Snapshot Cut(std::vector<ItemStore::Copy>& copies, bool with_queues) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
+  Snapshot Cut(std::vector<ItemStore::Copy>& copies, WriterBook::Saved& writers, bool with_queues)
+      ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   Books CutBooks(ItemStore::Copy& items, bool with_queues) ABSL_EXCLUSIVE_LOCKS_REQUIRED(chunks_.mutex);
   // Goes on with these copies. Whether there is more to be copied.
   bool CopySome() ABSL_LOCKS_EXCLUDED(chunks_.mutex);

@@ -90,13 +90,12 @@ absl::StatusOr<Table::Outcome> Table::Insert(uint64_t id, uint64_t session, cons
 
 absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, std::vector<RowStore::Address>& reserved,
                                                std::byte*& cell_block) {
-  const auto too_large = [&] {
+  if (!chunks_.rows.CanHold(rows, cell_bytes)) {  // before anything is removed for it
     return absl::FailedPreconditionError(
         absl::StrFormat("a chunk of %d rows%s does not fit into the budget of %d bytes of table \"%s\"", rows,
                         cell_bytes == 0 ? "" : absl::StrFormat(" with cells of %d bytes", cell_bytes),
                         spec_.max_bytes(), spec_.name()));
-  };
-  if (!chunks_.rows.CanHold(rows, cell_bytes)) return too_large();  // before anything is removed for it
+  }
   const auto reserve = [&]() -> absl::StatusOr<RowStore::Room> {
     try {
       return chunks_.rows.Reserve(rows, cell_bytes, reserved, cell_block);
@@ -118,9 +117,14 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, s
     while (chunks_.rows.used_slabs() == before) {
       const bool removed = RemoveOldItems();
       if (chunks_.rows.used_slabs() < before) break;
-      // A single row that a lane may still refer to keeps its slab: better lose what a writer that is gone might add to
-      // it than all items, or an item of a queue, which nobody has had.
-      if (!chunks_.writers.ForgetOldestLanes() && !removed && !RemoveFromQueues()) return too_large();
+      // A single row that a lane may still refer to keeps its slab: better lose what a writer that says nothing or is
+      // gone might add to it than all items, or an item of a queue, which nobody has had.
+      WriterBook& writers = chunks_.writers;
+      if (writers.ForgetIdleLanes() || writers.ForgetOldestLanes() || removed || RemoveFromQueues()) continue;
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "a chunk of %d rows finds no place: the budget of %d bytes of table \"%s\" is taken by rows that later items "
+          "of its writers may refer to",
+          rows, spec_.max_bytes(), spec_.name()));
     }
   }
 }
@@ -184,21 +188,17 @@ absl::Status Table::CheckQueues(const v1::ChunkHeader& chunk) const {
 void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize& size,
                    std::span<const RowStore::Address> reserved) {
   for (const v1::Segment& segment : chunk.segments()) {
-    auto lane = writer.lanes.find(segment.lane());
-    if (lane == writer.lanes.end()) {
-      lane = writer.lanes.emplace(segment.lane(), Lane{.broken = writer.lanes_forgotten}).first;
-    }
-    AppendSegment(lane->second, segment, reserved.first(segment.rows()));
+    AppendSegment(writer.LaneOf(segment.lane()), segment, reserved.first(segment.rows()));
     reserved = reserved.subspan(segment.rows());
   }
   for (const v1::ItemRun& run : chunk.items()) {
     Table& table = TableFor(run);
     table.AssertLocked();
-    table.AddItems(writer.lanes[run.lane()], run);
+    table.AddItems(writer.LaneOf(run.lane()), run);
   }
   // Only now, when all items have found their rows, are those let go that no later item can have.
   for (const v1::Segment& segment : chunk.segments()) {
-    Lane& lane = writer.lanes[segment.lane()];
+    Lane& lane = writer.LaneOf(segment.lane());
     const uint64_t needed_from = spec_.items_span_episodes() ? 0
                                  : lane.in_episode           ? lane.episode_first_row
                                                              : lane.next_row;

@@ -37,14 +37,16 @@ Table::Snapshot Table::TakeSnapshot(bool with_queues) {
     PopulatePages(untouched);  // insertion takes it while the others are pinned
     for (size_t i = 0; i < sizes.size(); ++i) copies[i].Reserve(sizes[i].slots, sizes[i].capacity);
   });
-  Snapshot snapshot = Cut(copies, with_queues);
+  WriterBook::Saved writers;
+  Snapshot snapshot = Cut(copies, writers, with_queues);
+  snapshot.writers = writers.ToMessages(spec_.name());
   while (CopySome()) std::this_thread::sleep_for(kLetOthersIn);
   for (size_t i = 0; i < copies.size(); ++i) snapshot.tables[i].items = std::move(copies[i]);
   std::ranges::sort(snapshot.pins.slabs_, {}, &RowStore::Pinned::opened_at);
   return snapshot;
 }
 
-Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies, bool with_queues) {
+Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies, WriterBook::Saved& writers, bool with_queues) {
   MutexLock lock(&chunks_.mutex);
   Snapshot snapshot;
   copies.resize(chunks_.tables.size());
@@ -53,8 +55,7 @@ Table::Snapshot Table::Cut(std::vector<ItemStore::Copy>& copies, bool with_queue
     table.AssertLocked();
     snapshot.tables.push_back(table.CutBooks(copies[i], with_queues));
   }
-  snapshot.writers = chunks_.writers.Save();
-  for (v1::WriterCheckpoint& writer : snapshot.writers) writer.set_table(spec_.name());
+  writers = chunks_.writers.Save();
   snapshot.pins.table_ = this;
   snapshot.pins.slabs_ = chunks_.rows.Pin();
   return snapshot;

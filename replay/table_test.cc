@@ -203,6 +203,32 @@ TEST(TableTest, ItemsAreNotRemovedForTheSakeOfWritersThatAreGone) {
   }
 }
 
+// Each of the writers keeps the last of its rows, in a slab of its own, for an item that may never come.
+TEST(TableTest, ItemsAreNotRemovedForTheSakeOfWritersThatSayNothing) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_max_bytes(20'000);  // 16 slabs of about 18 rows
+  const std::unique_ptr<Table> table = MakeTable(spec);
+  std::vector<std::unique_ptr<TestWriter>> silent;
+  for (uint64_t id = 1; id <= 16; ++id) {
+    silent.push_back(std::make_unique<TestWriter>(table.get(), id));
+    silent.back()->Append(0, 18);
+    ASSERT_TRUE(silent.back()->Insert().ok());
+  }
+  TestWriter writer(table.get(), 100);
+  for (int i = 0; i < 200; ++i) {
+    writer.Append(0, 3);
+    const absl::Status inserted = writer.Insert().status();
+    ASSERT_TRUE(inserted.ok()) << i << inserted;
+    EXPECT_GT(table->State().items(), 150u) << i;
+  }
+  // One that goes on has lost the item that reaches back, and no other.
+  const uint64_t before = table->State().inserted_items();
+  silent.front()->Append(0, 3);
+  ASSERT_TRUE(silent.front()->Insert().ok());
+  EXPECT_EQ(table->State().inserted_items(), before + 2);
+  EXPECT_EQ(table->State().lost_items(), 1u);
+}
+
 TEST(TableTest, AWriterThatComesBackAfterItsRowsMadeRoomGoesOnBehindAGap) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_bytes(20'000);

@@ -1,5 +1,6 @@
 #include "replay/writer_book.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/status_macros.h"
@@ -64,13 +65,39 @@ absl::StatusOr<Writer*> WriterBook::Find(uint64_t id, uint64_t session) {
   return &found->second;
 }
 
+void WriterBook::Release(const Lane& lane) {
+  for (const RowStore::Address row : lane.window) rows_->Release(row);
+}
+
 // The lanes go on with whatever row comes next; items that reach back before it are lost.
 void WriterBook::ForgetLanes(Writer& writer) {
-  for (const auto& [number, lane] : writer.lanes) {
-    for (const RowStore::Address row : lane.window) rows_->Release(row);
-  }
+  for (const auto& [number, lane] : writer.lanes) Release(lane);
   writer.lanes.clear();
   writer.lanes_forgotten = true;
+}
+
+bool WriterBook::ForgetIdleLanes() {
+  const uint64_t opened = rows_->opened_slabs();
+  const auto is_idle = [&](uint64_t newest_row) { return opened - newest_row > rows_->used_slabs() / 2 + 1; };
+  if (!is_idle(no_newest_row_before_)) return false;
+  uint64_t oldest = opened;
+  for (const auto& [id, writer] : writers_) {
+    for (const auto& [number, lane] : writer.lanes) {
+      if (!lane.window.empty()) oldest = std::min(oldest, rows_->OpenedBefore(lane.window.back()));
+    }
+  }
+  no_newest_row_before_ = oldest;
+  if (!is_idle(oldest)) return false;
+  for (auto& [id, writer] : writers_) {
+    const size_t forgotten = absl::erase_if(writer.lanes, [&](const auto& entry) {
+      const Lane& lane = entry.second;
+      if (lane.window.empty() || rows_->OpenedBefore(lane.window.back()) > oldest) return false;
+      Release(lane);
+      return true;
+    });
+    writer.lanes_forgotten |= forgotten > 0;
+  }
+  return true;
 }
 
 bool WriterBook::ForgetOldestLanes() {
@@ -91,26 +118,45 @@ std::vector<v1::WriterInfo> WriterBook::Infos() const {
   return infos;
 }
 
-std::vector<v1::WriterCheckpoint> WriterBook::Save() const {
-  std::vector<v1::WriterCheckpoint> all;
+WriterBook::Saved WriterBook::Save() const {
+  Saved saved;
+  saved.writers_.reserve(writers_.size());
   for (const auto& [id, writer] : writers_) {
-    v1::WriterCheckpoint& saved = all.emplace_back();
-    saved.set_writer(id);
-    saved.set_last_sequence(writer.last_sequence);
-    saved.set_lost_chunks(writer.lost_chunks);
-    saved.set_lanes_forgotten(writer.lanes_forgotten);
+    saved.writers_.push_back(
+        {id, writer.last_sequence, writer.lost_chunks, writer.lanes_forgotten, writer.lanes.size()});
     for (const auto& [number, lane] : writer.lanes) {
-      v1::LaneCheckpoint& saved_lane = *saved.add_lanes();
-      saved_lane.set_lane(number);
-      saved_lane.set_next_row(lane.next_row);
-      saved_lane.set_episode_first_row(lane.episode_first_row);
-      saved_lane.set_in_episode(lane.in_episode);
-      saved_lane.set_lost_before(lane.lost_before);
-      saved_lane.set_broken(lane.broken);
-      for (const RowStore::Address row : lane.window) saved_lane.add_window(row);
+      saved.lanes_.push_back({number, lane.window.size(), lane});
+      saved.windows_.insert(saved.windows_.end(), lane.window.begin(), lane.window.end());
     }
   }
-  return all;
+  return saved;
+}
+
+std::vector<v1::WriterCheckpoint> WriterBook::Saved::ToMessages(const std::string& table) const {
+  std::vector<v1::WriterCheckpoint> messages;
+  messages.reserve(writers_.size());
+  auto lane = lanes_.begin();
+  auto row = windows_.begin();
+  for (const SavedWriter& writer : writers_) {
+    v1::WriterCheckpoint& message = messages.emplace_back();
+    message.set_table(table);
+    message.set_writer(writer.id);
+    message.set_last_sequence(writer.last_sequence);
+    message.set_lost_chunks(writer.lost_chunks);
+    message.set_lanes_forgotten(writer.lanes_forgotten);
+    for (size_t i = 0; i < writer.lanes; ++i, ++lane) {
+      v1::LaneCheckpoint& saved = *message.add_lanes();
+      saved.set_lane(lane->number);
+      saved.set_next_row(lane->progress.next_row);
+      saved.set_episode_first_row(lane->progress.episode_first_row);
+      saved.set_in_episode(lane->progress.in_episode);
+      saved.set_lost_before(lane->progress.lost_before);
+      saved.set_broken(lane->progress.broken);
+      saved.mutable_window()->Assign(row, row + static_cast<ptrdiff_t>(lane->window_size));
+      row += static_cast<ptrdiff_t>(lane->window_size);
+    }
+  }
+  return messages;
 }
 
 absl::Status WriterBook::Restore(const std::vector<v1::WriterCheckpoint>& writers,

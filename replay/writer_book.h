@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -40,6 +41,9 @@ class WriterBook {
   void Close(uint64_t id, uint64_t session);
   // Aborted: a newer stream of this writer took over.
   absl::StatusOr<Writer*> Find(uint64_t id, uint64_t session);
+  // Releases the rows of the lanes, also of writers that are connected, to which nothing has come for longest. False:
+  // to all something has come within the time in which the younger half of the slabs in use was opened.
+  bool ForgetIdleLanes();
   // Releases the rows of the lanes of the writer that has been gone for longest. False: none that is gone has lanes.
   bool ForgetOldestLanes();
 
@@ -47,8 +51,9 @@ class WriterBook {
   uint32_t connected() const { return connected_; }
   std::vector<v1::WriterInfo> Infos() const;
 
-  // For a checkpoint: windows hold addresses, the table is not named.
-  std::vector<v1::WriterCheckpoint> Save() const;
+  // For a checkpoint.
+  class Saved;
+  Saved Save() const;
   // Fills an empty book; windows hold indices of `rows`. DataLoss: they do not fit together.
   absl::Status Restore(const std::vector<v1::WriterCheckpoint>& writers, std::span<const RowStore::Address> rows);
 
@@ -61,6 +66,7 @@ class WriterBook {
 
   void Disconnect(uint64_t id, Writer& writer);
   void ForgetLanes(Writer& writer);
+  void Release(const Lane& lane);
   absl::Status RestoreWriter(const v1::WriterCheckpoint& saved, std::span<const RowStore::Address> rows,
                              RowSet& newest_rows);
   absl::StatusOr<Lane> RestoreLane(const v1::LaneCheckpoint& saved, std::span<const RowStore::Address> rows);
@@ -72,6 +78,30 @@ class WriterBook {
   uint64_t next_session_ = 1;
   uint32_t connected_ = 0;
   uint64_t lost_chunks_ = 0;
+  uint64_t no_newest_row_before_ = 0;  // of any lane, in openings of slabs
+};
+
+// A copy that is made in a moment, whatever becomes of it afterwards.
+class WriterBook::Saved {
+ public:
+  // Windows hold addresses.
+  std::vector<v1::WriterCheckpoint> ToMessages(const std::string& table) const;
+
+ private:
+  friend class WriterBook;
+  struct SavedLane {
+    uint32_t number;
+    size_t window_size;
+    LaneProgress progress;
+  };
+  struct SavedWriter {
+    uint64_t id, last_sequence, lost_chunks;
+    bool lanes_forgotten;
+    size_t lanes;
+  };
+  std::vector<SavedWriter> writers_;
+  std::vector<SavedLane> lanes_;            // of the first writer, of the second, and so on
+  std::vector<RowStore::Address> windows_;  // of the first lane, ...
 };
 
 }  // namespace headrace

@@ -73,6 +73,23 @@ TEST_F(WriterBookTest, OnlyWritersThatAreGoneLoseTheirLanesToMakeRoom) {
   EXPECT_EQ((*writers_.Find(1, here.session))->lanes.size(), 1u);
 }
 
+// In slabs of 1024 rows the lanes of writers 1 and 2 begin in the first, and writer 2 goes on in the fourth.
+TEST_F(WriterBookTest, LanesToWhichNothingCameForLongestMakeRoomAlsoOfWritersThatAreThere) {
+  const WriterBook::Opened idle = writers_.Open(1, 1), busy = writers_.Open(2, 1);
+  AddLane(1, idle.session, 0, 2);
+  AddLane(2, busy.session, 0, 2);
+  AddLane(2, busy.session, 5, 3 * rows_.rows_per_slab() - 4);
+  AddLane(2, busy.session, 0, 1);
+  EXPECT_EQ(rows_.used_slabs(), 4u);
+  EXPECT_TRUE(writers_.ForgetIdleLanes());
+  EXPECT_FALSE(writers_.ForgetIdleLanes());
+  EXPECT_TRUE((*writers_.Find(1, idle.session))->lanes.empty());
+  EXPECT_TRUE((*writers_.Find(1, idle.session))->lanes_forgotten);
+  EXPECT_EQ((*writers_.Find(2, busy.session))->lanes.size(), 2u);
+  EXPECT_FALSE((*writers_.Find(2, busy.session))->lanes_forgotten);
+  EXPECT_EQ(writers_.connected(), 2u);
+}
+
 // Of many writers that came and went without a row, each takes the place of an older one in the book. The rows of that
 // one would be kept for ever if it were only forgotten.
 TEST_F(WriterBookTest, AWriterThatIsForgottenKeepsNoRows) {
@@ -87,8 +104,9 @@ TEST_F(WriterBookTest, AWriterThatIsForgottenKeepsNoRows) {
 TEST_F(WriterBookTest, IsRestoredAsItWasSaved) {
   const WriterBook::Opened opened = writers_.Open(7, 3);
   AddLane(7, opened.session, 4, 3);
-  std::vector<v1::WriterCheckpoint> saved = writers_.Save();
+  std::vector<v1::WriterCheckpoint> saved = writers_.Save().ToMessages("t");
   ASSERT_EQ(saved.size(), 1u);
+  EXPECT_EQ(saved[0].table(), "t");
   // Windows are saved as addresses and restored from numbers of rows.
   std::vector<RowStore::Address> rows(saved[0].lanes(0).window().begin(), saved[0].lanes(0).window().end());
   for (size_t i = 0; i < rows.size(); ++i) saved[0].mutable_lanes(0)->set_window(static_cast<int>(i), i);

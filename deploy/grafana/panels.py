@@ -117,7 +117,12 @@ QUEUES = Panel(
     ],
 )
 FIRING = 'ALERTS{alertstate="firing", severity!="info", run=~"RUN"}'
-FIRING_OR_NOTHING = f'{FIRING} or on () label_replace(vector(0), "alertname", "nothing", "", "")'
+# Of a run that no process answers for any more there is nothing to be said, and neither that nothing is wrong.
+FIRING_OR_NOTHING = (
+    f"{FIRING} or on () "
+    'label_replace(0 * max(headrace_build_info{run=~"RUN"}), "alertname", "nothing", "", "") or on () '
+    'label_replace(vector(0), "alertname", "no process answers", "", "")'
+)
 ALERTS = Panel(
     "Is anything wrong?",
     "short",

@@ -57,14 +57,15 @@ class Plan:
 def plan_of(config: Mapping[str, Any]) -> Plan:
     """From a resolved configuration as JSON, where 64-bit integers are strings."""
     stop, replay = config.get("stop", {}), config.get("replay", {})
+    queue = config.get("experience", {}).get("used_once", False)
     return Plan(
         stop_env_steps=int(stop.get("env_steps", 0)),
         stop_seconds=float(stop.get("wall_seconds", 0.0)),
         stop_score=float(stop["score"]) if "score" in stop else None,
         stop_consecutive=int(stop.get("consecutive", 1)),
-        min_steps=int(replay.get("min_steps", 0)),
+        min_steps=0 if queue else int(replay.get("min_steps", 0)),
         capacity=int(replay.get("capacity", 0)),
-        queue=config.get("experience", {}).get("used_once", False),
+        queue=queue,
         replay=config.get("topology") != "ASYNCHRONOUS_GRADIENTS",
     )
 
