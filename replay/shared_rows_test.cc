@@ -21,13 +21,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Outcome = Table::Outcome;
 
-std::unique_ptr<Table> MakeTable(const v1::TableSpec& spec, const Table* over = nullptr) {
-  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec, 0, 1, over);
-  EXPECT_TRUE(table.ok()) << table.status();
-  if (over != nullptr) (*table)->Join();
-  return *std::move(table);
-}
-
 v1::TableSpec QueueOver(const std::string& name, uint64_t items) {
   v1::TableSpec spec = SpecOver(name);
   spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
@@ -62,7 +55,7 @@ std::vector<uint64_t> SampleFrom(
 TEST(SharedRowsTest, RefusesATableThatDoesNotFitTheRows) {
   v1::TableSpec rows = TestSpec();
   rows.set_context_rows(1);
-  const std::unique_ptr<Table> table = MakeTable(rows);
+  const std::unique_ptr<Table> table = MakeTestTable(rows);
   const auto expect_refused = [&](const std::function<void(v1::TableSpec&)>& change, const std::string& why) {
     v1::TableSpec spec = SpecOver("o");
     change(spec);
@@ -80,17 +73,17 @@ TEST(SharedRowsTest, RefusesATableThatDoesNotFitTheRows) {
   expect_refused([](v1::TableSpec& spec) { spec = QueueOver("o", 10'000); }, "does not hold twice a queue's 10000");
   expect_refused([](v1::TableSpec& spec) { spec.clear_remover(); }, "unknown selector 0");
 
-  const std::unique_ptr<Table> over = MakeTable(SpecOver("o"), table.get());
+  const std::unique_ptr<Table> over = MakeTestTable(SpecOver("o"), table.get());
   EXPECT_THAT(Table::Create(SpecOver("p"), 0, 1, over.get()).status().message(),
               HasSubstr("expected one with rows of its own, but that is over table \"t\""));
 }
 
 TEST(SharedRowsTest, ItemsThatGoForWantOfBytesForTheirBooksAreCounted) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  const std::unique_ptr<Table> table = MakeTestTable(TestSpec());
   v1::TableSpec spec = SpecOver("few");
   spec.set_max_items(100);
   spec.set_max_bytes(10 * ItemStore::BookBytes(spec.sampler(), spec.remover()));
-  const std::unique_ptr<Table> few = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> few = MakeTestTable(spec, table.get());
   TestWriter writer(table.get(), 7, {.rows = 2, .stride = 1}, 1, {{"few", {.rows = 2, .stride = 1}}});
   writer.Append(0, 16);  // 15 items
   ASSERT_TRUE(writer.Insert().ok());
@@ -100,11 +93,11 @@ TEST(SharedRowsTest, ItemsThatGoForWantOfBytesForTheirBooksAreCounted) {
 }
 
 TEST(SharedRowsTest, AStepIsStoredOnceAndSampledFromBoth) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  const std::unique_ptr<Table> table = MakeTestTable(TestSpec());
   v1::TableSpec spec = SpecOver("fifo");
   spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
   spec.set_max_times_sampled(1);
-  const std::unique_ptr<Table> fifo = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> fifo = MakeTestTable(spec, table.get());
   TestWriter writer(table.get(), 7, {.rows = 2, .stride = 1}, 1, {{"fifo", {.rows = 4, .stride = 3}}});
   writer.Append(0, 6);
   ASSERT_TRUE(writer.Insert().ok());
@@ -134,8 +127,8 @@ TEST(SharedRowsTest, AStepIsStoredOnceAndSampledFromBoth) {
 TEST(SharedRowsTest, ARowStaysAsLongAsOneOfThemHasIt) {
   v1::TableSpec few = TestSpec();
   few.set_max_items(3);
-  const std::unique_ptr<Table> table = MakeTable(few);
-  const std::unique_ptr<Table> many = MakeTable(SpecOver("many"), table.get());
+  const std::unique_ptr<Table> table = MakeTestTable(few);
+  const std::unique_ptr<Table> many = MakeTestTable(SpecOver("many"), table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"many", {}}});
   for (int i = 0; i < 300; ++i) {
     writer.Append(0, 20);
@@ -152,11 +145,11 @@ TEST(SharedRowsTest, ARowStaysAsLongAsOneOfThemHasIt) {
 TEST(SharedRowsTest, MemoryIsFreeWhenBothHaveLetGo) {
   v1::TableSpec few = TestSpec();
   few.set_max_items(3);
-  const std::unique_ptr<Table> table = MakeTable(few);
+  const std::unique_ptr<Table> table = MakeTestTable(few);
   v1::TableSpec spec = SpecOver("once");
   spec.set_sampler(v1::FIRST_IN_FIRST_OUT);
   spec.set_max_times_sampled(1);
-  const std::unique_ptr<Table> once = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> once = MakeTestTable(spec, table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"once", {}}});
   const auto rows_bytes = [&] {
     return table->State().stored_bytes() - table->State().items() * ItemStore::BookBytes(few.sampler(), few.remover());
@@ -178,10 +171,10 @@ TEST(SharedRowsTest, MemoryIsFreeWhenBothHaveLetGo) {
 TEST(SharedRowsTest, InsertionWaitsForTheLimitOfEither) {
   v1::TableSpec spec = TestSpec();
   spec.set_initial_insert_limit(4);
-  const std::unique_ptr<Table> table = MakeTable(spec);
+  const std::unique_ptr<Table> table = MakeTestTable(spec);
   spec = SpecOver("o");
   spec.set_initial_insert_limit(2);
-  const std::unique_ptr<Table> other = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> other = MakeTestTable(spec, table.get());
   EXPECT_EQ(table->StepsToLimit(), 2u);
   EXPECT_EQ(other->StepsToLimit(), 2u);
   TestWriter writer(table.get(), 7, {}, 1, {{"o", {}}});
@@ -212,11 +205,11 @@ TEST(SharedRowsTest, InLockstepAnAcknowledgementWaitsForBoth) {
   v1::TableSpec spec = TestSpec();
   spec.set_lockstep(true);
   spec.set_initial_insert_limit(1);
-  const std::unique_ptr<Table> table = MakeTable(spec);
+  const std::unique_ptr<Table> table = MakeTestTable(spec);
   v1::TableSpec over = SpecOver("o");
   over.set_lockstep(true);
   over.set_initial_insert_limit(1);
-  const std::unique_ptr<Table> other = MakeTable(over, table.get());
+  const std::unique_ptr<Table> other = MakeTestTable(over, table.get());
   TestWriter writer(table.get(), 7);
   writer.Append(0, 1);
   ASSERT_EQ(*writer.Insert(), Outcome::kDone);
@@ -232,9 +225,9 @@ TEST(SharedRowsTest, InLockstepAnAcknowledgementWaitsForBoth) {
 TEST(SharedRowsTest, AQueueOverOthersHoldsInsertionBackAndLosesNothing) {
   v1::TableSpec rows = TestSpec();
   rows.set_max_bytes(20'000);
-  const std::unique_ptr<Table> table = MakeTable(rows);
-  const std::unique_ptr<Table> many = MakeTable(SpecOver("many"), table.get());
-  const std::unique_ptr<Table> queue = MakeTable(QueueOver("queue", 8), table.get());
+  const std::unique_ptr<Table> table = MakeTestTable(rows);
+  const std::unique_ptr<Table> many = MakeTestTable(SpecOver("many"), table.get());
+  const std::unique_ptr<Table> queue = MakeTestTable(QueueOver("queue", 8), table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"many", {}}, {"queue", {}}});
   // All memory goes through both, while the queue's items are as they came.
   uint64_t next = 0;
@@ -265,8 +258,8 @@ TEST(SharedRowsTest, AQueueOverOthersHoldsInsertionBackAndLosesNothing) {
 TEST(SharedRowsTest, ItemsGoFromTheTableThatHasMost) {
   v1::TableSpec rows = TestSpec();
   rows.set_max_bytes(100'000);
-  const std::unique_ptr<Table> table = MakeTable(rows);
-  const std::unique_ptr<Table> few = MakeTable(SpecOver("few"), table.get());
+  const std::unique_ptr<Table> table = MakeTestTable(rows);
+  const std::unique_ptr<Table> few = MakeTestTable(SpecOver("few"), table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"few", {.rows = 2, .stride = 100}}});
   for (int i = 0; i < 1000; ++i) {
     writer.Append(0, 20);
@@ -282,10 +275,10 @@ TEST(SharedRowsTest, ItemsGoFromTheTableThatHasMost) {
 TEST(SharedRowsTest, PrioritiesOfOneAreNothingToTheOther) {
   v1::TableSpec spec = TestSpec();
   spec.set_sampler(v1::PROPORTIONAL);
-  const std::unique_ptr<Table> table = MakeTable(spec);
+  const std::unique_ptr<Table> table = MakeTestTable(spec);
   spec = SpecOver("o");
   spec.set_sampler(v1::PROPORTIONAL);
-  const std::unique_ptr<Table> other = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> other = MakeTestTable(spec, table.get());
   TestWriter writer(table.get(), 7, {}, 1, {{"o", {}}});
   writer.Append(0, 4);
   ASSERT_TRUE(writer.Insert().ok());
@@ -300,8 +293,8 @@ TEST(SharedRowsTest, PrioritiesOfOneAreNothingToTheOther) {
 }
 
 TEST(SharedRowsTest, WhoWaitsForItemsOfTheOtherTableIsWoken) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
-  const std::unique_ptr<Table> other = MakeTable(SpecOver("o"), table.get());
+  const std::unique_ptr<Table> table = MakeTestTable(TestSpec());
+  const std::unique_ptr<Table> other = MakeTestTable(SpecOver("o"), table.get());
   int woken = 0;
   EXPECT_TRUE(SampleFrom(*other, 1, 2, 1, [&] { ++woken; }).empty());
   EXPECT_TRUE(SampleFrom(*table, 1, 2, 1, [&] { ++woken; }).empty());
@@ -313,10 +306,10 @@ TEST(SharedRowsTest, WhoWaitsForItemsOfTheOtherTableIsWoken) {
 }
 
 TEST(SharedRowsTest, EachTableHasItsOwnLongestItem) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
+  const std::unique_ptr<Table> table = MakeTestTable(TestSpec());
   v1::TableSpec spec = SpecOver("o");
   spec.set_max_item_rows(2);
-  const std::unique_ptr<Table> other = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> other = MakeTestTable(spec, table.get());
   TestWriter good(table.get(), 1, {.rows = 4}, 1, {{"o", {.rows = 2}}});
   good.Append(0, 4);
   ASSERT_TRUE(good.Insert().ok());
@@ -330,8 +323,8 @@ TEST(SharedRowsTest, EachTableHasItsOwnLongestItem) {
 }
 
 TEST(SharedRowsTest, ItemsForATableThatIsNotThereChangeNothing) {
-  const std::unique_ptr<Table> table = MakeTable(TestSpec());
-  const std::unique_ptr<Table> other = MakeTable(SpecOver("o"), table.get());
+  const std::unique_ptr<Table> table = MakeTestTable(TestSpec());
+  const std::unique_ptr<Table> other = MakeTestTable(SpecOver("o"), table.get());
   std::unique_ptr<Table> late;  // outlives the writer, which asks all tables whose turn it is when it goes
   TestWriter writer(table.get(), 1, {}, 1, {{"p", {}}});
   writer.Append(0, 4);
@@ -340,7 +333,7 @@ TEST(SharedRowsTest, ItemsForATableThatIsNotThereChangeNothing) {
   EXPECT_THAT(status.message(), HasSubstr("items for table \"p\", expected those of t, o"));
   EXPECT_EQ(table->State().inserted_steps() + table->State().items(), 0u);
   // A learner creates it, and the writer tries again.
-  late = MakeTable(SpecOver("p"), table.get());
+  late = MakeTestTable(SpecOver("p"), table.get());
   EXPECT_EQ(*writer.InsertAgain(), Outcome::kDone);
   EXPECT_EQ(late->State().items(), 3u);
   EXPECT_EQ(other->State().items(), 0u);
@@ -350,11 +343,11 @@ TEST(SharedRowsTest, ItemsForATableThatIsNotThereChangeNothing) {
 TEST(SharedRowsTest, SnapshotsAreConsistentUnderLoad) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_bytes(100'000);
-  const std::unique_ptr<Table> table = MakeTable(spec);
+  const std::unique_ptr<Table> table = MakeTestTable(spec);
   spec = SpecOver("o");
   spec.set_sampler(v1::PROPORTIONAL);
   spec.set_max_times_sampled(4);
-  const std::unique_ptr<Table> other = MakeTable(spec, table.get());
+  const std::unique_ptr<Table> other = MakeTestTable(spec, table.get());
   std::atomic<bool> stop = false;
   std::vector<std::thread> threads;
   for (uint64_t id = 1; id <= 2; ++id) {

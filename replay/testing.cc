@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "common/check.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "replay/row_layout.h"
 #include "replay/wire.h"
@@ -62,6 +63,27 @@ v1::TableSpec SpecOver(const std::string& name) {
   spec.set_over(spec.name());
   spec.set_name(name);
   return spec;
+}
+
+std::unique_ptr<Table> MakeTestTable(const v1::TableSpec& spec, const Table* over) {
+  absl::StatusOr<std::unique_ptr<Table>> table = Table::Create(spec, 0, 1, over);
+  HEADRACE_CHECK(table.ok());
+  if (over != nullptr) (*table)->Join();
+  return *std::move(table);
+}
+
+absl::StatusOr<FirstRows> SampleFirstRows(Table& table, uint32_t count, uint64_t key, Table::Callback retry) {
+  Table::Batch batch;
+  const absl::StatusOr<Table::Outcome> outcome = table.Sample({count, 1, key}, batch, {&table, std::move(retry)});
+  if (!outcome.ok()) return outcome.status();
+  if (*outcome == Table::Outcome::kWait) return absl::UnavailableError("must wait");
+  std::vector<std::array<float, 2>> observations(batch.items().size());
+  const std::vector<Slice> slices = {{0, 0, 1}};
+  const std::vector<std::byte*> blocks = {reinterpret_cast<std::byte*>(observations.data())};
+  table.Gather(batch.items(), slices, blocks);
+  FirstRows rows;
+  for (const auto& [lane, row] : observations) rows.emplace_back(lane, row);
+  return rows;
 }
 
 TestRow::TestRow(uint32_t lane, uint64_t row)

@@ -5,8 +5,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -41,6 +43,15 @@ struct TestRow {
 
 // A table of that name over TestSpec's.
 v1::TableSpec SpecOver(const std::string& name);
+
+// Of shard 0, in its first life. `over`: the table to whose rows its items refer.
+std::unique_ptr<Table> MakeTestTable(const v1::TableSpec& spec, const Table* over = nullptr);
+
+// The first rows of the items of a batch, as (lane, row), of a table with TestSignature. UNAVAILABLE: it must be waited
+// for.
+using FirstRows = std::vector<std::pair<uint32_t, uint64_t>>;
+absl::StatusOr<FirstRows> SampleFirstRows(
+    Table& table, uint32_t count, uint64_t key = 1, Table::Callback retry = [] {});
 
 // Inserts a message that a ChunkBuilder built. Without a `retry` the table is who waits. 0: there is no journal.
 absl::StatusOr<Table::Outcome> InsertInto(Table& table, uint64_t writer, uint64_t session, const grpc::Slice& message,
