@@ -6,8 +6,8 @@
 #define HEADRACE_REPLAY_LANE_H_
 
 #include <cstdint>
-#include <deque>
 #include <span>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -27,7 +27,7 @@ struct LaneProgress {
 };
 
 struct Lane : LaneProgress {
-  std::deque<RowStore::Address> window;  // the newest rows, oldest first; each is referenced once
+  std::vector<RowStore::Address> window;  // the newest rows, oldest first; each is referenced once
 
   uint64_t first_row() const { return next_row - window.size(); }
 };

@@ -202,10 +202,11 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
     const uint64_t needed_from = spec_.items_span_episodes() ? 0
                                  : lane.in_episode           ? lane.episode_first_row
                                                              : lane.next_row;
-    while (lane.window.size() > spec_.max_item_rows() || lane.first_row() < needed_from) {
-      chunks_.rows.Release(lane.window.front());
-      lane.window.pop_front();
-    }
+    const uint64_t too_many = lane.window.size() - std::min<uint64_t>(lane.window.size(), spec_.max_item_rows());
+    const uint64_t too_old = std::max(needed_from, lane.first_row()) - lane.first_row();
+    const auto kept = lane.window.begin() + static_cast<ptrdiff_t>(std::max(too_many, too_old));
+    std::for_each(lane.window.begin(), kept, [this](RowStore::Address row) { chunks_.rows.Release(row); });
+    lane.window.erase(lane.window.begin(), kept);
   }
   writer.last_sequence = chunk.sequence();
   chunks_.inserted_steps += size.steps;

@@ -121,6 +121,9 @@ std::vector<v1::WriterInfo> WriterBook::Infos() const {
 WriterBook::Saved WriterBook::Save() const {
   Saved saved;
   saved.writers_.reserve(writers_.size());
+  size_t lanes = 0;
+  for (const auto& [id, writer] : writers_) lanes += writer.lanes.size();
+  saved.lanes_.reserve(lanes);
   for (const auto& [id, writer] : writers_) {
     saved.writers_.push_back(
         {id, writer.last_sequence, writer.lost_chunks, writer.lanes_forgotten, writer.lanes.size()});
