@@ -55,6 +55,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPatience{200};
 constexpr std::chrono::seconds kFetchDeadline{30};
+constexpr std::chrono::seconds kFailurePause{1};
 constexpr std::chrono::seconds kOrphanPatience{15};  // it writes no checkpoint
 
 struct Member {
@@ -260,6 +261,8 @@ absl::Status EvaluateOrders(const ProcessFlags& flags, ProcessPorts& ports, Eval
     }
     report.mutable_evaluation()->set_version(order->version());
     member.attendance->Report(std::move(report));
+    // The learner asks again at once.
+    if (!result.ok()) ShutdownSignal::WaitUntil(std::chrono::steady_clock::now() + kFailurePause);
   }
   return Farewell(*member.attendance);
 }

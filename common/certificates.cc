@@ -146,12 +146,21 @@ absl::StatusOr<CertificateValidity> ReadCertificateValidity(const std::string& d
   return validity;
 }
 
-absl::Status CheckCertificates(const std::string& directory, Time now) {
+absl::Status CheckCertificates(const std::string& directory, Time now, const std::vector<std::string>& names) {
   ASSIGN_OR_RETURN(const CertificateValidity validity, ReadCertificateValidity(directory));
-  if (now >= validity.begin && now < validity.end) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(directory,
-                                                 ": expected certificates that are valid now, got some from ",
-                                                 Format(validity.begin), " to ", Format(validity.end)));
+  if (now < validity.begin || now >= validity.end) {
+    return absl::InvalidArgumentError(absl::StrCat(directory,
+                                                   ": expected certificates that are valid now, got some from ",
+                                                   Format(validity.begin), " to ", Format(validity.end)));
+  }
+  ASSIGN_OR_RETURN(const std::vector<Certificate> shown, ReadCertificates(directory + kCertificateFile));
+  for (const std::string& name : names) {
+    if (X509_check_host(shown.front().get(), name.data(), name.size(), 0, nullptr) == 1) continue;
+    if (X509_check_ip_asc(shown.front().get(), name.c_str(), 0) == 1) continue;
+    return absl::InvalidArgumentError(absl::StrCat(directory, kCertificateFile, ": expected a certificate that is for ",
+                                                   name, ", where processes look for each other, got one that is not"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace headrace

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,8 +34,10 @@ struct CertificateValidity {
 // which every process is to others; so they would not accept it.
 absl::StatusOr<CertificateValidity> ReadCertificateValidity(const std::string& directory);
 
-// INVALID_ARGUMENT: as above, or not valid at this moment.
-absl::Status CheckCertificates(const std::string& directory, std::chrono::system_clock::time_point now);
+// INVALID_ARGUMENT: as above, or not valid at this moment, or not for all of these names and addresses, by which others
+// would know the process.
+absl::Status CheckCertificates(const std::string& directory, std::chrono::system_clock::time_point now,
+                               const std::vector<std::string>& names = {});
 
 }  // namespace headrace
 

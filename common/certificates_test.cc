@@ -111,5 +111,17 @@ TEST_F(CertificatesTest, TheTimeInWhichTheyAreValidEndsWithTheFirstOfThem) {
   EXPECT_THAT(Mistake(validity.begin - std::chrono::seconds(1)), HasSubstr("valid now"));
 }
 
+TEST_F(CertificatesTest, MustBeForTheNamesByWhichOthersLookForIt) {
+  Issue(path(), "subjectAltName=DNS:*.example.org,IP:127.0.0.1,IP:::1", 2);
+  const auto check = [&](const std::vector<std::string>& names) {
+    return CheckCertificates(path(), std::chrono::system_clock::now(), names);
+  };
+  EXPECT_TRUE(check({"127.0.0.1", "::1", "node1.example.org"}).ok());
+  const absl::Status other = check({"127.0.0.1", "node1.example.com"});
+  EXPECT_TRUE(absl::IsInvalidArgument(other));
+  EXPECT_THAT(other.message(), HasSubstr("tls.crt: expected a certificate that is for node1.example.com"));
+  EXPECT_FALSE(check({"10.0.0.1"}).ok());
+}
+
 }  // namespace
 }  // namespace headrace

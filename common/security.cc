@@ -159,7 +159,11 @@ Security::Security(SecurityOptions options) : options_(std::move(options)), prov
 absl::Status Security::CheckMayListen(const std::string& listen) const {
   const size_t colon = listen.rfind(':');
   if (colon == std::string::npos) return absl::OkStatus();  // it cannot be listened on anyway
-  if (encrypts() || options_.insecure || IsLoopback(listen.substr(0, colon))) return absl::OkStatus();
+  if (encrypts() || IsLoopback(listen.substr(0, colon))) return absl::OkStatus();
+  if (options_.insecure) {
+    LogWarning("--insecure: everybody is let in who reaches %s", listen);
+    return absl::OkStatus();
+  }
   return absl::FailedPreconditionError(absl::StrCat(
       "others than this machine can reach ", listen,
       ": expected --certificates=DIR and --token_file=FILE (`tools/headrace certificates DIR` makes a set for trials), "
@@ -194,6 +198,10 @@ std::string Security::Hint(const absl::Status& failure) const {
   const auto says = [&](absl::string_view words) { return absl::StrContains(message, words); };
   if (encrypts() && says("certificate verify failed")) {
     return absl::StrCat(" (its certificate is not of the authority of ", options_.certificates, "/ca.crt)");
+  }
+  if (encrypts() && (says("hostname verification") || says("server name"))) {
+    return absl::StrCat(" (its certificate is for other names: `tools/headrace certificates ", options_.certificates,
+                        " --name NAME` issues one for this, too)");
   }
   if (!says("handshake") && !says("closed") && !says("reset")) return "";
   return encrypts()

@@ -289,7 +289,12 @@ TEST_F(SecurityTest, AServerOfAnotherAuthorityIsNotTrusted) {
 
 TEST_F(SecurityTest, AServerWithTheCertificateOfAnotherHostIsNotTrusted) {
   Serve(*Open(authority_.Issue("server", 2, "127.0.0.9")));
-  EXPECT_TRUE(absl::IsUnavailable(AskAs(*Open(authority_.Issue("client")))));
+  const std::string client = authority_.Issue("client");
+  const std::shared_ptr<const Security> security = Open(client);
+  const absl::Status status = AskAs(*security);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(security->Hint(status), HasSubstr(absl::StrCat("for other names: `tools/headrace certificates ", client)))
+      << status;
 }
 
 TEST_F(SecurityTest, PlainTextToAnEncryptedPortIsNoConnection) {

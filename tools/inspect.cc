@@ -5,7 +5,7 @@
 //   inspect estimate CONFIG [path.to.field=value ...]  what it will take: memory, disk, network, as JSON
 //   inspect resumable STORED NEW                       whether a run of the one may go on with the other
 //   inspect networks SOURCE CONFIG [...]               whether a run can begin with those of another run or checkpoint
-//   inspect certificates DIR TOKEN_FILE                whether a process could use them
+//   inspect certificates DIR TOKEN_FILE [NAME ...]     whether a process could use them that is reached by these names
 //   inspect list                                       algorithms, environments, selectors, topologies, as JSON
 //
 // Exit code 2: the configuration is refused, with the reason on standard error.
@@ -185,9 +185,9 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
     RETURN_IF_ERROR(CheckResumable(*stored, now));
     return "";
   }
-  if (command == "certificates" && words.size() == 3) {
+  if (command == "certificates" && words.size() >= 3) {
     RETURN_IF_ERROR(Security::Create({.certificates = words[1], .token_file = words[2]}).status());
-    RETURN_IF_ERROR(CheckCertificates(words[1], std::chrono::system_clock::now()));
+    RETURN_IF_ERROR(CheckCertificates(words[1], std::chrono::system_clock::now(), {words.begin() + 3, words.end()}));
     return "";
   }
   if (command == "networks" && words.size() >= 3) {
@@ -198,7 +198,7 @@ absl::StatusOr<std::string> Run(const std::vector<std::string>& words) {
   if ((command != "json" && command != "resolve" && command != "estimate") || words.size() < 2) {
     return absl::InvalidArgumentError(
         "expected json, resolve or estimate CONFIG [path.to.field=value ...], resumable STORED NEW, networks SOURCE "
-        "CONFIG, certificates DIR TOKEN_FILE, or list");
+        "CONFIG, certificates DIR TOKEN_FILE [NAME ...], or list");
   }
   ConfigSources sources;
   ASSIGN_OR_RETURN(const v1::RunConfig config, LoadRunConfig(words[1], {words.begin() + 2, words.end()}, &sources));

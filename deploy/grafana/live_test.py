@@ -100,6 +100,26 @@ class LiveTest(SystemTest):
             return sorted(sample["metric"]["process"] for sample in samples)
 
         wait_until(lambda: seen() == sorted(run.processes()), "every process has been seen")
+        # The page that the run has named shows a moment at which there was something to be seen.
+        shown = re.search(r"&end=([0-9.]+)", output)
+        assert shown is not None
+        for metric in ('up{process="learner"}', "headrace_learner_training_return", "headrace_learner_updates_total"):
+            self.assertEqual(len(query(address[1], f"{metric} @ {shown[1]} > 0")), 1, metric)
+
+    def test_a_run_that_is_resumed_goes_on_in_the_same_curves(self) -> None:
+        """Its processes have other ports then. Their former ones once counted as processes that do not answer."""
+        run, _ = self.start(QUEUE)
+        run.signal(signal.SIGINT)
+        run.wait()
+        before = len(run.evaluations())
+        run, address = self.start(QUEUE)
+        run.wait_until(lambda: len(run.evaluations()) > before + 1, "the run goes on")
+        count = len(run.processes())
+        run.wait_until(lambda: len(query(address, "up == 1")) == count, "all processes answer Prometheus")
+        self.assertEqual(len(query(address, "up")), count)
+        # It is a run's own once it has had an episode in this life.
+        returns = lambda: len(query(address, "headrace_learner_training_return"))
+        run.wait_until(lambda: returns() == 1, "there is one return")
 
     def start(self, config: Path) -> tuple[Run, str]:
         """The run, and where its Prometheus is."""

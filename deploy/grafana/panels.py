@@ -116,19 +116,23 @@ QUEUES = Panel(
         Query(total("headrace_replay_blocked_writers"), "actors that must wait"),
     ],
 )
+# While processes answer; of what has ended there is nothing to be said.
+ZERO = '0 * max(headrace_build_info{run=~"RUN"})'
 FIRING = 'ALERTS{alertstate="firing", severity!="info", run=~"RUN"}'
 # Of a run that no process answers for any more there is nothing to be said, and neither that nothing is wrong.
 FIRING_OR_NOTHING = (
     f"{FIRING} or on () "
-    'label_replace(0 * max(headrace_build_info{run=~"RUN"}), "alertname", "nothing", "", "") or on () '
+    f'label_replace({ZERO}, "alertname", "nothing", "", "") or on () '
     'label_replace(vector(0), "alertname", "no process answers", "", "")'
 )
+UP = 'up{job=~"headrace.*", run=~"RUN"}'
 ALERTS = Panel(
     "Is anything wrong?",
     "short",
     [
-        Query(f"count({FIRING}) or vector(0)", "alerts"),
-        Query('count(up{job=~"headrace.*", run=~"RUN"} == 0) or vector(0)', "processes that do not answer"),
+        Query(f"count({FIRING}) or {ZERO}", "alerts"),
+        # Prometheus is told of them before they are started.
+        Query(f"count({UP} == 0 and {UP} offset 20s == 0) or {ZERO}", "processes that do not answer"),
         Query(total("headrace_learner_interrupted_episodes_total"), "episodes that failed"),
         Query(total("headrace_learner_lost_steps_total"), "steps lost"),
         Query(total("headrace_learner_checkpoint_failures_total", "run, cause"), "checkpoints that failed: [cause]"),

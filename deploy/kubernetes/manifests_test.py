@@ -426,7 +426,7 @@ class ServiceMonitorTest(ManifestsTest):
         mine = [{snake_case(key): value for key, value in rule.items()} for rule in self.endpoint["relabelings"]]
         self.assertEqual(mine, rules)
         # The launcher gives the same to local runs.
-        self.assertEqual({rule["target_label"] for rule in mine if "target_label" in rule}, {"job", "process", "run"})
+        self.assertEqual({rule["target_label"] for rule in mine if "target_label" in rule}, {"job", "process", "run", "instance"})
         self.assertEqual(self.endpoint["interval"], self.prometheus["global"]["scrape_interval"])
 
     def test_rules_and_alerts_are_those_of_every_prometheus(self) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -238,6 +239,8 @@ class MachinesTest(unittest.TestCase):
             ("config a\ncertificates b\ndirectory /c\n", 'expected one line "learner ..."'),
             ("certificates b\ndirectory /c\nlearner d\n", 'expected one line "config ..."'),
             ("config a\ncertificates b\ndirectory c\nlearner d\n", "directory c: expected a path from the root"),
+            ("config a\ncertificates b\ndirectory /c\nlearner d\nactor e many\n", "actor e many: expected a machine and a"),
+            ("config a\ncertificates b\ndirectory /c\nlearner d e\n", "d e: expected one machine"),
         ]:
             with self.subTest(text):
                 code, output = self.call(self.ssh, "status", str(self.write("cluster", text)))
@@ -245,19 +248,33 @@ class MachinesTest(unittest.TestCase):
                 self.assertIn(message, output)
         # Processes would be started whom nobody could reach.
         self.write_cluster(self.root / "machine", CONFIG % 1000, replay="")
-        for directory, host, message in [
-            ("none", "localhost", "ca.crt is missing"),
-            ("keys", "elsewhere.example", "tls.crt is not for elsewhere.example"),
-            ("keys", "192.0.2.1", "tls.crt is not for 192.0.2.1"),
+        self.write("wrong.textproto", CONFIG % 1000 + "sak {}\n")
+        for config, directory, host, message in [
+            ("run.textproto", "none", "localhost", "ca.crt is missing"),
+            ("run.textproto", "keys", "elsewhere.example", "expected a certificate that is for elsewhere.example"),
+            ("run.textproto", "keys", "192.0.2.1", "expected a certificate that is for 192.0.2.1"),
+            ("none.textproto", "keys", "localhost", "config none.textproto: there is no such file"),
+            ("wrong.textproto", "keys", "localhost", "wrong.textproto:9:1: "),
         ]:
             with self.subTest(message):
-                text = f"config run.textproto\ncertificates {directory}\ndirectory /nowhere\nlearner localhost\nreplay {host}\n"
+                text = f"config {config}\ncertificates {directory}\ndirectory /nowhere\nlearner localhost\nreplay {host}\n"
                 code, output = self.call(self.ssh, "start", str(self.write("cluster", text)))
                 self.assertEqual(code, 2)
                 self.assertIn(message, output)
         code, output = self.call(self.ssh, "start", "/nowhere")
         self.assertEqual(code, 2)
         self.assertIn("there is no file /nowhere", output)
+
+    def test_a_start_says_what_does_not_run(self) -> None:
+        directory = self.root / "machine"
+        cluster = self.write_cluster(directory, CONFIG % 1000, replay="replay localhost\n")
+        self.addCleanup(self.call, self.ssh, "stop", str(cluster))
+        with socket.create_server(("0.0.0.0", 7100)):
+            code, output = self.call(self.ssh, "start", str(cluster))
+        self.assertEqual(code, 1, output)
+        self.assertRegex(output, r"replay-0 on localhost (runs|ended): .*7100.*; keep: died ")
+        self.assertIn("these do not run as they should", output)
+        self.assertNotRegex(output, r"learner on localhost (runs|ended)")
 
     def start_slurm(self, steps: int, text: str = CONFIG) -> tuple[Path, subprocess.Popen[bytes]]:
         run = self.root / "slurm_run"

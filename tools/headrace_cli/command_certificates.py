@@ -3,7 +3,8 @@
 DIR then has an authority (ca.crt, ca.key), a certificate of it for all processes (tls.crt, tls.key) and a token. Processes
 take it as --certificates=DIR --token_file=DIR/token, `tools/headrace run` and `replay` as --certificates DIR. Run again,
 it keeps the authority, the key and the token and issues the certificate anew, for the names it had and those that are given
-now; running processes take it over. To drop names, remove tls.crt first.
+now; running processes take it over. To drop names, remove tls.crt first. A key or a token that no process would take is
+made anew, too.
 
   tools/headrace certificates keys --name node1.example.org --name '*.cluster.example.org'
 
@@ -77,13 +78,18 @@ def make(directory: Path, alternatives: str, days: int) -> None:
         subject = ("-subj", "/CN=Headrace trial authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         files = ("-keyout", authority.key, "-out", authority.certificate)
         _openssl("req", "-x509", *KEY, *files, "-days", str(AUTHORITY_DAYS), *subject)
+    elif not _is_readable("x509", authority.certificate) or not _is_readable("pkey", authority.key):
+        raise UsageError(
+            f"{authority.certificate} and {authority.key.name}: expected a certificate and its key in PEM, got something else: "
+            "put back what they were; or remove both, and give the new authority to all machines"
+        )
     elif _ends_within(authority.certificate, days):
         raise UsageError(
             f"{authority.certificate} ends in less than {days} days, and with it everything that it vouches for: expected "
             f"fewer --days; or remove it with {authority.key.name}, and give the new one to all machines"
         )
     token = directory / "token"
-    if not token.exists():
+    if not _is_token(token):
         write_atomically(token, secrets.token_hex(32) + "\n")
         token.chmod(0o600)
     _issue(directory, authority, certificate, alternatives, days)
@@ -100,7 +106,7 @@ class _Pair:
 def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, days: int) -> None:
     request, extensions, fresh = (directory / f".{name}" for name in ("request", "extensions", "fresh"))
     try:
-        key = ("-key", issued.key) if issued.key.exists() else (*KEY, "-keyout", issued.key)
+        key = ("-key", issued.key) if _is_readable("pkey", issued.key) else (*KEY, "-keyout", issued.key)
         _openssl("req", "-new", *key, "-subj", "/CN=headrace", "-out", request)
         extensions.write_text(
             f"subjectAltName={alternatives}\nbasicConstraints=critical,CA:FALSE\n"
@@ -117,25 +123,32 @@ def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, 
             path.unlink(missing_ok=True)
 
 
+def _is_token(path: Path) -> bool:
+    """Whether a process takes what is in it (common/security.cc)."""
+    if not path.exists():
+        return False
+    words = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    tokens = [word.strip() for word in words if word.strip()]
+    return bool(tokens) and all(re.fullmatch(r"[!-~]{16,}", token) for token in tokens)
+
+
+def _is_readable(kind: str, path: Path) -> bool:
+    """Whether openssl finds an "x509" certificate or a private key, "pkey", in it."""
+    return path.exists() and _run(["openssl", kind, "-in", str(path), "-noout"]).returncode == 0
+
+
 def _ends_within(certificate: Path, days: int) -> bool:
     # A certificate that is made together with its authority ends with it, give or take a moment.
     seconds = days * 86_400 - 60
-    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-checkend", str(seconds)]
-    result = _run(command)
-    if result.stderr:
-        raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
-    return result.returncode != 0
+    return _run(["openssl", "x509", "-in", str(certificate), "-noout", "-checkend", str(seconds)]).returncode != 0
 
 
 def _names_of(certificate: Path) -> list[str]:
-    """None of one that is not there."""
+    """None of one that is not there, or cannot be read."""
     if not certificate.exists():
         return []
     command = ["openssl", "x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName"]
-    result = _run(command)
-    if result.returncode != 0:
-        raise CommandError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
-    return re.findall(r"(?:DNS|IP Address):([^,\s]+)", result.stdout)
+    return re.findall(r"(?:DNS|IP Address):([^,\s]+)", _run(command).stdout)
 
 
 def _shortest(name: str) -> str:

@@ -44,6 +44,27 @@ class CertificatesTest(unittest.TestCase):
         for name in ("DNS:localhost", "IP Address:127.0.0.1", "DNS:*.example.org", "IP Address:10.1.2.3"):
             self.assertIn(name, text)
 
+    def test_what_no_process_would_take_is_made_anew(self) -> None:
+        certificates(str(self.directory), "--name", "node1.example.org")
+        before = self.contents()
+        for name, broken in (("token", ""), ("token", "short\n"), ("tls.key", "no key"), ("tls.crt", "no certificate")):
+            (self.directory / name).write_text(broken, encoding="ascii")
+            self.assertEqual(certificates(str(self.directory))[0], 0, (name, broken))
+            self.assertGreater(len(self.contents()[name]), 60, name)
+            self.openssl("verify", "-CAfile", "ca.crt", "tls.crt")
+        self.assertEqual(self.contents()["ca.crt"], before["ca.crt"])
+
+    def test_an_authority_that_is_broken_is_left_alone(self) -> None:
+        for name in ("ca.crt", "ca.key"):
+            certificates(str(self.directory))
+            whole = self.contents()[name]
+            (self.directory / name).write_text("broken", encoding="ascii")
+            code, _, error = certificates(str(self.directory))
+            self.assertEqual(code, 2)
+            self.assertIn("expected a certificate and its key in PEM, got something else", error)
+            self.assertEqual(self.contents()[name], "broken")
+            (self.directory / name).write_text(whole, encoding="ascii")
+
     def test_nobody_else_can_read_it(self) -> None:
         certificates(str(self.directory))
         self.assertEqual(stat.S_IMODE(self.directory.stat().st_mode), 0o700)

@@ -76,7 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 exit_code = _run_all(sessions, arguments.parallel or 1, view, interrupts, prometheus)
             if prometheus is not None:
                 view.say(f"this shows again what Prometheus has seen: {shlex.join(prometheus.command)}")
-                view.say(f"then at {prometheus.overview_of(began, time.time())}")
+                end = max((session.learner_answered_at for session in sessions), default=0.0) or time.time()
+                view.say(f"then at {prometheus.overview_of(began, end)}")
         finally:
             interrupts.end_command = False
             for session in sessions:
@@ -162,7 +163,7 @@ def _run_all(
     without_picture: list[Session] = []  # which takes seconds, in which nobody would look after the others
     while waiting or active:
         while waiting and len(active) < parallel and not interrupts.count:
-            if prometheus is not None and not _is_watched(waiting[0], prometheus, view):
+            if prometheus is not None and not _are_watched(waiting[: parallel - len(active)], prometheus, view):
                 break
             active.append(waiting.pop(0))
             active[-1].start()
@@ -192,12 +193,13 @@ def _run_all(
     return _exit_code([session.outcome.exit_code for session in sessions])
 
 
-def _is_watched(session: Session, prometheus: Prometheus, view: View) -> bool:
-    """Whether Prometheus will see the session's processes from their start: a short run would be over before."""
-    if not session.announced:
-        session.announce()
-        view.say(f"{session.name}: starts as soon as Prometheus knows of its processes, in 5 s at most")
-    return prometheus.knows(session.directory.targets)
+def _are_watched(sessions: list[Session], prometheus: Prometheus, view: View) -> bool:
+    """Whether Prometheus will see the sessions' processes from their start: a short run would be over before."""
+    for session in sessions:
+        if not session.announced:
+            session.announce()
+            view.say(f"{session.name}: starts as soon as Prometheus knows of its processes, in 5 s at most")
+    return all(prometheus.knows(session.directory.targets) for session in sessions)
 
 
 def _show(view: View, sessions: list[Session]) -> None:

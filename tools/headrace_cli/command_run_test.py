@@ -484,6 +484,16 @@ class CommandRunTest(unittest.TestCase):
         jobs = sorted(target["labels"]["job"] for target in targets())
         expected = ["actor", "actor", "evaluator", "learner", "replay", "replay"]
         self.assertEqual(jobs, [f"headrace_{role}" for role in expected])
+        for target in targets():  # the same in its next life, which has another port
+            self.assertEqual(target["labels"]["instance"], target["labels"]["process"])
+
+    def test_links_to_the_targets_of_runs_that_are_gone_are_removed(self) -> None:
+        links = self.root / ".targets"
+        links.mkdir()
+        (links / "gone.json").symlink_to(self.root / "gone" / "targets.json")
+        (links / "cluster.json").write_text("[]", encoding="utf-8")  # of a run by ssh
+        self.run_to_end(fake={"finish": True})
+        self.assertEqual([entry.name for entry in links.iterdir()], ["cluster.json"])
 
     def test_after_a_run_prometheus_finds_nobody(self) -> None:
         self.run_to_end(fake={"finish": True})
@@ -556,11 +566,18 @@ class CommandRunTest(unittest.TestCase):
         self.assertEqual(events.count("Prometheus knows of 6"), 2)
         self.assertEqual(events.count("learner serves"), 2)
 
+    def test_prometheus_knows_of_all_seeds_that_go_on_beside_each_other(self) -> None:
+        with self.prometheus_that(":"):
+            code, output = self.run_to_end("--prometheus", "--seeds", "2", "--parallel", "2", fake={"finish": True})
+        self.assertEqual(code, 0, output)
+        events = self.events_file.read_text(encoding="utf-8").splitlines()
+        self.assertEqual(set(events[: events.index("Prometheus knows of 12") + 1]), {"Prometheus knows of 12"})
+
     def test_what_is_over_is_shown_again_without_alarms(self) -> None:
         with self.prometheus_that(":"):
             _, output = self.run_to_end("--prometheus", fake={"finish": True})
         self.assertIn("this shows again what Prometheus has seen: prometheus --config.file=", output)
-        self.assertRegex(output, r"then at http://127\.0\.0\.1:\d+/consoles/overview\.html\?range=\d+&end=\d{10}\b")
+        self.assertRegex(output, r"then at http://127\.0\.0\.1:\d+/consoles/overview\.html\?range=\d+&end=\d{10}\.\d\b")
         configuration = json.loads((self.run_directory / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
         self.assertEqual(set(configuration), {"global"})
 

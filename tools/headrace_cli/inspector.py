@@ -6,6 +6,7 @@ Configurations are never parsed here: one parser, one set of error messages, one
 import argparse
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ def check_networks(source: Path, config: Path, overrides: list[str]) -> None:
     _inspect("networks", str(source), str(config), *overrides)
 
 
-def check_certificates(directory: Path, token_file: Path) -> None:
-    """UsageError: a process could not use them; the text says what is wrong with which file."""
-    _inspect("certificates", str(directory), str(token_file))
+def check_certificates(directory: Path, token_file: Path, names: Iterable[str]) -> None:
+    """UsageError: a process that is reached by these names could not use them; the text says what is wrong with which
+    file."""
+    _inspect("certificates", str(directory), str(token_file), *names)
 
 
 def _inspect(*arguments: str) -> str:

@@ -72,7 +72,7 @@ class Prometheus:
     def overview_of(self, begin: float, end: float) -> str:
         """The same page, as it shows what was between two times of the clock."""
         seconds = next((seconds for seconds in RANGES if seconds >= end - begin), RANGES[-1])
-        return f"{self.overview}?range={seconds}&end={end:.0f}"
+        return f"{self.overview}?range={seconds}&end={end:.1f}"
 
     @property
     def command(self) -> list[str]:

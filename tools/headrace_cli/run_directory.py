@@ -58,6 +58,9 @@ class RunDirectory:
         outside of runs/ must be named there."""
         if (link := self._targets_link) is not None:
             link.parent.mkdir(parents=True, exist_ok=True)
+            for other in link.parent.iterdir():  # of a run that was removed: Prometheus would wait for it for ever
+                if other.is_symlink() and not other.exists():
+                    other.unlink(missing_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(self.targets)
 

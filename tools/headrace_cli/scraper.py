@@ -36,6 +36,7 @@ class Scraper:
         self._status = Status()  # guarded by _lock
         self._with_learner = Status()  # guarded by _lock
         self._drains = False  # guarded by _lock
+        self._learner_answered_at = 0.0  # guarded by _lock
         self._rounds_without_learner = 0
         self._thread = threading.Thread(target=self._run, name="scraper", daemon=True)
 
@@ -67,6 +68,7 @@ class Scraper:
             if self._rounds_without_learner != 1:
                 self._status = status
             if status.updates is not None:
+                self._learner_answered_at = time.time()
                 held = self._with_learner.verdict_since_start
                 self._with_learner = replace(status, verdict_since_start=held) if self._drains else status
 
@@ -81,6 +83,12 @@ class Scraper:
         """The last one for which the learner answered."""
         with self._lock:
             return self._with_learner
+
+    @property
+    def learner_answered_at(self) -> float:
+        """When it did so last, by the clock; 0: it has not yet."""
+        with self._lock:
+            return self._learner_answered_at
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -2,6 +2,7 @@
 `tools/headrace certificates` makes it."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -38,11 +39,12 @@ def check(directory: Path) -> None:
         )
 
 
-def check_contents(directory: Path) -> None:
-    """Needs the binary workspace.INSPECT. UsageError: a file is missing, or a process would refuse what is in it."""
+def check_contents(directory: Path, names: Sequence[str] = ()) -> None:
+    """Needs the binary workspace.INSPECT. UsageError: a file is missing, a process would refuse what is in it, or the
+    certificate is not for all of these names or addresses, by which processes reach each other."""
     check(directory)
     try:
-        inspector.check_certificates(directory, directory / TOKEN)
+        inspector.check_certificates(directory, directory / TOKEN, names)
     except UsageError as error:
         raise UsageError(
             f"--certificates {directory}: {error}; `tools/headrace certificates {directory}` issues those of a set for "

@@ -75,7 +75,7 @@ class Session:
 
     def _prepare(self) -> None:
         if self._request.certificates:
-            security.check_contents(self._request.certificates)
+            security.check_contents(self._request.certificates, names=["127.0.0.1"])
         resolved = inspector.resolve(self._request.config, self._request.overrides)
         self._config = inspector.as_json(self._request.config, self._request.overrides)
         self.directory.check_usable()
@@ -175,6 +175,11 @@ class Session:
     @property
     def announced(self) -> bool:
         return bool(self._stages)
+
+    @property
+    def learner_answered_at(self) -> float:
+        """When it told its metrics last, by the clock; 0: it has not."""
+        return self._scraper.learner_answered_at if self._scraper else 0.0
 
     @property
     def ended(self) -> bool:
@@ -352,11 +357,20 @@ def group_label_of(directory: Path) -> str:
 
 
 def prometheus_targets(run: str, processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Prometheus' file_sd format: one entry for each process that serves metrics."""
+    """Prometheus' file_sd format: one entry for each process that serves metrics.
+
+    The instance is its name, where Prometheus would take the address: one that is started again has another port, and is
+    the same in every curve. What its last life left would otherwise count beside it for five minutes.
+    """
     return [
         {
             "targets": [process["addresses"]["metrics"]],
-            "labels": {"job": f"headrace_{process['role']}", "process": process["name"], "run": run},
+            "labels": {
+                "job": f"headrace_{process['role']}",
+                "process": process["name"],
+                "run": run,
+                "instance": process["name"],
+            },
         }
         for process in processes
         if "metrics" in process["addresses"]
