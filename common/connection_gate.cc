@@ -153,6 +153,8 @@ void HangUp(int socket) {
   ::close(socket);
 }
 
+bool IsThisMachine(const std::string& host) { return host == "127.0.0.1" || host == "::1"; }
+
 std::string HostOf(const sockaddr_storage& peer, socklen_t size) {
   char host[NI_MAXHOST] = {};
   if (::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST)) {
@@ -266,9 +268,11 @@ void ConnectionGate::Accept(int listener) {
     return HangUp(socket);
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
-  connections_[socket] = {file.st_ino, host, listener, /*waiting=*/true};
-  if (!hosts_.contains(host)) hosts_[host] = {.acceptor = ChooseAcceptor()};
-  ++hosts_[host].connections;
+  const auto known = hosts_.find(host);
+  const bool alone = known == hosts_.end() || IsThisMachine(host);
+  const size_t acceptor = alone ? ChooseAcceptor() : known->second.acceptor;
+  connections_[socket] = {file.st_ino, host, acceptor, listener, /*waiting=*/true};
+  ++hosts_.try_emplace(host, Host{.acceptor = acceptor}).first->second.connections;
   deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
   Watch(polled_, socket);
 }
@@ -290,7 +294,7 @@ void ConnectionGate::Hear(int socket) {
   Acceptor::NewConnectionParameters handed_on;
   handed_on.listener_fd = connection->second.listener;
   handed_on.fd = socket;
-  acceptors_[hosts_.at(connection->second.host).acceptor]->HandleNewConnection(&handed_on);
+  acceptors_[connection->second.acceptor]->HandleNewConnection(&handed_on);
 }
 
 void ConnectionGate::EndSilence() {
@@ -327,10 +331,15 @@ bool ConnectionGate::HasRoom(const std::string& host) {
 
 size_t ConnectionGate::ChooseAcceptor() {
   if (acceptors_.size() == 1) return 0;
-  CountAnew();  // hosts that have gone must not count
-  std::vector<size_t> hosts(acceptors_.size());
-  for (const auto& [name, host] : hosts_) ++hosts[host.acceptor];
-  return static_cast<size_t>(std::min_element(hosts.begin(), hosts.end()) - hosts.begin());
+  CountAnew();  // who has gone must not count
+  std::vector<size_t> shared_by(acceptors_.size());
+  for (const auto& [name, host] : hosts_) {
+    if (!IsThisMachine(name)) ++shared_by[host.acceptor];
+  }
+  for (const auto& [socket, connection] : connections_) {
+    if (IsThisMachine(connection.host)) ++shared_by[connection.acceptor];
+  }
+  return static_cast<size_t>(std::min_element(shared_by.begin(), shared_by.end()) - shared_by.begin());
 }
 
 // gRPC does not tell when it closes one.

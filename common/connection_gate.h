@@ -7,11 +7,11 @@
 //   ... build the server ...
 //   gate->Open(std::move(acceptors), ConnectionGate::kHttp2);
 //
-// A connection is handed on when it has said something: all of a host to the same acceptor, which has no more hosts
-// than the others when the first of them comes. Who is hung up on is counted: what is too much, at once
-// (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
-// (kHandshake). gRPC itself would do all of that without a word. Not thread-safe; it has a thread of its own, by which
-// the acceptor is called.
+// A connection is handed on when it has said something: all of another host to the same acceptor, each of this
+// machine's processes to one of its own; to one that has no more hosts and connections of this machine than the others
+// when the first of them comes. Who is hung up on is counted: what is too much, at once (Refusal::kConnection); who
+// says nothing in time (kSilence); who begins with something else than what is spoken here (kHandshake). gRPC itself
+// would do all of that without a word. Not thread-safe; it has a thread of its own, by which the acceptor is called.
 #ifndef HEADRACE_COMMON_CONNECTION_GATE_H_
 #define HEADRACE_COMMON_CONNECTION_GATE_H_
 
@@ -69,11 +69,12 @@ class ConnectionGate {
   struct Connection {
     ino_t socket;  // the file of that number may be another one by now
     std::string host;
+    size_t acceptor;
     int listener;
     bool waiting;  // for its first bytes
   };
   struct Host {
-    size_t acceptor;
+    size_t acceptor;  // of all its connections, unless it is this machine
     size_t connections = 0;
   };
   struct Deadline {

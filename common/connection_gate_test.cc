@@ -137,6 +137,19 @@ TEST_F(ConnectionGateTest, HostsAreDealtAmongTheAcceptors) {
   gate_->Close();
 }
 
+// Its processes come from one address, and none of them must be felt by another.
+TEST_F(ConnectionGateTest, ConnectionsOfThisMachineAreDealtOneByOne) {
+  Accepted second, third;
+  Open({.total = 100, .per_host = 10}, {&second, &third});
+  for (const char* const host : {"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2", "127.0.0.1"}) {
+    ASSERT_TRUE(LetIn(host));
+  }
+  EXPECT_EQ(accepted_.size(), 2u) << "the first and the last";
+  EXPECT_EQ(second.size(), 2u) << "of the other host";
+  EXPECT_EQ(third.size(), 1u);
+  gate_->Close();
+}
+
 // gRPC closes a connection, and another file takes its number.
 TEST_F(ConnectionGateTest, HostsThatHaveGoneDoNotCountWhenOthersAreDealt) {
   Accepted second;

@@ -21,13 +21,13 @@ namespace headrace {
 
 struct ServerLimits {
   ConnectionLimits connections = DefaultConnectionLimits();
-  // What messages that are on their way in may take, for each of so many groups of hosts: gRPC 1.51 looks at a
+  // What messages that are on their way in may take, for each of so many groups of clients: gRPC 1.51 looks at a
   // message's size only when it has all of it. Close to this it takes less at a time, then no new connections, then it
   // ends streams with RESOURCE_EXHAUSTED, whosever of the group they are: for ours a reason to try again
-  // (common/kept_connection.h). Hosts are dealt among the groups as they come, so that one that hoards is felt by few,
-  // and where there are no more hosts than groups, by nobody else.
-  size_t buffer_bytes = size_t{512} << 20;
-  size_t groups = 5;
+  // (common/kept_connection.h). Other hosts, and connections of this one, are dealt among the groups as they come, so
+  // that who hoards is felt by few, and where there are no more of them than groups, by nobody else.
+  size_t buffer_bytes = size_t{160} << 20;
+  size_t groups = 16;
   // Until a connection is ready for calls, from its first bytes on.
   std::chrono::milliseconds handshake{10'000};
 };

@@ -529,6 +529,7 @@ TEST_F(SecurityTest, AHostThatFillsTheBuffersIsNotFeltByAnother) {
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
   Serve(*None(), {.buffer_bytes = 128 << 20});
   const auto other = MakeChannel(address(), *None());
+  Stream neighbour(other);  // a process of this machine, too
   ASSERT_TRUE(Ask(other).ok());
   grpc::ChannelArguments unlimited;
   unlimited.SetMaxSendMessageSize(-1);
@@ -541,6 +542,9 @@ TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_LT(MostResidentKilobytes(), before + (256 << 10));
   EXPECT_TRUE(Ask(other).ok());
+  neighbour.Send(grpc::ByteBuffer(&piece, 1));
+  while (neighbour.received < 1 && !neighbour.Ended()) std::this_thread::yield();
+  EXPECT_EQ(neighbour.received, 1);
   AwaitCount("size");
 }
 
