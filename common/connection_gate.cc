@@ -153,14 +153,19 @@ void HangUp(int socket) {
   ::close(socket);
 }
 
-bool IsThisMachine(const std::string& host) { return host == "127.0.0.1" || host == "::1"; }
-
 std::string HostOf(const sockaddr_storage& peer, socklen_t size) {
   char host[NI_MAXHOST] = {};
   if (::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST)) {
     return "";
   }
   return host;
+}
+
+// Whether the peer calls by the address by which it is called, whatever that is.
+bool IsOfThisMachine(int socket, const std::string& host) {
+  sockaddr_storage here = {};
+  socklen_t size = sizeof(here);
+  return ::getsockname(socket, reinterpret_cast<sockaddr*>(&here), &size) == 0 && HostOf(here, size) == host;
 }
 
 }  // namespace
@@ -209,8 +214,10 @@ ConnectionGate::~ConnectionGate() {
   ::close(waker_);
 }
 
-void ConnectionGate::Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening) {
+void ConnectionGate::Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening,
+                          std::vector<std::unique_ptr<Acceptor>> of_this_machine) {
   acceptors_ = std::move(acceptors);
+  acceptors_of_this_machine_ = std::move(of_this_machine);
   opening_ = opening;
   thread_ = std::thread([this] { Run(); });
 }
@@ -268,11 +275,11 @@ void ConnectionGate::Accept(int listener) {
     return HangUp(socket);
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
-  const auto known = hosts_.find(host);
-  const bool alone = known == hosts_.end() || IsThisMachine(host);
-  const size_t acceptor = alone ? ChooseAcceptor() : known->second.acceptor;
+  const bool by_itself = !acceptors_of_this_machine_.empty() && IsOfThisMachine(socket, host);
+  if (!hosts_.contains(host)) hosts_[host] = {.acceptor = by_itself ? nullptr : Choose(acceptors_)};
+  Acceptor* const acceptor = by_itself ? Choose(acceptors_of_this_machine_) : hosts_[host].acceptor;
   connections_[socket] = {file.st_ino, host, acceptor, listener, /*waiting=*/true};
-  ++hosts_.try_emplace(host, Host{.acceptor = acceptor}).first->second.connections;
+  ++hosts_[host].connections;
   deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
   Watch(polled_, socket);
 }
@@ -294,7 +301,7 @@ void ConnectionGate::Hear(int socket) {
   Acceptor::NewConnectionParameters handed_on;
   handed_on.listener_fd = connection->second.listener;
   handed_on.fd = socket;
-  acceptors_[connection->second.acceptor]->HandleNewConnection(&handed_on);
+  connection->second.acceptor->HandleNewConnection(&handed_on);
 }
 
 void ConnectionGate::EndSilence() {
@@ -329,17 +336,16 @@ bool ConnectionGate::HasRoom(const std::string& host) {
   return fits();
 }
 
-size_t ConnectionGate::ChooseAcceptor() {
-  if (acceptors_.size() == 1) return 0;
+ConnectionGate::Acceptor* ConnectionGate::Choose(const std::vector<std::unique_ptr<Acceptor>>& acceptors) {
+  if (acceptors.size() == 1) return acceptors.front().get();
   CountAnew();  // who has gone must not count
-  std::vector<size_t> shared_by(acceptors_.size());
-  for (const auto& [name, host] : hosts_) {
-    if (!IsThisMachine(name)) ++shared_by[host.acceptor];
-  }
+  std::map<const Acceptor*, size_t> shared_by;
+  for (const auto& [name, host] : hosts_) ++shared_by[host.acceptor];
   for (const auto& [socket, connection] : connections_) {
-    if (IsThisMachine(connection.host)) ++shared_by[connection.acceptor];
+    if (hosts_.at(connection.host).acceptor == nullptr) ++shared_by[connection.acceptor];
   }
-  return static_cast<size_t>(std::min_element(shared_by.begin(), shared_by.end()) - shared_by.begin());
+  const auto fewer = [&](const auto& a, const auto& b) { return shared_by[a.get()] < shared_by[b.get()]; };
+  return std::min_element(acceptors.begin(), acceptors.end(), fewer)->get();
 }
 
 // gRPC does not tell when it closes one.

@@ -7,11 +7,12 @@
 //   ... build the server ...
 //   gate->Open(std::move(acceptors), ConnectionGate::kHttp2);
 //
-// A connection is handed on when it has said something: all of another host to the same acceptor, each of this
-// machine's processes to one of its own; to one that has no more hosts and connections of this machine than the others
-// when the first of them comes. Who is hung up on is counted: what is too much, at once (Refusal::kConnection); who
-// says nothing in time (kSilence); who begins with something else than what is spoken here (kHandshake). gRPC itself
-// would do all of that without a word. Not thread-safe; it has a thread of its own, by which the acceptor is called.
+// A connection is handed on when it has said something: all of another host to the same acceptor, which has no more
+// hosts than the others when the first of them comes; each one of this machine to an acceptor by itself, which are
+// others, as long as there are enough of them. Who is hung up on is counted: what is too much, at once
+// (Refusal::kConnection); who says nothing in time (kSilence); who begins with something else than what is spoken here
+// (kHandshake). gRPC itself would do all of that without a word. Not thread-safe; it has a thread of its own, by which
+// the acceptor is called.
 #ifndef HEADRACE_COMMON_CONNECTION_GATE_H_
 #define HEADRACE_COMMON_CONNECTION_GATE_H_
 
@@ -59,8 +60,9 @@ class ConnectionGate {
 
   // HOST:PORT, with the port that was chosen.
   const std::string& address() const { return address_; }
-  // Lets connections in from now on that begin with `opening`.
-  void Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening);
+  // Lets connections in from now on that begin with `opening`. `of_this_machine`: none, it is a host like the others.
+  void Open(std::vector<std::unique_ptr<Acceptor>> acceptors, std::string_view opening,
+            std::vector<std::unique_ptr<Acceptor>> of_this_machine = {});
   // Stops listening, and hangs up on who waits; connections that were let in stay. May be repeated.
   void Close();
 
@@ -69,12 +71,12 @@ class ConnectionGate {
   struct Connection {
     ino_t socket;  // the file of that number may be another one by now
     std::string host;
-    size_t acceptor;
+    Acceptor* acceptor;
     int listener;
     bool waiting;  // for its first bytes
   };
   struct Host {
-    size_t acceptor;  // of all its connections, unless it is this machine
+    Acceptor* acceptor;  // null: each connection has its own
     size_t connections = 0;
   };
   struct Deadline {
@@ -93,7 +95,8 @@ class ConnectionGate {
   // Hangs up on one that waits.
   void End(std::map<int, Connection>::iterator connection);
   bool HasRoom(const std::string& host);
-  size_t ChooseAcceptor();
+  // The one of these that the fewest share.
+  Acceptor* Choose(const std::vector<std::unique_ptr<Acceptor>>& acceptors);
   // Which connections are still there.
   void CountAnew();
   void Forget(std::map<int, Connection>::iterator connection);
@@ -104,6 +107,7 @@ class ConnectionGate {
   const int polled_;  // an epoll of that, the listeners, and connections that wait
   const ConnectionLimits limits_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_of_this_machine_;
   std::string_view opening_;
   std::thread thread_;
 

@@ -80,14 +80,15 @@ class CountingAcceptor final : public ConnectionGate::Acceptor {
 
 class ConnectionGateTest : public testing::Test {
  protected:
-  void Open(const ConnectionLimits& limits, std::vector<Accepted*> others = {}) {
+  void Open(const ConnectionLimits& limits, std::vector<Accepted*> others = {}, std::vector<Accepted*> local = {}) {
     absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen("127.0.0.1:0", limits);
     ASSERT_TRUE(gate.ok()) << gate.status();
     gate_ = *std::move(gate);
-    std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
+    std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors, of_this_machine;
     acceptors.push_back(std::make_unique<CountingAcceptor>(&accepted_));
     for (Accepted* const other : others) acceptors.push_back(std::make_unique<CountingAcceptor>(other));
-    gate_->Open(std::move(acceptors), ConnectionGate::kHttp2);
+    for (Accepted* const one : local) of_this_machine.push_back(std::make_unique<CountingAcceptor>(one));
+    gate_->Open(std::move(acceptors), ConnectionGate::kHttp2, std::move(of_this_machine));
   }
   // Each of them in turn, so that it is known who comes first.
   bool LetIn(const char* from, std::string_view says = "PRI *") {
@@ -139,14 +140,23 @@ TEST_F(ConnectionGateTest, HostsAreDealtAmongTheAcceptors) {
 
 // Its processes come from one address, and none of them must be felt by another.
 TEST_F(ConnectionGateTest, ConnectionsOfThisMachineAreDealtOneByOne) {
-  Accepted second, third;
-  Open({.total = 100, .per_host = 10}, {&second, &third});
+  Accepted local, another;
+  Open({.total = 100, .per_host = 10}, {}, {&local, &another});
   for (const char* const host : {"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2", "127.0.0.1"}) {
     ASSERT_TRUE(LetIn(host));
   }
-  EXPECT_EQ(accepted_.size(), 2u) << "the first and the last";
-  EXPECT_EQ(second.size(), 2u) << "of the other host";
-  EXPECT_EQ(third.size(), 1u);
+  EXPECT_EQ(accepted_.size(), 2u) << "of the other host";
+  EXPECT_EQ(local.size(), 2u);
+  EXPECT_EQ(another.size(), 1u);
+  gate_->Close();
+}
+
+TEST_F(ConnectionGateTest, WithoutAcceptorsOfItsOwnThisMachineIsAHostLikeOthers) {
+  Accepted second;
+  Open({.total = 100, .per_host = 10}, {&second});
+  for (const char* const host : {"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1"}) ASSERT_TRUE(LetIn(host));
+  EXPECT_EQ(accepted_.size(), 3u);
+  EXPECT_EQ(second.size(), 1u);
   gate_->Close();
 }
 

@@ -36,8 +36,8 @@ constexpr int kMaxHealthMessageBytes = 4 << 10;
 constexpr int kHealthIdleMs = 10'000;
 constexpr int kHealthAgeMs = 60'000;
 constexpr int kHealthGraceMs = 5'000;
-constexpr ServerLimits kHealthLimits = {
-    .connections = {.total = 64, .per_host = 16}, .buffer_bytes = 16 << 20, .groups = 1};
+constexpr ConnectionLimits kHealthConnections = {.total = 64, .per_host = 16};
+constexpr size_t kHealthBufferBytes = 16 << 20;
 
 absl::Status NoServer(const std::string& listen) {
   return absl::InternalError(absl::StrCat("gRPC starts no server on ", listen));
@@ -45,16 +45,16 @@ absl::Status NoServer(const std::string& listen) {
 
 // For the connections that the acceptor is given which it adds. Null: gRPC starts none, for a reason that it does not
 // tell.
-std::unique_ptr<grpc::Server> BuildServer(const Security& security, const ServerLimits& limits,
-                                          grpc::ServerBuilder& builder,
+std::unique_ptr<grpc::Server> BuildServer(const Security& security, std::chrono::milliseconds handshake,
+                                          size_t buffer_bytes, grpc::ServerBuilder& builder,
                                           std::vector<std::unique_ptr<ConnectionGate::Acceptor>>& acceptors) {
   using Experimental = grpc::ServerBuilder::experimental_type;
   acceptors.push_back(builder.experimental().AddExternalConnectionAcceptor(
       Experimental::ExternalConnectionType::FROM_FD, security.ForServer()));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(limits.handshake.count()));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, static_cast<int>(handshake.count()));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(limits.buffer_bytes).SetMaxThreads(kMaxThreads));
+  builder.SetResourceQuota(grpc::ResourceQuota("server").Resize(buffer_bytes).SetMaxThreads(kMaxThreads));
   return builder.BuildAndStart();
 }
 
@@ -88,14 +88,19 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   RETURN_IF_ERROR(security.CheckMayListen(listen));
   ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, limits.connections));
   std::vector<std::unique_ptr<grpc::Server>> servers;
-  std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
-  for (size_t group = 0; group < limits.groups; ++group) {
-    grpc::ServerBuilder builder;
-    ConfigureCalls(services, metrics, builder);
-    servers.push_back(BuildServer(security, limits, builder, acceptors));
-    if (servers.back() == nullptr) return NoServer(listen);
-  }
-  gate->Open(std::move(acceptors), OpeningOf(security));
+  const auto add = [&](const ServerLimits::Groups& groups,
+                       std::vector<std::unique_ptr<ConnectionGate::Acceptor>>& acceptors) {
+    for (size_t i = 0; i < groups.number; ++i) {
+      grpc::ServerBuilder builder;
+      ConfigureCalls(services, metrics, builder);
+      servers.push_back(BuildServer(security, limits.handshake, groups.buffer_bytes, builder, acceptors));
+      if (servers.back() == nullptr) return false;
+    }
+    return true;
+  };
+  std::vector<std::unique_ptr<ConnectionGate::Acceptor>> of_hosts, of_this_machine;
+  if (!add(limits.hosts, of_hosts) || !add(limits.this_machine, of_this_machine)) return NoServer(listen);
+  gate->Open(std::move(of_hosts), OpeningOf(security), std::move(of_this_machine));
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(gate), std::move(servers)));
 }
 
@@ -111,7 +116,7 @@ void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
 }
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, kHealthLimits.connections));
+  ASSIGN_OR_RETURN(std::unique_ptr<ConnectionGate> gate, ConnectionGate::Listen(listen, kHealthConnections));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxHealthMessageBytes);
@@ -124,7 +129,8 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kHealthGraceMs);
   const std::shared_ptr<const Security> none = *Security::Create({});
   std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors;
-  std::unique_ptr<grpc::Server> server = BuildServer(*none, kHealthLimits, builder, acceptors);
+  std::unique_ptr<grpc::Server> server =
+      BuildServer(*none, ServerLimits().handshake, kHealthBufferBytes, builder, acceptors);
   grpc::EnableDefaultHealthCheckService(false);
   if (server == nullptr) return NoServer(listen);
   gate->Open(std::move(acceptors), OpeningOf(*none));

@@ -24,10 +24,16 @@ struct ServerLimits {
   // What messages that are on their way in may take, for each of so many groups of clients: gRPC 1.51 looks at a
   // message's size only when it has all of it. Close to this it takes less at a time, then no new connections, then it
   // ends streams with RESOURCE_EXHAUSTED, whosever of the group they are: for ours a reason to try again
-  // (common/kept_connection.h). Other hosts, and connections of this one, are dealt among the groups as they come, so
-  // that who hoards is felt by few, and where there are no more of them than groups, by nobody else.
-  size_t buffer_bytes = size_t{160} << 20;
-  size_t groups = 16;
+  // (common/kept_connection.h). Hosts are dealt among the groups as they come, so that one that hoards is felt by few,
+  // and where there are no more hosts than groups, by nobody else. So are the connections of this machine, one by one.
+  struct Groups {
+    size_t number;
+    size_t buffer_bytes;
+  };
+  static constexpr size_t kHostGroups = 5;
+  static constexpr size_t kHostBufferBytes = size_t{512} << 20;
+  Groups hosts = {.number = kHostGroups, .buffer_bytes = kHostBufferBytes};
+  Groups this_machine = {.number = 16, .buffer_bytes = size_t{160} << 20};
   // Until a connection is ready for calls, from its first bytes on.
   std::chrono::milliseconds handshake{10'000};
 };

@@ -507,7 +507,7 @@ std::shared_ptr<grpc::Channel> ChannelFrom(const char* from, const std::string& 
 // Each has the service keep 32 MiB that it never reads: more in all than its group's buffers have place for.
 TEST_F(SecurityTest, AHostThatFillsTheBuffersIsNotFeltByAnother) {
   constexpr int kHoarders = 8;
-  Serve(*None(), {.buffer_bytes = size_t{128} << 20, .groups = 2});
+  Serve(*None(), {.hosts = {.number = 2, .buffer_bytes = size_t{128} << 20}});
   const auto others = MakeChannel(address(), *None());
   Stream other(others);
   const auto hoarding = ChannelFrom("127.0.0.2", address());
@@ -527,7 +527,7 @@ TEST_F(SecurityTest, AHostThatFillsTheBuffersIsNotFeltByAnother) {
 }
 
 TEST_F(SecurityTest, AMessageOfAGigabyteIsNotTakenIn) {
-  Serve(*None(), {.buffer_bytes = 128 << 20});
+  Serve(*None(), {.this_machine = {.number = 2, .buffer_bytes = 128 << 20}});
   const auto other = MakeChannel(address(), *None());
   Stream neighbour(other);  // a process of this machine, too
   ASSERT_TRUE(Ask(other).ok());

@@ -39,10 +39,10 @@ ShardMetrics::ShardMetrics(MetricRegistry& registry)
       lost_chunks_(registry.AddCounterFamily(
           "headrace_replay_lost_chunks_total",
           "Chunks acknowledged by an earlier life of the shard that were in no checkpoint.", kLabels)),
-      lost_items_(registry.AddCounterFamily(
-          "headrace_replay_lost_items_total",
-          "Items that reach back to lost chunks, or to rows that had to make room while their writer was gone.",
-          kLabels)),
+      lost_items_(registry.AddCounterFamily("headrace_replay_lost_items_total",
+                                            "Items that reach back to lost chunks, or to rows that had to make room "
+                                            "while nothing came from their writer.",
+                                            kLabels)),
       priority_updates_(registry.AddCounterFamily("headrace_replay_priority_updates_total",
                                                   "Priorities that learners have set since this process started.",
                                                   kLabels)),

@@ -114,9 +114,10 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, s
         break;
     }
     const size_t before = chunks_.rows.used_slabs();
-    while (chunks_.rows.used_slabs() == before) {
+    for (bool again = false; chunks_.rows.used_slabs() == before; again = true) {
       const bool removed = RemoveOldItems();
       if (chunks_.rows.used_slabs() < before) break;
+      if (removed && !again) continue;  // the oldest slab may have had more items than others
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that says nothing or is
       // gone might add to it than all items, or an item of a queue, which nobody has had.
       WriterBook& writers = chunks_.writers;
@@ -232,7 +233,7 @@ void Table::AppendSegment(Lane& lane, const v1::Segment& segment, std::span<cons
 void Table::AddItems(const Lane& lane, const v1::ItemRun& run) {
   for (uint32_t i = 0; i < run.count(); ++i) {
     const uint64_t first_row = run.first_row() + static_cast<uint64_t>(i) * run.stride();
-    // The lane's rows before the first that is left went when room was needed while its writer was away.
+    // The lane's rows before the first that is left went when room was needed while nothing came for it.
     const uint64_t context = ContextOf(lane, first_row);
     if (first_row < lane.lost_before || lane.window.empty() || first_row < lane.first_row() + context) {
       ++lost_items_;

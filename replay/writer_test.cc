@@ -219,8 +219,9 @@ TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
 TEST_F(WriterTest, NothingIsLostOrDoubledWhileOthersFillWhatMayBeOnItsWay) {
   CreateTable();
   const std::unique_ptr<grpc::Service> service = MakeReplayService(&shard_.shard(), "");
-  const absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
-      "127.0.0.1:0", {service.get()}, nullptr, *ProcessSecurity(), {.buffer_bytes = size_t{32} << 20});
+  const absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start("127.0.0.1:0", {service.get()}, nullptr, *ProcessSecurity(),
+                        {.this_machine = {.number = 1, .buffer_bytes = size_t{32} << 20}});
   ASSERT_TRUE(server.ok()) << server.status();
   std::atomic<int> turned_away = 0;
   constexpr int kOften = 20;

@@ -213,7 +213,7 @@ class ManifestsTest(unittest.TestCase):
             "headrace-actor": estimate["actors_and_evaluators"]["memory_bytes_each"],
             "headrace-evaluator": estimate["actors_and_evaluators"]["memory_bytes_each"],
         }
-        arriving = constant("common/grpc_server.h", "buffer_bytes") * constant("common/grpc_server.h", "groups")
+        arriving = constant("common/grpc_server.h", "kHostBufferBytes") * constant("common/grpc_server.h", "kHostGroups")
         clients = arriving + constant("common/server_stream.h", "all_unsent_bytes")
         message = constant("common/server_stream.h", "kMaxMessageBytes")
         self.assertIn(f"{clients / 2**30:g} GiB more", " ".join(PAGE.read_text(encoding="utf-8").split()))

@@ -269,10 +269,11 @@ class MachinesTest(unittest.TestCase):
         directory = self.root / "machine"
         cluster = self.write_cluster(directory, CONFIG % 1000, replay="replay localhost\n")
         self.addCleanup(self.call, self.ssh, "stop", str(cluster))
+        self.environment["HEADRACE_LOOK_SECONDS"] = "20"  # in which it has died for the third time
         with socket.create_server(("0.0.0.0", 7100)):
             code, output = self.call(self.ssh, "start", str(cluster))
         self.assertEqual(code, 1, output)
-        self.assertRegex(output, r"replay-0 on localhost (runs|ended): .*7100.*; keep: died ")
+        self.assertRegex(output, r"replay-0 on localhost ended: .*7100.*; keep: died 3 times")
         self.assertIn("these do not run as they should", output)
         self.assertNotRegex(output, r"learner on localhost (runs|ended)")
 

@@ -3,8 +3,7 @@
 DIR then has an authority (ca.crt, ca.key), a certificate of it for all processes (tls.crt, tls.key) and a token. Processes
 take it as --certificates=DIR --token_file=DIR/token, `tools/headrace run` and `replay` as --certificates DIR. Run again,
 it keeps the authority, the key and the token and issues the certificate anew, for the names it had and those that are given
-now; running processes take it over. To drop names, remove tls.crt first. A key or a token that no process would take is
-made anew, too.
+now; running processes take it over. To drop names, remove tls.crt first.
 
   tools/headrace certificates keys --name node1.example.org --name '*.cluster.example.org'
 
@@ -88,8 +87,19 @@ def make(directory: Path, alternatives: str, days: int) -> None:
             f"{authority.certificate} ends in less than {days} days, and with it everything that it vouches for: expected "
             f"fewer --days; or remove it with {authority.key.name}, and give the new one to all machines"
         )
+    for kind, path in (("pkey", certificate.key), ("x509", certificate.certificate)):
+        if path.exists() and not _is_readable(kind, path):
+            raise UsageError(
+                f"{path}: expected PEM, of a key without a password: put back what it was; or remove it, and it is made anew, "
+                "for the names that --name says"
+            )
     token = directory / "token"
-    if not _is_token(token):
+    if token.exists() and not _is_token(token):
+        raise UsageError(
+            f"{token}: expected a token of 16 or more visible ASCII characters a line: mend it; or remove it, and a new one is "
+            "made, which all machines must be given"
+        )
+    if not token.exists():
         write_atomically(token, secrets.token_hex(32) + "\n")
         token.chmod(0o600)
     _issue(directory, authority, certificate, alternatives, days)
@@ -106,7 +116,7 @@ class _Pair:
 def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, days: int) -> None:
     request, extensions, fresh = (directory / f".{name}" for name in ("request", "extensions", "fresh"))
     try:
-        key = ("-key", issued.key) if _is_readable("pkey", issued.key) else (*KEY, "-keyout", issued.key)
+        key = ("-key", issued.key) if issued.key.exists() else (*KEY, "-keyout", issued.key)
         _openssl("req", "-new", *key, "-subj", "/CN=headrace", "-out", request)
         extensions.write_text(
             f"subjectAltName={alternatives}\nbasicConstraints=critical,CA:FALSE\n"
@@ -125,8 +135,6 @@ def _issue(directory: Path, authority: _Pair, issued: _Pair, alternatives: str, 
 
 def _is_token(path: Path) -> bool:
     """Whether a process takes what is in it (common/security.cc)."""
-    if not path.exists():
-        return False
     words = path.read_text(encoding="utf-8", errors="replace").split("\n")
     tokens = [word.strip() for word in words if word.strip()]
     return bool(tokens) and all(re.fullmatch(r"[!-~]{16,}", token) for token in tokens)
@@ -134,7 +142,7 @@ def _is_token(path: Path) -> bool:
 
 def _is_readable(kind: str, path: Path) -> bool:
     """Whether openssl finds an "x509" certificate or a private key, "pkey", in it."""
-    return path.exists() and _run(["openssl", kind, "-in", str(path), "-noout"]).returncode == 0
+    return _run(["openssl", kind, "-in", str(path), "-noout", *(["-passin", "pass:"] if kind == "pkey" else [])]).returncode == 0
 
 
 def _ends_within(certificate: Path, days: int) -> bool:

@@ -44,11 +44,16 @@ class CertificatesTest(unittest.TestCase):
         for name in ("DNS:localhost", "IP Address:127.0.0.1", "DNS:*.example.org", "IP Address:10.1.2.3"):
             self.assertIn(name, text)
 
-    def test_what_no_process_would_take_is_made_anew(self) -> None:
+    def test_what_no_process_would_take_is_named_and_made_anew_once_it_is_removed(self) -> None:
         certificates(str(self.directory), "--name", "node1.example.org")
         before = self.contents()
         for name, broken in (("token", ""), ("token", "short\n"), ("tls.key", "no key"), ("tls.crt", "no certificate")):
             (self.directory / name).write_text(broken, encoding="ascii")
+            code, _, error = certificates(str(self.directory))
+            self.assertEqual(code, 2, (name, broken))
+            self.assertIn(f"{name}: expected ", error)
+            self.assertEqual(self.contents()[name], broken)
+            (self.directory / name).unlink()
             self.assertEqual(certificates(str(self.directory))[0], 0, (name, broken))
             self.assertGreater(len(self.contents()[name]), 60, name)
             self.openssl("verify", "-CAfile", "ca.crt", "tls.crt")

@@ -199,7 +199,8 @@ def _are_watched(sessions: list[Session], prometheus: Prometheus, view: View) ->
         if not session.announced:
             session.announce()
             view.say(f"{session.name}: starts as soon as Prometheus knows of its processes, in 5 s at most")
-    return all(prometheus.knows(session.directory.targets) for session in sessions)
+    known = [prometheus.knows(session.directory.targets) for session in sessions]  # each has its time from now on
+    return all(known)
 
 
 def _show(view: View, sessions: list[Session]) -> None:

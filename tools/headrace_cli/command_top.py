@@ -78,17 +78,14 @@ def _watch(run: RunDirectory, console: Console) -> RunView | None:
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:
     record = read_object(run.processes)
     state = record.get("state", "running")
-    processes = run.recorded_processes()
-    # Without a learner there are no figures; that of a launcher that was killed is the first to leave.
-    learns = any(is_alive(process) for process in processes if process.get("role") == "learner") or state == "starting"
     return RunView(
         name=group_label_of(run.path),
         state=state,
         plan=plan,
-        status=scraper.status_in(state) if learns else scraper.last_with_learner,
+        status=scraper.status_in(state),
         elapsed_seconds=time.time() - record.get("started_at", time.time()),
         earlier_seconds=record.get("earlier_seconds", 0.0),
-        restarts=sum(max(process["attempts"] - 1, 0) for process in processes),
+        restarts=sum(max(process["attempts"] - 1, 0) for process in run.recorded_processes()),
     )
 
 

@@ -58,9 +58,8 @@ class RunDirectory:
         outside of runs/ must be named there."""
         if (link := self._targets_link) is not None:
             link.parent.mkdir(parents=True, exist_ok=True)
-            for other in link.parent.iterdir():  # of a run that was removed: Prometheus would wait for it for ever
-                if other.is_symlink() and not other.exists():
-                    other.unlink(missing_ok=True)
+            for other in filter(_is_of_a_removed_run, link.parent.iterdir()):  # Prometheus would look for it for ever
+                other.unlink(missing_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(self.targets)
 
@@ -225,6 +224,15 @@ class RunDirectory:
             return {}
         found = ((_CHECKPOINT_NAME.fullmatch(entry.name), entry) for entry in self.checkpoints.iterdir())
         return {int(match[1]): entry for match, entry in found if match and _is_complete(entry)}
+
+
+def _is_of_a_removed_run(link: Path) -> bool:
+    """Whether it leads to a file that is gone, and not one that this machine cannot see."""
+    try:
+        target = link.readlink()
+        return not target.exists() and target.parent.parent.is_dir()
+    except OSError:  # it is no link, or what it leads to may not be looked at
+        return False
 
 
 def open_run(path: Path) -> RunDirectory:

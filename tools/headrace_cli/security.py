@@ -48,7 +48,7 @@ def check_contents(directory: Path, names: Sequence[str] = ()) -> None:
     except UsageError as error:
         raise UsageError(
             f"--certificates {directory}: {error}; `tools/headrace certificates {directory}` issues those of a set for "
-            "trials anew"
+            "trials anew, or says what is in the way"
         ) from error
 
 
