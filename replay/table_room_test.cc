@@ -12,6 +12,14 @@ namespace {
 using ::testing::HasSubstr;
 using Outcome = Table::Outcome;
 
+// A writer whose last rows keep a slab, of about as many rows as it writes, for items that may never come.
+void ComeAndGo(Table& table, uint64_t id) {
+  TestWriter writer(&table, id);
+  writer.Append(0, 18);
+  ASSERT_TRUE(writer.Insert().ok());
+  table.CloseWriter(id, writer.opened().session);
+}
+
 TEST(TableRoomTest, StaysWithinItsBudgetAndKeepsTheNewest) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_bytes(100'000);
@@ -100,12 +108,7 @@ TEST(TableRoomTest, ItemsAreNotRemovedForTheSakeOfWritersThatAreGone) {
   v1::TableSpec spec = TestSpec();
   spec.set_max_bytes(20'000);  // 16 slabs of about 18 rows
   const std::unique_ptr<Table> table = MakeTestTable(spec);
-  for (uint64_t id = 1; id <= 16; ++id) {
-    TestWriter gone(table.get(), id);
-    gone.Append(0, 18);
-    ASSERT_TRUE(gone.Insert().ok());
-    table->CloseWriter(id, gone.opened().session);
-  }
+  for (uint64_t id = 1; id <= 16; ++id) ComeAndGo(*table, id);
   TestWriter writer(table.get(), 100);
   for (int i = 0; i < 200; ++i) {
     writer.Append(0, 3);
@@ -168,12 +171,7 @@ TEST(TableRoomTest, AWriterThatComesBackAfterItsRowsMadeRoomGoesOnBehindAGap) {
   early.Append(0, 3);
   ASSERT_TRUE(early.Insert().ok());
   table->CloseWriter(1, early.opened().session);
-  for (uint64_t id = 3; id < 20; ++id) {  // each keeps a slab
-    TestWriter later(table.get(), id);
-    later.Append(0, 18);
-    ASSERT_TRUE(later.Insert().ok());
-    table->CloseWriter(id, later.opened().session);
-  }
+  for (uint64_t id = 3; id < 20; ++id) ComeAndGo(*table, id);
   TestWriter other(table.get(), 2);
   for (int i = 0; i < 200; ++i) {
     other.Append(0, 8);
