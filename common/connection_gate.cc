@@ -276,9 +276,9 @@ void ConnectionGate::Accept(int listener) {
   }
   SetOption(socket, SOL_SOCKET, SO_RCVLOWAT, kOpeningBytes);
   const bool by_itself = !acceptors_of_this_machine_.empty() && IsOfThisMachine(socket, host);
-  if (!hosts_.contains(host)) hosts_[host] = {.acceptor = by_itself ? nullptr : Choose(acceptors_)};
-  Acceptor* const acceptor = by_itself ? Choose(acceptors_of_this_machine_) : hosts_[host].acceptor;
-  connections_[socket] = {file.st_ino, host, acceptor, listener, /*waiting=*/true};
+  Acceptor* acceptor = by_itself ? Choose(acceptors_of_this_machine_) : hosts_[host].acceptor;
+  if (acceptor == nullptr) acceptor = hosts_[host].acceptor = Choose(acceptors_);
+  connections_[socket] = {file.st_ino, host, by_itself, acceptor, listener, /*waiting=*/true};
   ++hosts_[host].connections;
   deadlines_.push_back({std::chrono::steady_clock::now() + limits_.first_bytes, socket, file.st_ino});
   Watch(polled_, socket);
@@ -342,7 +342,7 @@ ConnectionGate::Acceptor* ConnectionGate::Choose(const std::vector<std::unique_p
   std::map<const Acceptor*, size_t> shared_by;
   for (const auto& [name, host] : hosts_) ++shared_by[host.acceptor];
   for (const auto& [socket, connection] : connections_) {
-    if (hosts_.at(connection.host).acceptor == nullptr) ++shared_by[connection.acceptor];
+    if (connection.by_itself) ++shared_by[connection.acceptor];
   }
   const auto fewer = [&](const auto& a, const auto& b) { return shared_by[a.get()] < shared_by[b.get()]; };
   return std::min_element(acceptors.begin(), acceptors.end(), fewer)->get();

@@ -71,12 +71,13 @@ class ConnectionGate {
   struct Connection {
     ino_t socket;  // the file of that number may be another one by now
     std::string host;
+    bool by_itself;  // dealt so, and not with its host
     Acceptor* acceptor;
     int listener;
     bool waiting;  // for its first bytes
   };
   struct Host {
-    Acceptor* acceptor;  // null: each connection has its own
+    Acceptor* acceptor = nullptr;  // null: none of its connections has been dealt with it
     size_t connections = 0;
   };
   struct Deadline {

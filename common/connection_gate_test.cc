@@ -80,8 +80,9 @@ class CountingAcceptor final : public ConnectionGate::Acceptor {
 
 class ConnectionGateTest : public testing::Test {
  protected:
-  void Open(const ConnectionLimits& limits, std::vector<Accepted*> others = {}, std::vector<Accepted*> local = {}) {
-    absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen("127.0.0.1:0", limits);
+  void Open(const ConnectionLimits& limits, std::vector<Accepted*> others = {}, std::vector<Accepted*> local = {},
+            const std::string& listen = "127.0.0.1:0") {
+    absl::StatusOr<std::unique_ptr<ConnectionGate>> gate = ConnectionGate::Listen(listen, limits);
     ASSERT_TRUE(gate.ok()) << gate.status();
     gate_ = *std::move(gate);
     std::vector<std::unique_ptr<ConnectionGate::Acceptor>> acceptors, of_this_machine;
@@ -91,8 +92,9 @@ class ConnectionGateTest : public testing::Test {
     gate_->Open(std::move(acceptors), ConnectionGate::kHttp2, std::move(of_this_machine));
   }
   // Each of them in turn, so that it is known who comes first.
-  bool LetIn(const char* from, std::string_view says = "PRI *") {
-    peers_.push_back(std::make_unique<TestPeer>(gate_->address(), from));
+  bool LetIn(const char* from, std::string_view says = "PRI *") { return LetInAt(gate_->address(), from, says); }
+  bool LetInAt(const std::string& address, const char* from, std::string_view says = "PRI *") {
+    peers_.push_back(std::make_unique<TestPeer>(address, from));
     peers_.back()->Send(says);
     return peers_.back()->Answered();
   }
@@ -148,6 +150,20 @@ TEST_F(ConnectionGateTest, ConnectionsOfThisMachineAreDealtOneByOne) {
   EXPECT_EQ(accepted_.size(), 2u) << "of the other host";
   EXPECT_EQ(local.size(), 2u);
   EXPECT_EQ(another.size(), 1u);
+  gate_->Close();
+}
+
+// Of a machine with several addresses: one that calls another of them is a host like others, also if it has called its
+// own before.
+TEST_F(ConnectionGateTest, OneHostMayCallItsOwnAddressAndAnother) {
+  Accepted local;
+  Open({.total = 100, .per_host = 10}, {}, {&local}, "0.0.0.0:0");
+  const std::string port = gate_->address().substr(gate_->address().rfind(':'));
+  ASSERT_TRUE(LetInAt("127.0.0.1" + port, "127.0.0.1"));
+  ASSERT_TRUE(LetInAt("127.0.0.2" + port, "127.0.0.1"));
+  ASSERT_TRUE(LetInAt("127.0.0.1" + port, "127.0.0.1"));
+  EXPECT_EQ(local.size(), 2u);
+  EXPECT_EQ(accepted_.size(), 1u);
   gate_->Close();
 }
 

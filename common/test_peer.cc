@@ -37,8 +37,11 @@ TestPeer::TestPeer(const std::string& address, const char* from) : socket_(::soc
   sockaddr_in local = {}, server = {};
   local.sin_family = server.sin_family = AF_INET;
   ::inet_pton(AF_INET, from, &local.sin_addr);
-  ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
-  server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  const size_t colon = address.rfind(':');
+  if (::inet_pton(AF_INET, address.substr(0, colon).c_str(), &server.sin_addr) != 1) {
+    ::inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
+  }
+  server.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
   EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
   const int at_once = 1;
   EXPECT_EQ(::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once)), 0);

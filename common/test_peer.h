@@ -14,7 +14,8 @@ namespace headrace {
 
 class TestPeer {
  public:
-  // `address` is HOST:PORT of 127.0.0.1; `from` another address of this machine.
+  // `address` is HOST:PORT, where a HOST that is no number stands for 127.0.0.1; `from` another address of this
+  // machine.
   explicit TestPeer(const std::string& address, const char* from = "127.0.0.1");
   // Hangs up.
   ~TestPeer();
