@@ -41,7 +41,8 @@ ABSL_FLAG(std::string, role, "act",
 ABSL_FLAG(std::string, learner, "", "HOST:PORT of the learner");
 ABSL_FLAG(
     std::vector<std::string>, replay, {},
-    "HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the shard's number");
+    "with --role=act: HOST:PORT of every replay shard, separated by commas, in order; or one for all, with {} for the "
+    "shard's number");
 ABSL_FLAG(std::optional<uint32_t>, index, std::nullopt,
           "asks the learner for this index, so that its messages name the process as whoever started it does; default: "
           "the first that is free");

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <latch>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -270,6 +272,35 @@ TEST_F(RedistributionTest, ATableThatIsThereStaysAsItIs) {
 }
 
 // A shard starts before there is a learner that says what becomes of the old checkpoint.
+TEST_F(RedistributionTest, OfManyWhoAskAtOnceOneFillsItAndTheOthersDoNotWaitForIt) {
+  WriteShard(0, 7);
+  SetReaders(1);
+  Shard shard(0, kBudget, 2, 1);
+  std::latch together(8);
+  std::vector<absl::StatusOr<Table*>> answers(8);
+  {
+    std::vector<std::jthread> threads;
+    for (absl::StatusOr<Table*>& answer : answers) {
+      threads.emplace_back([&] {
+        together.arrive_and_wait();
+        answer = shard.CreateTable(MakePeer("run", "learner"), spec_, &redistribution_);
+      });
+    }
+  }
+  size_t filled = 0;
+  for (const absl::StatusOr<Table*>& answer : answers) {
+    if (answer.ok()) {
+      EXPECT_EQ(*answer, shard.Tables()[0]);
+      ++filled;
+    } else {
+      EXPECT_TRUE(absl::IsUnavailable(answer.status())) << answer.status();
+      EXPECT_THAT(answer.status().message(), HasSubstr("a table is being created"));
+    }
+  }
+  EXPECT_GE(filled, 1u);
+  EXPECT_THAT(Items(*shard.Tables()[0]), UnorderedElementsAreArray(before_));
+}
+
 TEST_F(RedistributionTest, AShardOfAnotherNumberLeavesItsCheckpointToTheLearner) {
   WriteShard(0, 3);
   Shard same(0, kBudget, 2, 2);

@@ -362,8 +362,7 @@ class ManifestsTest(unittest.TestCase):
             (rule,) = policy["spec"]["ingress"]
             allowed = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]}
             callers = {c.labels["app.kubernetes.io/component"] for c in self.containers if c.flag(flag)}
-            # An evaluator is told where the shards are, as every actor, and never calls them.
-            self.assertEqual(allowed, callers - ({"evaluator"} if callee == "replay" else set()))
+            self.assertEqual(allowed, callers)
 
     def test_pods_may_do_nothing_that_they_need_not(self) -> None:
         for container in self.all_containers:

@@ -22,6 +22,7 @@ from headrace_cli.status import Plan, plan_of
 from headrace_cli.summary import run_lines
 
 POLL_SECONDS = 0.1
+_LEFT_ALONE = "its launcher was killed, what is left of it ends"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _state(run: RunDirectory) -> str:
     if is_running(run):
-        return "running"
+        return _LEFT_ALONE if run.launcher_was_killed() else "running"
     if not run.has_ended():
         return "not running, and not at its end"
     return f"finished ({run.end_reason()})" if run.end_reason() else "finished"
@@ -77,7 +78,7 @@ def _watch(run: RunDirectory, console: Console) -> RunView | None:
 
 def _view(run: RunDirectory, plan: Plan, scraper: Scraper) -> RunView:
     record = read_object(run.processes)
-    state = record.get("state", "running")
+    state = _LEFT_ALONE if run.launcher_was_killed() else record.get("state", "running")
     return RunView(
         name=group_label_of(run.path),
         state=state,

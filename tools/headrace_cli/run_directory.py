@@ -186,6 +186,11 @@ class RunDirectory:
             return []
         return [one for one in processes if isinstance(one, dict) and one.keys() >= _RECORDED]
 
+    def launcher_was_killed(self) -> bool:
+        """Of a run whose last processes may be there still: they end by themselves, and nobody starts them again."""
+        launcher = read_object(self.processes).get("launcher")
+        return isinstance(launcher, int) and b"headrace" not in _command_of(launcher)
+
     def has_ended(self) -> bool:
         """By its stop conditions, not by an interruption."""
         return self.result.exists() or bool(self.end_reason())
@@ -226,6 +231,14 @@ class RunDirectory:
         return {int(match[1]): entry for match, entry in found if match and _is_complete(entry)}
 
 
+def _command_of(pid: int) -> bytes:
+    """The words that a process of this machine was started with; empty: there is none of this number."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def _is_of_a_removed_run(link: Path) -> bool:
     """Whether it leads to a file that is gone, and not one that this machine cannot see."""
     try:
@@ -249,13 +262,8 @@ def open_run(path: Path) -> RunDirectory:
 
 def is_alive(process: dict[str, Any]) -> bool:
     """The recorded process, not another one that got its number later: the log names the run."""
-    if not process["running"]:
-        return False
-    try:
-        command = Path(f"/proc/{process['pid']}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return str(Path(process["log"]).parents[1]).encode() in command
+    run = Path(process["log"]).parents[1]
+    return process["running"] and str(run).encode() in _command_of(process["pid"])
 
 
 def check_has_networks(path: Path) -> None:

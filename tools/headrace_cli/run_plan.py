@@ -31,7 +31,7 @@ def stages_of(
         for index in range(int(config["actor"]["processes"]))
     ]
     evaluators = [
-        _actor(directory, "evaluator", "evaluator", ["--role=evaluate"], shard_names)
+        _actor(directory, "evaluator", "evaluator", ["--role=evaluate"], [])
         for _ in range(int(config["evaluation"]["processes"]))
     ]
     flags = security.process_flags(certificates) + ([f"--revision={revision}"] if revision else [])
@@ -61,7 +61,7 @@ def _learner(directory: RunDirectory, shards: list[str], init_from: Path | None)
         given = [
             f"--config={directory.config}",
             f"--run_dir={directory.path}",
-            _replay_flag(shards, addresses),
+            *_replay_flag(shards, addresses),
             f"--typed={shlex.join(['tools/headrace', *sys.argv[1:]])}",
         ]
         return given + ([f"--init_from={init_from}"] if init_from else [])
@@ -75,11 +75,12 @@ def _actor(directory: RunDirectory, name: str, role: str, flags: list[str], shar
             f"--config={directory.config}",
             *flags,
             f"--learner={addresses['learner']}",
-            _replay_flag(shards, addresses),
+            *_replay_flag(shards, addresses),
         ]
 
     return ChildSpec(name, role, directory.binaries / workspace.ACTOR, arguments, serves=("metrics", "health"))
 
 
-def _replay_flag(shards: list[str], addresses: Mapping[str, str]) -> str:
-    return "--replay=" + ",".join(addresses[shard] for shard in shards)
+def _replay_flag(shards: list[str], addresses: Mapping[str, str]) -> list[str]:
+    """None where there is nothing to say: without replay, and for an evaluator."""
+    return ["--replay=" + ",".join(addresses[shard] for shard in shards)] if shards else []

@@ -1,6 +1,7 @@
 """One run on this machine, from an empty or resumed directory to its summary."""
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Mapping
@@ -289,6 +290,7 @@ class Session:
         processes = [_record_of(child) for child in self._supervisor.children]
         record = {
             "state": self._supervisor.state.value,
+            "launcher": os.getpid(),
             "started_at": self._started_at,
             "earlier_seconds": self._seconds_before,
             "processes": processes,
