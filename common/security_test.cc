@@ -10,7 +10,6 @@
 #include "common/client_stream.h"
 #include "common/file.h"
 #include "common/grpc_server.h"
-#include "common/mutex.h"
 #include "common/security_testing.h"
 #include "common/test_peer.h"
 #include "gmock/gmock.h"

@@ -131,6 +131,12 @@ std::string TestBatches::Bytes(size_t slot) const {
   return bytes;
 }
 
+std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options) {
+  absl::StatusOr<std::unique_ptr<ReplayWriter>> writer = ReplayWriter::Start(options);
+  EXPECT_TRUE(writer.ok()) << writer.status();
+  return *std::move(writer);
+}
+
 std::unique_ptr<ReplaySampler> StartSampler(const TestBatches& batches) {
   absl::StatusOr<std::unique_ptr<ReplaySampler>> sampler = ReplaySampler::Start(batches.options);
   EXPECT_TRUE(sampler.ok()) << sampler.status();

@@ -87,7 +87,8 @@ class TestBatches {
   std::vector<std::vector<std::vector<std::byte>>> memory_;
 };
 
-// The sampler of these options, started.
+// Of these options, started.
+std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options);
 std::unique_ptr<ReplaySampler> StartSampler(const TestBatches& batches);
 
 // Straight into a shard's table, which is made: `transitions` of one lane. `id`: of the writer.

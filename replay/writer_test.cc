@@ -28,12 +28,6 @@ class WriterTest : public testing::Test {
     const absl::StatusOr<Table*> table = shard_.shard().CreateTable(MakePeer("run", "learner"), spec);
     ASSERT_TRUE(table.ok()) << table.status();
   }
-  std::unique_ptr<ReplayWriter> StartWriter(const ReplayWriterOptions& options) {
-    absl::StatusOr<std::unique_ptr<ReplayWriter>> writer = ReplayWriter::Start(options);
-    EXPECT_TRUE(writer.ok()) << writer.status();
-    return *std::move(writer);
-  }
-  std::unique_ptr<ReplayWriter> StartWriter() { return StartWriter(TestWriterOptions(shard_.address())); }
   // Appends rows of one lane until the shard holds the writer back. Returns how many.
   uint64_t WriteUntilBlocked(ReplayWriter& writer) {
     for (uint64_t rows = 1; rows < 1000; ++rows) {
@@ -64,7 +58,7 @@ class WriterTest : public testing::Test {
 
 TEST_F(WriterTest, EveryStepArrives) {
   CreateTable();
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   EpisodeWriter episodes(writer.get());
   uint64_t steps = 0;
   for (uint32_t i = 0; i < 100; ++i) {
@@ -83,7 +77,7 @@ TEST_F(WriterTest, ItemsHaveThePrioritiesThatTheWriterGivesThem) {
   spec.set_sampler(v1::PROPORTIONAL);
   spec.set_priority_exponent(1);
   CreateTable(spec);
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   EpisodeWriter episodes(writer.get());
   for (const float priority : {0.5f, 4.0f, 1.5f}) {
     writer->SetPriority(priority);
@@ -153,7 +147,8 @@ TEST_F(WriterTest, AStepOfManyEnvironmentsIsCutIntoChunks) {
 
 // Before the shard has answered nothing can leave: what gathers meanwhile is one chunk, up to 64 KiB.
 TEST_F(WriterTest, WhatGathersWhileTheConnectionIsBusyIsOneChunk) {
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();  // there is no table yet
+  const std::unique_ptr<ReplayWriter> writer =
+      StartWriter(TestWriterOptions(shard_.address()));  // there is no table yet
   constexpr uint64_t kRows = 10'000;
   for (uint64_t i = 0; i < kRows; ++i) {
     const TestRow row(0, i);
@@ -167,7 +162,7 @@ TEST_F(WriterTest, WhatGathersWhileTheConnectionIsBusyIsOneChunk) {
 }
 
 TEST_F(WriterTest, WaitsForATableThatIsNotThereYet) {
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   const TestRow row(0, 0);
   writer->Append(0, row.columns(), v1::NOT_ENDED);
   EXPECT_TRUE(absl::IsDeadlineExceeded(writer->Send(Now())));
@@ -195,7 +190,7 @@ TEST_F(WriterTest, SaysThatTheTableItWaitsForIsUnknown) {
 
 TEST_F(WriterTest, NothingIsLostOrDoubledWhenConnectionsBreak) {
   CreateTable();
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   EpisodeWriter episodes(writer.get());
   uint64_t steps = 0;
   for (int life = 0; life < 6; ++life) {
@@ -253,7 +248,7 @@ TEST_F(WriterTest, NothingIsLostOrDoubledWhileOthersFillWhatMayBeOnItsWay) {
 
 TEST_F(WriterTest, AfterARestartFromACheckpointOnlyWhatWasNotSavedIsLost) {
   CreateTable();
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   EpisodeWriter episodes(writer.get());
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(episodes.WriteStep(0).ok());
   ASSERT_TRUE(writer->Drain(Soon()).ok());
@@ -303,7 +298,7 @@ TEST_F(WriterTest, DoesNotRunAheadOfAClosedLimit) {
   v1::TableSpec spec = TestSpec();
   spec.set_initial_insert_limit(10);
   CreateTable(spec);
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   const uint64_t rows = WriteUntilBlocked(*writer);
   EXPECT_GE(rows, 11u) << "up to the limit nothing has to wait";
   EXPECT_LE(rows, 12u) << "whatever the window still holds; the tenth step may have left together with the next";
@@ -316,7 +311,7 @@ TEST_F(WriterTest, CancelEndsEveryWait) {
   v1::TableSpec spec = TestSpec();
   spec.set_initial_insert_limit(0);
   CreateTable(spec);
-  const std::unique_ptr<ReplayWriter> writer = StartWriter();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
   const TestRow row(0, 0);
   writer->Append(0, row.columns(), v1::NOT_ENDED);
   std::thread waiting([&] { EXPECT_TRUE(absl::IsCancelled(writer->Drain(Soon()))); });
