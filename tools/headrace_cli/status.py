@@ -24,6 +24,7 @@ WINDOW_SECONDS = 5.0
 # Share of their time that the actors must be held back before they count as standing still.
 _STALLED = 0.9
 
+_UPDATE = "headrace_learner_update_seconds"
 _WAITING = "headrace_learner_waiting_seconds_total"
 # What the learner may wait for, by the label of that metric.
 _LEARNER_WAITS = {
@@ -36,6 +37,8 @@ _LEARNER_WAITS = {
 }
 # Share of its time that one of them must take to be worth saying.
 _MOST = 0.5
+# So many times as long as the others an update may take before it counts as standing still.
+_PATIENCE = 3
 
 Answers = Mapping[str, Scrape | None]
 
@@ -93,6 +96,7 @@ class Status:
     batch_wait_share: float | None = None  # of the learner's time
     batch_wait_seconds: float | None = None  # for each update
     update_seconds: float | None = None
+    at_update_of: float | None = None  # seconds that updates take, if none has ended lately; 0: it is the first
     blocked_share: float | None = None  # of the actors' time
     learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it has just taken most of the learner's time
     learner_waited_for: str = ""  # the same of the whole window
@@ -110,11 +114,15 @@ class StatusTracker:
         self._plan = plan
         self._history: deque[tuple[float, Answers]] = deque()
         self._last: dict[str, Scrape] = {}  # of every process, also of those that have left
+        self._updates = 0.0  # of the learner in this life
+        self._updated_at = 0.0
 
     def add(self, now: float, answers: Answers) -> None:
         """Takes the answers of all processes, by name."""
         self._history.append((now, answers))
         self._last.update({name: scrape for name, scrape in answers.items() if scrape})
+        if (updates := self._sum(["learner"], _UPDATE + "_count") or 0.0) != self._updates:
+            self._updates, self._updated_at = updates, now
         while len(self._history) > 2 and self._history[1][0] <= now - WINDOW_SECONDS:
             self._history.popleft()
 
@@ -149,7 +157,8 @@ class StatusTracker:
             unacknowledged_bytes=self._sum(actors, "headrace_actor_unacknowledged_bytes"),
             batch_wait_share=wait_share,
             batch_wait_seconds=self._histogram_mean("learner", "headrace_learner_batch_wait_seconds"),
-            update_seconds=self._histogram_mean("learner", "headrace_learner_update_seconds"),
+            update_seconds=self._histogram_mean("learner", _UPDATE),
+            at_update_of=self._at_update_of(),
             blocked_share=blocked / len(actors) if blocked is not None and actors else None,
             learner_waits_for=self._most_waited_for(newest=True),
             learner_waited_for=self._most_waited_for(newest=False),
@@ -158,6 +167,14 @@ class StatusTracker:
             verdict_since_start=self._verdict(self._last, self._total),
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
+
+    def _at_update_of(self) -> float | None:
+        if self._rate(["learner"], _UPDATE + "_count") != 0:
+            return None
+        if self._updates == 0:
+            return 0.0
+        usual = self._total("learner", _UPDATE + "_sum", {}) / self._updates
+        return usual if self._history[-1][0] - self._updated_at < _PATIENCE * usual else None
 
     def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
         updates = self._sum(["learner"], "headrace_learner_run_updates")
@@ -277,6 +294,10 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
         return "the actors wait for replay to take their steps: the learner is behind its samples per insert"
     if status.learner_waited_for:
         return ""  # it has what it waited for, and there was no time yet to use it
+    if status.at_update_of is not None:
+        return f"the learner is at an update: each takes {status.at_update_of:.0f} s" if status.at_update_of else (
+            "the learner is at its first update"
+        )
     if status.updates_per_second == 0 and status.env_steps_per_second == 0:
         return "neither the learner nor the actors move: see their logs"
     if status.updates_per_second == 0:

@@ -189,6 +189,24 @@ class StatusTest(unittest.TestCase):
     def test_a_learner_that_makes_no_updates_and_does_not_wait_is_to_be_looked_at(self) -> None:
         self.assertIn("waits for nothing: see its log", self.waiting(batch=0.1))
 
+    def test_an_update_that_takes_long_is_no_standstill(self) -> None:
+        """Actors wait for the weights of synchronous rounds, each of which is learned from for many seconds."""
+
+        def waiting(updates_at: list[int], end: int) -> str:
+            """Of updates that ended at these times."""
+            tracker = StatusTracker(Plan())
+            for now in range(end + 1):
+                updates = sum(when <= now for when in updates_at)
+                seconds = f"headrace_learner_update_seconds_sum {10 * updates}\n"
+                counts = f"headrace_learner_updates_total {updates}\nheadrace_learner_update_seconds_count {updates}\n"
+                actor = parse("headrace_actor_env_steps_total 100\n")
+                tracker.add(now, {"learner": parse(counts + seconds), "actor-0": actor})
+            return tracker.status().waiting
+
+        self.assertEqual(waiting([], end=8), "the learner is at its first update")
+        self.assertEqual(waiting([10, 20], end=28), "the learner is at an update: each takes 10 s")
+        self.assertEqual(waiting([10, 20], end=51), "neither the learner nor the actors move: see their logs")
+
     def test_blocked_actors_wait_for_the_learner(self) -> None:
         def answers(blocked: float, updates: int) -> dict[str, str]:
             actor = f"headrace_actor_env_steps_total 100\nheadrace_actor_inserts_blocked_seconds_total {blocked}\n"
