@@ -149,9 +149,10 @@ absl::StatusOr<CertificateValidity> ReadCertificateValidity(const std::string& d
 absl::Status CheckCertificates(const std::string& directory, Time now, const std::vector<std::string>& names) {
   ASSIGN_OR_RETURN(const CertificateValidity validity, ReadCertificateValidity(directory));
   if (now < validity.begin || now >= validity.end) {
-    return absl::InvalidArgumentError(absl::StrCat(directory,
-                                                   ": expected certificates that are valid now, got some from ",
-                                                   Format(validity.begin), " to ", Format(validity.end)));
+    return absl::InvalidArgumentError(
+        absl::StrCat(directory, ": expected certificates that are valid now, got one that ",
+                     now < validity.begin ? absl::StrCat("is from ", Format(validity.begin), " on")
+                                          : absl::StrCat("has expired, at ", Format(validity.end))));
   }
   ASSIGN_OR_RETURN(const std::vector<Certificate> shown, ReadCertificates(directory + kCertificateFile));
   for (const std::string& name : names) {

@@ -87,8 +87,11 @@ std::string Shortened(std::string_view text) {
 void LogOfGrpc(gpr_log_func_args* line) {
   const std::optional<Refusal> refusal = RefusalIn(line->message);
   if (refusal) CountRefusal(*refusal);
-  if ((refusal || line->severity == GPR_LOG_SEVERITY_ERROR) && MayLog())
-    LogWarning("gRPC: %s", Shortened(line->message));
+  if ((!refusal && line->severity != GPR_LOG_SEVERITY_ERROR) || !MayLog()) return;
+  std::string text = Shortened(line->message);
+  // Its own words for it are far behind, among places.
+  if (refusal == Refusal::kSize) text.append(": ").append(kWhys[static_cast<size_t>(Refusal::kSize)]);
+  LogWarning("gRPC: %s", text);
 }
 
 }  // namespace

@@ -58,8 +58,8 @@ int ThreadTuner::Other() {
 void ThreadTuner::EndTrial(double mean) {
   since_trial_ = 0;
   if (mean < kWorthwhile * usual_) {
-    LogInfo("an update takes %.1f ms with %d threads and %.1f ms with %d: changed to that", 1e3 * usual_, chosen_,
-            1e3 * mean, threads_);
+    LogInfo("threads of an update: %d in place of %d, because it takes %.1f ms and not %.1f", threads_, chosen_,
+            1e3 * mean, 1e3 * usual_);
     usual_ = mean;
     pause_ = kFirstPause;
   } else {

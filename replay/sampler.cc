@@ -193,7 +193,7 @@ void ReplaySampler::UpdateState(size_t number, const v1::TableState& state) {
     uint64_t lost = before - state.inserted_steps();
     if (options_.table.queue()) lost = std::min(lost, before - std::min(before, shard.state.sampled_steps()));
     lost_steps_ += lost;
-    LogWarning("shard %d came back with %d steps less than it had: they are lost", number, lost);
+    if (lost > 0) LogWarning("shard %d came back with %d steps less than it had: they are lost", number, lost);
   }
   shard.state = state;
   shard.known = true;

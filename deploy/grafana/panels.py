@@ -166,7 +166,7 @@ OVERVIEW = Dashboard(
             [Query(value("headrace:limited_by:share"), "[component]: [advice]")],
             kind="words",
         ),
-        Panel("Is anything wrong?", "short", [Query(FIRING_OR_NOTHING, "[alertname]: [process]")], kind="words"),
+        Panel("Is anything wrong?", "short", [Query(FIRING_OR_NOTHING, "[alertname]: [process] [reason]")], kind="words"),
         RETURNS,
         STEPS,
         LIMIT,

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="names",
         help="a name or address by which a process is reached, besides localhost and this machine's; may be repeated",
     )
-    parser.add_argument("--days", type=int, default=365, help="how long the certificate is valid; default: 365")
+    parser.add_argument("--days", type=int, default=365, metavar="N", help="how long the certificate is valid; default: 365")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -81,6 +81,11 @@ def make(directory: Path, alternatives: str, days: int) -> None:
         raise UsageError(
             f"{authority.certificate} and {authority.key.name}: expected a certificate and its key in PEM, got something else: "
             "put back what they were; or remove both, and give the new authority to all machines"
+        )
+    elif not _belong_together(authority):
+        raise UsageError(
+            f"{authority.certificate} and {authority.key.name}: expected a certificate and its own key, got another one's: put "
+            "back what they were; or remove both, and give the new authority to all machines"
         )
     elif _ends_within(authority.certificate, days):
         raise UsageError(
@@ -143,6 +148,12 @@ def _is_token(path: Path) -> bool:
 def _is_readable(kind: str, path: Path) -> bool:
     """Whether openssl finds an "x509" certificate or a private key, "pkey", in it."""
     return _run(["openssl", kind, "-in", str(path), "-noout", *(["-passin", "pass:"] if kind == "pkey" else [])]).returncode == 0
+
+
+def _belong_together(pair: _Pair) -> bool:
+    of_certificate = _run(["openssl", "x509", "-in", str(pair.certificate), "-noout", "-pubkey"])
+    of_key = _run(["openssl", "pkey", "-in", str(pair.key), "-passin", "pass:", "-pubout"])
+    return of_certificate.stdout == of_key.stdout
 
 
 def _ends_within(certificate: Path, days: int) -> bool:

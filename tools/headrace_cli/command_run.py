@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prometheus", action="store_true", help="start the installed Prometheus beside the run, and print its address"
     )
     parser.add_argument(
-        "--prometheus-port", type=int, metavar="PORT", help="its port, on this machine alone; default: a free one"
+        "--prometheus-port", type=int, metavar="PORT", help="the same, on this port of this machine; default: a free one"
     )
     parser.add_argument("--no-build", action="store_true", help="use the binaries as they are")
 

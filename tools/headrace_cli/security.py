@@ -18,7 +18,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         "--certificates",
         type=Path,
         metavar="DIR",
-        help=f"encrypt, and show what is in this directory: {', '.join(FILES)}",
+        help=f"encrypt connections, with the keys and the token in this directory: {', '.join(FILES)}",
     )
 
 

@@ -8,7 +8,8 @@ actors that learn by themselves, gradients (update). That they stand still count
 which the learner is busy, and they have to wait for it: then it is insertion where replay takes nothing, and broadcast
 where new weights do not come.
 
-The component with the largest share is the limit: were it faster, the run would be.
+The component with the largest share is the limit: were it faster, the run would be. It may be updates though the learner
+waits more than half of its time, if that is divided among others.
 """
 
 from collections.abc import Callable, Mapping
@@ -140,13 +141,15 @@ def _text(case: str, learner: Mapping[str, float], actors: Mapping[str, float]) 
     standing = actors["blocked"] + actors["policy_wait"]
     and_standing = f", the actors wait {standing:.0%} of theirs" if standing >= 0.05 else ""
     waits = f"the learner waits for data {learner['data']:.0%} of the time"
+    waiting = learner["data"] + learner["sampling"]
+    and_waits = f", and waits {waiting:.0%} of it for several others" if waiting > learner["update"] else ""
     evidence = {
         "environment": f"{waits}, the actors are in their environments {actors['environment']:.0%} of theirs",
         "inference": f"{waits}, the actors choose actions {actors['inference']:.0%} of theirs",
         "central inference": f"{waits}, the actors wait for actions {actors['inference']:.0%} of theirs",
         "insertion": f"{waits}, the actors hand in steps {actors['recording'] + actors['blocked']:.0%} of theirs",
         "sampling": f"the learner waits for batches on their way {learner['sampling']:.0%} of the time",
-        "update": f"the learner is at updates {learner['update']:.0%} of the time{and_standing}",
+        "update": f"the learner is at updates {learner['update']:.0%} of the time{and_waits}{and_standing}",
         "asynchronous update": f"{waits}, the actors compute gradients {actors['gradients']:.0%} of theirs",
         "broadcast": f"handing out weights takes the learner {learner['publishing']:.0%} of the time",
         "answered broadcast": f"{waits}, the actors wait for its weights {actors['policy_wait']:.0%} of theirs",

@@ -108,6 +108,12 @@ class VerdictTest(unittest.TestCase):
         assert found is not None
         self.assertEqual(found.component, "update")
 
+    def test_updates_may_limit_a_learner_that_waits_for_several_others_most_of_its_time(self) -> None:
+        found = verdict_of({"actors": 4, "batch": 2, "update_seconds_sum": 4}, {"step_seconds": 5, "policy_seconds": 5})
+        assert found is not None
+        self.assertEqual(found.component, "update")
+        self.assertIn("is at updates 40% of the time, and waits 60% of it for several others: give", found.text)
+
     def test_of_less_than_two_seconds_nothing_is_said(self) -> None:
         self.assertIsNone(verdict_of({"update_seconds_sum": 1.9}, {"step_seconds": 5}))
         self.assertIsNone(verdict_of({}, {}))
