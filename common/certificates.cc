@@ -151,7 +151,7 @@ absl::Status CheckCertificates(const std::string& directory, Time now, const std
   if (now < validity.begin || now >= validity.end) {
     return absl::InvalidArgumentError(
         absl::StrCat(directory, ": expected certificates that are valid now, got one that ",
-                     now < validity.begin ? absl::StrCat("is from ", Format(validity.begin), " on")
+                     now < validity.begin ? absl::StrCat("is not valid before ", Format(validity.begin))
                                           : absl::StrCat("has expired, at ", Format(validity.end))));
   }
   ASSIGN_OR_RETURN(const std::vector<Certificate> shown, ReadCertificates(directory + kCertificateFile));

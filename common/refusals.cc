@@ -57,7 +57,7 @@ bool MayLog() {
 static_assert(
     GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR == 51,
     "what RefusalIn looks for are words of gRPC 1.51: look for them in the sources of this version, and change it "
-    "here when //common:security_test passes");
+    "here when //common:security_test and server_limits_test pass");
 
 // Whom gRPC turns away itself, it tells nobody but its log. How a call has ended stands there in two lines, of which
 // the first says on which side.
@@ -89,8 +89,9 @@ void LogOfGrpc(gpr_log_func_args* line) {
   if (refusal) CountRefusal(*refusal);
   if ((!refusal && line->severity != GPR_LOG_SEVERITY_ERROR) || !MayLog()) return;
   std::string text = Shortened(line->message);
-  // Its own words for it are far behind, among places.
-  if (refusal == Refusal::kSize) text.append(": ").append(kWhys[static_cast<size_t>(Refusal::kSize)]);
+  // Its own words for it may be far behind, among places.
+  if (refusal == Refusal::kSize && text.find("size") == text.npos)
+    text.append(": ").append(kWhys[static_cast<size_t>(Refusal::kSize)]);
   LogWarning("gRPC: %s", text);
 }
 

@@ -97,6 +97,20 @@ TEST_F(SecurityTest, WhatGrpcSaysOfAHandshakeIsLoggedWithoutPlacesInItsSources) 
   EXPECT_TRUE(Counted("handshake"));
 }
 
+TEST_F(SecurityTest, WhatGrpcSaysOfTheEndOfACallIsLoggedWithItsReason) {
+  std::string log;
+  while (log.empty()) {
+    testing::internal::CaptureStderr();
+    gpr_log("a.cc", 1, GPR_LOG_SEVERITY_DEBUG, "%s", "set_final_status SVR");
+    gpr_log("a.cc", 1, GPR_LOG_SEVERITY_DEBUG, "%s",
+            "UNKNOWN:Error received from peer ipv4:1.2 {grpc_message:\"Received message larger than max (9 vs. 8)\"}");
+    log = testing::internal::GetCapturedStderr();
+  }
+  EXPECT_THAT(log,
+              EndsWith("gRPC: UNKNOWN:Error received from peer ipv4:1.2: a message or its headers are too large\n"));
+  EXPECT_TRUE(Counted("size"));
+}
+
 TEST_F(SecurityTest, ACertificateOfAnotherAuthorityIsNoConnection) {
   Serve(*OpenSecurity(authority_.Issue("server")));
   const std::string client = TestAuthority("other").Issue("client");

@@ -271,8 +271,7 @@ TEST_F(RedistributionTest, ATableThatIsThereStaysAsItIs) {
   EXPECT_EQ(Items(*shard->Tables()[0]), items);
 }
 
-// A shard starts before there is a learner that says what becomes of the old checkpoint.
-TEST_F(RedistributionTest, OfManyWhoAskAtOnceOneFillsItAndTheOthersDoNotWaitForIt) {
+TEST_F(RedistributionTest, ManyWhoAskAtOnceGetOneTableThatIsFilledOnce) {
   WriteShard(0, 7);
   SetReaders(1);
   Shard shard(0, kBudget, 2, 1);
@@ -301,6 +300,7 @@ TEST_F(RedistributionTest, OfManyWhoAskAtOnceOneFillsItAndTheOthersDoNotWaitForI
   EXPECT_THAT(Items(*shard.Tables()[0]), UnorderedElementsAreArray(before_));
 }
 
+// A shard starts before there is a learner that says what becomes of the old checkpoint.
 TEST_F(RedistributionTest, AShardOfAnotherNumberLeavesItsCheckpointToTheLearner) {
   WriteShard(0, 3);
   Shard same(0, kBudget, 2, 2);

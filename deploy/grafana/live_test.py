@@ -58,6 +58,7 @@ class LiveTest(SystemTest):
                 self.assert_browser_draws(browser, address, dashboard)
             self.assert_browser_says(browser, address, GRADIENTS)
             self.assert_advice_is_shown_as_a_whole(browser, address)
+            self.assert_rows_without_some_labels_are_shown_as_a_whole(browser, address)
             self.assert_names_of_alerts_are_words(browser, address)
             self.assert_late_answers_replace_no_newer_ones(browser, address)
             self.assert_what_was_chosen_goes_from_page_to_page(browser, address)
@@ -188,6 +189,17 @@ class LiveTest(SystemTest):
         for advice in ADVICE.values():
             legend = json.dumps(f"broadcast: {advice}")
             self.assertEqual(browser.evaluate(f"headingAndText({legend})[1]"), advice)
+
+    def assert_rows_without_some_labels_are_shown_as_a_whole(self, browser: Browser, address: str) -> None:
+        browser.open(f"http://{address}/consoles/overview.html?still=")
+        query = json.dumps({"legend": "[alertname]: [process] [reason]"})
+        for labels, heading, text in [
+            ({"alertname": "nothing"}, "nothing", ""),
+            ({"alertname": "HeadraceX", "process": "replay-0"}, "HeadraceX", "replay-0"),
+            ({"alertname": "HeadraceX", "process": "replay-0", "reason": "size"}, "HeadraceX", "replay-0 size"),
+        ]:
+            shown = browser.evaluate(f"headingAndText(legendOf({query}, {json.dumps(labels)}))")
+            self.assertEqual(shown, [heading, text])
 
     def assert_names_of_alerts_are_words(self, browser: Browser, address: str) -> None:
         """One long name was broken wherever its tile ended."""

@@ -18,8 +18,8 @@ from typing import Any
 
 DEADLINE_SECONDS = 240.0
 STAND_INS = {
-    # ssh HOST COMMAND
-    "ssh": 'shift; exec bash -c "$*"',
+    # ssh -o OPTION HOST COMMAND
+    "ssh": '[[ "$1" != -o ]] || shift 2; shift; exec bash -c "$*"',
     # rsync --archive FROM HOST:TO
     "rsync": 'mkdir -p "${3#*:}" && cp -a --remove-destination "$2." "${3#*:}"',
     # scontrol show hostnames LIST

@@ -69,6 +69,10 @@ class CertificatesTest(unittest.TestCase):
             self.assertIn("expected a certificate and its key in PEM, got something else", error)
             self.assertEqual(self.contents()[name], "broken")
             (self.directory / name).write_text(whole, encoding="ascii")
+        self.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key")
+        code, _, error = certificates(str(self.directory))
+        self.assertEqual(code, 2)
+        self.assertIn("expected a certificate and its own key, got another one's", error)
 
     def test_nobody_else_can_read_it(self) -> None:
         certificates(str(self.directory))

@@ -189,7 +189,7 @@ class RunDirectory:
     def launcher_was_killed(self) -> bool:
         """Of a run whose last processes may be there still: they end by themselves, and nobody starts them again."""
         launcher = read_object(self.processes).get("launcher")
-        return isinstance(launcher, int) and b"headrace" not in _command_of(launcher)
+        return isinstance(launcher, dict) and started_at(launcher.get("pid", 0)) != launcher.get("started_at")
 
     def has_ended(self) -> bool:
         """By its stop conditions, not by an interruption."""
@@ -231,14 +231,6 @@ class RunDirectory:
         return {int(match[1]): entry for match, entry in found if match and _is_complete(entry)}
 
 
-def _command_of(pid: int) -> bytes:
-    """The words that a process of this machine was started with; empty: there is none of this number."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _is_of_a_removed_run(link: Path) -> bool:
     """Whether it leads to a file that is gone, and not one that this machine cannot see."""
     try:
@@ -260,10 +252,25 @@ def open_run(path: Path) -> RunDirectory:
     raise UsageError(f"{path} is not a run directory: it has no config.textproto{hint}")
 
 
+def started_at(pid: int) -> int:
+    """When a process of this machine was started, in clock ticks since the machine was: with its number that tells it from
+    all others. 0: there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
+
+
 def is_alive(process: dict[str, Any]) -> bool:
     """The recorded process, not another one that got its number later: the log names the run."""
-    run = Path(process["log"]).parents[1]
-    return process["running"] and str(run).encode() in _command_of(process["pid"])
+    if not process["running"]:
+        return False
+    try:
+        command = Path(f"/proc/{process['pid']}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return str(Path(process["log"]).parents[1]).encode() in command
 
 
 def check_has_networks(path: Path) -> None:

@@ -15,7 +15,7 @@ from headrace_cli.curves import experiment_of, load_groups
 from headrace_cli.errors import CommandError, UsageError
 from headrace_cli.live_view import RunView
 from headrace_cli.picture import draw
-from headrace_cli.run_directory import RunDirectory, read_json, read_object, write_atomically, write_json
+from headrace_cli.run_directory import RunDirectory, read_json, read_object, started_at, write_atomically, write_json
 from headrace_cli.run_plan import stages_of
 from headrace_cli.scraper import Scraper
 from headrace_cli.status import Plan, Status, plan_of
@@ -290,7 +290,7 @@ class Session:
         processes = [_record_of(child) for child in self._supervisor.children]
         record = {
             "state": self._supervisor.state.value,
-            "launcher": os.getpid(),
+            "launcher": {"pid": os.getpid(), "started_at": started_at(os.getpid())},
             "started_at": self._started_at,
             "earlier_seconds": self._seconds_before,
             "processes": processes,

@@ -37,8 +37,10 @@ _LEARNER_WAITS = {
 }
 # Share of its time that one of them must take to be worth saying.
 _MOST = 0.5
-# So many times as long as the others an update may take before it counts as standing still.
+# So many times as long as the others an update may take before it counts as standing still, and the first, with what is
+# set up for it, so many seconds.
 _PATIENCE = 3
+_FIRST_UPDATE_SECONDS = 60.0
 
 Answers = Mapping[str, Scrape | None]
 
@@ -96,7 +98,7 @@ class Status:
     batch_wait_share: float | None = None  # of the learner's time
     batch_wait_seconds: float | None = None  # for each update
     update_seconds: float | None = None
-    at_update_of: float | None = None  # seconds that updates take, if none has ended lately; 0: it is the first
+    at_update: str = ""  # that the learner is at one which takes longer than the window
     blocked_share: float | None = None  # of the actors' time
     learner_waits_for: str = ""  # a key of _LEARNER_WAITS, if it has just taken most of the learner's time
     learner_waited_for: str = ""  # the same of the whole window
@@ -114,15 +116,16 @@ class StatusTracker:
         self._plan = plan
         self._history: deque[tuple[float, Answers]] = deque()
         self._last: dict[str, Scrape] = {}  # of every process, also of those that have left
-        self._updates = 0.0  # of the learner in this life
-        self._updated_at = 0.0
+        self._counted = (0.0, 0.0)  # the learner's updates in this life, and the seconds it has waited
+        self._counted_at = 0.0  # when one of them last changed
 
     def add(self, now: float, answers: Answers) -> None:
         """Takes the answers of all processes, by name."""
         self._history.append((now, answers))
         self._last.update({name: scrape for name, scrape in answers.items() if scrape})
-        if (updates := self._sum(["learner"], _UPDATE + "_count") or 0.0) != self._updates:
-            self._updates, self._updated_at = updates, now
+        counted = (self._sum(["learner"], _UPDATE + "_count") or 0.0, self._sum(["learner"], _WAITING) or 0.0)
+        if counted != self._counted:
+            self._counted, self._counted_at = counted, now
         while len(self._history) > 2 and self._history[1][0] <= now - WINDOW_SECONDS:
             self._history.popleft()
 
@@ -158,7 +161,7 @@ class StatusTracker:
             batch_wait_share=wait_share,
             batch_wait_seconds=self._histogram_mean("learner", "headrace_learner_batch_wait_seconds"),
             update_seconds=self._histogram_mean("learner", _UPDATE),
-            at_update_of=self._at_update_of(),
+            at_update=self._at_update(),
             blocked_share=blocked / len(actors) if blocked is not None and actors else None,
             learner_waits_for=self._most_waited_for(newest=True),
             learner_waited_for=self._most_waited_for(newest=False),
@@ -168,13 +171,17 @@ class StatusTracker:
         )
         return Status(**{**vars(status), "waiting": explain_standstill(status, self._plan, inserted)})
 
-    def _at_update_of(self) -> float | None:
+    def _at_update(self) -> str:
         if self._rate(["learner"], _UPDATE + "_count") != 0:
-            return None
-        if self._updates == 0:
-            return 0.0
-        usual = self._total("learner", _UPDATE + "_sum", {}) / self._updates
-        return usual if self._history[-1][0] - self._updated_at < _PATIENCE * usual else None
+            return ""
+        seconds = self._history[-1][0] - self._counted_at
+        updates, _ = self._counted
+        if updates == 0:
+            return "the learner prepares its first update" if seconds < _FIRST_UPDATE_SECONDS else ""
+        usual = self._total("learner", _UPDATE + "_sum", {}) / updates
+        if usual < 1 or seconds > _PATIENCE * usual:
+            return ""
+        return f"the learner is at an update: each takes {usual:.0f} s"
 
     def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
         updates = self._sum(["learner"], "headrace_learner_run_updates")
@@ -294,10 +301,8 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
         return "the actors wait for replay to take their steps: the learner is behind its samples per insert"
     if status.learner_waited_for:
         return ""  # it has what it waited for, and there was no time yet to use it
-    if status.at_update_of is not None:
-        return f"the learner is at an update: each takes {status.at_update_of:.0f} s" if status.at_update_of else (
-            "the learner is at its first update"
-        )
+    if status.at_update:
+        return status.at_update
     if status.updates_per_second == 0 and status.env_steps_per_second == 0:
         return "neither the learner nor the actors move: see their logs"
     if status.updates_per_second == 0:

@@ -146,7 +146,10 @@ class StatusTest(unittest.TestCase):
         sentences = []
         for now, (waited, updates) in enumerate(answers):
             waits = f'headrace_learner_waiting_seconds_total{{what="first_actor"}} {waited}\n'
-            learner = parse(f"headrace_learner_updates_total {updates}\nheadrace_learner_run_updates {updates}\n{waits}")
+            counts = "".join(
+                f"headrace_learner_{name} {updates}\n" for name in ("updates_total", "run_updates", "update_seconds_count")
+            )
+            learner = parse(f"{counts}headrace_learner_update_seconds_sum {0.001 * updates}\n{waits}")
             actor = parse(f"headrace_actor_env_steps_total {updates}\n")
             tracker.add(now, {"learner": learner, "actor-0": actor})
             sentences.append(tracker.status().waiting)
@@ -173,11 +176,11 @@ class StatusTest(unittest.TestCase):
         self.assertEqual(waiting, [*[""] * 4, "the learner waits for the first actor"])
 
     def test_a_learner_that_has_just_got_what_it_waited_for_has_time_to_use_it(self) -> None:
-        # It sets up its networks, which is no waiting. Only when that takes long is there something to look at.
+        # It sets up its networks, which is no waiting.
         waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), (3, 0), (3, 0))
         self.assertEqual(waiting[-2:], ["the learner waits for the first actor", ""])
         waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), *[(2, 0)] * 4)
-        self.assertIn("see their logs", waiting[-1])
+        self.assertEqual(waiting[-1], "the learner prepares its first update")
 
     def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
         waiting = self.waiting(actors=2, inserted=90)
@@ -192,20 +195,29 @@ class StatusTest(unittest.TestCase):
     def test_an_update_that_takes_long_is_no_standstill(self) -> None:
         """Actors wait for the weights of synchronous rounds, each of which is learned from for many seconds."""
 
-        def waiting(updates_at: list[int], end: int) -> str:
-            """Of updates that ended at these times."""
+        def waiting(collecting: int, end: int, most_updates: int = 10) -> str:
+            """Of rounds in which the learner waits for so many seconds, then updates for ten."""
             tracker = StatusTracker(Plan())
+            waited = 0
             for now in range(end + 1):
-                updates = sum(when <= now for when in updates_at)
-                seconds = f"headrace_learner_update_seconds_sum {10 * updates}\n"
-                counts = f"headrace_learner_updates_total {updates}\nheadrace_learner_update_seconds_count {updates}\n"
-                actor = parse("headrace_actor_env_steps_total 100\n")
-                tracker.add(now, {"learner": parse(counts + seconds), "actor-0": actor})
+                updates = min(now // (collecting + 10), most_updates)
+                waited += 0 < now % (collecting + 10) <= collecting and updates < most_updates
+                learner = (
+                    f"headrace_learner_updates_total {updates}\nheadrace_learner_update_seconds_count {updates}\n"
+                    f"headrace_learner_update_seconds_sum {10 * updates}\n"
+                    f'headrace_learner_waiting_seconds_total{{what="items"}} {waited}\n'
+                )
+                steps = 100 * waited if collecting else 100
+                actor = parse(f"headrace_actor_env_steps_total {steps}\n")
+                tracker.add(now, {"learner": parse(learner), "actor-0": actor})
             return tracker.status().waiting
 
-        self.assertEqual(waiting([], end=8), "the learner is at its first update")
-        self.assertEqual(waiting([10, 20], end=28), "the learner is at an update: each takes 10 s")
-        self.assertEqual(waiting([10, 20], end=51), "neither the learner nor the actors move: see their logs")
+        stands_still = "neither the learner nor the actors move: see their logs"
+        self.assertEqual(waiting(collecting=0, end=8), "the learner prepares its first update")
+        self.assertEqual(waiting(collecting=0, end=70, most_updates=0), stands_still)
+        self.assertEqual(waiting(collecting=0, end=28), "the learner is at an update: each takes 10 s")
+        self.assertEqual(waiting(collecting=0, end=51, most_updates=2), stands_still)
+        self.assertEqual(waiting(collecting=60, end=138), "the learner is at an update: each takes 10 s")
 
     def test_blocked_actors_wait_for_the_learner(self) -> None:
         def answers(blocked: float, updates: int) -> dict[str, str]:
