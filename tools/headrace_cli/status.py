@@ -40,7 +40,7 @@ _MOST = 0.5
 # So many times as long as the others an update may take before it counts as standing still, and the first, with what is
 # set up for it, so many seconds.
 _PATIENCE = 3
-_FIRST_UPDATE_SECONDS = 60.0
+_FIRST_UPDATE_SECONDS = 300.0
 
 Answers = Mapping[str, Scrape | None]
 
@@ -177,11 +177,12 @@ class StatusTracker:
         seconds = self._history[-1][0] - self._counted_at
         updates, _ = self._counted
         if updates == 0:
-            return "the learner prepares its first update" if seconds < _FIRST_UPDATE_SECONDS else ""
+            first = f"the learner has been at its first update since it was started for {seconds:.0f} s"
+            return first if seconds < _FIRST_UPDATE_SECONDS else ""
         usual = self._total("learner", _UPDATE + "_sum", {}) / updates
         if usual < 1 or seconds > _PATIENCE * usual:
             return ""
-        return f"the learner is at an update: each takes {usual:.0f} s"
+        return f"the learner has been at an update for {seconds:.0f} s; the others took {usual:.0f} s each"
 
     def _policy_lag_of(self, actors: Iterable[str]) -> float | None:
         updates = self._sum(["learner"], "headrace_learner_run_updates")

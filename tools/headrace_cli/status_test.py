@@ -180,7 +180,7 @@ class StatusTest(unittest.TestCase):
         waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), (3, 0), (3, 0))
         self.assertEqual(waiting[-2:], ["the learner waits for the first actor", ""])
         waiting = self.waiting_after_each((0, 0), (1, 0), (2, 0), *[(2, 0)] * 4)
-        self.assertEqual(waiting[-1], "the learner prepares its first update")
+        self.assertEqual(waiting[-1], "the learner has been at its first update since it was started for 4 s")
 
     def test_before_the_first_update_the_learner_waits_for_steps(self) -> None:
         waiting = self.waiting(actors=2, inserted=90)
@@ -213,11 +213,13 @@ class StatusTest(unittest.TestCase):
             return tracker.status().waiting
 
         stands_still = "neither the learner nor the actors move: see their logs"
-        self.assertEqual(waiting(collecting=0, end=8), "the learner prepares its first update")
-        self.assertEqual(waiting(collecting=0, end=70, most_updates=0), stands_still)
-        self.assertEqual(waiting(collecting=0, end=28), "the learner is at an update: each takes 10 s")
+        first = "the learner has been at its first update since it was started for 8 s"
+        self.assertEqual(waiting(collecting=0, end=8), first)
+        self.assertEqual(waiting(collecting=0, end=310, most_updates=0), stands_still)
+        at_update = "the learner has been at an update for 8 s; the others took 10 s each"
+        self.assertEqual(waiting(collecting=0, end=28), at_update)
         self.assertEqual(waiting(collecting=0, end=51, most_updates=2), stands_still)
-        self.assertEqual(waiting(collecting=60, end=138), "the learner is at an update: each takes 10 s")
+        self.assertEqual(waiting(collecting=60, end=138), at_update)
 
     def test_blocked_actors_wait_for_the_learner(self) -> None:
         def answers(blocked: float, updates: int) -> dict[str, str]:
