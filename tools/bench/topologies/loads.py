@@ -48,7 +48,7 @@ def _asynchronous(*settings: str) -> tuple[str, ...]:
     return (*sizes, "actor_critic.optimizer.kind=ADAM", "actor_critic.optimizer.anneal=true", *settings)
 
 
-_CART_POLE = ("actor_critic.optimizer.learning_rate=2e-3",)
+_CART_POLE = ("actor_critic.optimizer.learning_rate=1e-3",)
 _CHEETAH = (
     "environment.name=HalfCheetah-v5",
     "actor_critic.normalize_observations=true",
@@ -80,11 +80,11 @@ TASKS = {
             episodes=100,
             rows=(
                 Row("REPLAY", "cartpole_dqn", 50_000, ("dqn.optimizer.anneal=true",), (STABLE_BASELINES3,)),
-                Row("QUEUE", "cartpole_impala", 1_000_000, _actor_critic(*_CART_POLE), (SAMPLE_FACTORY, RLLIB)),
+                Row("QUEUE", "cartpole_impala", 2_000_000, _actor_critic(*_CART_POLE), (SAMPLE_FACTORY, RLLIB)),
                 Row("SYNCHRONOUS/ppo", "cartpole_ppo", 200_000, libraries=(STABLE_BASELINES3,)),
                 Row("SYNCHRONOUS/a2c", "cartpole_a2c", 500_000, ("ppo.optimizer.anneal=true",), (STABLE_BASELINES3,)),
-                Row("CENTRAL_INFERENCE", "cartpole_ga3c", 1_000_000, _actor_critic(*_CART_POLE), (SAMPLE_FACTORY,)),
-                Row("ASYNCHRONOUS_GRADIENTS", "cartpole_a3c", 1_000_000, _asynchronous(*_CART_POLE)),
+                Row("CENTRAL_INFERENCE", "cartpole_ga3c", 2_000_000, _actor_critic(*_CART_POLE), (SAMPLE_FACTORY,)),
+                Row("ASYNCHRONOUS_GRADIENTS", "cartpole_a3c", 2_000_000, _asynchronous(*_CART_POLE)),
             ),
         ),
         Task(
