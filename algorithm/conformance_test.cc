@@ -1,4 +1,5 @@
-// What every algorithm of the registry must hold, on a small environment of each kind of actions it supports.
+// What every algorithm of the registry must hold, on a small environment of each kind of actions it supports, on the
+// processor and, where there is one, on a GPU.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -20,6 +21,7 @@
 #include "common/config_fields.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
+#include "model/device.h"
 
 namespace headrace {
 namespace {
@@ -30,9 +32,10 @@ struct Case {
   std::string algorithm;
   bool discrete = false;
   std::string options = {};  // of the algorithm, in text format
+  std::string device = "cpu";
 };
 
-std::vector<Case> Cases() {
+std::vector<Case> CasesOnTheProcessor() {
   std::vector<Case> cases;
   for (const AlgorithmFacts& facts : AllAlgorithms()) {
     if (facts.continuous_actions) cases.push_back({facts.name, false});
@@ -51,6 +54,18 @@ std::vector<Case> Cases() {
   cases.push_back({"q_learning", true,
                    "method: ONE_STEP_SARSA loss: HUBER reward_clip: 1 target_update_interval: 2 "
                    "optimizer { kind: RMSPROP_EPSILON_INSIDE }"});
+  return cases;
+}
+
+bool HasGpu() { return ParseDevice("cuda").ok(); }
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases = CasesOnTheProcessor();
+  if (!HasGpu()) return cases;
+  for (Case on_gpu : CasesOnTheProcessor()) {
+    on_gpu.device = "cuda";
+    cases.push_back(on_gpu);
+  }
   return cases;
 }
 
@@ -80,6 +95,13 @@ std::map<std::string, at::Tensor> Copy(const std::vector<NamedTensor>& tensors) 
   return copies;
 }
 
+Batch OnDevice(Batch batch, at::Device device) {
+  for (at::Tensor& slice : batch.slices) slice = slice.to(device);
+  if (batch.rows.defined()) batch.rows = batch.rows.to(device);
+  if (batch.weights.defined()) batch.weights = batch.weights.to(device);
+  return batch;
+}
+
 void Load(const std::map<std::string, at::Tensor>& values, const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& named : tensors) at::Tensor(named.tensor).copy_(values.at(named.name));
 }
@@ -104,6 +126,7 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(GetParam().options, options));
     config_.set_topology(FactsOf(config_)->topologies.front());
     config_.mutable_actor()->set_environments(4);
+    config_.set_device(GetParam().device);
     SetDefaults(&config_);
     experience_ = *MakeExperience(config_, environment_);
   }
@@ -149,7 +172,7 @@ class AlgorithmConformanceTest : public testing::TestWithParam<Case> {
           at::randint(experience_.least_item_rows, experience_.item_rows + 1, {experience_.batch_size}, at::kInt);
     }
     if (experience_.sampler == v1::PROPORTIONAL) batch.weights = at::rand({experience_.batch_size});
-    return batch;
+    return OnDevice(std::move(batch), *ParseDevice(GetParam().device));
   }
 
   at::Tensor InitialState(int64_t lanes) const {
@@ -220,6 +243,36 @@ TEST_P(AlgorithmConformanceTest, RestoredStateContinuesToTheBit) {
   ExpectEqual(Copy(optimizer.StateTensors()), Copy(restored_optimizer.StateTensors()));
 }
 
+// From one state, with the same batches, as far as float32 goes: sums are of another order there.
+TEST_P(AlgorithmConformanceTest, OnAGpuItLearnsWhatItLearnsOnTheProcessor) {
+  if (GetParam().device == "cpu") GTEST_SKIP() << "compared from the GPU's side";
+  const std::unique_ptr<Algorithm> on_gpu = MakeSeeded(1);
+  config_.set_device("cpu");
+  const std::unique_ptr<Algorithm> on_processor = MakeSeeded(1);
+  std::map<std::string, at::Tensor> gpu_state = Copy(on_gpu->StateTensors());
+  std::map<std::string, at::Tensor> state = Copy(on_processor->StateTensors());
+  if (state.contains("generator") && state.at("generator").sizes() != gpu_state.at("generator").sizes()) {
+    GTEST_SKIP() << "it draws random numbers on its device, and devices draw different ones";
+  }
+  LocalOptimizer gpu_optimizer(on_gpu->ParameterGroups()), optimizer(on_processor->ParameterGroups());
+  for (int i = 0; i < 3; ++i) {
+    const Batch batch = RandomBatch();
+    UpdateOnce(*on_gpu, batch, gpu_optimizer);
+    UpdateOnce(*on_processor, OnDevice(batch, at::kCPU), optimizer);
+  }
+  gpu_state = Copy(on_gpu->StateTensors());
+  for (const auto& [name, tensor] : Copy(on_processor->StateTensors())) {
+    const at::Tensor there = gpu_state.at(name).to(at::kCPU);
+    EXPECT_TRUE(at::allclose(there.to(at::kDouble), tensor.to(at::kDouble), 1e-3, 1e-4))
+        << name << ": on the GPU " << there << ", on the processor " << tensor;
+  }
+  const at::Tensor priorities = on_processor->Priorities();
+  ASSERT_EQ(priorities.defined(), on_gpu->Priorities().defined());
+  if (priorities.defined()) {
+    EXPECT_TRUE(at::allclose(on_gpu->Priorities().to(at::kCPU), priorities, 1e-3, 1e-4));
+  }
+}
+
 TEST_P(AlgorithmConformanceTest, StateHoldsWhatThePolicyPublishes) {
   const std::unique_ptr<Algorithm> algorithm = MakeSeeded(1);
   const std::map<std::string, at::Tensor> state = Copy(algorithm->StateTensors());
@@ -284,7 +337,8 @@ TEST_P(AlgorithmConformanceTest, WhatALaneDoesAndRemembersDependsOnNoOtherLane) 
 INSTANTIATE_TEST_SUITE_P(Registry, AlgorithmConformanceTest, testing::ValuesIn(Cases()),
                          [](const testing::TestParamInfo<Case>& info) {
                            return info.param.algorithm + (info.param.discrete ? "_discrete" : "_continuous") +
-                                  (info.param.options.empty() ? "" : "_with_options");
+                                  (info.param.options.empty() ? "" : "_with_options") +
+                                  (info.param.device == "cpu" ? "" : "_on_" + info.param.device);
                          });
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "algorithm/local_optimizer.h"
 #include "algorithm/transition_experience.h"
 #include "gtest/gtest.h"
+#include "model/device.h"
 #include "model/mlp.h"
 #include "tests/golden/golden.h"
 
@@ -42,10 +43,10 @@ v1::SacOptions GoldenOptions() {
   return options;
 }
 
-std::unique_ptr<Sac> MakeSmallSac(const v1::SacOptions& options) {
+std::unique_ptr<Sac> MakeSmallSac(const v1::SacOptions& options, at::Device device = at::kCPU) {
   return std::make_unique<Sac>(options,
                                TanhGaussianPolicySpec{.observation = kObservation, .action = kAction, .hidden = {8, 8}},
-                               at::kCPU, /*seed=*/1);
+                               device, /*seed=*/1);
 }
 
 Batch RandomBatch() {
@@ -74,9 +75,9 @@ class WatchingSink : public GradientSink {
   std::function<void(size_t)> after_;
 };
 
-TEST(SacTest, ReproducesTheNumbersOfASecondImplementation) {
+void ExpectGoldenNumbers(at::Device device) {
   std::map<std::string, at::Tensor> golden = ReadGolden("tests/golden/sac.textproto");
-  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions());
+  const std::unique_ptr<Sac> sac = MakeSmallSac(GoldenOptions(), device);
   for (const NamedTensor& named : sac->StateTensors()) {
     if (named.name != "generator") at::Tensor(named.tensor).copy_(golden.at("initial/" + named.name));
   }
@@ -84,21 +85,29 @@ TEST(SacTest, ReproducesTheNumbersOfASecondImplementation) {
   for (int i = 0; i < 4; ++i) {
     const std::string update = "update" + std::to_string(i) + "/";
     const auto column = [&](const char* name, at::ScalarType type) {
-      return golden.at(update + name).to(type).contiguous();
+      return golden.at(update + name).to(device, type).contiguous();
     };
     const Batch batch = {{column("observation", at::kFloat), column("action", at::kFloat).unsqueeze(1),
                           column("reward", at::kFloat).unsqueeze(1), column("terminated", at::kByte).unsqueeze(1),
-                          at::zeros({kBatch, 1}, at::kLong)}};
+                          at::zeros({kBatch, 1}, at::TensorOptions(device).dtype(at::kLong))}};
     sac->UpdateWithNoise(batch, column("noise", at::kFloat), optimizer);
-    const at::Tensor metrics = golden.at(update + "metrics").to(at::kFloat);
+    const at::Tensor metrics = column("metrics", at::kFloat);
     EXPECT_TRUE(at::allclose(sac->Metrics(), metrics, 1e-5, 1e-6)) << sac->Metrics() << metrics;
   }
   // An update moves a parameter by about 1e-3; single precision resolves 1e-7.
   for (const NamedTensor& named : sac->StateTensors()) {
     if (named.name == "generator") continue;
-    const at::Tensor expected = golden.at("final/" + named.name).to(at::kFloat);
+    const at::Tensor expected = golden.at("final/" + named.name).to(device, at::kFloat);
     EXPECT_TRUE(at::allclose(named.tensor, expected, 1e-6, 1e-6)) << named.name << named.tensor << expected;
   }
+}
+
+TEST(SacTest, ReproducesTheNumbersOfASecondImplementation) { ExpectGoldenNumbers(at::kCPU); }
+
+TEST(SacTest, ReproducesThemOnAGpu) {
+  const absl::StatusOr<c10::Device> gpu = ParseDevice("cuda");
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
+  ExpectGoldenNumbers(*gpu);
 }
 
 // The parameters after two updates with these weights.

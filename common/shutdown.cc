@@ -1,5 +1,6 @@
 #include "common/shutdown.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ namespace {
 // A signal of its own, because it may come several times: the threads of a parent that is killed die one after the
 // other, and each hands its children on to the next.
 constexpr int kParentDied = SIGUSR1;
+constexpr int kHandled[] = {SIGTERM, SIGINT, kParentDied};
 constexpr std::chrono::milliseconds kSignInterval{500};
 
 struct State {
@@ -36,9 +38,7 @@ State& GetState() {
 sigset_t HandledSignals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, kParentDied);
+  for (const int signal : kHandled) sigaddset(&set, signal);
   return set;
 }
 
@@ -76,13 +76,24 @@ void HandleSignals() {
   _exit(130);
 }
 
+pthread_t signal_thread;
+
+// Runs in a thread that has the signals unblocked, as those of CUDA's driver have, whoever starts them.
+void HandOn(int signal) { pthread_kill(signal_thread, signal); }
+
 }  // namespace
 
 void ShutdownSignal::Install() {
   const sigset_t set = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   GetState();
-  std::thread(HandleSignals).detach();
+  std::thread thread(HandleSignals);
+  signal_thread = thread.native_handle();
+  thread.detach();
+  struct sigaction action = {};
+  action.sa_handler = HandOn;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : kHandled) sigaction(signal, &action, nullptr);
 }
 
 void ShutdownSignal::DieWithParent(int parent, std::chrono::seconds patience) {

@@ -13,7 +13,8 @@ namespace headrace {
 
 class ShutdownSignal {
  public:
-  // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own.
+  // Blocks both signals in the calling thread, and so in those it starts, and handles them on a thread of their own,
+  // which also gets those that come to a thread that unblocks them.
   static void Install();
   // The end of the parent, of that process id, asks as a signal does, however often it is told, and ends a process that
   // has not finished in `patience`. After Install.

@@ -168,16 +168,20 @@ void RemoveOlder(const std::string& directory, const std::string& newest, const 
   }
 }
 
-// Whatever happens to a table adds to one of these.
+// Whatever happens to a table adds to one of these. Not every chunk has a step: an episode's last row has none.
 struct Happened {
-  uint64_t inserted_steps = 0;
+  uint64_t chunks = 0;
   uint64_t sampled_items = 0;
   uint64_t priority_updates = 0;
 
   void Add(const v1::TableState& state) {
-    inserted_steps += state.inserted_steps();
     sampled_items += state.sampled_items();
     priority_updates += state.priority_updates();
+  }
+  // v1::WriterInfo, or v1::WriterCheckpoint.
+  template <typename Writers>
+  void AddChunks(const Writers& writers) {
+    for (const auto& writer : writers) chunks += writer.last_sequence();
   }
   bool operator==(const Happened&) const = default;
 };
@@ -186,7 +190,10 @@ struct Happened {
 bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   const std::vector<CheckpointEntry> entries = ListCheckpoints(directory);
   Happened here;
-  for (const Table* const table : shard.Tables()) here.Add(table->State());
+  for (const Table* const table : shard.Tables()) {
+    here.Add(table->State());
+    if (table->spec().over().empty()) here.AddChunks(table->Writers());
+  }
   if (entries.empty()) return here == Happened();
   const absl::StatusOr<std::unique_ptr<CheckpointReader>> file = CheckpointReader::Open(entries.front().path);
   if (!file.ok()) return false;
@@ -196,6 +203,7 @@ bool NewestHasEverything(const Shard& shard, const std::string& directory) {
   if (header->incarnation() != shard.incarnation() && header->name() != shard.restored_from()) return false;
   Happened there;
   for (const v1::TableCheckpoint& table : header->tables()) there.Add(table.state());
+  there.AddChunks(header->writers());
   return here == there;
 }
 
@@ -213,6 +221,10 @@ absl::StatusOr<v1::CheckpointResponse> WriteFile(const Shard& shard, const std::
     // An item of a queue comes at most once, or, where a journal keeps what was acknowledged, at least once.
     Table::Snapshot snapshot = table->TakeSnapshot(/*with_queues=*/shard.journal() != nullptr);
     RETURN_IF_ERROR(RunAtLowPriority([&] { return AppendTables(*table, std::move(snapshot), file, header); }));
+  }
+  if (header.ByteSizeLong() > std::numeric_limits<int32_t>::max()) {  // more, no message may have
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the books of %d writers are too large for a checkpoint", header.writers_size()));
   }
   const std::string last = header.SerializeAsString();
   const uint64_t last_checksum = Checksum(last);

@@ -126,6 +126,11 @@ TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
   ASSERT_TRUE(writer.Insert().ok());
   const std::string last = absl::StrCat("end-", shard->incarnation());
   EXPECT_EQ(*WriteLastCheckpoint(*shard, directory_.path()), last);
+  // An episode's last row is no step, but may end an item, and the writer goes on behind it.
+  writer.Append(0, 1, v1::TERMINATED);
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(table.State().inserted_steps(), 20u);
+  EXPECT_EQ(*WriteLastCheckpoint(*shard, directory_.path()), last);
   const std::unique_ptr<Shard> restored = MakeShard();
   EXPECT_EQ(Restore(*restored), last);
   EXPECT_EQ(Contents(*restored->Tables()[0]), Contents(table));

@@ -50,9 +50,12 @@ struct ChunkStore {
     bool tell_all;            // watchers are woken whatever they watch for
   };
 
-  ChunkStore(RowLayout row_layout, uint64_t row_bytes)
+  ChunkStore(RowLayout row_layout, uint64_t row_bytes, bool singly)
       : layout(std::move(row_layout)),
-        rows({.stride = layout.stride(), .least = layout.least_row_bytes(), .most = layout.most_row_bytes()},
+        rows({.stride = layout.stride(),
+              .least = layout.least_row_bytes(),
+              .most = layout.most_row_bytes(),
+              .singly = singly},
              row_bytes),
         writers(&rows) {}
 

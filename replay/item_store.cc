@@ -82,7 +82,10 @@ bool ItemStore::SetPriority(uint64_t key, float priority) {
   return true;
 }
 
-void ItemStore::RemoveOne(RandomStream& random) { Remove(remover_->Select(random).slot); }
+void ItemStore::RemoveOne(RandomStream& random) {
+  // Where all weights are 0 no item is more likely than another.
+  Remove(remover_->drawable() > 0 ? remover_->Select(random).slot : arrivals_.oldest());
+}
 
 void ItemStore::Remove(uint32_t slot) {
   Keep(slot);

@@ -61,7 +61,7 @@ class ItemStore {
   // What an item gets whose writer gives it no priority: the highest that any item has had, at first 1.
   float max_priority() const { return max_priority_; }
   void set_max_priority(float priority) { max_priority_ = priority; }
-  // The one the remover chooses. size() must not be 0.
+  // The one the remover chooses, or the oldest if none of them can be drawn. size() must not be 0.
   void RemoveOne(RandomStream& random);
   // Draws items and counts them; one that has been sampled as often as it may is removed. drawable() must not be 0, and
   // not less than what is drawn if items are removed, or none may come twice (`distinct`).

@@ -167,6 +167,21 @@ TEST_F(ItemStoreTest, RemovesByPriorityWhereTheRemoverDoes) {
   EXPECT_EQ(all[1].priority, 2);
 }
 
+// The tree of the priorities would find a place where no item is.
+TEST_F(ItemStoreTest, WhereNoItemHasAWeightTheOldestIsRemoved) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_remover(v1::PROPORTIONAL);
+  ItemStore items = MakeStore(spec);
+  for (uint16_t rows = 1; rows <= 3; ++rows) {
+    items.Add({.first_row = addresses_[0], .rows = rows, .priority = 0});
+  }
+  items.RemoveOne(random_);
+  const std::vector<Item> all = ItemsOf(items);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].rows, 2);
+  EXPECT_EQ(all[1].rows, 3);
+}
+
 // Compared with what the store held at the moment when each copy began, item by item.
 TEST_F(ItemStoreTest, ACopyHoldsWhatWasThereWhenItBegan) {
   constexpr size_t kCapacity = 100'000;  // many pages

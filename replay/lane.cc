@@ -120,6 +120,13 @@ absl::Status NoSuchTable(const v1::ItemRun& run, std::span<const v1::TableSpec* 
 
 }  // namespace
 
+void Writer::PruneLanes() {
+  if (lanes.size() <= lanes_before_pruning) return;
+  const size_t forgotten = absl::erase_if(lanes, [](const auto& lane) { return lane.second.window.empty(); });
+  lanes_forgotten |= forgotten > 0;
+  lanes_before_pruning = std::max(kLanesBeforePruning, 2 * lanes.size());
+}
+
 uint64_t FirstUsableRow(const v1::Segment& segment, const v1::TableSpec& spec) {
   return segment.first_row() + (segment.episode_start() ? 0 : spec.context_rows());
 }

@@ -37,9 +37,15 @@ struct Writer {
   bool connected = false;
   uint64_t last_sequence = 0;
   uint64_t lost_chunks = 0;
-  // Lanes that are not in the map are broken, too: they were known once, perhaps.
+  // Lanes that are not in the map are as after lost chunks: they were known once, perhaps.
   bool lanes_forgotten = false;
   absl::flat_hash_map<uint32_t, Lane> lanes;
+  size_t lanes_before_pruning = kLanesBeforePruning;
+
+  static constexpr size_t kLanesBeforePruning = 1024;
+  // Of many lanes those are forgotten that hold no rows, as others do that have ended: a writer may begin new ones for
+  // ever. Any row may come next in them.
+  void PruneLanes();
 
   Lane& LaneOf(uint32_t number) {
     const auto [lane, is_new] = lanes.try_emplace(number);
@@ -54,7 +60,7 @@ struct ChunkSize {
   size_t items = 0;
 };
 
-inline constexpr uint32_t kMaxRowsPerChunk = 1 << 20;  // and items
+inline constexpr uint32_t kMaxRowsPerChunk = 1 << 16;  // and items: others wait while they are added
 inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
 
 // Of a lane that goes on with this segment after rows were lost: items that begin before that row are lost, because of

@@ -105,10 +105,10 @@ TEST_F(CheckChunkTest, RefusesTooManyLanesAndRows) {
   EXPECT_TRUE(Check().ok());
   chunk_.Clear();
   AddSegment(chunk_, 1, 50, kMaxRowsPerChunk + 1, true);
-  ExpectRefused("at most 1048576 rows");
+  ExpectRefused("at most 65536 rows");
   chunk_.Clear();
   AddSegment(chunk_, 1, 50, UINT32_MAX, true);
-  ExpectRefused("at most 1048576 rows");
+  ExpectRefused("at most 65536 rows");
 }
 
 TEST_F(CheckChunkTest, ItemsMayReachBackAsFarAsRowsAreKept) {
@@ -176,7 +176,7 @@ TEST_F(CheckChunkTest, RefusesImpossibleItemRuns) {
   ExpectRefused("count and a stride above 0");
   chunk_.clear_items();
   AddItems(chunk_, 0, 100, 1, kMaxRowsPerChunk + 1);
-  ExpectRefused("at most 1048576 items");
+  ExpectRefused("at most 65536 items");
 }
 
 TEST_F(CheckChunkTest, RefusesWhatIsNoPriority) {

@@ -39,9 +39,9 @@ RowStore::RowStore(const RowBytes& row, uint64_t max_bytes)
     : stride_(row.stride),
       row_bytes_(row),
       max_bytes_(max_bytes),
-      rows_per_slab_(RowsPerSlab(row.most, max_bytes)),
+      rows_per_slab_(row.singly ? 1 : RowsPerSlab(row.most, max_bytes)),
       slab_shift_(std::countr_zero(rows_per_slab_)),
-      slabs_(Slabs(rows_per_slab_ * row.least, rows_per_slab_, max_bytes)),
+      slabs_(Slabs(rows_per_slab_ * row.least + (row.singly ? kSlabBooks : 0), rows_per_slab_, max_bytes)),
       memory_(static_cast<std::byte*>(AllocateHugePages(slabs_.size() * slab_bytes()))),
       max_used_slabs_(slabs_.size() - SpareSlabs(slabs_.size())) {}
 
@@ -49,14 +49,14 @@ RowStore::~RowStore() { FreeHugePages(memory_, slabs_.size() * slab_bytes()); }
 
 uint64_t RowStore::stored_bytes() const {
   const size_t held_back = free_.size() - ReusableSlabs() + pinned_free_slabs_;
-  return (used_slabs_ + held_back) * slab_bytes() + cell_bytes_;
+  return (used_slabs_ + held_back) * slab_cost() + cell_bytes_;
 }
 
 bool RowStore::CanHold(size_t rows, uint64_t cell_bytes) const {
   if (rows > max_rows()) return false;
   // Rows may begin in the middle of a slab.
   const size_t slabs = rows / rows_per_slab_ + 2;
-  return cell_bytes == 0 || slabs * slab_bytes() + cell_bytes <= max_bytes_ - SpareBytes(max_bytes_);
+  return cell_bytes == 0 || slabs * slab_cost() + cell_bytes <= max_bytes_ - SpareBytes(max_bytes_);
 }
 
 size_t RowStore::sure_rows() const {
@@ -73,9 +73,9 @@ RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Ad
   if (slabs > ReusableSlabs() + slabs_.size() - touched_slabs_) return Room::kHeldBack;
   std::shared_ptr<CellBlock> block;
   if (cell_bytes > 0) {
-    const uint64_t used = (used_slabs_ + slabs) * slab_bytes() + used_cell_bytes_ + cell_bytes;
+    const uint64_t used = (used_slabs_ + slabs) * slab_cost() + used_cell_bytes_ + cell_bytes;
     if (used > max_bytes_ - (all ? 0 : SpareBytes(max_bytes_))) return Room::kFull;
-    if (stored_bytes() + slabs * slab_bytes() + cell_bytes > max_bytes_) return Room::kHeldBack;
+    if (stored_bytes() + slabs * slab_cost() + cell_bytes > max_bytes_) return Room::kHeldBack;
     block = std::make_shared<CellBlock>(cell_bytes, &cell_bytes_);
     cells = block->memory.get();
     used_cell_bytes_ += cell_bytes;

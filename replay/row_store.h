@@ -1,4 +1,4 @@
-// Rows in slabs of about 1 MiB. A row is written once and then only read.
+// Rows in slabs of about 1 MiB, or each in one of its own. A row is written once and then only read.
 //
 //                         slabs_            free_ (with the time they became free)
 //   row address = slab * rows_per_slab + index
@@ -44,7 +44,12 @@ class RowStore {
     // With cells: at least, as far as rows are counted, and at most. Otherwise both are the stride.
     size_t least = stride;
     size_t most = stride;
+    // A slab holds one row: where rows do not become free in the order in which they came, of larger ones a row here
+    // and there would keep each.
+    bool singly = false;
   };
+  // What a row that has a slab of its own takes besides.
+  static constexpr size_t kSlabBooks = 96;
   // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one. Memory is taken as
   // slabs are first used, and kept; that of cells comes and goes. Throws std::bad_alloc where there is no address space
   // for so much.
@@ -116,6 +121,7 @@ class RowStore {
   // Of these slabs, and of those that reads hold back, and of cells.
   uint64_t stored_bytes() const;
   size_t slab_bytes() const { return rows_per_slab_ * stride_; }
+  bool singly() const { return row_bytes_.singly; }
   size_t rows_per_slab() const { return rows_per_slab_; }
   // More can never be reserved.
   size_t max_rows() const { return max_used_slabs_ * rows_per_slab_; }
@@ -126,6 +132,9 @@ class RowStore {
   size_t address_end() const { return slabs_.size() * rows_per_slab_; }
 
  private:
+  // That count towards the budget.
+  size_t slab_cost() const { return slab_bytes() + (singly() ? kSlabBooks : 0); }
+
   struct CellBlock {
     // Counts towards `all` for as long as it exists.
     CellBlock(size_t size, uint64_t* all) : bytes(size), memory(new std::byte[size]), all_bytes(all) {
@@ -149,6 +158,7 @@ class RowStore {
     Clock::time_point opened{};
     std::vector<std::shared_ptr<CellBlock>> cells;  // also of a free one, while it is pinned
   };
+  static_assert(sizeof(Slab) + 2 * sizeof(uint64_t) <= kSlabBooks);  // with its place among the free ones
   struct FreeSlab {
     uint32_t slab;
     uint64_t freed_at;

@@ -29,6 +29,19 @@ TEST(RowStoreTest, CutsASmallBudgetIntoSixteenSlabs) {
   EXPECT_EQ(store.slab_bytes(), 64u);
 }
 
+TEST(RowStoreTest, RowsThatAreReusedSinglyAreWholeSlabs) {
+  constexpr size_t kCost = kStride + RowStore::kSlabBooks;
+  RowStore store({.stride = kStride, .singly = true}, 100 * kCost);
+  Rows rows;
+  ASSERT_EQ(store.Reserve(90, rows), Room::kReserved);
+  EXPECT_EQ(store.stored_bytes(), 90 * kCost);
+  for (const size_t i : {3, 50, 7}) store.Release(rows[i]);
+  EXPECT_EQ(store.stored_bytes(), 87 * kCost);
+  Rows more;
+  ASSERT_EQ(store.Reserve(3, more), Room::kReserved);
+  EXPECT_EQ(store.Reserve(10, more), Room::kFull);
+}
+
 TEST(RowStoreTest, GivesEveryRowMemoryOfItsOwn) {
   RowStore store({.stride = kStride}, kBudget);
   Rows rows;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "grpcpp/alarm.h"
+#include "replay/sample_plan.h"
 #include "replay/wire.h"
 
 namespace headrace {
@@ -47,37 +48,7 @@ class SampleStream final : public ServerStream {
     peer_ = open.peer().name();
     RETURN_IF_ERROR(shard_->CheckPeer(open.peer()));
     ASSIGN_OR_RETURN(Table * table, shard_->FindTable(open.table()));
-    if (open.slices().empty()) return absl::InvalidArgumentError("expected at least one slice, got none");
-    slices_.clear();
-    rows_needed_ = 0;
-    item_bytes_ = 0;
-    for (const v1::ColumnSlice& slice : open.slices()) {
-      const int column = table->layout().Find(slice.column());
-      if (column < 0) {
-        return absl::NotFoundError(absl::StrFormat("table \"%s\" has no column \"%s\"", open.table(), slice.column()));
-      }
-      const uint64_t stride = std::max(slice.stride(), 1u);
-      const uint64_t end = slice.rows() == 0 ? 0 : slice.first_row() + (slice.rows() - 1) * stride + 1;
-      const uint32_t item_rows = table->spec().max_item_rows() - table->spec().context_rows();
-      if (slice.rows() == 0 || end > item_rows) {
-        return absl::InvalidArgumentError(
-            absl::StrFormat("column \"%s\": expected rows within items of %d rows, got rows %d to %d", slice.column(),
-                            item_rows, slice.first_row(), end));
-      }
-      const uint32_t stack = std::max(slice.stack(), 1u);
-      if (stack > table->spec().context_rows() + 1) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "column \"%s\": expected stacks of up to %d rows, because table \"%s\" keeps %d before each item, got %d",
-            slice.column(), table->spec().context_rows() + 1, open.table(), table->spec().context_rows(), stack));
-      }
-      slices_.push_back({column, slice.first_row(), slice.rows(), static_cast<uint32_t>(stride), stack});
-      rows_needed_ = std::max<uint32_t>(rows_needed_, static_cast<uint32_t>(end));
-      item_bytes_ += BytesPerItem(slices_.back(), table->layout());
-    }
-    if (item_bytes_ > kMaxItemBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("expected slices of up to %d bytes an item, got %d", kMaxItemBytes, item_bytes_));
-    }
+    ASSIGN_OR_RETURN(plan_, PlanSample(open, *table));
     pad_ = open.pad();
     without_replacement_ = open.without_replacement();
     table_ = table;
@@ -86,21 +57,21 @@ class SampleStream final : public ServerStream {
 
   // Also called again, on another thread, when a request that had to wait may be tried again.
   void Process() {
-    const size_t most = std::min<size_t>(kMaxBatchSize, kMaxBatchBytes / item_bytes_);
+    const size_t most = std::min<size_t>(kMaxBatchSize, kMaxBatchBytes / plan_.item_bytes);
     if (request_.batch_size() > most) {
       Refuse(absl::InvalidArgumentError(absl::StrFormat("expected batches of up to %d items of %d bytes, got %d", most,
-                                                        item_bytes_, request_.batch_size())));
+                                                        plan_.item_bytes, request_.batch_size())));
       return;
     }
     const uint64_t attempt = BeginAttempt();
-    const size_t bytes = request_.batch_size() * item_bytes_;
+    const size_t bytes = request_.batch_size() * plan_.item_bytes;
     if (!TakeRoom(bytes)) return LookAgain(attempt);
     const absl::Cleanup give_room_back = [&] { GiveRoomBack(bytes); };
     Table::Batch batch;
     std::weak_ptr<ServerStream> weak = weak_from_this();
     const absl::StatusOr<Table::Outcome> outcome =
         table_->Sample({.batch_size = request_.batch_size(),
-                        .rows_needed = pad_ ? 1 : rows_needed_,
+                        .rows_needed = pad_ ? 1 : plan_.rows_needed,
                         .random_key = request_.random_key(),
                         .distinct = without_replacement_},
                        batch, {this, [this, weak, attempt] {
@@ -169,8 +140,8 @@ class SampleStream final : public ServerStream {
   void Answer(const Table::Batch& batch) {
     const std::vector<ItemStore::Drawn>& items = batch.items();
     messages_ = 0;
-    const size_t items_per_message = std::max<size_t>(1, kMessageBytes / item_bytes_);
-    std::vector<FrameSpec> frames(slices_.size());
+    const size_t items_per_message = std::max<size_t>(1, kMessageBytes / plan_.item_bytes);
+    std::vector<FrameSpec> frames(plan_.slices.size());
     for (size_t first = 0; first < items.size(); first += items_per_message) {
       const size_t count = std::min(items_per_message, items.size() - first);
       v1::SampleResponse head;
@@ -179,26 +150,26 @@ class SampleStream final : public ServerStream {
         head.set_last(true);
         *head.mutable_state() = batch.state();
         for (const ItemStore::Drawn& item : items) head.add_keys(item.key);
-        if (std::any_of(items.begin(), items.end(), [&](const auto& item) { return item.rows < rows_needed_; })) {
-          for (const ItemStore::Drawn& item : items) head.add_rows(std::min<uint32_t>(item.rows, rows_needed_));
+        if (std::any_of(items.begin(), items.end(), [&](const auto& item) { return item.rows < plan_.rows_needed; })) {
+          for (const ItemStore::Drawn& item : items) head.add_rows(std::min<uint32_t>(item.rows, plan_.rows_needed));
         }
         if (table_->spec().sampler() == v1::PROPORTIONAL) {
           for (const ItemStore::Drawn& item : items) head.add_probabilities(static_cast<float>(item.probability));
         }
       }
-      for (uint32_t s = 0; s < slices_.size(); ++s) {
+      for (uint32_t s = 0; s < plan_.slices.size(); ++s) {
         const std::span<const ItemStore::Drawn> of_message(items.data() + first, count);
-        const RowLayout::ColumnLayout& column = table_->layout().columns()[slices_[s].column];
+        const RowLayout::ColumnLayout& column = table_->layout().columns()[plan_.slices[s].column];
         frames[s] = {.slice = s,
-                     .offset = first * BytesPerItem(slices_[s], table_->layout()),
-                     .bytes = table_->GatheredBytes(of_message, slices_[s])};
+                     .offset = first * BytesPerItem(plan_.slices[s], table_->layout()),
+                     .bytes = table_->GatheredBytes(of_message, plan_.slices[s])};
         if (column.compressed) {
-          frames[s].cells = static_cast<uint32_t>(count * slices_[s].cells());
+          frames[s].cells = static_cast<uint32_t>(count * plan_.slices[s].cells());
           frames[s].cell_bytes = static_cast<uint32_t>(column.bytes);
         }
       }
       const SampleMessage message = BeginSampleResponse(head, frames);
-      table_->Gather({items.data() + first, count}, slices_, message.payloads);
+      table_->Gather({items.data() + first, count}, plan_.slices, message.payloads);
       Send(grpc::ByteBuffer(&message.message, 1));
       ++messages_;
     }
@@ -251,11 +222,9 @@ class SampleStream final : public ServerStream {
   // Set by the opening request.
   std::string peer_ = "(not yet known)";
   Table* table_ = nullptr;
-  std::vector<Slice> slices_;
-  uint32_t rows_needed_ = 0;
+  SamplePlan plan_;
   bool pad_ = false;
   bool without_replacement_ = false;
-  size_t item_bytes_ = 0;
 
   Mutex mutex_;  // taken before ServerStream's own
   uint64_t attempt_ ABSL_GUARDED_BY(mutex_) = 0;

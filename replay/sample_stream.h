@@ -11,10 +11,9 @@
 
 namespace headrace {
 
-inline constexpr uint32_t kMaxBatchSize = 1 << 20;
-// What one request may make the shard hold in messages, and one item in a single one.
+inline constexpr uint32_t kMaxBatchSize = 1 << 16;  // others wait while one is drawn
+// What one request may make the shard hold in messages.
 inline constexpr size_t kMaxBatchBytes = size_t{1} << 30;
-inline constexpr size_t kMaxItemBytes = 32 << 20;
 
 // `shard` must outlive the stream.
 std::shared_ptr<ServerStream> MakeSampleStream(Shard* shard);

@@ -166,7 +166,7 @@ TEST_F(SampleStreamTest, BatchesHaveALimit) {
   Ask(1, kMaxBatchSize + 1, 1000);
   const v1::SampleResponse refusal = Message();
   EXPECT_EQ(refusal.status_code(), kInvalidArgument);
-  EXPECT_THAT(refusal.status_message(), HasSubstr("expected batches of up to 1048576 items of 8 bytes, got 1048577"));
+  EXPECT_THAT(refusal.status_message(), HasSubstr("expected batches of up to 65536 items of 8 bytes, got 65537"));
 }
 
 TEST_F(SampleStreamTest, WithoutReplacementABatchWaitsForItsItemsAndIsRefusedWhereTheyCanNeverBe) {
@@ -195,17 +195,17 @@ TEST_F(SampleStreamTest, WithoutReplacementABatchWaitsForItsItemsAndIsRefusedWhe
 
 TEST_F(SampleStreamTest, AnAnswerOfManyMessagesEndsWithItsKeys) {
   v1::TableSpec spec = TestSpec();
-  Open(spec, "observation", 2);  // 16 bytes an item: 65536 to a message
+  Open(spec, "observation", 2, 16);  // 256 bytes an item: 4096 to a message
   TestWriter writer(&shard_.table(), 1);
   writer.Append(0, 3);
   ASSERT_TRUE(writer.Insert().ok());
-  for (uint64_t number = 1; number <= 5; ++number) Ask(number, 200'000, 0);
+  for (uint64_t number = 1; number <= 5; ++number) Ask(number, 13'000, 0);
   for (uint64_t number = 1; number <= 5; ++number) {
     for (int i = 1; i <= 4; ++i) {
       const v1::SampleResponse message = Message();
       ASSERT_EQ(message.request(), number);
       ASSERT_EQ(message.last(), i == 4);
-      ASSERT_EQ(message.keys_size(), i == 4 ? 200'000 : 0);
+      ASSERT_EQ(message.keys_size(), i == 4 ? 13'000 : 0);
     }
   }
 }
@@ -245,10 +245,13 @@ TEST_F(SampleStreamTest, WhatAHostHasNotReadHoldsItsNextBatchBack) {
   v1::SampleRequest request;
   *request.mutable_open()->mutable_peer() = MakePeer("run", "learner");
   request.mutable_open()->set_table("t");
-  request.mutable_open()->add_slices()->set_column("observation");
-  request.mutable_open()->mutable_slices(0)->set_rows(2);
+  for (int i = 0; i < 16; ++i) {
+    v1::ColumnSlice& slice = *request.mutable_open()->add_slices();
+    slice.set_column("observation");
+    slice.set_rows(2);
+  }
   request.set_request(1);
-  request.set_batch_size(1 << 20);  // 16 MiB, more than any window
+  request.set_batch_size(1 << 16);  // 16 MiB, more than any window
   ASSERT_TRUE(deaf->Write(request));
   v1::SampleResponse answer;
   ASSERT_TRUE(deaf->Read(&answer));  // the rest is on its way

@@ -114,9 +114,9 @@ class ReplaySampler {
 
   Stats stats() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t env_steps() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // True once every shard has been connected.
   // Why it will never give a batch again; OK: it may.
   absl::Status Fault() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // True once every shard has been connected.
   bool WaitConnected(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:

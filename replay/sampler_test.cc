@@ -179,7 +179,6 @@ TEST(SamplerTest, AShardThatDiesShrinksTheTableAndOneThatReturnsRejoins) {
   EXPECT_EQ(sampler->env_steps(), 202u);
 }
 
-// Steps become items late: nothing for the first 7 rows of each of 3 lanes. The ratio alone would allow no more steps.
 TEST(SamplerTest, ItemsOfABatchCanBeDrawnAnew) {
   TestShard shard;
   TestBatches batches({shard.address()}, 4, 1);

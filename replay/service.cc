@@ -79,25 +79,33 @@ class ReplayService final : public Base {
     if (checkpoint_directory_.empty()) {
       return ToGrpc(absl::FailedPreconditionError("this shard was started without --checkpoint_dir"));
     }
-    MutexLock lock(&checkpoint_mutex_);
+    // Whoever waited would hold a thread that other calls need.
+    if (!checkpoint_mutex_.TryLock()) return ToGrpc(absl::UnavailableError("another checkpoint is being written"));
+    const grpc::Status status = CheckpointAlone(*request, *response);
+    checkpoint_mutex_.Unlock();
+    return status;
+  }
+
+ private:
+  grpc::Status CheckpointAlone(const v1::CheckpointRequest& request, v1::CheckpointResponse& response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(checkpoint_mutex_) {
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<v1::CheckpointResponse> written;
     try {
-      written = WriteCheckpoint(*shard_, checkpoint_directory_, *request);
+      written = WriteCheckpoint(*shard_, checkpoint_directory_, request);
     } catch (const std::bad_alloc&) {
       written = absl::ResourceExhaustedError("there is no memory for its books");
     }
     if (!written.ok()) {
-      LogError("checkpoint %s failed: %s", request->name(), written.status().ToString());
+      LogError("checkpoint %s failed: %s", request.name(), written.status().ToString());
       return ToGrpc(written.status());
     }
-    LogInfo("checkpoint %s: %d bytes in %.2f s", request->name(), written->bytes(),
+    LogInfo("checkpoint %s: %d bytes in %.2f s", request.name(), written->bytes(),
             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    *response = *std::move(written);
+    response = *std::move(written);
     return grpc::Status::OK;
   }
 
- private:
   Shard* const shard_;
   const std::string checkpoint_directory_;
   const StreamLimits limits_;

@@ -154,7 +154,7 @@ TEST_F(ServiceTest, StreamsThatBeginWrongAreToldSo) {
   status = Converse("Sample", {SampleOpen("t", "cost")});
   EXPECT_TRUE(absl::IsNotFound(status));
   EXPECT_THAT(status.message(), HasSubstr("no column \"cost\""));
-  EXPECT_THAT(Converse("Sample", {SampleOpen("t", "")}).message(), HasSubstr("at least one slice"));
+  EXPECT_THAT(Converse("Sample", {SampleOpen("t", "")}).message(), HasSubstr("expected 1 to 1024 slices, got 0"));
   v1::CoordinateRequest coordinate;
   *coordinate.mutable_peer() = MakePeer("another", "learner");
   coordinate.set_table("t");

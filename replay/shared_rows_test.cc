@@ -72,6 +72,8 @@ TEST(SharedRowsTest, RefusesATableThatDoesNotFitTheRows) {
   expect_refused([](v1::TableSpec& spec) { spec.set_max_bytes(31); }, "does not hold the books of an item");
   expect_refused([](v1::TableSpec& spec) { spec = QueueOver("o", 10'000); }, "does not hold twice a queue's 10000");
   expect_refused([](v1::TableSpec& spec) { spec.clear_remover(); }, "unknown selector 0");
+  expect_refused([](v1::TableSpec& spec) { spec.set_remover(v1::MINIMUM_PRIORITY); },
+                 "expected remover first_in_first_out, as that table has it, got minimum_priority");
 
   const std::unique_ptr<Table> over = MakeTestTable(SpecOver("o"), table.get());
   EXPECT_THAT(Table::Create(SpecOver("p"), 0, 1, over.get()).status().message(),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -18,11 +19,13 @@ constexpr size_t kKeysAtATime = 1024;  // whose priorities are set before others
 
 absl::StatusOr<std::unique_ptr<Table>> Table::Create(const v1::TableSpec& spec, uint32_t shard, uint64_t incarnation,
                                                      const Table* over) {
-  const RowsTable rows = {over == nullptr ? nullptr : &over->spec_, over == nullptr ? 0 : over->rows().sure_rows()};
-  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec, over == nullptr ? nullptr : &rows));
+  std::optional<RowsTable> rows;
+  if (over != nullptr) rows = {&over->spec_, over->rows().sure_rows(), over->rows().singly()};
+  ASSIGN_OR_RETURN(TablePlan plan, PlanTable(spec, rows.has_value() ? &*rows : nullptr));
   try {
     std::shared_ptr<ChunkStore> chunks =
-        over == nullptr ? std::make_shared<ChunkStore>(std::move(plan.layout), plan.row_bytes) : over->owned_chunks_;
+        over == nullptr ? std::make_shared<ChunkStore>(std::move(plan.layout), plan.row_bytes, plan.rows_singly)
+                        : over->owned_chunks_;
     std::unique_ptr<Table> table(new Table(spec, plan.item_capacity, shard, incarnation, std::move(chunks)));
     if (over == nullptr) table->Join();
     return table;
@@ -107,8 +110,18 @@ v1::TableState Table::StateLocked() const {
 }
 
 std::vector<v1::WriterInfo> Table::Writers() const {
-  MutexLock lock(&chunks_.mutex);
-  return chunks_.writers.Infos();
+  std::vector<WriterBook::Progress> all;
+  {
+    MutexLock lock(&chunks_.mutex);
+    all = chunks_.writers.AllProgress();
+  }
+  std::vector<v1::WriterInfo> infos(all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    infos[i].set_writer(all[i].id);
+    infos[i].set_last_sequence(all[i].last_sequence);
+    infos[i].set_lost_chunks(all[i].lost_chunks);
+  }
+  return infos;
 }
 
 Table::OpenedWriter Table::OpenWriter(uint64_t id, uint64_t first_sequence) {
@@ -149,8 +162,7 @@ absl::StatusOr<Table::Outcome> Table::Sample(const Draw& draw, Batch& batch, Wai
                         items_.capacity(), spec_.name(), draw.batch_size));
   }
   const bool need_all = draw.distinct || spec_.max_times_sampled() > 0;
-  const uint64_t needed = std::max<uint64_t>({1, spec_.min_items(), need_all ? draw.batch_size : 1});
-  if (items_.drawable() < needed) {
+  if (items_.size() < spec_.min_items() || items_.drawable() < std::max(1u, need_all ? draw.batch_size : 1)) {
     waiting_samplers_[retry.owner] = std::move(retry.wake);
     return Outcome::kWait;
   }

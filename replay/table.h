@@ -119,9 +119,9 @@ class Table {
     uint64_t random_key = 0;
     bool distinct = false;  // no item twice
   };
-  // kWait: fewer items can be drawn than min_items, or, where items are removed by sampling or must not come twice,
-  // than asked for. InvalidArgument: there may be an item with fewer rows than `rows_needed`; more distinct items than
-  // the table can hold.
+  // kWait: there are fewer items than min_items, none can be drawn, or, where items are removed by sampling or must not
+  // come twice, fewer than asked for. InvalidArgument: there may be an item with fewer rows than `rows_needed`; more
+  // distinct items than the table can hold.
   absl::StatusOr<Outcome> Sample(const Draw& draw, Batch& batch, Waiter retry) ABSL_LOCKS_EXCLUDED(chunks_.mutex);
   void Gather(std::span<const ItemStore::Drawn> items, std::span<const Slice> slices,
               std::span<std::byte* const> blocks) const {

@@ -209,6 +209,7 @@ void Table::Commit(Writer& writer, const v1::ChunkHeader& chunk, const ChunkSize
     std::for_each(lane.window.begin(), kept, [this](RowStore::Address row) { chunks_.rows.Release(row); });
     lane.window.erase(lane.window.begin(), kept);
   }
+  writer.PruneLanes();
   writer.last_sequence = chunk.sequence();
   chunks_.inserted_steps += size.steps;
 }

@@ -52,7 +52,8 @@ absl::Status CheckFields(const v1::TableSpec& spec) {
 }
 
 // Whether the table fits the one that it is over.
-absl::Status CheckOver(const v1::TableSpec& spec, const v1::TableSpec& over) {
+absl::Status CheckOver(const v1::TableSpec& spec, const RowsTable& rows) {
+  const v1::TableSpec& over = *rows.spec;
   const auto refuse = [&](const std::string& why) {
     return Refuse(spec, absl::StrFormat("over the rows of table \"%s\": %s", over.name(), why));
   };
@@ -69,6 +70,12 @@ absl::Status CheckOver(const v1::TableSpec& spec, const v1::TableSpec& over) {
   }
   if (spec.items_span_episodes() != over.items_span_episodes() || spec.lockstep() != over.lockstep()) {
     return refuse("expected the same items_span_episodes and lockstep");
+  }
+  if (!FindSelector(spec.remover())->oldest_first && !rows.singly) {
+    return refuse(absl::StrFormat(
+        "expected remover first_in_first_out, as that table has it, got %s: rows that come together go together there, "
+        "and each item that stays would keep those beside its own. A table whose rows are its own may have any remover",
+        FindSelector(spec.remover())->name));
   }
   return absl::OkStatus();
 }
@@ -87,15 +94,18 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
   absl::StatusOr<RowLayout> layout = RowLayout::Create(spec.signature(), spec.context_rows() > 0);
   if (!layout.ok()) return refuse(std::string(layout.status().message()));
   RETURN_IF_ERROR(CheckFields(spec));
-  if (over != nullptr) RETURN_IF_ERROR(CheckOver(spec, *over->spec));
+  if (over != nullptr) RETURN_IF_ERROR(CheckOver(spec, *over));
   const uint64_t book_bytes = ItemStore::BookBytes(spec.sampler(), spec.remover());
-  const uint64_t bytes_per_item = book_bytes + (over == nullptr ? layout->least_row_bytes() : 0);
+  // Of a single row that has a slab of its own.
+  const bool singly = over == nullptr && !FindSelector(spec.remover())->oldest_first;
+  const uint64_t slab_books = singly ? RowStore::kSlabBooks : 0;
+  const uint64_t bytes_per_item = book_bytes + (over == nullptr ? layout->least_row_bytes() + slab_books : 0);
   const uint64_t fitting = spec.max_bytes() / bytes_per_item;
   // A queue's last chunk may bring more items than there was place for.
   const uint64_t wanted = spec.queue() ? 2 * spec.max_items() + kQueueOverhang : spec.max_items();
   const uint64_t items = std::min<uint64_t>(wanted > 0 ? std::min(wanted, fitting) : fitting, UINT32_MAX - 1);
   const uint64_t row_bytes = over == nullptr ? spec.max_bytes() - std::min(spec.max_bytes(), items * book_bytes) : 0;
-  const uint64_t rows = over == nullptr ? row_bytes / layout->most_row_bytes() : over->rows;
+  const uint64_t rows = over == nullptr ? row_bytes / (layout->most_row_bytes() + slab_books) : over->rows;
   if (items == 0 && over != nullptr) {
     return refuse(absl::StrFormat("a budget of %d bytes does not hold the books of an item, which take %d",
                                   spec.max_bytes(), book_bytes));
@@ -119,7 +129,7 @@ absl::StatusOr<TablePlan> PlanTable(const v1::TableSpec& spec, const RowsTable* 
     return refuse(absl::StrFormat("min_items is %d, but the budget of %d bytes holds only %d items", spec.min_items(),
                                   spec.max_bytes(), items));
   }
-  return TablePlan{.layout = *std::move(layout), .item_capacity = items, .row_bytes = row_bytes};
+  return TablePlan{.layout = *std::move(layout), .item_capacity = items, .row_bytes = row_bytes, .rows_singly = singly};
 }
 
 }  // namespace headrace

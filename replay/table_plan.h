@@ -16,12 +16,14 @@ struct TablePlan {
   RowLayout layout;
   size_t item_capacity;
   uint64_t row_bytes;
+  bool rows_singly;  // see RowStore
 };
 
 // The table that another has its items over.
 struct RowsTable {
   const v1::TableSpec* spec;
   uint64_t rows;  // that it can hold
+  bool singly;
 };
 
 // `over`: the table that the specification names; null: it names none. InvalidArgument: the specification is not

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -53,6 +55,53 @@ TEST(TableRoomTest, RemovesTheOldestBeyondMaxItems) {
   EXPECT_EQ(table->State().removed_items(), 20u);
   EXPECT_EQ(table->BudgetRemovedItems(), 0u) << "there was place in memory for all";
   EXPECT_THAT(*SampleFirstRows(*table, 1), testing::ElementsAre(testing::Pair(0, 20)));
+}
+
+// Rows become free here and there. In larger slabs an item that stays would keep all rows that came with it, and to
+// empty one nearly all items would have to go.
+TEST(TableRoomTest, WhereItemsDoNotGoInTheirOrderAlmostAllFitStill) {
+  for (const v1::Selector remover :
+       {v1::UNIFORM, v1::PROPORTIONAL, v1::MINIMUM_PRIORITY, v1::MAXIMUM_PRIORITY, v1::LAST_IN_FIRST_OUT}) {
+    SCOPED_TRACE(v1::Selector_Name(remover));
+    v1::TableSpec spec = TestSpec();
+    spec.set_remover(remover);
+    spec.set_max_bytes(1 << 20);
+    const std::unique_ptr<Table> table = MakeTestTable(spec);
+    TestWriter writer(table.get(), 7);
+    size_t least = table->item_capacity();
+    for (uint32_t i = 0; i < 1000; ++i) {
+      writer.SetPriority(static_cast<float>(i * 37 % 101));
+      writer.Append(0, 50, i % 5 == 0 ? v1::TRUNCATED : v1::NOT_ENDED);
+      ASSERT_TRUE(writer.Insert().ok());
+      ASSERT_LE(table->State().stored_bytes(), spec.max_bytes());
+      if (i > 500) least = std::min<size_t>(least, table->State().items());
+    }
+    // A row takes 28 bytes and 96, an item up to 50: 6000 of both, of which a sixteenth is spared. Where two items in a
+    // row do not go together, the row between them stays for one.
+    EXPECT_GT(least, 3000u);
+  }
+}
+
+// Acknowledged items must not depend on how many others have a priority of 0.
+TEST(TableRoomTest, WhereNoItemHasAPriorityTheOldestGo) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_remover(v1::PROPORTIONAL);
+  spec.set_max_items(10);
+  const std::unique_ptr<Table> table = MakeTestTable(spec);
+  TestWriter writer(table.get(), 7);
+  writer.SetPriority(0);
+  writer.Append(0, 31);  // 30 transitions
+  ASSERT_TRUE(writer.Insert().ok());
+  EXPECT_EQ(table->State().items(), 10u);
+  const int column = table->layout().Find("observation");
+  const Table::Snapshot snapshot = table->TakeSnapshot();
+  EXPECT_EQ(snapshot.tables[0].items.size(), 10u);
+  for (const Item& item : snapshot.tables[0].items) {
+    float row;
+    std::memcpy(&row, table->rows().Row(item.first_row) + table->layout().columns()[column].offset + sizeof(row),
+                sizeof(row));
+    EXPECT_GE(row, 20);
+  }
 }
 
 // An alert once waited for 98% of the budget, which no table of this size ever uses: it keeps slabs for reads.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/byte_buffer.h"
 #include "common/grpc_server.h"
 #include "common/log.h"
@@ -102,6 +103,12 @@ void ReplayWriter::OnMessage(const grpc::ByteBuffer& message) {
   v1::InsertResponse response;
   if (!FromByteBuffer(message, response).ok()) return;  // the next one will do
   MutexLock lock(&mutex_);
+  if (shard_.has_value() && *shard_ != response.shard()) {
+    connection_.Lost(absl::UnavailableError(absl::StrFormat("expected replay shard %d at %s, found shard %d", *shard_,
+                                                            options_.address, response.shard())));
+    return;
+  }
+  shard_ = response.shard();
   Forget(response.acknowledged());
   policy_version_ = response.policy_version();
   room_ = response.room();

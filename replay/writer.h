@@ -9,7 +9,8 @@
 // together with what comes until then, or until the chunk is full. Chunks are kept until acknowledged and sent again
 // after a reconnect. The window of what is not acknowledged is bounded in bytes, and in rows by the room that the shard
 // says it has; Send waits while it is full: that is how a full queue or a closed rate limiter reaches the environment
-// loop. A shard that is gone is tried again with growing pauses, for ever; replay/moving_writer.h goes on elsewhere.
+// loop. A shard that is gone is tried again with growing pauses, for ever, and so is its address where another shard
+// answers there; replay/moving_writer.h goes on elsewhere.
 //
 // Thread-safety: Append and Send belong to one thread; the rest may be called from any.
 #ifndef HEADRACE_REPLAY_WRITER_H_
@@ -120,7 +121,8 @@ class ReplayWriter final : public RowWriter {
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};
   bool holding_ ABSL_GUARDED_BY(mutex_) = false;  // rows that a thread must come back to
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // the shard has answered InsertOpen on this stream
+  std::optional<uint32_t> shard_ ABSL_GUARDED_BY(mutex_);  // that has been sent chunks: no other is sent them again
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;            // the shard has answered InsertOpen on this stream
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status trouble_ ABSL_GUARDED_BY(mutex_);  // why there is no connection; OK since the shard has answered

@@ -8,10 +8,10 @@
 namespace headrace {
 namespace {
 
-// What writers that are gone had committed is remembered for long, their lanes, which take more memory, of as many as a
-// run may have actors.
+// What writers that are gone had committed is remembered for long; their lanes, which take more memory, of as many
+// environments as a run may have.
 constexpr size_t kMaxDisconnectedWriters = 1 << 16;
-constexpr size_t kMaxDisconnectedLanes = 1 << 12;
+constexpr size_t kMaxDisconnectedLanes = 1 << 17;  // 20 MB
 
 }  // namespace
 
@@ -20,7 +20,7 @@ WriterBook::Opened WriterBook::Open(uint64_t id, uint64_t first_sequence) {
   Writer& writer = entry->second;
   if (!is_new && !writer.connected) {
     std::erase(disconnected_, id);
-    std::erase(disconnected_lanes_, id);
+    if (std::erase(disconnected_lanes_, id) > 0) lanes_of_disconnected_ -= writer.lanes.size();
   }
   if (!writer.connected) ++connected_;
   writer.connected = true;
@@ -45,8 +45,11 @@ void WriterBook::Disconnect(uint64_t id, Writer& writer) {
   writer.connected = false;
   --connected_;
   disconnected_.push_back(id);
-  if (!writer.lanes.empty()) disconnected_lanes_.push_back(id);
-  if (disconnected_lanes_.size() > kMaxDisconnectedLanes) ForgetOldestLanes();
+  if (!writer.lanes.empty()) {
+    disconnected_lanes_.push_back(id);
+    lanes_of_disconnected_ += writer.lanes.size();
+  }
+  while (lanes_of_disconnected_ > kMaxDisconnectedLanes) ForgetOldestLanes();
   if (disconnected_.size() > kMaxDisconnectedWriters) {
     const uint64_t oldest = disconnected_.front();
     disconnected_.pop_front();
@@ -95,6 +98,7 @@ bool WriterBook::ForgetIdleLanes() {
       Release(lane);
       return true;
     });
+    if (!writer.connected) lanes_of_disconnected_ -= forgotten;
     writer.lanes_forgotten |= forgotten > 0;
   }
   return true;
@@ -102,20 +106,18 @@ bool WriterBook::ForgetIdleLanes() {
 
 bool WriterBook::ForgetOldestLanes() {
   if (disconnected_lanes_.empty()) return false;
-  ForgetLanes(writers_[disconnected_lanes_.front()]);
+  Writer& writer = writers_[disconnected_lanes_.front()];
+  lanes_of_disconnected_ -= writer.lanes.size();
+  ForgetLanes(writer);
   disconnected_lanes_.pop_front();
   return true;
 }
 
-std::vector<v1::WriterInfo> WriterBook::Infos() const {
-  std::vector<v1::WriterInfo> infos;
-  for (const auto& [id, writer] : writers_) {
-    v1::WriterInfo& info = infos.emplace_back();
-    info.set_writer(id);
-    info.set_last_sequence(writer.last_sequence);
-    info.set_lost_chunks(writer.lost_chunks);
-  }
-  return infos;
+std::vector<WriterBook::Progress> WriterBook::AllProgress() const {
+  std::vector<Progress> all;
+  all.reserve(writers_.size());
+  for (const auto& [id, writer] : writers_) all.push_back({id, writer.last_sequence, writer.lost_chunks});
+  return all;
 }
 
 WriterBook::Saved WriterBook::Save() const {
@@ -179,7 +181,6 @@ absl::Status WriterBook::RestoreWriter(const v1::WriterCheckpoint& saved, std::s
   // Older files tell it by the chunks alone.
   writer.lanes_forgotten = saved.lanes_forgotten() || saved.lost_chunks() > 0;
   disconnected_.push_back(saved.writer());
-  if (saved.lanes_size() > 0) disconnected_lanes_.push_back(saved.writer());
   for (const v1::LaneCheckpoint& saved_lane : saved.lanes()) {
     ASSIGN_OR_RETURN(Lane lane, RestoreLane(saved_lane, rows));
     // The row that comes next is linked to the newest one; were it another lane's newest, items would lose theirs.
@@ -189,6 +190,10 @@ absl::Status WriterBook::RestoreWriter(const v1::WriterCheckpoint& saved, std::s
     if (!writer.lanes.try_emplace(saved_lane.lane(), std::move(lane)).second) {
       return absl::DataLossError("a lane is there twice");
     }
+  }
+  if (!writer.lanes.empty()) {
+    disconnected_lanes_.push_back(saved.writer());
+    lanes_of_disconnected_ += writer.lanes.size();
   }
   return absl::OkStatus();
 }

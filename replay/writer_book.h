@@ -49,7 +49,10 @@ class WriterBook {
 
   bool empty() const { return writers_.empty(); }
   uint32_t connected() const { return connected_; }
-  std::vector<v1::WriterInfo> Infos() const;
+  struct Progress {
+    uint64_t id, last_sequence, lost_chunks;
+  };
+  std::vector<Progress> AllProgress() const;
 
   // For a checkpoint.
   class Saved;
@@ -75,6 +78,7 @@ class WriterBook {
   absl::flat_hash_map<uint64_t, Writer> writers_;
   std::deque<uint64_t> disconnected_;        // oldest first
   std::deque<uint64_t> disconnected_lanes_;  // those of them whose lanes are known, oldest first
+  size_t lanes_of_disconnected_ = 0;
   uint64_t next_session_ = 1;
   uint32_t connected_ = 0;
   uint64_t lost_chunks_ = 0;

@@ -56,7 +56,7 @@ TEST_F(WriterBookTest, ChunksThatNobodyHasAreLostAndWithThemTheLanes) {
   const WriterBook::Opened second = writers_.Open(7, 5);
   EXPECT_EQ(second.last_sequence, 4u);
   EXPECT_EQ(writers_.lost_chunks(), 4u);
-  EXPECT_EQ(writers_.Infos().at(0).lost_chunks(), 4u);
+  EXPECT_EQ(writers_.AllProgress().at(0).lost_chunks, 4u);
   EXPECT_TRUE((*writers_.Find(7, second.session))->lanes_forgotten);
   EXPECT_EQ(rows_.used_slabs(), 0u);
 }
@@ -99,6 +99,41 @@ TEST_F(WriterBookTest, AWriterThatIsForgottenKeepsNoRows) {
   for (uint64_t id = 2; id <= (1 << 16) + 1; ++id) writers_.Close(id, writers_.Open(id, 1).session);
   EXPECT_EQ(rows_.used_slabs(), 0u);
   EXPECT_FALSE(writers_.ForgetOldestLanes());
+}
+
+// Lanes that have ended hold no rows that somebody's need of room would free: a writer that begins ever new ones must
+// not have the book grow with them.
+TEST_F(WriterBookTest, OfManyLanesThoseThatHaveEndedAreForgotten) {
+  const WriterBook::Opened opened = writers_.Open(1, 1);
+  AddLane(1, opened.session, 0, 2);
+  Writer& writer = **writers_.Find(1, opened.session);
+  for (uint32_t number = 1; number < 50'000; ++number) {
+    writer.LaneOf(number).next_row = 1;
+    writer.PruneLanes();
+    ASSERT_LE(writer.lanes.size(), Writer::kLanesBeforePruning);
+  }
+  EXPECT_TRUE(writer.lanes_forgotten);
+  EXPECT_EQ(writer.lanes.at(0).window.size(), 2u) << "it may go on";
+}
+
+TEST_F(WriterBookTest, OfWritersThatAreGoneThereAreNotMoreLanesThanARunHas) {
+  size_t lanes = 0;
+  for (uint64_t id = 1; id <= 1000; ++id) {
+    const WriterBook::Opened opened = writers_.Open(id, 1);
+    for (uint32_t number = 0; number < 1000; ++number)
+      (*writers_.Find(id, opened.session))->LaneOf(number).next_row = 1;
+    writers_.Close(id, opened.session);
+  }
+  for (const v1::WriterCheckpoint& writer : writers_.Save().ToMessages("t")) {
+    lanes += static_cast<size_t>(writer.lanes_size());
+  }
+  EXPECT_LE(lanes, size_t{1} << 17);
+  EXPECT_GT(lanes, size_t{1} << 16);
+  // One that comes back takes its lanes with it.
+  EXPECT_EQ((*writers_.Find(1000, writers_.Open(1000, 1).session))->lanes.size(), 1000u);
+  while (writers_.ForgetOldestLanes()) {
+  }
+  EXPECT_EQ(writers_.Save().ToMessages("t").size(), 1000u) << "what they had committed is known";
 }
 
 TEST_F(WriterBookTest, IsRestoredAsItWasSaved) {

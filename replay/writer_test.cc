@@ -6,6 +6,8 @@
 #include <future>
 #include <thread>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/client_stream.h"
 #include "common/grpc_server.h"
 #include "common/protocol.h"
@@ -71,7 +73,34 @@ TEST_F(WriterTest, EveryStepArrives) {
   EXPECT_EQ(shard_.table().State().writers(), 1u);
 }
 
-// A vectorised step has a row of each environment, and a message has a limit.
+// Where another shard answers at the address, as after a change of ports, it would have the steps a second time.
+TEST_F(WriterTest, WhatAShardWasSentNoOtherIsSent) {
+  CreateTable();
+  const std::unique_ptr<ReplayWriter> writer = StartWriter(TestWriterOptions(shard_.address()));
+  EpisodeWriter episodes(writer.get());
+  ASSERT_TRUE(episodes.Write(0, 10, v1::TRUNCATED).ok());
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  shard_.StopServing();
+  ASSERT_TRUE(episodes.Write(0, 5, v1::TRUNCATED).ok());
+  {
+    Shard other(1, 1 << 20, 1);
+    Table& table = **other.CreateTable(MakePeer("run", "learner"), TestSpec());
+    const std::unique_ptr<grpc::Service> service = MakeReplayService(&other, "", {});
+    const auto server = GrpcServer::Start(shard_.address(), {service.get()});
+    ASSERT_TRUE(server.ok()) << server.status();
+    const auto end = Soon();
+    absl::Status late;
+    do {
+      late = writer->Drain(std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
+    } while (!absl::StrContains(late.message(), "found shard 1") && std::chrono::steady_clock::now() < end);
+    EXPECT_THAT(late.message(), HasSubstr(absl::StrCat("expected replay shard 0 at ", shard_.address())));
+    EXPECT_EQ(table.State().inserted_steps(), 0u);
+  }
+  shard_.Serve();
+  ASSERT_TRUE(writer->Drain(Soon()).ok());
+  EXPECT_EQ(shard_.table().State().inserted_steps(), 15u);
+}
+
 TEST_F(WriterTest, ItemsHaveThePrioritiesThatTheWriterGivesThem) {
   v1::TableSpec spec = TestSpec();
   spec.set_sampler(v1::PROPORTIONAL);

@@ -61,6 +61,7 @@ struct SelectorFacts {
   std::string name;
   std::string summary;
   uint64_t item_bytes;  // that it keeps of each item
+  bool oldest_first;    // as a remover it takes items in the order in which they came
   // `arrivals` must outlive the selector; only those that go by age look at them.
   std::unique_ptr<Selector> (*make)(size_t capacity, const Arrivals* arrivals);
 };

@@ -18,6 +18,7 @@
 #include "proto/parameter.pb.h"
 #include "replay/checkpoint.h"
 #include "replay/checkpoint_file.h"
+#include "replay/checkpoint_testing.h"
 #include "replay/chunk_builder.h"
 #include "replay/testing.h"
 #include "replay/wire.h"
@@ -212,21 +213,12 @@ void WriteFrames() {
   Write("replay/wire_fuzz", "sample_of_cells", BytesOf(message.message));
 }
 
-// The file with another header.
+// The file with another header; neither has the checksum.
 std::string With(const std::function<void(v1::ReplayCheckpointHeader&)>& change, const std::string& file) {
-  const size_t length_at = kCheckpointMagic.size();
-  const size_t header_at = length_at + sizeof(uint64_t);
-  uint64_t header_bytes;
-  std::memcpy(&header_bytes, file.data() + length_at, sizeof(header_bytes));
-  v1::ReplayCheckpointHeader header;
-  HEADRACE_CHECK(header.ParseFromString(file.substr(header_at, header_bytes)));
-  change(header);
-  const std::string changed = header.SerializeAsString();
-  const std::string body = file.substr(header_at + header_bytes);
-  header_bytes = changed.size();
-  std::string result(kCheckpointMagic);
-  result.append(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)).append(changed).append(body);
-  return result;
+  Parts parts = Split(file + std::string(sizeof(uint64_t), '\0'));
+  change(parts.header);
+  const std::string changed = Join(parts);
+  return changed.substr(0, changed.size() - sizeof(uint64_t));
 }
 
 // What was taken, and made the table read or write elsewhere afterwards.
@@ -271,6 +263,45 @@ void WriteSharedRowsCheckpoint() {
         With([](v1::ReplayCheckpointHeader& header) { header.mutable_tables()->SwapElements(0, 1); }, file));
 }
 
+void WriteRequests() {
+  const auto write = [](const std::string& name, char letter, const google::protobuf::Message& message) {
+    Write("replay/request_fuzz", name, letter + message.SerializeAsString());
+  };
+  v1::TableSpec spec = TestSpec();
+  write("table", 't', spec);
+  spec.set_remover(v1::MINIMUM_PRIORITY);
+  spec.set_context_rows(2);
+  write("table_with_context", 't', spec);
+  write("table_of_frames", 't', FramesSpec());
+
+  v1::SampleOpen open;
+  open.set_table("t");
+  v1::ColumnSlice& slice = *open.add_slices();
+  slice.set_column("observation");
+  slice.set_rows(2);
+  write("open", 'o', open);
+  slice.set_stride(3);
+  write("open_with_stride", 'o', open);
+  slice.set_rows(UINT32_MAX);
+  slice.set_stride(UINT32_MAX);
+  write("open_beyond_its_items", 'o', open);
+
+  v1::UpdatePrioritiesRequest priorities;
+  priorities.set_incarnation(1);
+  for (uint64_t slot = 0; slot < 8; ++slot) {
+    priorities.add_keys(uint64_t{1} << 32 | slot);
+    priorities.add_priorities(0);
+  }
+  write("priorities_of_zero", 'p', priorities);
+  priorities.set_priorities(3, std::numeric_limits<float>::infinity());
+  write("priority_without_end", 'p', priorities);
+
+  v1::CoordinateRequest coordinate;
+  coordinate.set_insert_limit(1000);
+  coordinate.set_notify_at(5);
+  write("coordinate", 'c', coordinate);
+}
+
 void WriteCheckpoints() {
   Shard shard(3, 1 << 20, 1);
   v1::TableSpec spec = TestSpec();
@@ -300,7 +331,6 @@ void WriteCheckpoints() {
   HEADRACE_CHECK(prioritized.UpdatePriorities(1, {{batch.items()[0].key}}, {{7.5f}}).ok());
   batch = Table::Batch();
   Write("replay/checkpoint_fuzz", "two_tables", CheckpointOf(shard));
-  Write("replay/checkpoint_fuzz", "empty_shard", CheckpointOf(Shard(3, 1 << 20, 1)));
 }
 
 void WriteWeights() {
@@ -339,6 +369,7 @@ int main() {
   WriteChunks();
   WriteJournal();
   WriteSampleResponse();
+  WriteRequests();
   WriteCheckpoints();
   WriteSharedRowsCheckpoint();
   WriteFrames();

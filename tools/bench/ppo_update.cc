@@ -1,8 +1,8 @@
-// Updates of proximal policy optimisation a second, each of one minibatch, beside the limit that the processor's
-// fastest matrix product sets (update_rate.h). At the sizes of deploy/run/half_cheetah_ppo.textproto, with continuous
+// Updates of proximal policy optimisation a second, each of one minibatch, beside the limit that the fastest matrix
+// product sets (update_rate.h). At the sizes of deploy/run/half_cheetah_ppo.textproto, with continuous
 // and with discrete actions; what a round needs before its first minibatch is counted with them.
 //
-//   ppo_update [--json] [--threads=1,2] [--seconds=3] [--rounds=30]
+//   ppo_update [--json] [--device=cpu] [--threads=1,2] [--seconds=3] [--rounds=30]
 #include <cstdint>
 #include <string>
 #include <utility>

@@ -1,6 +1,6 @@
 """Updates of Stable-Baselines3's SAC a second, at the sizes of sac_update.cc: sb3_updates.py says how.
 
-python sac_update_sb3.py [--json] [--threads 1,2] [--seconds 3] [--rounds 200]
+python sac_update_sb3.py [--json] [--device cpu] [--threads 1,2] [--seconds 3] [--rounds 200]
 """
 
 import sb3_updates
@@ -11,7 +11,10 @@ SIZES = [
 ]
 
 
-def make_update(sizes):
+ON_GPU = [{"batch": 4096, "hidden": 1024, "observation": 17, "action": 6}]
+
+
+def make_update(sizes, device):
     import gymnasium
     from stable_baselines3 import SAC
 
@@ -21,7 +24,7 @@ def make_update(sizes):
         learning_starts=2000,
         buffer_size=2000,
         batch_size=sizes["batch"],
-        device="cpu",
+        device=device,
         seed=0,
         policy_kwargs={"net_arch": [sizes["hidden"]] * 2},
     )
@@ -34,10 +37,11 @@ def make_update(sizes):
     return update
 
 
-sb3_updates.main(
-    __doc__.splitlines()[0],
-    {
-        f"sac_update/batch{sizes['batch']}_hidden{sizes['hidden']}": lambda sizes=sizes: make_update(sizes)
-        for sizes in SIZES
-    },
-)
+def named(all_sizes):
+    return {
+        f"sac_update/batch{sizes['batch']}_hidden{sizes['hidden']}": lambda device, sizes=sizes: make_update(sizes, device)
+        for sizes in all_sizes
+    }
+
+
+sb3_updates.main(__doc__.splitlines()[0], named(SIZES), named(ON_GPU))

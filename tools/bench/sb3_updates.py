@@ -1,7 +1,8 @@
 """Measures updates of a Stable-Baselines3 algorithm; sac_update_sb3.py and ppo_update_sb3.py say which.
 
-Measured twice: as installed, and with MKL's fast path freed, which it does not take by itself on processors of other
-makers than Intel (free_mkl.py). As in update_rate.h each figure is the best of its rounds.
+Measured twice on a processor: as installed, and with MKL's fast path freed, which it does not take by itself on
+processors of other makers than Intel (free_mkl.py). With --device cuda once, on a GPU. As in update_rate.h each figure
+is the best of its rounds.
 
 Output: a table, or with --json one object a line: name, value, unit; `beside` says of which of the two.
 """
@@ -42,19 +43,25 @@ def random_environment(observation, action_space):
     return RandomNumbers()
 
 
-def main(description, updates):
-    """Measures and prints. `updates`: by name, what makes a model, then updates it and returns how often."""
+def main(description, updates, on_gpu):
+    """Measures and prints. `updates`: by name, what makes a model on a device, then updates it and returns how often.
+    `on_gpu`: more of them, for a GPU alone."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        _measure(arguments, updates)
+        _measure(arguments, updates if arguments.device == "cpu" else {**updates, **on_gpu})
         return
     installed = _run_measurement(arguments, None)
+    if arguments.device != "cpu":
+        for figure, value in installed.items():
+            _report(arguments, figure, "Stable-Baselines3", value)
+        return
     with tempfile.TemporaryDirectory() as folder:
         freed = _run_measurement(arguments, str(free_mkl.library(Path(folder))))
     for figure, value in installed.items():
@@ -66,10 +73,11 @@ def _measure(arguments, updates):
     """Prints a line `name updates/s` for each figure."""
     import torch
 
-    for threads in arguments.threads:
+    on_gpu = arguments.device != "cpu"
+    for threads in [1] if on_gpu else arguments.threads:
         torch.set_num_threads(threads)
         for name, make_update in updates.items():
-            update = make_update()
+            update = make_update(arguments.device)
             best = 0.0
             for _ in range(arguments.rounds):
                 count, start = 0, time.perf_counter()
@@ -78,8 +86,11 @@ def _measure(arguments, updates):
                     elapsed = time.perf_counter() - start
                     if elapsed >= arguments.seconds / arguments.rounds:
                         break
+                if on_gpu:
+                    torch.cuda.synchronize()
+                    elapsed = time.perf_counter() - start
                 best = max(best, count / elapsed)
-            print(f"{name}/threads{threads}", best, flush=True)
+            print(f"{name}/gpu" if on_gpu else f"{name}/threads{threads}", best, flush=True)
 
 
 def _run_measurement(arguments, preload):
@@ -87,7 +98,7 @@ def _run_measurement(arguments, preload):
     if preload:
         environment["LD_PRELOAD"] = preload
     command = [sys.executable, sys.argv[0], "--measure", "--threads", ",".join(map(str, arguments.threads))]
-    command += ["--seconds", str(arguments.seconds), "--rounds", str(arguments.rounds)]
+    command += ["--device", arguments.device, "--seconds", str(arguments.seconds), "--rounds", str(arguments.rounds)]
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     return {name: float(value) for name, value in (line.split() for line in output.splitlines())}
 

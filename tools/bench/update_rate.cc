@@ -16,8 +16,11 @@
 #include "absl/flags/flag.h"
 #include "algorithm/registry.h"
 #include "c10/core/InferenceMode.h"
+#include "c10/core/impl/VirtualGuardImpl.h"
+#include "model/device.h"
 
 ABSL_FLAG(bool, json, false, "one JSON object a line instead of a table");
+ABSL_FLAG(std::string, device, "cpu", "where updates are computed: cpu, cuda or cuda:N");
 ABSL_FLAG(std::vector<std::string>, threads, std::vector<std::string>({"1", "2"}), "threads of LibTorch to measure at");
 ABSL_FLAG(double, seconds, 3, "seconds for each figure");
 ABSL_FLAG(int, rounds, 200, "rounds that are alternated; figures are the best of them");
@@ -27,8 +30,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Calls a second, over at least `seconds`.
+// Ends the process where there is no such device.
+c10::Device BenchDevice() {
+  const absl::StatusOr<c10::Device> device = ParseDevice(absl::GetFlag(FLAGS_device));
+  if (device.ok()) return *device;
+  std::cerr << device.status() << "\n";
+  std::exit(1);
+}
+
+// Calls a second, over at least `seconds`; on a GPU until it has done them.
 double Rate(double seconds, const std::function<void()>& work) {
+  const c10::Device device = BenchDevice();
   int64_t calls = 0;
   const Clock::time_point start = Clock::now();
   double elapsed = 0;
@@ -37,16 +49,21 @@ double Rate(double seconds, const std::function<void()>& work) {
     ++calls;
     elapsed = std::chrono::duration<double>(Clock::now() - start).count();
   } while (elapsed < seconds);
+  if (!device.is_cpu()) {
+    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+    elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+  }
   return static_cast<double>(calls) / elapsed;
 }
 
-// The best of MKL and oneDNN on the hidden layers' product, for two networks, in operations a second.
+// The best of the libraries (MKL and oneDNN, or cuBLAS) on the hidden layers' product, for two networks, in operations
+// a second.
 class MatrixProducts {
  public:
   MatrixProducts(int64_t batch, int64_t hidden)
       : operations_(4.0 * static_cast<double>(batch * hidden * hidden)),
-        x_(at::randn({2, batch, hidden})),
-        weight_(at::randn({2, hidden, hidden})),
+        x_(at::randn({2, batch, hidden}, BenchDevice())),
+        weight_(at::randn({2, hidden, hidden}, BenchDevice())),
         y_(at::empty_like(x_)),
         onednn_(c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "")) {
     for (int i = 0; i < 2; ++i) {
@@ -62,6 +79,7 @@ class MatrixProducts {
     const double single = Rate(seconds / 3, [&] {
       for (int i = 0; i < 2; ++i) at::mm_out(ys_[i], xs_[i], weights_[i]);
     });
+    if (!x_.is_cpu()) return operations_ * std::max(batched, single);
     const double onednn = Rate(seconds / 3, [&] {
       for (int i = 0; i < 2; ++i) {
         std::vector<c10::IValue> stack = {
@@ -98,8 +116,14 @@ int64_t BackwardMultiplyAdds(int64_t in, int64_t hidden, int64_t out) {
   return 2 * MultiplyAdds(in, hidden, out) - in * hidden;
 }
 
-UpdateLoop::UpdateLoop(const v1::RunConfig& config, const v1::EnvironmentSpec& environment, std::vector<Batch> batches)
+bool OnGpu() { return !BenchDevice().is_cpu(); }
+
+UpdateLoop::UpdateLoop(v1::RunConfig config, const v1::EnvironmentSpec& environment, std::vector<Batch> batches)
     : batches_(std::move(batches)) {
+  config.set_device(absl::GetFlag(FLAGS_device));
+  for (Batch& batch : batches_) {
+    for (at::Tensor& slice : batch.slices) slice = slice.to(BenchDevice());
+  }
   absl::StatusOr<std::unique_ptr<Algorithm>> algorithm = MakeAlgorithm(config, environment);
   if (!algorithm.ok()) {
     std::cerr << algorithm.status() << "\n";
@@ -114,7 +138,8 @@ void UpdateLoop::operator()() { algorithm_->Update(batches_[next_++ % batches_.s
 void MeasureUpdates(const std::string& name, const UpdateCost& cost, const std::function<void()>& call) {
   const int rounds = absl::GetFlag(FLAGS_rounds);
   const double seconds = absl::GetFlag(FLAGS_seconds) / rounds;
-  for (const std::string& threads : absl::GetFlag(FLAGS_threads)) {
+  const std::vector<std::string> all_threads = OnGpu() ? std::vector<std::string>({"1"}) : absl::GetFlag(FLAGS_threads);
+  for (const std::string& threads : all_threads) {
     at::set_num_threads(std::stoi(threads));
     MatrixProducts products(cost.batch, cost.hidden);
     Rate(0.1, call);
@@ -124,7 +149,8 @@ void MeasureUpdates(const std::string& name, const UpdateCost& cost, const std::
       updates = std::max(updates, Rate(seconds, call) * cost.updates_in_a_call);
       operations = std::max(operations, products.BestRate(seconds));
     }
-    Print(name + "/threads" + threads, updates, "updates/s", operations / (2 * cost.multiply_adds));
+    Print(name + (OnGpu() ? "/gpu" : "/threads" + threads), updates, "updates/s",
+          operations / (2 * cost.multiply_adds));
   }
 }
 
