@@ -19,8 +19,7 @@
 namespace headrace {
 namespace {
 
-constexpr std::chrono::seconds kPatience{1};           // of one wait, between two looks at the clock
-constexpr std::chrono::milliseconds kVersionPause{5};  // before newer weights are asked for again
+constexpr std::chrono::seconds kPatience{1};  // of one wait, between two looks at the clock
 
 v1::ActRequest OpenRequest(const v1::ActOpen& open) {
   v1::ActRequest request;
@@ -54,13 +53,12 @@ RemoteActionSource::RemoteActionSource(Options options, RandomStream exploration
     : options_(std::move(options)),
       exploration_(exploration),
       metrics_(metrics),
-      should_stop_(std::move(should_stop)),
       requests_({.address = options_.address,
                  .what = "the policy",
                  .method = "/headrace.v1.Inference/Act",
                  .open = ToByteBuffer(OpenRequest(options_.open)),
                  .number = [](const v1::ActResponse& response) { return response.request(); },
-                 .should_stop = should_stop_}) {}
+                 .should_stop = std::move(should_stop)}) {}
 
 absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations, ActMode mode,
                                                  at::Tensor& recurrent_state, at::Tensor& actions,
@@ -95,9 +93,8 @@ absl::StatusOr<uint64_t> RemoteActionSource::Act(const at::Tensor& observations,
   return answer->policy_version();
 }
 
-absl::Status RemoteActionSource::WaitFor(uint64_t version, Deadline) {
-  at_least_ = std::max(at_least_, version);  // it is the next answer that is waited for
-  return absl::OkStatus();
+absl::Status RemoteActionSource::WaitFor(uint64_t, Deadline) {
+  return absl::UnimplementedError("who acts in rounds or in lockstep has a policy of its own");
 }
 
 void RemoteActionSource::DrawRandom(at::Tensor& actions, at::Tensor& log_probs) {
@@ -157,10 +154,7 @@ absl::StatusOr<v1::ActResponse> RemoteActionSource::Ask(const at::Tensor& observ
       return absl::Status(static_cast<absl::StatusCode>(answer->status_code()),
                           absl::StrCat("the learner has no actions: ", answer->status_message()));
     }
-    if (answer->policy_version() >= at_least_) return *std::move(answer);
-    // Older weights than those that were waited for: nothing but time brings newer ones.
-    if (should_stop_()) return absl::CancelledError("stopping");
-    RETURN_IF_ERROR(requests_.Answer(Clock::now() + kVersionPause).status());
+    return *std::move(answer);
   }
 }
 

@@ -5,7 +5,8 @@
 //
 // Random actions are drawn here. Where the configuration names a fallback, a step whose answer comes late is taken with
 // it. Such a step has policy version 0, as a random one, since no weights chose it, and log-probability 0: what is done
-// for certain, whatever the observation, has probability 1, so that importance weights are pi(a|o), never above 1.
+// for certain, whatever the observation, has probability 1, so that importance weights are pi(a|o): of discrete actions
+// never above 1, of continuous ones a density, which rho_bar bounds.
 //
 // The recurrent state of lanes travels with each request and comes back with its answer: it has to come here anyway to
 // be recorded, and so survives the learner, and a lost answer changes nothing. Random and fallback steps leave it as it
@@ -67,8 +68,6 @@ class RemoteActionSource : public ActionSource {
   const Options options_;
   RandomStream exploration_;
   ActorMetrics* const metrics_;
-  const std::function<bool()> should_stop_;
-  uint64_t at_least_ = 0;  // version of the next answer
   double accounted_seconds_ = 0;
 
   RequestStream<v1::ActResponse> requests_;

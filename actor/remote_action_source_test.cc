@@ -298,18 +298,6 @@ TEST_F(RemoteActionSourceTest, DropsTheAnswerToARequestThatWasGivenUp) {
   EXPECT_EQ(action(0), 6);
 }
 
-TEST_F(RemoteActionSourceTest, WaitsForWeightsThatAreNewEnough) {
-  std::atomic<uint64_t> version = 5;
-  Learner learner([&](const v1::ActRequest& request) -> absl::StatusOr<std::optional<v1::ActResponse>> {
-    if (request.has_open()) return std::nullopt;
-    return Doubled(request, version++);
-  });
-  const auto source = Make(learner.server->address());
-  EXPECT_EQ(*Act(*source, 1), 5u);
-  ASSERT_TRUE(source->WaitFor(9, ActionSource::Deadline::max()).ok());
-  EXPECT_EQ(*Act(*source, 1), 9u);
-}
-
 TEST_F(RemoteActionSourceTest, IsRefusedForGood) {
   Learner learner([](const v1::ActRequest&) -> absl::StatusOr<std::optional<v1::ActResponse>> {
     return absl::FailedPreconditionError("another run");

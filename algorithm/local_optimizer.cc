@@ -16,6 +16,7 @@
 #include "ATen/ops/zeros_like.h"
 #include "c10/core/InferenceMode.h"
 #include "c10/util/Exception.h"
+#include "common/sign_of_life.h"
 
 namespace headrace {
 namespace {
@@ -46,6 +47,7 @@ LocalOptimizer::LocalOptimizer(std::vector<ParameterGroup> groups, std::string p
 }
 
 void LocalOptimizer::Apply(size_t group, const std::vector<at::Tensor>& gradients) {
+  SignOfLife::Give();  // a round of proximal policy optimisation has thousands of steps, and nothing else gives one
   TORCH_CHECK(group < optimizers_.size(), "no parameter group number ", group);
   Optimizer& optimizer = optimizers_[group];
   TORCH_CHECK(gradients.size() == optimizer.group.parameters.size(), "group ", optimizer.group.name, " has ",

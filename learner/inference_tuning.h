@@ -33,6 +33,8 @@ class InferenceTuning {
   // Sets what the run begins with. `inference` is open, and must outlive this.
   InferenceTuning(const v1::RunConfig& config, double steps_of_an_update, InferenceService* inference);
 
+  // The time until the next Look says nothing of how fast updates are.
+  void Pause() { looked_.reset(); }
   // So many updates have been done, since whenever.
   void Look(Time now, uint64_t updates);
 

@@ -17,9 +17,13 @@
 namespace headrace {
 namespace {
 
+bool PerActor(const v1::RunConfig& config) {
+  return config.topology() == v1::ASYNCHRONOUS_GRADIENTS && config.gradients().statistics() == v1::PER_ACTOR;
+}
+
 std::vector<LocalOptimizer> MakeOptimizers(const v1::RunConfig& config, const std::vector<ParameterGroup>& groups) {
   std::vector<LocalOptimizer> optimizers;
-  if (config.topology() != v1::ASYNCHRONOUS_GRADIENTS || config.gradients().statistics() == v1::SHARED) {
+  if (!PerActor(config)) {
     optimizers.emplace_back(groups);
     return optimizers;
   }
@@ -61,6 +65,7 @@ LearnedState::LearnedState(const v1::RunConfig& config, const v1::EnvironmentSpe
                            std::unique_ptr<Algorithm> algorithm, v1::Counters* counters)
     : algorithm_(std::move(algorithm)),
       groups_(algorithm_->ParameterGroups()),
+      per_actor_(PerActor(config)),
       optimizers_(MakeOptimizers(config, groups_)),
       counters_(counters) {
   for (const uint32_t dimension : environment.observation().shape()) {
@@ -69,7 +74,13 @@ LearnedState::LearnedState(const v1::RunConfig& config, const v1::EnvironmentSpe
 }
 
 absl::Status LearnedState::Restore(const LoadedCheckpoint& checkpoint) {
-  RETURN_IF_ERROR(RestoreAll(checkpoint, *algorithm_, OptimizerTensors()));
+  const absl::Status restored = RestoreAll(checkpoint, *algorithm_, OptimizerTensors());
+  if (absl::IsInvalidArgument(restored) && per_actor_) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "with gradients.statistics PER_ACTOR a run goes on with as many actor.processes as it began with: ",
+        std::string(restored.message())));
+  }
+  RETURN_IF_ERROR(restored);
   SetMoments();
   LogInfo("resumed at %d environment steps and %d updates", counters_->env_steps(), counters_->updates());
   return absl::OkStatus();

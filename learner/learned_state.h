@@ -66,6 +66,7 @@ class LearnedState {
 
   const std::unique_ptr<Algorithm> algorithm_;
   const std::vector<ParameterGroup> groups_;
+  const bool per_actor_;
   std::vector<LocalOptimizer> optimizers_;
   v1::Counters* const counters_;
   int observation_elements_ = 1;

@@ -192,6 +192,7 @@ absl::Status Learner::OpenInference() {
 
 absl::Status Learner::StartUpdates() {
   if (gradients_ != nullptr) {
+    RETURN_IF_ERROR(PushedUpdates::CheckSize(FactsOf(config_)->name, learned_->algorithm()->StateTensors()));
     ASSIGN_OR_RETURN(updates_, PushedUpdates::Start(config_.gradients(), counters_.env_steps(), PackedVersion(),
                                                     learned_->parameter_groups(), learned_->algorithm(),
                                                     learned_->optimizers(), gradients_));
@@ -457,6 +458,7 @@ absl::Status Learner::EvaluateFinally() {
     waiting_.Count(metrics_->waiting.evaluator);
   }
   waiting_.Begin();
+  if (tuning_ != nullptr) tuning_->Pause();
   return absl::OkStatus();
 }
 

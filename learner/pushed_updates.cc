@@ -9,8 +9,10 @@
 #include "ATen/ops/empty.h"
 #include "ATen/ops/from_blob.h"
 #include "ATen/ops/zeros.h"
+#include "absl/strings/str_format.h"
 #include "common/log.h"
 #include "common/policy_version.h"
+#include "common/server_stream.h"
 #include "common/status_macros.h"
 #include "learner/divergence.h"
 #include "model/named_tensor.h"
@@ -19,7 +21,8 @@
 namespace headrace {
 namespace {
 
-constexpr double kStalenessDecay = 0.99;  // of the running mean
+constexpr size_t kMaxStateBytes = kMaxMessageBytes - (1 << 20);  // names and shapes have a part, too
+constexpr double kStalenessDecay = 0.99;                         // of the running mean
 
 // Whether the sum of squares is a float32. One that is not would make moving averages of squares infinite, and every
 // step after it 0.
@@ -57,6 +60,16 @@ PushedUpdates::PushedUpdates(const v1::GradientConfig& config, uint64_t env_step
       staleness_(std::numeric_limits<double>::quiet_NaN()),
       env_steps_(env_steps) {}
 
+absl::Status PushedUpdates::CheckSize(const std::string& algorithm, const std::vector<NamedTensor>& state) {
+  size_t bytes = 0;
+  for (const NamedTensor& named : state) bytes += named.tensor.nbytes();
+  if (bytes <= kMaxStateBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s.network: with topology ASYNCHRONOUS_GRADIENTS its state, and that of target networks, travels "
+      "in one message: expected at most %d bytes, got %d",
+      algorithm, kMaxStateBytes, bytes));
+}
+
 absl::Status PushedUpdates::PublishWeights(uint64_t version) {
   ASSIGN_OR_RETURN(std::string weights, SaveTensors(algorithm_->StateTensors(), {}));
   service_->Publish(version, std::move(weights));
@@ -88,8 +101,9 @@ v1::GradientVerdict PushedUpdates::Judge(const GradientPush& push, uint64_t vers
     return v1::NOT_FINITE;
   }
   const std::optional<uint64_t> lag = PolicyLag(version, push.request.policy_version());
-  // Of weights that this learner does not know it cannot say how old they are.
-  if (!lag.has_value()) return config_.max_staleness() > 0 ? v1::STALE : v1::APPLIED;
+  // Of weights that this learner does not know: of the life before it, which had got further than the checkpoint that
+  // this one goes on from. They are not old.
+  if (!lag.has_value()) return v1::APPLIED;
   const auto staleness = static_cast<double>(*lag);
   service_->ObserveStaleness(staleness);
   staleness_ = std::isnan(staleness_) ? staleness : kStalenessDecay * staleness_ + (1 - kStalenessDecay) * staleness;

@@ -21,6 +21,8 @@ namespace headrace {
 
 class PushedUpdates : public UpdateSource {
  public:
+  // InvalidArgument: an algorithm of this name has more state than the message that brings it to an actor can hold.
+  static absl::Status CheckSize(const std::string& algorithm, const std::vector<NamedTensor>& state);
   // Opens `service`, with the weights as they are. `groups`: the algorithm's parameters. `optimizers`: one for all
   // actors, or one for each, by index. The pointers must outlive this.
   static absl::StatusOr<std::unique_ptr<PushedUpdates>> Start(const v1::GradientConfig& config, uint64_t env_steps,

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "ATen/ops/empty.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "common/grpc_server.h"
@@ -223,7 +224,24 @@ TEST_F(PushedUpdatesTest, WhatIsTooOldIsDroppedAndItsStepsCount) {
   EXPECT_EQ(pusher.Answer().verdict(), v1::APPLIED);
 }
 
-TEST_F(PushedUpdatesTest, WhatIsNotFiniteIsDropped) {
+// A learner that was killed goes on from a checkpoint, and is behind the actors.
+TEST_F(PushedUpdatesTest, WhatIsAheadOfAResumedLearnerIsNotTooOld) {
+  v1::GradientConfig config;
+  config.set_max_staleness(2);
+  Start(config);
+  Pusher pusher(server_->address(), 0);
+  pusher.Answer();
+  const UpdateSource::Moment moment = {.version = PackPolicyVersion(2, 50)};
+  pusher.Push(1, {1, 1}, /*version=*/100);  // of the first life
+  ASSERT_TRUE(updates_->Next(moment, Soon())->usable);
+  ASSERT_TRUE(updates_->Update(moment).ok());
+  EXPECT_EQ(pusher.Answer().verdict(), v1::APPLIED);
+  pusher.Push(2, {1, 1}, /*version=*/40);
+  EXPECT_FALSE(updates_->Next(moment, Soon())->usable);
+  EXPECT_EQ(pusher.Answer().verdict(), v1::STALE);
+}
+
+TEST_F(PushedUpdatesTest, WhatIsNotFiniteIsDroppedAndLeavesTheStatisticsAlone) {
   Start({});
   Pusher pusher(server_->address(), 0);
   pusher.Answer();
@@ -235,6 +253,13 @@ TEST_F(PushedUpdatesTest, WhatIsNotFiniteIsDropped) {
     EXPECT_EQ(answer.verdict(), v1::NOT_FINITE);
     EXPECT_EQ(NumbersIn(answer), (std::vector<float>{1, 2}));
   }
+  EXPECT_THAT(registry_.Text(), HasSubstr("headrace_gradients_total{verdict=\"not_finite\"} 2\n"));
+  RmsProp a, b;
+  pusher.Push(++number, {3, -1});
+  EXPECT_TRUE(Learn());
+  const v1::PushResponse answer = pusher.Answer();
+  EXPECT_NEAR(NumbersIn(answer)[0], 1 + a.Step(3), 1e-6);
+  EXPECT_NEAR(NumbersIn(answer)[1], 2 + b.Step(-1), 1e-6);
 }
 
 // The average of squares used to become infinite with it, and nothing was learned any more.
@@ -281,6 +306,17 @@ TEST_F(PushedUpdatesTest, AGradientThatIsSentAgainIsAppliedOnce) {
   EXPECT_EQ(updates_->env_steps(), 1005);
 }
 
+TEST(PushedUpdatesSizeTest, StateThatNoMessageCanHoldIsRefusedByTheNameOfItsField) {
+  const auto check = [](int64_t numbers) {
+    return PushedUpdates::CheckSize("actor_critic", {{"network", at::empty({numbers}, at::kFloat)}});
+  };
+  EXPECT_TRUE(check(8 << 20).ok());
+  const absl::Status refused = check(16 << 20);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_THAT(refused.message(), HasSubstr("actor_critic.network: with topology ASYNCHRONOUS_GRADIENTS"));
+  EXPECT_THAT(refused.message(), HasSubstr("expected at most 66060288 bytes, got 67108864"));
+}
+
 TEST_F(PushedUpdatesTest, NobodyIsServedBeforeThereAreWeights) {
   EXPECT_EQ(Pusher(server_->address(), 0).End().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
@@ -295,6 +331,7 @@ TEST_F(PushedUpdatesTest, WhoeverDoesNotFitIsRefusedAlone) {
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(refused.error_message(), HasSubstr("expected gradients of 8 bytes (2 numbers), got 4"));
   EXPECT_EQ(Pusher(server_->address(), 2, "another").End().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(registry_.Text(), HasSubstr("headrace_gradients_refused_total 2\n"));
   good.Push(1, {1, 1});
   EXPECT_TRUE(Learn());
   EXPECT_EQ(good.Answer().verdict(), v1::APPLIED);

@@ -30,6 +30,7 @@
 #include "common/security.h"
 #include "common/status_macros.h"
 #include "google/protobuf/util/json_util.h"
+#include "learner/pushed_updates.h"
 #include "learner/restore.h"
 #include "learner/table_spec.h"
 #include "model/device.h"
@@ -57,7 +58,10 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
   const v1::EnvironmentSpec environment = MakeEnvironmentSpec(facts, config.environment());
   ASSIGN_OR_RETURN(Experience experience, MakeExperience(config, environment));
   RETURN_IF_ERROR(ParseDevice(config.device()).status());
-  if (config.topology() != v1::ASYNCHRONOUS_GRADIENTS) {  // in which nothing is replayed
+  if (config.topology() == v1::ASYNCHRONOUS_GRADIENTS) {  // nothing is replayed
+    ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(config, environment));
+    RETURN_IF_ERROR(PushedUpdates::CheckSize(FactsOf(config)->name, algorithm->StateTensors()));
+  } else {
     const absl::Status planned = PlanTable(MakeTableSpec(config, experience)).status();
     if (!planned.ok()) {
       return absl::InvalidArgumentError(
