@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -119,17 +120,15 @@ TEST_F(CheckpointDamageTest, DamagedFilesArePassedOver) {
   ASSERT_TRUE(Write(*shard, "new").ok());
   const std::string whole = *ReadFile(File("new"));
   const auto restored_from = [&](const std::string& bytes) {
-    EXPECT_TRUE(WriteFileAtomically(File("new"), bytes).ok());
+    std::ofstream(File("new"), std::ios::binary) << bytes;  // which does not wait for the disk, thousands of times
     const std::unique_ptr<Shard> restored = MakeShard();
     return Restore(*restored);
   };
   EXPECT_EQ(restored_from(whole), "new");
-  // Many lengths and bytes of the magic and the header, and some of the rest.
-  const auto step = [&](size_t i) { return i < kTablesAt || i + 1000 > whole.size() ? 7 : 211; };
-  for (size_t size = 0; size < whole.size(); size += step(size)) {
+  for (size_t size = 0; size < whole.size(); ++size) {
     ASSERT_EQ(restored_from(whole.substr(0, size)), "old") << size;
   }
-  for (size_t i = 0; i < whole.size(); i += step(i)) {
+  for (size_t i = 0; i < whole.size(); ++i) {
     std::string damaged = whole;
     damaged[i] = static_cast<char>(damaged[i] ^ (1 << i % 8));
     ASSERT_EQ(restored_from(damaged), "old") << i;

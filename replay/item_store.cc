@@ -30,7 +30,8 @@ ItemStore::ItemStore(const v1::TableSpec& spec, size_t capacity, RowStore* rows)
       rows_(rows),
       arrivals_(capacity),
       sampler_(FactsOf(spec.sampler()).make(capacity, &arrivals_)),
-      remover_(FactsOf(spec.remover()).make(capacity, &arrivals_)) {
+      remover_(FactsOf(spec.remover()).make(capacity, &arrivals_)),
+      remover_may_find_none_(spec.remover() == v1::PROPORTIONAL) {
   slots_.reserve(capacity);
 }
 
@@ -84,7 +85,8 @@ bool ItemStore::SetPriority(uint64_t key, float priority) {
 
 void ItemStore::RemoveOne(RandomStream& random) {
   // Where all weights are 0 no item is more likely than another.
-  Remove(remover_->drawable() > 0 ? remover_->Select(random).slot : arrivals_.oldest());
+  const bool none = remover_may_find_none_ && remover_->drawable() == 0;
+  Remove(none ? arrivals_.oldest() : remover_->Select(random).slot);
 }
 
 void ItemStore::Remove(uint32_t slot) {

@@ -144,6 +144,7 @@ class ItemStore {
   Arrivals arrivals_;
   const std::unique_ptr<Selector> sampler_;
   const std::unique_ptr<Selector> remover_;
+  const bool remover_may_find_none_;  // of those that there are: items of weight 0 cannot be drawn
   std::vector<Item, HugePageAllocator<Item>> slots_;
   std::vector<uint32_t> free_;
   Copy* copy_ = nullptr;  // null: none, or it is complete

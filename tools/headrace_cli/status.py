@@ -57,6 +57,7 @@ class Plan:
     capacity: int = 0
     queue: bool = False  # experience travels through a queue, where each item is used once
     replay: bool = True  # there are replay shards
+    round_actors: int = 0  # without one of whom no round is complete
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -72,6 +73,7 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
         capacity=int(replay.get("capacity", 0)),
         queue=queue,
         replay=config.get("topology") != "ASYNCHRONOUS_GRADIENTS",
+        round_actors=config.get("actor", {}).get("processes", 0) if config.get("topology") == "SYNCHRONOUS" else 0,
     )
 
 
@@ -83,6 +85,7 @@ class Status:
     env_steps_per_second: float | None = None
     lost_steps: float | None = None  # that restarted shards no longer had, over all starts of the run
     dropped_steps: float | None = None  # that actors had no room for and might not wait with, since they were started
+    actors: int = 0  # that answer
     held_back_actors: float | None = None  # by the autotuner of central inference
     updates: float | None = None
     updates_per_second: float | None = None
@@ -146,6 +149,7 @@ class StatusTracker:
             env_steps_per_second=self._rate(actors, "headrace_actor_env_steps_total"),
             lost_steps=self._of_run("headrace_learner_run_lost_steps"),
             dropped_steps=self._sum(actors, "headrace_actor_dropped_steps_total"),
+            actors=sum(1 for name in actors if self._history[-1][1][name] is not None),
             held_back_actors=self._sum(["learner"], "headrace_inference_held_back"),
             updates=self._sum(["learner"], "headrace_learner_run_updates"),
             updates_per_second=updates_per_second,
@@ -293,6 +297,8 @@ def explain_standstill(status: Status, plan: Plan, inserted_steps: float | None)
     if status.learner_waits_for == "actors" and status.env_steps_per_second == 0:
         return "the learner waits for actors, which make no steps: see their logs"
     if status.learner_waits_for:
+        if status.learner_waits_for == "items" and status.actors < plan.round_actors:
+            return f"the learner waits for actors: a round needs all {plan.round_actors}, and {status.actors} answer"
         if plan.queue and status.learner_waits_for == "items":
             return "the learner waits for actors: the queue holds less than a batch"
         return _LEARNER_WAITS[status.learner_waits_for]

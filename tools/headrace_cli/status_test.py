@@ -116,7 +116,9 @@ class StatusTest(unittest.TestCase):
         tracker.add(1, {"learner": None, "replay-0": None})
         self.assertEqual(tracker.status().waiting, "no answer from learner")
 
-    def waiting(self, *, actor_steps: int = 100, inserted: int = 2000, **seconds: float) -> str:
+    def waiting(
+        self, *, actor_steps: int = 100, inserted: int = 2000, plan: Plan = Plan(min_steps=1000), **seconds: float
+    ) -> str:
         """Of a learner that in two seconds waited so many for each thing, and of an actor that made so many steps."""
 
         def answers(share: float) -> dict[str, str]:
@@ -130,7 +132,7 @@ class StatusTest(unittest.TestCase):
                 "replay-0": f"headrace_replay_table_inserted_steps {inserted}\n",
             }
 
-        return status_of((0, answers(0)), (2, answers(1)), plan=Plan(min_steps=1000)).waiting
+        return status_of((0, answers(0)), (2, answers(1)), plan=plan).waiting
 
     def test_what_takes_most_of_the_learners_time_is_what_it_waits_for(self) -> None:
         self.assertEqual(self.waiting(first_actor=2), "the learner waits for the first actor")
@@ -139,6 +141,12 @@ class StatusTest(unittest.TestCase):
         self.assertIn("the learner waits for batches", self.waiting(batch=1.9, actors=0.1))
         self.assertIn("as often as its samples per insert allow", self.waiting(actors=1.9))
         self.assertEqual(self.waiting(evaluator=2), "the final weights are being evaluated")
+
+    def test_a_round_waits_for_the_actors_that_are_not_there(self) -> None:
+        waiting = self.waiting(items=1.9, plan=Plan(queue=True, round_actors=3))
+        self.assertEqual(waiting, "the learner waits for actors: a round needs all 3, and 1 answer")
+        waiting = self.waiting(items=1.9, plan=Plan(queue=True, round_actors=1))
+        self.assertEqual(waiting, "the learner waits for actors: the queue holds less than a batch")
 
     def waiting_after_each(self, *answers: tuple[float, int]) -> list[str]:
         """Of a learner asked each second: its wait for the first actor until then, and its updates, one a step."""
@@ -247,6 +255,10 @@ class StatusTest(unittest.TestCase):
     def test_the_plan_knows_whether_experience_is_used_once(self) -> None:
         self.assertTrue(plan_of({"experience": {"used_once": True}}).queue)
         self.assertFalse(plan_of({"experience": {"used_once": False}}).queue)
+
+    def test_the_plan_knows_how_many_actors_a_round_needs(self) -> None:
+        self.assertEqual(plan_of({"topology": "SYNCHRONOUS", "actor": {"processes": 4}}).round_actors, 4)
+        self.assertEqual(plan_of({"topology": "QUEUE", "actor": {"processes": 4}}).round_actors, 0)
 
 
 if __name__ == "__main__":
