@@ -300,7 +300,7 @@ class RefusalTest(ReplayClientTest):
             table.sample({"y": range(1)}, 5)
         with self.assertRaisesRegex(ValueError, "expected a batch_size of 1 or more, got 0"):
             table.sample({"n": range(1)}, 0)
-        with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: expected at least one slice, got none"):
+        with self.assertRaisesRegex(ReplayError, "INVALID_ARGUMENT: expected 1 to 1024 slices, got 0"):
             table.sample({}, 5)
         with self.assertRaisesRegex(ReplayError, 'INVALID_ARGUMENT: column "n": expected rows within items of 2 rows'):
             table.sample({"n": range(3)}, 5)
