@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,7 @@ namespace headrace {
 namespace {
 
 constexpr std::chrono::milliseconds kSignInterval{500};
+constexpr std::chrono::milliseconds kLookAgain{100};  // whether a shard has ended a checkpoint that nobody waits for
 
 absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std::chrono::milliseconds connect_patience,
                                                 std::chrono::milliseconds patience,
@@ -29,9 +31,15 @@ absl::StatusOr<v1::CheckpointResponse> AskShard(const std::string& address, std:
                                                   address, Seconds(connect_patience)));
   }
   v1::CheckpointResponse response;
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + patience);
-  const absl::Status status = FromGrpc(v1::Replay::NewStub(channel)->Checkpoint(&context, request, &response));
+  const auto deadline = std::chrono::system_clock::now() + patience;
+  absl::Status status;
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    status = FromGrpc(v1::Replay::NewStub(channel)->Checkpoint(&context, request, &response));
+    if (!absl::IsAborted(status) || std::chrono::system_clock::now() + kLookAgain >= deadline) break;
+    std::this_thread::sleep_for(kLookAgain);
+  }
   if (!status.ok()) {
     return absl::Status(status.code(), absl::StrCat("replay shard ", address, ": ", std::string(status.message())));
   }

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -75,7 +76,7 @@ LearnedState::LearnedState(const v1::RunConfig& config, const v1::EnvironmentSpe
 
 absl::Status LearnedState::Restore(const LoadedCheckpoint& checkpoint) {
   const absl::Status restored = RestoreAll(checkpoint, *algorithm_, OptimizerTensors());
-  if (absl::IsInvalidArgument(restored) && per_actor_) {
+  if (absl::IsInvalidArgument(restored) && per_actor_ && absl::StrContains(restored.message(), "/optimizer/")) {
     return absl::InvalidArgumentError(absl::StrCat(
         "with gradients.statistics PER_ACTOR a run goes on with as many actor.processes as it began with: ",
         std::string(restored.message())));

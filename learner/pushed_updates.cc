@@ -102,8 +102,10 @@ v1::GradientVerdict PushedUpdates::Judge(const GradientPush& push, uint64_t vers
   }
   const std::optional<uint64_t> lag = PolicyLag(version, push.request.policy_version());
   // Of weights that this learner does not know: of the life before it, which had got further than the checkpoint that
-  // this one goes on from. They are not old.
-  if (!lag.has_value()) return v1::APPLIED;
+  // this one goes on from. They are not old. 0 is of none at all.
+  if (!lag.has_value()) {
+    return config_.max_staleness() > 0 && push.request.policy_version() == 0 ? v1::STALE : v1::APPLIED;
+  }
   const auto staleness = static_cast<double>(*lag);
   service_->ObserveStaleness(staleness);
   staleness_ = std::isnan(staleness_) ? staleness : kStalenessDecay * staleness_ + (1 - kStalenessDecay) * staleness;

@@ -74,6 +74,7 @@ SampledUpdates::SampledUpdates(const Options& options, Algorithm* algorithm, Loc
 
 absl::Status SampledUpdates::StartSampler(const Options& options) {
   ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device()));
+  RETURN_IF_ERROR(CheckBatchSize(config_, experience_));
   // Nothing of the next round is there before this one's weights are.
   const size_t slots = experience_.round_steps > 0 ? 1 : config_.learner().prefetch() + 1;
   ASSIGN_OR_RETURN(slots_, BatchSlots::Create(experience_, slots, device));

@@ -255,10 +255,10 @@ TEST_F(SampledUpdatesTest, ARoundThatAShardHasTakenAlongBeginsAgainOnce) {
 
 TEST_F(SampledUpdatesTest, AQueueWithoutPlaceForABatchIsRefused) {
   InRounds();
-  experience_.batch_size = 1'000'000;
+  experience_.batch_size = 50'000;
   const absl::Status status = TryToStart();
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("replay.budget_bytes: expected place for a batch of 1000000"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("replay.budget_bytes: expected place for a batch of 50000"));
 }
 
 }  // namespace

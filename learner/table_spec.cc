@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_format.h"
 #include "replay/item_store.h"
 #include "replay/row_layout.h"
+#include "replay/sample_plan.h"
 
 namespace headrace {
 
@@ -43,6 +45,19 @@ v1::TableSpec MakeTableSpec(const v1::RunConfig& config, const Experience& exper
   table.set_queue(experience.queue);
   table.set_items_span_episodes(experience.span_episodes);
   return table;
+}
+
+absl::Status CheckBatchSize(const v1::RunConfig& config, const Experience& experience) {
+  if (experience.batch_size <= kMaxBatchSize) return absl::OkStatus();
+  if (experience.round_steps == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("expected batches of up to %d items, got %d", kMaxBatchSize, experience.batch_size));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("actor.processes times actor.environments: a round is a batch, of an item for each environment: "
+                      "expected up to %d, "
+                      "got %d times %d",
+                      kMaxBatchSize, config.actor().processes(), config.actor().environments()));
 }
 
 Ratio MakeRatio(const v1::RunConfig& config, const Experience& experience) {

@@ -28,7 +28,8 @@ absl::StatusOr<std::string> WriteLastCheckpoint(const Shard& shard, const std::s
 
 // Fills `shard`, which has no tables yet, from the newest file that is whole; damaged ones are reported and passed
 // over. Then comes what journal files hold of what followed it. Returns the name of the checkpoint; empty: there is
-// none. Cancelled: `interrupted`, which is asked all the time, said so; the shard is then of no use.
+// none. Cancelled: `interrupted`, which is asked all the time, said so. ResourceExhausted: what a whole file holds has
+// no place here. After either the shard is of no use.
 absl::StatusOr<std::string> RestoreNewest(
     const std::string& directory, Shard& shard, absl::FunctionRef<bool()> interrupted = [] { return false; });
 

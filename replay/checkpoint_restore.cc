@@ -73,7 +73,16 @@ absl::StatusOr<v1::ReplayCheckpointHeader> RestoreFile(const std::string& path, 
   if (OfAnotherNumber(header, shard)) return header;
   RestoredRows restored;
   for (const v1::TableCheckpoint& table : header.tables()) {
-    RETURN_IF_ERROR(RestoreTable(table, header, *file, shard, restored, interrupted));
+    const absl::Status status = RestoreTable(table, header, *file, shard, restored, interrupted);
+    if (absl::IsResourceExhausted(status)) {
+      // A header with a checksum says what was: the files before it will not fit either.
+      if (header.format() <= kNewestFormatWithHeaderFirst) return absl::DataLossError(status.message());
+      return absl::ResourceExhaustedError(
+          absl::StrFormat("checkpoint %s does not fit into this shard: %s; end the run with the release that wrote it, "
+                          "or remove the file, and lose what it holds",
+                          path, status.message()));
+    }
+    RETURN_IF_ERROR(status);
   }
   RETURN_IF_ERROR(file->Finish());
   for (const auto& [name, rows] : restored) {
@@ -128,7 +137,7 @@ absl::StatusOr<std::string> RestoreNewest(const std::string& directory, Shard& s
       RETURN_IF_ERROR(AddJournal(directory, header->journal_file(), shard, interrupted));
       return header->name();
     }
-    if (absl::IsCancelled(header.status())) return header.status();
+    if (absl::IsCancelled(header.status()) || absl::IsResourceExhausted(header.status())) return header.status();
     LogError("checkpoint %s is not usable (%s); trying the one before it", entry.path, header.status().ToString());
     shard.Clear();
   }

@@ -112,6 +112,43 @@ TEST_F(CheckpointTest, TablesWithRowsOfTheirOwnAllComeBack) {
   EXPECT_EQ(*WriteLastCheckpoint(*restored, directory_.path()), "") << "it has everything";
 }
 
+// Of a table whose items do not go in their order, so that its rows lie singly and with holes.
+TEST_F(CheckpointTest, RowsThatAreReusedSinglyComeBack) {
+  v1::TableSpec spec = TestSpec();
+  spec.set_sampler(v1::PROPORTIONAL);
+  spec.set_remover(v1::MINIMUM_PRIORITY);
+  spec.set_max_bytes(64 << 10);
+  const std::unique_ptr<Shard> shard = MakeShard();
+  Table& table = **shard->CreateTable(MakePeer("run", "learner"), spec);
+  TestWriter writer(&table, 11, {.rows = 3, .stride = 1});
+  for (int i = 0; i < 200; ++i) {
+    writer.SetPriority(static_cast<float>(i * 37 % 101));
+    writer.Append(0, 7, i % 3 == 0 ? v1::TERMINATED : v1::NOT_ENDED);
+    ASSERT_TRUE(writer.Insert().ok());
+  }
+  EXPECT_GT(table.State().removed_items(), 100u);
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  const std::unique_ptr<Shard> restored = MakeShard();
+  EXPECT_EQ(Restore(*restored), "one");
+  EXPECT_EQ(Contents(*restored->Tables()[0]), Contents(table));
+  // It goes on, in the midst of an episode and full.
+  TestWriter again(restored->Tables()[0], 11, {.rows = 3, .stride = 1}, writer.next_sequence());
+  EXPECT_EQ(again.opened().last_sequence + 1, writer.next_sequence());
+}
+
+// What a release with other books wrote may be more than this one has room for: then nothing begins empty.
+TEST_F(CheckpointTest, WhatDoesNotFitStopsTheStart) {
+  const std::unique_ptr<Shard> shard = MakeFullShard();
+  ASSERT_TRUE(Write(*shard, "one").ok());
+  Parts parts = Split(*ReadFile(File("one")));
+  parts.header.mutable_tables(0)->mutable_spec()->set_max_items(5);
+  ASSERT_TRUE(WriteFileAtomically(File("one"), Join(parts)).ok());
+  const std::unique_ptr<Shard> restored = MakeShard();
+  const absl::Status status = RestoreNewest(directory_.path(), *restored).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("does not fit into this shard: table \"t\""));
+}
+
 // A shard that is told to end between two checkpoints.
 TEST_F(CheckpointTest, TheLastOneHasWhatCameAfterTheOneBefore) {
   const std::unique_ptr<Shard> shard = MakeShard();

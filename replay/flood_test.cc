@@ -7,17 +7,18 @@
 
 #include "common/protocol.h"
 #include "gtest/gtest.h"
-#include "replay/lane.h"
-#include "replay/sample_stream.h"
+#include "replay/sample_plan.h"
 #include "replay/service_testing.h"
+#include "replay/wire.h"
 
 namespace headrace {
 namespace {
 
 class FloodTest : public testing::Test {
  protected:
-  FloodTest() {
+  void Start(v1::Selector remover) {
     spec_.set_max_bytes(32 << 20);
+    spec_.set_remover(remover);
     EXPECT_TRUE(shard_.shard().CreateTable(MakePeer("run", "learner"), spec_).ok());
     TestWriter writer(&shard_.table(), 99);
     writer.Append(0, 1000, v1::TRUNCATED);
@@ -88,12 +89,20 @@ class FloodTest : public testing::Test {
 };
 
 TEST_F(FloodTest, OfRowsLeavesSamplersAndOtherWritersTheirTurn) {
+  Start(v1::FIRST_IN_FIRST_OUT);
   FloodWithRows(1);
   FloodWithRows(2);
   LetOthersDoLittle();
 }
 
+TEST_F(FloodTest, OfRowsThatRemoveAtRandomDoesSo) {
+  Start(v1::UNIFORM);
+  FloodWithRows(1);
+  LetOthersDoLittle();
+}
+
 TEST_F(FloodTest, OfRequestsLeavesWritersAndOtherSamplersTheirTurn) {
+  Start(v1::FIRST_IN_FIRST_OUT);
   for (int i = 0; i < 3; ++i) FloodWithRequests();
   LetOthersDoLittle();
 }

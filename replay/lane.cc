@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "replay/item_store.h"
+#include "replay/wire.h"
 
 namespace headrace {
 namespace {

@@ -60,7 +60,6 @@ struct ChunkSize {
   size_t items = 0;
 };
 
-inline constexpr uint32_t kMaxRowsPerChunk = 1 << 16;  // and items: others wait while they are added
 inline constexpr uint32_t kMaxLanesPerWriter = 1 << 16;
 
 // Of a lane that goes on with this segment after rows were lost: items that begin before that row are lost, because of

@@ -61,7 +61,8 @@ bool RowStore::CanHold(size_t rows, uint64_t cell_bytes) const {
 
 size_t RowStore::sure_rows() const {
   if (row_bytes_.most == stride_) return max_rows();
-  return std::min<size_t>(max_rows(), (max_bytes_ - SpareBytes(max_bytes_)) / row_bytes_.most);
+  const size_t most = row_bytes_.most + slab_cost() - slab_bytes();  // what a slab takes besides, of a single row
+  return std::min<size_t>(max_rows(), (max_bytes_ - SpareBytes(max_bytes_)) / most);
 }
 
 RowStore::Room RowStore::Reserve(size_t count, size_t cell_bytes, std::vector<Address>& rows, std::byte*& cells,

@@ -51,8 +51,8 @@ class RowStore {
   // What a row that has a slab of its own takes besides.
   static constexpr size_t kSlabBooks = 96;
   // Takes at most `max_bytes` and holds at most 2^32 rows, but never less than two slabs of one. Memory is taken as
-  // slabs are first used, and kept; that of cells comes and goes. Throws std::bad_alloc where there is no address space
-  // for so much.
+  // slabs are first used, and kept, but that of kSlabBooks at once; that of cells comes and goes. Throws std::bad_alloc
+  // where there is no address space for so much.
   RowStore(const RowBytes& row, uint64_t max_bytes);
   ~RowStore();
   RowStore(const RowStore&) = delete;

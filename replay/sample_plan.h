@@ -16,6 +16,8 @@ namespace headrace {
 // Of one item, in a single message.
 inline constexpr size_t kMaxItemBytes = 32 << 20;
 inline constexpr int kMaxSlices = 1024;
+// Of one batch: others wait while it is drawn.
+inline constexpr uint32_t kMaxBatchSize = 1 << 16;
 
 struct SamplePlan {
   std::vector<Slice> slices;

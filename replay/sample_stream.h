@@ -11,7 +11,6 @@
 
 namespace headrace {
 
-inline constexpr uint32_t kMaxBatchSize = 1 << 16;  // others wait while one is drawn
 // What one request may make the shard hold in messages.
 inline constexpr size_t kMaxBatchBytes = size_t{1} << 30;
 

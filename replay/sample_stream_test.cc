@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/replay.grpc.pb.h"
+#include "replay/sample_plan.h"
 #include "replay/service_testing.h"
 #include "replay/testing.h"
 

@@ -79,8 +79,10 @@ class ReplayService final : public Base {
     if (checkpoint_directory_.empty()) {
       return ToGrpc(absl::FailedPreconditionError("this shard was started without --checkpoint_dir"));
     }
-    // Whoever waited would hold a thread that other calls need.
-    if (!checkpoint_mutex_.TryLock()) return ToGrpc(absl::UnavailableError("another checkpoint is being written"));
+    // Whoever waited here would hold a thread that other calls need.
+    if (!checkpoint_mutex_.TryLock()) {
+      return ToGrpc(absl::AbortedError("another checkpoint is being written: try again"));
+    }
     const grpc::Status status = CheckpointAlone(*request, *response);
     checkpoint_mutex_.Unlock();
     return status;

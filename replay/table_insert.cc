@@ -114,10 +114,12 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, s
         break;
     }
     const size_t before = chunks_.rows.used_slabs();
-    for (bool again = false; chunks_.rows.used_slabs() == before; again = true) {
+    // The oldest slab may have had more items than others. Where rows lie singly, many may be half of two items' still.
+    size_t patience = chunks_.rows.singly() ? before / 16 + 16 : 1;
+    while (chunks_.rows.used_slabs() == before) {
       const bool removed = RemoveOldItems();
       if (chunks_.rows.used_slabs() < before) break;
-      if (removed && !again) continue;  // the oldest slab may have had more items than others
+      if (removed && patience-- > 0) continue;
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that says nothing or is
       // gone might add to it than all items, or an item of a queue, which nobody has had.
       WriterBook& writers = chunks_.writers;

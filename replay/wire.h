@@ -15,6 +15,8 @@
 
 namespace headrace {
 
+inline constexpr uint32_t kMaxRowsPerChunk = 1 << 16;  // and items: others wait while they are added
+
 // A message whose payload is still to be filled in, at `payload`.
 struct InsertMessage {
   grpc::Slice message;

@@ -9,6 +9,7 @@
 #include "common/grpc_server.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "replay/wire.h"
 
 namespace headrace {
 namespace {
@@ -20,6 +21,9 @@ constexpr std::chrono::milliseconds kChunkInterval{1};
 // While the connection is busy, rows gather up to so many bytes, for the same reason.
 constexpr size_t kGatheredBytes = 64 << 10;
 
+// Each row may end an item of each table.
+size_t MostRows(const ReplayWriterOptions& options) { return kMaxRowsPerChunk / (1 + options.others.size()); }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWriterOptions& options) {
@@ -29,9 +33,10 @@ absl::StatusOr<std::unique_ptr<ReplayWriter>> ReplayWriter::Start(const ReplayWr
 
 ReplayWriter::ReplayWriter(const ReplayWriterOptions& options, RowLayout layout)
     : options_(options),
-      chunk_rows_(std::clamp<size_t>(kMaxChunkBytes / layout.payload_bytes(), 1, options.chunk_rows)),
-      most_rows_(std::max<size_t>(chunk_rows_,
-                                  std::min<uint64_t>(kGatheredBytes, options.window_bytes) / layout.payload_bytes())),
+      chunk_rows_(std::clamp<size_t>(kMaxChunkBytes / layout.payload_bytes(), 1,
+                                     std::min<size_t>(options.chunk_rows, MostRows(options)))),
+      most_rows_(std::clamp<size_t>(std::min<uint64_t>(kGatheredBytes, options.window_bytes) / layout.payload_bytes(),
+                                    chunk_rows_, MostRows(options))),
       channel_(MakeChannel(options.address)),
       builder_(std::move(layout), options.pattern, options.others),
       holder_([this] { SendHeldRows(); }),

@@ -121,7 +121,7 @@ class ReplayWriter final : public RowWriter {
   Deadline last_sent_ ABSL_GUARDED_BY(mutex_){};
   bool holding_ ABSL_GUARDED_BY(mutex_) = false;  // rows that a thread must come back to
   uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::optional<uint32_t> shard_ ABSL_GUARDED_BY(mutex_);  // that has been sent chunks: no other is sent them again
+  std::optional<uint32_t> shard_ ABSL_GUARDED_BY(mutex_);  // that answered first: no other is sent anything
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;            // the shard has answered InsertOpen on this stream
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

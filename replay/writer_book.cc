@@ -49,7 +49,8 @@ void WriterBook::Disconnect(uint64_t id, Writer& writer) {
     disconnected_lanes_.push_back(id);
     lanes_of_disconnected_ += writer.lanes.size();
   }
-  while (lanes_of_disconnected_ > kMaxDisconnectedLanes) ForgetOldestLanes();
+  while (lanes_of_disconnected_ > kMaxDisconnectedLanes && ForgetOldestLanes()) {
+  }
   if (disconnected_.size() > kMaxDisconnectedWriters) {
     const uint64_t oldest = disconnected_.front();
     disconnected_.pop_front();

@@ -62,6 +62,7 @@ absl::StatusOr<Checked> Check(const v1::RunConfig& config) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Algorithm> algorithm, MakeAlgorithm(config, environment));
     RETURN_IF_ERROR(PushedUpdates::CheckSize(FactsOf(config)->name, algorithm->StateTensors()));
   } else {
+    RETURN_IF_ERROR(CheckBatchSize(config, experience));
     const absl::Status planned = PlanTable(MakeTableSpec(config, experience)).status();
     if (!planned.ok()) {
       return absl::InvalidArgumentError(
