@@ -119,7 +119,10 @@ absl::StatusOr<Table::Outcome> Table::MakeRoom(size_t rows, size_t cell_bytes, s
     while (chunks_.rows.used_slabs() == before) {
       const bool removed = RemoveOldItems();
       if (chunks_.rows.used_slabs() < before) break;
-      if (removed && patience-- > 0) continue;
+      if (removed && patience > 0) {
+        --patience;
+        continue;
+      }
       // A single row that a lane may still refer to keeps its slab: better lose what a writer that says nothing or is
       // gone might add to it than all items, or an item of a queue, which nobody has had.
       WriterBook& writers = chunks_.writers;
